@@ -1,0 +1,1 @@
+"""Encoders q(z|x,c)."""

@@ -1,0 +1,122 @@
+"""Labelling functions that look for words: emoji, catchphrase, nickname, hobby. No evidence gives None.
+
+Each takes a reply and returns the value with its evidence span. They are deterministic and read English and Chinese.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import regex
+
+from vvae.encoder.lexicon import default_lexicon
+from vvae.language import Span, emoji_spans, find_phrase, normal_form
+
+__all__ = ["hobby_aliases", "read_catchphrase", "read_emoji", "read_hobby", "read_nickname"]
+
+
+def read_emoji(reply: str) -> Span | None:
+    """The emoji, emoticon, kaomoji or sticker used most often in the reply, then the first."""
+    spans = emoji_spans(reply)
+    if not spans:
+        return None
+    values = [span.value for span in spans]
+    return max(spans, key=lambda span: values.count(span.value))
+
+
+def read_catchphrase(reply: str, own: Sequence[str]) -> Span | None:
+    """The first phrase of the speaker's own list that stands in the reply."""
+    return next((span for phrase in own if (span := find_phrase(phrase, reply))), None)
+
+
+# --- nickname ---------------------------------------------------------------------------------------------------------
+
+
+def _alternatives(terms: Sequence[str]) -> str:
+    return "|".join(regex.escape(term).replace(r"\ ", r"\s+") for term in sorted(terms, key=len, reverse=True))
+
+
+@lru_cache(maxsize=1)
+def _nickname_patterns() -> tuple[regex.Pattern[str], ...]:
+    lexicon = default_lexicon()
+    terms = _alternatives(lexicon.address_terms)
+    # "man, that hurts" and "girl, ..." are sighs; at the start only these call somebody.
+    leading = _alternatives([t for t in lexicon.address_terms if t not in {"man", "boy", "girl", "love", "baby", "dear"}])
+    greetings = _alternatives(sorted(lexicon.greetings))
+    chinese = _alternatives([t for t in lexicon.chinese_address_terms if len(t) > 1])
+    stop = r"(?=\s*(?:[,.!?~…;:)\n]|$))"
+    edge = r"(?:^|[.!?\n,;~…]\s*)"
+    zh_edge = r"(?:^|[，。！？,.!?～~\s])"
+    return (
+        regex.compile(rf"{edge}(?:(?:{greetings})\s+)(?P<name>{terms}){stop}", regex.IGNORECASE),
+        regex.compile(rf"{edge}(?P<name>{leading})\s*,", regex.IGNORECASE),
+        regex.compile(rf",\s*(?P<name>{terms})\s*(?:[.!?~…;\n]|$)", regex.IGNORECASE),
+        regex.compile(rf"{zh_edge}(?P<name>{chinese})(?=[，。！？,.!?～~\s]|$|我|你|今|早|晚|在|快|别|来)"),
+        regex.compile(rf"(?:谢谢|你好|早安|晚安|早啊|好的|拜拜|加油)(?P<name>{chinese})(?=[，。！？,.!?～~\s]|$)"),
+        regex.compile(rf"{edge}(?:[Hh]ey|[Hh]i|[Hh]ello|[Tt]hanks|[Bb]ye)\s+(?P<name>\p{{Lu}}\p{{Ll}}{{1,14}}){stop}"),
+    )
+
+
+def read_nickname(reply: str) -> Span | None:
+    """What the speaker calls the listener: a term of address at a clause's edge, or a name after a greeting."""
+    lexicon = default_lexicon()
+    for pattern in _nickname_patterns():
+        for match in pattern.finditer(reply):
+            name = match.group("name")
+            known = normal_form(name)
+            if match.re is _nickname_patterns()[-1] and (known in lexicon.markers | lexicon.function_words):
+                continue
+            by_name = match.re is _nickname_patterns()[-1] and known not in lexicon.address_terms
+            return Span(name if by_name else known, match.start("name"), match.end("name"))
+    return None
+
+
+# --- hobby ------------------------------------------------------------------------------------------------------------
+
+_LIKING = regex.compile(
+    r"(?:\b(?:i|we|i've|i'm|im|i'd)\b(?:['’](?:m|ve|d))?(?:\s+[\w'’]+){0,3}?\s+"
+    r"(?:love|loved|like|liked|enjoy|enjoyed|adore|play|played|playing|practice|practise|practicing|prefer|into|do|go|went|been|started|"
+    r"learning|learned|passionate about|obsessed with|addicted to|fan of)\b"
+    r"|\b(?:my|favou?rite)\s+(?:\w+\s+)?(?:hobby|hobbies|pastime|passion|free time|thing to do)\b[^.!?\n]{0,12}?\b(?:is|are|includes?|was)\b"
+    r"|(?:我|咱|人家)[^，。！？,.!?\n]{0,6}?(?:喜欢|爱|热爱|迷上|常去|经常|在学|会)|爱好(?:是|就是)?)",
+    regex.IGNORECASE,
+)
+_NOT = regex.compile(
+    r"\b(?:not|never|don['’]?t|didn['’]?t|can['’]?t|cannot|hate|hated|wouldn['’]?t|isn['’]?t|if|wish|would|was going to|don['’]?t do)\b|不|没|讨厌|要是|如果",
+    regex.IGNORECASE,
+)
+_SENTENCE = regex.compile(r"[^.!?;\n。！？；]+")
+_REACH = 40
+"""Characters after the frame in which the hobby must begin."""
+
+
+@lru_cache(maxsize=1)
+def _hobby_pattern() -> tuple[regex.Pattern[str], dict[str, str]]:
+    names = {normal_form(a): name for name, aliases in default_lexicon().hobbies.items() for a in (*aliases, name)}
+    spaced = [a for a in names if a.isascii()]
+    unspaced = [a for a in names if not a.isascii()]
+    pattern = rf"\b(?:{_alternatives(spaced)})\b|(?:{_alternatives(unspaced)})"
+    return regex.compile(pattern, regex.IGNORECASE), names
+
+
+def hobby_aliases(hobby: str) -> tuple[str, ...]:
+    """All ways to mention a hobby; the value itself where it is not in the gazetteer."""
+    return (hobby, *default_lexicon().hobbies.get(hobby, ()))
+
+
+def read_hobby(reply: str) -> Span | None:
+    """The first hobby of the gazetteer that the speaker says to like or do, unless negated or wished."""
+    pattern, names = _hobby_pattern()
+    if not pattern.search(reply):
+        return None
+    for sentence in _SENTENCE.finditer(reply):
+        text = sentence.group()
+        for frame in _LIKING.finditer(text, overlapped=True):
+            if _NOT.search(text, endpos=frame.end()):
+                break
+            found = pattern.search(text, frame.end(), frame.end() + _REACH + 24)
+            if found and found.start() <= frame.end() + _REACH and not _NOT.search(text, frame.end(), found.start()):
+                start = sentence.start() + found.start()
+                return Span(names[normal_form(found.group())], start, start + len(found.group()))
+    return None

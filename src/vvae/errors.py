@@ -1,0 +1,63 @@
+"""The one error tree.
+
+::
+
+    VVAEError
+    ├── UserError            the user can mend it: one line (what, where, fix), exit code 2
+    │   ├── ConfigError      a key or value of a configuration or latent-space file
+    │   ├── DataError        the chats: missing, empty, malformed, too small
+    │   ├── ModelError       a model that cannot be found or loaded
+    │   └── TemplateError    a chat template that cannot carry context and z
+    └── Interrupted          stopped on the way; what is finished is on disk
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "Interrupted",
+    "ModelError",
+    "TemplateError",
+    "UserError",
+    "VVAEError",
+]
+
+
+class VVAEError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class UserError(VVAEError):
+    """A mistake the user can mend, said in one line.
+
+    Args:
+        what: what is wrong.
+        where: file, line, key or record, as exact as known.
+        fix: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        parts = [f"{where}: {what}" if where else what, fix]
+        super().__init__(" — ".join(" ".join(part.split()) for part in parts if part))
+
+
+class ConfigError(UserError):
+    """A configuration or latent-space file says something that cannot be used."""
+
+
+class DataError(UserError):
+    """The chats are missing, malformed or too small."""
+
+
+class ModelError(UserError):
+    """A model cannot be found or loaded."""
+
+
+class TemplateError(UserError):
+    """A chat template cannot carry the conversation and z."""
+
+
+class Interrupted(VVAEError):
+    """The run was stopped; finished stages and the last checkpoint are kept."""

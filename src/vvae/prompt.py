@@ -1,0 +1,255 @@
+"""The only place that turns context and z into a prompt.
+
+    trunk:   system line, then the turns so far (the speaker played is `assistant`, all others `user`)
+    branch:  z block, reply
+
+z comes last: the context's cache survives a change of z, and all replies of one speaker in a window are branches
+of one trunk. A chat template is probed once with sentinels and taken apart into a `Frame` of literal connectors, so the
+boundary between trunk and branch is exact by construction, for training, benchmark and chat alike::
+
+    <|im_start|>system  You are ... <|im_end|><|im_start|>user  hi! <|im_end|><|im_start|>assistant  hey ...
+                                                              └ branch: <|im_end|><|im_start|>system  [persona] tone: warm
+                                                                        <|im_end|><|im_start|>assistant  hey <|im_end|>
+
+Templates that refuse a late system message, or move it, get z at the end of the last user message instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vvae.dialogue import BURST, Turn
+from vvae.errors import TemplateError
+from vvae.persona import LatentSpace, Persona
+
+__all__ = [
+    "PROMPT_VERSION",
+    "SYSTEM_LINE",
+    "Frame",
+    "Render",
+    "Trunk",
+    "escape",
+    "few_shot_block",
+    "persona_block",
+    "prompted_block",
+    "trunk",
+]
+
+PROMPT_VERSION = 1
+"""Raised whenever a prompt's wording or order changes; stored beside every adapter."""
+
+SYSTEM_LINE = "You are one of the people in this chat. Write your next messages as you would type them."
+START = "(the chat begins)"
+PLAIN = "Reply as a person with these traits:"
+RARELY = "Reply as a person with these traits, and let each one show only as rarely as it would in a real person's messages:"
+
+Message = dict[str, str]
+Render = Callable[[list[Message], bool], str]
+"""(messages, add_generation_prompt) -> text; raises whatever the template raises."""
+
+
+def escape(text: str, control: Iterable[str]) -> str:
+    """Text in which none of the control tokens can be read as one: a space is put after its first character.
+
+    >>> escape("bye <|im_end|>", ["<|im_end|>"])
+    'bye < |im_end|>'
+    """
+    for token in control:
+        if len(token) > 1 and token in text:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+def persona_block(persona: Persona, space: LatentSpace) -> str | None:
+    """The z block of the trained variants: the non-null values in the space's order, None when all are null.
+
+    One line of at most `2 + 4 K` words for K values; its form is part of `PROMPT_VERSION`.
+    """
+    shown = _traits(persona, space)
+    return f"[persona] {shown}" if shown else None
+
+
+def prompted_block(persona: Persona, space: LatentSpace, *, rarely: bool = False) -> str | None:
+    """The z block of the zero-shot variants: an instruction and the same traits."""
+    shown = _traits(persona, space)
+    return f"{RARELY if rarely else PLAIN} {shown}" if shown else None
+
+
+def few_shot_block(persona: Persona, space: LatentSpace, examples: Sequence[str]) -> str | None:
+    """The z block of the few-shot variant: the zero-shot instruction and replies the same person wrote."""
+    head = prompted_block(persona, space)
+    lines = "\n".join(f"- {' / '.join(example.split(BURST))}" for example in examples)
+    parts = [head, f"Messages this person wrote before:\n{lines}" if lines else None]
+    return "\n".join(part for part in parts if part) or None
+
+
+def _traits(persona: Persona, space: LatentSpace) -> str:
+    values = ((name, persona.value(name)) for name in space.names)
+    return "; ".join(f"{name}: {' '.join(value.split())}" for name, value in values if value)
+
+
+class Trunk(NamedTuple):
+    """The context as text segments. `cuts[turn id]` = how many segments the reply at that turn may see."""
+
+    segments: tuple[str, ...]
+    cuts: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A chat template as literal connectors.
+
+    The text of a chat is `opening + system + system_to_user + user + user_to_assistant + assistant +
+    assistant_to_user + user ...`; a branch continues right after a user's content.
+    """
+
+    opening: str
+    system_to_user: str
+    system_to_assistant: str
+    user_to_assistant: str
+    assistant_to_user: str
+    generation: str
+    """From the end of a user's content to the start of a reply, without z."""
+    before_z: str
+    after_z: str
+    """What stands around z between the user's content and the reply."""
+    end: str
+    """What ends a reply: the end-of-turn token, learnt with it."""
+    control: tuple[str, ...]
+    """Special tokens, escaped in any content."""
+    late_system: bool
+    """Whether z is a system message of its own, or the end of the last user message."""
+
+    @classmethod
+    def probe(cls, render: Render, control: Iterable[str], eos: str) -> Frame:
+        """Takes a chat template apart.
+
+        Args:
+            render: applies the template to messages.
+            control: the tokenizer's special tokens.
+            eos: the end-of-sequence token, for templates that do not close the assistant's turn.
+
+        Raises:
+            TemplateError: the template cannot carry a conversation with alternating turns.
+        """
+        first, system = _first_user(render)
+        try:
+            before, s_u, u_a, a_u, u_a2, end = _split(
+                render([*system, *first, _m("assistant", 2), _m("user", 3), _m("assistant", 4)], False), range(5)
+            )
+        except TemplateError:
+            raise
+        except Exception as error:
+            raise TemplateError(f"the chat template fails on a plain conversation ({error})", fix=_FIX) from None
+        if u_a != u_a2:
+            raise TemplateError("the chat template frames equal turns differently", fix=_FIX)
+        generation = _split(render([*system, *first], True), range(2))[2]
+        late = _late_system(render, [*system, *first])
+        return cls(
+            opening=before,
+            system_to_user=s_u,
+            system_to_assistant=_to_assistant(render, system, s_u, u_a),
+            user_to_assistant=u_a,
+            assistant_to_user=a_u,
+            generation=generation,
+            before_z=late[0] if late else "\n\n",
+            after_z=late[1] if late else generation,
+            end=end.rstrip() or eos,
+            control=tuple(sorted(set(control), key=lambda token: (-len(token), token))),
+            late_system=late is not None,
+        )
+
+    def branch(self, z: str | None) -> str:
+        """The text between the last user content and the reply."""
+        return self.generation if z is None else self.before_z + escape(z, self.control) + self.after_z
+
+    def reply(self, text: str) -> str:
+        """A reply as it is learnt, with the end of its turn."""
+        return escape(text, self.control) + self.end
+
+
+_FIX = "use an instruction-tuned model whose template takes user and assistant turns"
+_SENTINELS = ("Qsentineloneq", "Qsentineltwoq", "Qsentinelthreeq", "Qsentinelfourq", "Qsentinelfiveq", "Qsentinelsixq")
+
+
+def _m(role: str, index: int) -> Message:
+    return {"role": role, "content": _SENTINELS[index]}
+
+
+def _split(text: str, indices: Iterable[int]) -> list[str]:
+    """The pieces between the sentinels, which must stand once each and in order."""
+    pieces, position = [], 0
+    for index in indices:
+        sentinel = _SENTINELS[index]
+        if text.count(sentinel) != 1 or (found := text.index(sentinel)) < position:
+            raise TemplateError("the chat template drops, repeats or reorders messages", fix=_FIX)
+        pieces.append(text[position:found])
+        position = found + len(sentinel)
+    return [*pieces, text[position:]]
+
+
+def _first_user(render: Render) -> tuple[list[Message], list[Message]]:
+    """The first user message and the system message; a template without system role takes both in one message."""
+    separate = [_m("system", 0), _m("user", 1)]
+    try:
+        _split(render(separate, True), range(2))
+    except Exception:
+        joined = {"role": "user", "content": f"{_SENTINELS[0]}\n\n{_SENTINELS[1]}"}
+        try:
+            _split(render([joined], True), range(2))
+        except Exception as error:
+            raise TemplateError(f"the chat template fails on one message ({error})", fix=_FIX) from None
+        return [joined], []
+    return separate[1:], separate[:1]
+
+
+def _late_system(render: Render, opening: list[Message]) -> tuple[str, str] | None:
+    """What stands around a system message after the last user message; None if refused or moved.
+
+    The late message must stand last in a chat of several turns too, where templates that gather system messages show it.
+    """
+    try:
+        pieces = _split(render([*opening, _m("assistant", 2), _m("user", 3), _m("system", 4)], True), range(5))
+        once = _split(render([*opening, _m("system", 4)], True), (0, 1, 4))
+    except Exception:
+        return None
+    return (pieces[4], pieces[5]) if (pieces[4], pieces[5]) == (once[2], once[3]) else None
+
+
+def _to_assistant(render: Render, system: list[Message], s_u: str, u_a: str) -> str:
+    """From the system line to an assistant who speaks first; a stand-in user message where that is refused."""
+    try:
+        return _split(render([*system, _m("assistant", 1), _m("user", 2)], False), range(3))[1]
+    except Exception:
+        return s_u + START + u_a
+
+
+def trunk(frame: Frame, turns: Sequence[Turn], speaker: str) -> Trunk:
+    """The context as the speaker sees it, in segments, each a connector and the content it leads to.
+
+    Others' consecutive turns are one user message; with more than two people in the window each line is named. A
+    reply can be cut off after any user segment: `cuts` holds the speaker's turns that follow one.
+    """
+    control = frame.control
+    several = len({turn.speaker for turn in turns} - {speaker}) > 1
+    segments = [frame.opening + SYSTEM_LINE]
+    cuts: dict[int, int] = {}
+    last = "system"
+    for turn in turns:
+        text = escape(turn.text, control)
+        if turn.speaker == speaker:
+            if last == "user":
+                cuts[turn.id] = len(segments)
+            connector = frame.user_to_assistant if last == "user" else frame.system_to_assistant
+            segments.append(connector + text)
+            last = "assistant"
+            continue
+        named = f"{escape(turn.speaker, control)}: {text}" if several else text
+        if last == "user":
+            segments[-1] += BURST + named
+        else:
+            segments.append((frame.system_to_user if last == "system" else frame.assistant_to_user) + named)
+            last = "user"
+    return Trunk(tuple(segments), cuts)

@@ -1,0 +1,306 @@
+"""Records in and out of a run folder: parquet tables and text files, written whole or not at all.
+
+A table carries its kind and format version in the file's metadata; reading another one is a `DataError` and never a guess.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from vvae.dialogue import Dialogue, Message, Pair, Reaction, Turn
+from vvae.errors import DataError
+from vvae.persona import LatentSpace, Persona, Slot
+from vvae.profile import Profile, Ranked
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Encoding",
+    "Reply",
+    "atomic_path",
+    "read_dialogues",
+    "read_encodings",
+    "read_pairs",
+    "read_profiles",
+    "read_replies",
+    "write_dialogues",
+    "write_encodings",
+    "write_pairs",
+    "write_profiles",
+    "write_replies",
+    "write_text",
+]
+
+FORMAT_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What an encoder made of one pair: z with nulls, or why there is none."""
+
+    pair_id: str
+    encoder: str
+    persona: Persona
+    status: Literal["ok", "invalid", "error"] = "ok"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply of one variant to one pair, with the persona it was shown (None: none was)."""
+
+    variant: str
+    pair_id: str
+    seed: int
+    persona: Persona | None
+    reply: str
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; it takes the name when the block ends well, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def _write(path: Path, kind: str, rows: Iterable[Mapping[str, Any]], schema: Mapping[str, Any]) -> None:
+    frame = pl.DataFrame(list(rows), schema=dict(schema), orient="row")
+    with atomic_path(path) as temporary:
+        frame.write_parquet(temporary, metadata={"vvae.kind": kind, "vvae.format": FORMAT_VERSION})
+
+
+def _read(path: Path, kind: str) -> pl.DataFrame:
+    fix = "run the stage that makes it again"
+    try:
+        metadata = pl.read_parquet_metadata(path)
+        if (found := metadata.get("vvae.kind")) != kind:
+            raise DataError(f"this is no {kind} table (found: {found})", where=str(path), fix=fix)
+        if (version := metadata.get("vvae.format")) != FORMAT_VERSION:
+            raise DataError(f"format {version}, this version reads {FORMAT_VERSION}", where=str(path), fix=fix)
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"cannot be read ({type(error).__name__})", where=str(path), fix=fix) from None
+
+
+# --- dialogues ------------------------------------------------------------------------------------------------------
+
+_MESSAGE = {
+    "text": pl.String,
+    "id": pl.String,
+    "time": pl.String,
+    "kind": pl.String,
+    "reply_to": pl.String,
+    "reactions": pl.List(pl.Struct({"emoji": pl.String, "by": pl.String})),
+    "edited": pl.Boolean,
+    "present": pl.List(pl.String),
+}
+_TURN = {"id": pl.Int64, "speaker": pl.String, "messages": pl.List(pl.Struct(_MESSAGE))}
+_DIALOGUE = {
+    "id": pl.String,
+    "meta": pl.List(pl.Struct({"key": pl.String, "value": pl.String})),
+    "turns": pl.List(pl.Struct(_TURN)),
+}
+
+
+def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:
+    """dialogues.parquet."""
+    _write(path, "dialogues", map(_dialogue_row, dialogues), _DIALOGUE)
+
+
+def _dialogue_row(dialogue: Dialogue) -> dict[str, Any]:
+    turns = [{"id": t.id, "speaker": t.speaker, "messages": list(map(_message_row, t.messages))} for t in dialogue.turns]
+    return {"id": dialogue.id, "meta": [{"key": k, "value": v} for k, v in dialogue.meta], "turns": turns}
+
+
+def _message_row(message: Message) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(message, name) for name in _MESSAGE}
+    if message.reactions is not None:
+        row["reactions"] = [reaction._asdict() for reaction in message.reactions]
+    if message.present is not None:
+        row["present"] = list(message.present)
+    return row
+
+
+def read_dialogues(path: Path) -> list[Dialogue]:
+    """The inverse of `write_dialogues`."""
+    return [_dialogue(row) for row in _read(path, "dialogues").iter_rows(named=True)]
+
+
+def _dialogue(row: Mapping[str, Any]) -> Dialogue:
+    turns = (Turn(t["id"], t["speaker"], tuple(map(_message, t["messages"]))) for t in row["turns"])
+    return Dialogue(row["id"], tuple(turns), tuple((m["key"], m["value"]) for m in row["meta"]))
+
+
+def _message(row: Mapping[str, Any]) -> Message:
+    reactions = row["reactions"]
+    present = row["present"]
+    values = {
+        **row,
+        "reactions": None if reactions is None else tuple(Reaction(**r) for r in reactions),
+        "present": None if present is None else tuple(present),
+    }
+    return Message(**values)
+
+
+# --- pairs ----------------------------------------------------------------------------------------------------------
+
+_PAIR = {
+    "pair_id": pl.String,
+    "dialogue": pl.String,
+    "turn": pl.Int64,
+    "window": pl.Int64,
+    "speaker": pl.String,
+    "listeners": pl.List(pl.String),
+    "split": pl.String,
+    "response": pl.String,
+}
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """pairs.parquet."""
+    rows = ({**{name: getattr(p, name) for name in _PAIR}, "listeners": list(p.listeners)} for p in pairs)
+    _write(path, "pairs", rows, _PAIR)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The inverse of `write_pairs`."""
+    return [Pair(**{**row, "listeners": tuple(row["listeners"])}) for row in _read(path, "pairs").iter_rows(named=True)]
+
+
+# --- personas: a struct per dimension ---------------------------------------------------------------------------------
+
+_SLOT = {
+    "value": pl.String,
+    "source": pl.String,
+    "start": pl.Int64,
+    "end": pl.Int64,
+    "confidence": pl.Float64,
+}
+
+
+def _slot_row(slot: Slot | None) -> dict[str, Any] | None:
+    if slot is None:
+        return None
+    start, end = slot.evidence or (None, None)
+    return {"value": slot.value, "source": slot.source, "start": start, "end": end, "confidence": slot.confidence}
+
+
+def _slot(row: Mapping[str, Any]) -> Slot:
+    evidence = None if row["start"] is None else (row["start"], row["end"])
+    return Slot(row["value"], row["source"], evidence, row["confidence"])
+
+
+def _persona_row(persona: Persona, space: LatentSpace) -> dict[str, Any]:
+    return {name: _slot_row(persona[name]) for name in space.names}
+
+
+def _persona(row: Mapping[str, Any], names: Sequence[str]) -> Persona:
+    return Persona({name: _slot(row[name]) for name in names if row[name] is not None})
+
+
+_ENCODING = {"pair_id": pl.String, "status": pl.String, "reason": pl.String, "encoder": pl.String}
+
+
+def write_encodings(path: Path, encodings: Iterable[Encoding], space: LatentSpace) -> None:
+    """encodings.parquet: a struct column per dimension, null where the encoder saw no evidence."""
+    rows = ({**{k: getattr(e, k) for k in _ENCODING}, **_persona_row(e.persona, space)} for e in encodings)
+    _write(path, "encodings", rows, {**_ENCODING, **dict.fromkeys(space.names, pl.Struct(_SLOT))})
+
+
+def read_encodings(path: Path) -> list[Encoding]:
+    """The inverse of `write_encodings`."""
+    frame = _read(path, "encodings")
+    names = [name for name in frame.columns if name not in _ENCODING]
+    rows = frame.iter_rows(named=True)
+    return [Encoding(r["pair_id"], r["encoder"], _persona(r, names), r["status"], r["reason"]) for r in rows]
+
+
+# --- profiles: a row per value ----------------------------------------------------------------------------------------
+
+_PROFILE = {
+    "speaker": pl.String,
+    "listener": pl.String,
+    "replies": pl.Int64,
+    "dimension": pl.String,
+    "rank": pl.Int64,
+    "value": pl.String,
+    "support": pl.Int64,
+}
+
+
+def write_profiles(path: Path, profiles: Mapping[str, Profile]) -> None:
+    """profiles.parquet: (speaker, listener or null, dimension, rank, value, support); no row of values for all-null."""
+    _write(path, "profiles", (row for p in profiles.values() for row in _profile_rows(p)), _PROFILE)
+
+
+def _profile_rows(profile: Profile) -> Iterator[dict[str, Any]]:
+    head = {"speaker": profile.speaker, "replies": profile.replies}
+    yield {**head, "listener": None, "dimension": None, "rank": None, "value": None, "support": None}
+    for listener, values in [(None, profile.values), *profile.by_listener.items()]:
+        for dimension, ranked in values.items():
+            for rank, (value, support) in enumerate(ranked):
+                body = {"dimension": dimension, "rank": rank, "value": value, "support": support}
+                yield {**head, "listener": listener, **body}
+
+
+def read_profiles(path: Path) -> dict[str, Profile]:
+    """The inverse of `write_profiles`."""
+    heads: dict[str, int] = {}
+    values: dict[str, dict[str | None, dict[str, list[Ranked]]]] = {}
+    for row in _read(path, "profiles").iter_rows(named=True):
+        heads[row["speaker"]] = row["replies"]
+        if row["dimension"] is not None:
+            of_listener = values.setdefault(row["speaker"], {}).setdefault(row["listener"], {})
+            of_listener.setdefault(row["dimension"], []).append(Ranked(row["value"], row["support"]))
+    profiles: dict[str, Profile] = {}
+    for speaker, replies in heads.items():
+        tables = {k: {d: tuple(r) for d, r in v.items()} for k, v in values.get(speaker, {}).items()}
+        own = tables.pop(None, {})
+        profiles[speaker] = Profile(speaker, replies, own, {str(k): v for k, v in tables.items()})
+    return profiles
+
+
+# --- replies ----------------------------------------------------------------------------------------------------------
+
+_REPLY = {"variant": pl.String, "pair_id": pl.String, "seed": pl.Int64, "reply": pl.String}
+
+
+def write_replies(path: Path, replies: Iterable[Reply], space: LatentSpace) -> None:
+    """replies.parquet: a row per variant and pair; `persona` is null where none was shown."""
+    schema = {**_REPLY, "persona": pl.Struct(dict.fromkeys(space.names, pl.Struct(_SLOT)))}
+    rows = (
+        {
+            **{name: getattr(r, name) for name in _REPLY},
+            "persona": None if r.persona is None else _persona_row(r.persona, space),
+        }
+        for r in replies
+    )
+    _write(path, "replies", rows, schema)
+
+
+def read_replies(path: Path) -> list[Reply]:
+    """The inverse of `write_replies`."""
+    rows: Callable[[], Iterator[dict[str, Any]]] = lambda: _read(path, "replies").iter_rows(named=True)  # noqa: E731
+    return [
+        Reply(r["variant"], r["pair_id"], r["seed"], None if r["persona"] is None else _persona(r["persona"], list(r["persona"])), r["reply"])
+        for r in rows()
+    ]
