@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -142,7 +142,9 @@ class Decoder:
             chosen = hidden[torch.from_numpy(batch.rows).to(device), torch.from_numpy(batch.sources).to(device)]
             scores = causal.get_output_embeddings()(chosen).float()
         cap = getattr(causal.config, "final_logit_softcapping", None)
-        return torch.tanh(scores / cap) * cap if cap else scores
+        if cap:
+            scores = torch.tanh(scores / cap) * cap
+        return cast("torch.Tensor", scores)
 
     def token_losses(self, batch: Batch) -> torch.Tensor:
         """Cross-entropy of each supervised token, shape (S,), in nats."""
@@ -216,7 +218,11 @@ class Decoder:
         torch.manual_seed(seed)
         lora = self.config.lora
         settings = peft.LoraConfig(
-            r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
         )
         self.model = peft.get_peft_model(base, settings)
 
@@ -306,8 +312,8 @@ def _fast_bf16() -> bool:
     import torch
 
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(torch.cuda.is_bf16_supported())
+    capabilities: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 

@@ -95,7 +95,9 @@ class TransformersEngine:
         width = max(len(r.prompt) for r in requests)
         padding = [width - len(r.prompt) for r in requests]
         device = self._model.device
-        ids = torch.tensor([[self._pad] * n + list(r.prompt) for n, r in zip(padding, requests, strict=True)], device=device)
+        ids = torch.tensor(
+            [[self._pad] * n + list(r.prompt) for n, r in zip(padding, requests, strict=True)], device=device
+        )
         mask = torch.tensor([[0] * n + [1] * (width - n) for n in padding], device=device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         keys = [bits64("token", seed, r.key) for r in requests]

@@ -3,12 +3,11 @@
 ::
 
     VVAEError
-    ├── UserError            the user can mend it: one line (what, where, fix), exit code 2
-    │   ├── ConfigError      a key or value of a configuration or latent-space file
-    │   ├── DataError        the chats: missing, empty, malformed, too small
-    │   ├── ModelError       a model that cannot be found or loaded
-    │   └── TemplateError    a chat template that cannot carry context and z
-    └── Interrupted          stopped on the way; what is finished is on disk
+    └── UserError            the user can mend it: one line (what, where, fix), exit code 2
+        ├── ConfigError      a key or value of a configuration or latent-space file
+        ├── DataError        the chats: missing, empty, malformed, too small
+        ├── ModelError       a model that cannot be found or loaded
+        └── TemplateError    a chat template that cannot carry context and z
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "DataError",
-    "Interrupted",
     "ModelError",
     "TemplateError",
     "UserError",
@@ -57,7 +55,3 @@ class ModelError(UserError):
 
 class TemplateError(UserError):
     """A chat template cannot carry the conversation and z."""
-
-
-class Interrupted(VVAEError):
-    """The run was stopped; finished stages and the last checkpoint are kept."""

@@ -89,7 +89,9 @@ def emoji_spans(text: str) -> list[Span]:
     """
     if text.isascii() and not _EMOTICON_HINT.search(text):
         return []
-    spans = [] if text.isascii() else [Span(e["emoji"], e["match_start"], e["match_end"]) for e in emoji.emoji_list(text)]
+    spans = (
+        [] if text.isascii() else [Span(e["emoji"], e["match_start"], e["match_end"]) for e in emoji.emoji_list(text)]
+    )
     spans += [Span(m.group(), m.start(), m.end()) for m in _STICKER.finditer(text)]
     spans += [Span(m.group(), *m.span()) for m in _KAOMOJI.finditer(text) if _is_kaomoji(m.group())]
     for match in _EMOTICON.finditer(text):

@@ -107,7 +107,7 @@ def layout(tree: Tree) -> Layout:
         before = -1 if parent is None else int(starts[parent]) + cut - 1
         while parent is not None:
             visible[rows, starts[parent] : starts[parent] + cut] = True
-            parent, cut = tree.nodes[parent].parent, tree.nodes[parent].cut
+            _, _, parent, cut, _ = tree.nodes[parent]
         for offset in range(length - node.supervised, length):
             source = start + offset - 1 if offset else before
             if source < 0 or (offset == 0 and node.cut == 0):

@@ -95,7 +95,9 @@ def make_pairs(dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int)
     left_out["over the speaker's cap"] += len(pairs) - len(kept)
     if not any(pair.split == "train" for pair in kept):
         reasons = ", ".join(f"{reason}: {n}" for reason, n in left_out.items() if n) or "no dialogues"
-        raise DataError(f"no usable training pair ({reasons})", fix="give more dialogues, or change 'pairs' in the config")
+        raise DataError(
+            f"no usable training pair ({reasons})", fix="give more dialogues, or change 'pairs' in the config"
+        )
     return kept, +left_out
 
 
@@ -114,12 +116,7 @@ def _capped(pairs: Sequence[Pair], cap: int, seed: int) -> list[Pair]:
     for pair in pairs:
         if pair.split == "train":
             by_speaker[pair.speaker].append(pair.pair_id)
-    dropped = {
-        pair_id
-        for ids in by_speaker.values()
-        if len(ids) > cap
-        for pair_id in shuffled(ids, "cap", seed)[cap:]
-    }
+    dropped = {pair_id for ids in by_speaker.values() if len(ids) > cap for pair_id in shuffled(ids, "cap", seed)[cap:]}
     return [pair for pair in pairs if pair.pair_id not in dropped]
 
 

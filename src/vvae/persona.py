@@ -63,6 +63,7 @@ class Dimension(BaseModel):
         return labels
 
     def model_post_init(self, _: object) -> None:
+        """Checks that a prototype dimension has labels."""
         if self.reader == "prototype" and not self.labels:
             raise ValueError("reader 'prototype' needs labels with example sentences")
 

@@ -47,6 +47,7 @@ class SamplingConfig(BaseModel):
         return self.s.get(dimension, 1.0) if isinstance(self.s, dict) else self.s
 
     def model_post_init(self, _: object) -> None:
+        """Checks the range of the probabilities."""
         for value in self.s.values() if isinstance(self.s, dict) else [self.s]:
             if not 0 <= value <= 1:
                 raise ValueError("a sampling probability lies between 0 and 1")

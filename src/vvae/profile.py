@@ -45,9 +45,7 @@ class Profile:
         return Persona({name: Slot(values[0].value, "observed") for name, values in ranked.items() if values})
 
 
-def build_profiles(
-    pairs: Iterable[Pair], personas: Mapping[str, Persona], space: LatentSpace
-) -> dict[str, Profile]:
+def build_profiles(pairs: Iterable[Pair], personas: Mapping[str, Persona], space: LatentSpace) -> dict[str, Profile]:
     """Profiles of all speakers from their training-side pairs; held-out pairs are not looked at.
 
     Args:
@@ -64,13 +62,13 @@ def build_profiles(
             if scope == "speaker":
                 counts[pair.speaker, None, name][slot.value] += 1
             elif scope == "pair":
-                for listener in pair.listeners:
-                    counts[pair.speaker, listener, name][slot.value] += 1
+                for other in pair.listeners:
+                    counts[pair.speaker, other, name][slot.value] += 1
     values: dict[str, dict[str, tuple[Ranked, ...]]] = defaultdict(dict)
     by_listener: dict[str, dict[str, dict[str, tuple[Ranked, ...]]]] = defaultdict(lambda: defaultdict(dict))
-    for (speaker, listener, name), counter in sorted(counts.items(), key=lambda item: tuple(map(str, item[0]))):
+    for (owner, listener, name), counter in sorted(counts.items(), key=lambda item: tuple(map(str, item[0]))):
         ranked = tuple(Ranked(*item) for item in sorted(counter.items(), key=lambda vn: (-vn[1], vn[0]))[:RANKS])
-        (values[speaker] if listener is None else by_listener[speaker][listener])[name] = ranked
+        (values[owner] if listener is None else by_listener[owner][listener])[name] = ranked
     return {s: Profile(s, n, values.get(s, {}), dict(by_listener.get(s, {}))) for s, n in sorted(replies.items())}
 
 

@@ -43,7 +43,9 @@ PROMPT_VERSION = 1
 SYSTEM_LINE = "You are one of the people in this chat. Write your next messages as you would type them."
 START = "(the chat begins)"
 PLAIN = "Reply as a person with these traits:"
-RARELY = "Reply as a person with these traits, and let each one show only as rarely as it would in a real person's messages:"
+RARELY = (
+    "Reply as a person with these traits, and let each one show only as rarely as it would in a real person's messages:"
+)
 
 Message = dict[str, str]
 Render = Callable[[list[Message], bool], str]
@@ -146,7 +148,7 @@ class Frame:
         if u_a != u_a2:
             raise TemplateError("the chat template frames equal turns differently", fix=_FIX)
         generation = _split(render([*system, *first], True), range(2))[2]
-        late = _late_system(render, [*system, *first])
+        late = _late_system(render, system, first)
         return cls(
             opening=before,
             system_to_user=s_u,
@@ -205,17 +207,29 @@ def _first_user(render: Render) -> tuple[list[Message], list[Message]]:
     return separate[1:], separate[:1]
 
 
-def _late_system(render: Render, opening: list[Message]) -> tuple[str, str] | None:
-    """What stands around a system message after the last user message; None if refused or moved.
+def _late_system(render: Render, system: list[Message], opening: list[Message]) -> tuple[str, str] | None:
+    """What stands around a system message after the last user message; None if it is refused, moved or not one.
 
-    The late message must stand last in a chat of several turns too, where templates that gather system messages show it.
+    Templates fail here in silence: some gather all system messages in front, some write a late one as if the assistant
+    had said it (Mistral), some make up a role that the model never saw (Gemma).
     """
+    if not system:
+        return None
+    chat = [*system, *opening, _m("assistant", 2), _m("user", 3)]
     try:
-        pieces = _split(render([*opening, _m("assistant", 2), _m("user", 3), _m("system", 4)], True), range(5))
-        once = _split(render([*opening, _m("system", 4)], True), (0, 1, 4))
+        pieces = _split(render([*chat, _m("system", 4)], True), range(5))
+        once = _split(render([*system, *opening, _m("system", 4)], True), (0, 1, 4))
+        if (pieces[4], pieces[5]) != (once[2], once[3]):
+            return None
     except Exception:
         return None
-    return (pieces[4], pieces[5]) if (pieces[4], pieces[5]) == (once[2], once[3]) else None
+    for role in ("assistant", "user"):
+        try:
+            if _split(render([*chat, _m(role, 4)], True), range(5)) == pieces:
+                return None
+        except Exception:
+            continue  # refused in that role, so it was not taken for it
+    return pieces[4], pieces[5]
 
 
 def _to_assistant(render: Render, system: list[Message], s_u: str, u_a: str) -> str:

@@ -6,7 +6,7 @@ A table carries its kind and format version in the file's metadata; reading anot
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +53,18 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply of one variant to one pair, with the persona it was shown (None: none was)."""
+    """A reply of one variant to one pair."""
 
     variant: str
     pair_id: str
     seed: int
+    profile: str
+    """Whose profile was shown: the pair's speaker, or another one (the swapped control)."""
     persona: Persona | None
+    """The persona shown, None for variants that take none."""
     reply: str
+    finish_reason: str
+    """``stop``, or ``length`` where it was cut."""
 
 
 @contextmanager
@@ -103,7 +108,7 @@ def _read(path: Path, kind: str) -> pl.DataFrame:
 
 # --- dialogues ------------------------------------------------------------------------------------------------------
 
-_MESSAGE = {
+_MESSAGE: dict[str, Any] = {
     "text": pl.String,
     "id": pl.String,
     "time": pl.String,
@@ -113,7 +118,7 @@ _MESSAGE = {
     "edited": pl.Boolean,
     "present": pl.List(pl.String),
 }
-_TURN = {"id": pl.Int64, "speaker": pl.String, "messages": pl.List(pl.Struct(_MESSAGE))}
+_TURN: dict[str, Any] = {"id": pl.Int64, "speaker": pl.String, "messages": pl.List(pl.Struct(_MESSAGE))}
 _DIALOGUE = {
     "id": pl.String,
     "meta": pl.List(pl.Struct({"key": pl.String, "value": pl.String})),
@@ -127,7 +132,9 @@ def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:
 
 
 def _dialogue_row(dialogue: Dialogue) -> dict[str, Any]:
-    turns = [{"id": t.id, "speaker": t.speaker, "messages": list(map(_message_row, t.messages))} for t in dialogue.turns]
+    turns = [
+        {"id": t.id, "speaker": t.speaker, "messages": list(map(_message_row, t.messages))} for t in dialogue.turns
+    ]
     return {"id": dialogue.id, "meta": [{"key": k, "value": v} for k, v in dialogue.meta], "turns": turns}
 
 
@@ -188,7 +195,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 # --- personas: a struct per dimension ---------------------------------------------------------------------------------
 
-_SLOT = {
+_SLOT: dict[str, Any] = {
     "value": pl.String,
     "source": pl.String,
     "start": pl.Int64,
@@ -281,7 +288,14 @@ def read_profiles(path: Path) -> dict[str, Profile]:
 
 # --- replies ----------------------------------------------------------------------------------------------------------
 
-_REPLY = {"variant": pl.String, "pair_id": pl.String, "seed": pl.Int64, "reply": pl.String}
+_REPLY = {
+    "variant": pl.String,
+    "pair_id": pl.String,
+    "seed": pl.Int64,
+    "profile": pl.String,
+    "reply": pl.String,
+    "finish_reason": pl.String,
+}
 
 
 def write_replies(path: Path, replies: Iterable[Reply], space: LatentSpace) -> None:
@@ -299,8 +313,9 @@ def write_replies(path: Path, replies: Iterable[Reply], space: LatentSpace) -> N
 
 def read_replies(path: Path) -> list[Reply]:
     """The inverse of `write_replies`."""
-    rows: Callable[[], Iterator[dict[str, Any]]] = lambda: _read(path, "replies").iter_rows(named=True)  # noqa: E731
-    return [
-        Reply(r["variant"], r["pair_id"], r["seed"], None if r["persona"] is None else _persona(r["persona"], list(r["persona"])), r["reply"])
-        for r in rows()
-    ]
+    return [_reply(row) for row in _read(path, "replies").iter_rows(named=True)]
+
+
+def _reply(row: Mapping[str, Any]) -> Reply:
+    shown = row["persona"]
+    return Reply(**{**row, "persona": None if shown is None else _persona(shown, list(shown))})

@@ -71,10 +71,10 @@ def plan(pairs: Sequence[Pair], config: TrainConfig, *, seed: int) -> list[Step]
     names = [f"{dialogue}\x1f{window}\x1f{speaker}" for (dialogue, window, speaker), _ in windows]
     chosen: list[tuple[Pair, ...]] = []
     taken = 0
-    for _, window in shuffled(windows, "training pairs", seed, name=names):
+    for _, members in shuffled(windows, "training pairs", seed, name=names):
         if taken >= config.pairs:
             break
-        chosen.append(tuple(window[: config.pairs - taken]))
+        chosen.append(tuple(members[: config.pairs - taken]))
         taken += len(chosen[-1])
     steps: list[Step] = []
     for draw in range(config.passes):

@@ -34,7 +34,9 @@ class Variant(BaseModel):
 
     name: str = Field(pattern=r"^[\w+@.\-]+$")
     trained: bool = True
-    z: Literal["none", "observed", "sampled"] = Field("sampled", description="which z a trained variant is shown in training")
+    z: Literal["none", "observed", "sampled"] = Field(
+        "sampled", description="which z a trained variant is shown in training"
+    )
     prompt: Literal["persona", "plain", "rarely", "few-shot"] = Field("persona", description="how z is worded")
     s: float | dict[str, float] | None = Field(None, description="sampling probability; null: sampling.s of the config")
 
@@ -79,7 +81,15 @@ def resolve(named: Sequence[str | Variant]) -> tuple[Variant, ...]:
 
 
 def training_persona(
-    variant: Variant, pair: Pair, read: Persona, prior: Prior, space: LatentSpace, sampling: SamplingConfig, *, seed: int, draw: int
+    variant: Variant,
+    pair: Pair,
+    read: Persona,
+    prior: Prior,
+    space: LatentSpace,
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+    draw: int,
 ) -> Persona | None:
     """z as a trained variant sees it beside the pair's reply; each pass over the data is a new draw."""
     if variant.z == "none":
@@ -93,7 +103,9 @@ def training_persona(
     return read
 
 
-def shown_block(variant: Variant, persona: Persona | None, space: LatentSpace, examples: Sequence[str] = ()) -> str | None:
+def shown_block(
+    variant: Variant, persona: Persona | None, space: LatentSpace, examples: Sequence[str] = ()
+) -> str | None:
     """The z block of a variant for a persona; None where it is shown none."""
     if persona is None or (variant.trained and variant.z == "none"):
         return None

@@ -156,5 +156,3 @@ def _without_parts(found: Sequence[Catchphrase]) -> list[Catchphrase]:
         if not any(padded in f" {k.phrase} " or f" {k.phrase} " in padded for k in kept):
             kept.append(one)
     return kept
-
-

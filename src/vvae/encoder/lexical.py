@@ -42,7 +42,9 @@ def _nickname_patterns() -> tuple[regex.Pattern[str], ...]:
     lexicon = default_lexicon()
     terms = _alternatives(lexicon.address_terms)
     # "man, that hurts" and "girl, ..." are sighs; at the start only these call somebody.
-    leading = _alternatives([t for t in lexicon.address_terms if t not in {"man", "boy", "girl", "love", "baby", "dear"}])
+    leading = _alternatives(
+        [t for t in lexicon.address_terms if t not in {"man", "boy", "girl", "love", "baby", "dear"}]
+    )
     greetings = _alternatives(sorted(lexicon.greetings))
     chinese = _alternatives([t for t in lexicon.chinese_address_terms if len(t) > 1])
     stop = r"(?=\s*(?:[,.!?~…;:)\n]|$))"

@@ -8,7 +8,7 @@ from chat (`min_score`) and from the second (`min_margin`) and is near an exampl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +56,7 @@ class Embedder:
 
     def __init__(self) -> None:
         self._vectors: dict[str, Array] = {}
-        self._model: object | None = None
+        self._model: Any = None
 
     def embed(self, texts: Iterable[str], progress: Callable[[int, int], None] | None = None) -> None:
         """Computes what is not known yet, shortest first so that batches hold texts of one length.
@@ -71,7 +71,7 @@ class Embedder:
             self._model = USE(threads=2)
         for start in range(0, len(missing), self.BATCH):
             batch = missing[start : start + self.BATCH]
-            vectors = np.asarray(self._model(batch), dtype=np.float32)  # type: ignore[operator]
+            vectors = np.asarray(self._model(batch), dtype=np.float32)
             self._vectors.update(zip(batch, vectors, strict=True))
             if progress:
                 progress(min(start + self.BATCH, len(missing)), len(missing))

@@ -53,7 +53,9 @@ class RulesEncoder:
     ) -> None:
         self.space, self.config, self.lists = space, config, lists
         self._embedder = embedder or Embedder()
-        self._readers = {d.name: PrototypeReader(d, config.prototypes, self._embedder) for d in space.read_by("prototype")}
+        self._readers = {
+            d.name: PrototypeReader(d, config.prototypes, self._embedder) for d in space.read_by("prototype")
+        }
         for name, reader in self._readers.items():
             reader.standard = standards[name]
         self._phrases = {speaker: [c.phrase for c in phrases] for speaker, phrases in lists.items()}

@@ -1,0 +1,200 @@
+"""HumanChatBench: are a variant's habits as frequent as people's?
+
+Every held-out reply of the benchmark is written anew by each variant under the speaker's profile. The target is the rate in
+all held-out replies the same speakers wrote themselves. A deviation is signed, in percentage points: plus says too often.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vvae.bench.metrics import METRICS, emoji_consistency, repetition, shows, spoken_length
+from vvae.bench.statistics import Counts, Hit, bootstrap, calibration_slope, interval, rate, tabulate
+from vvae.dialogue import Pair
+from vvae.keyed_random import shuffled
+from vvae.persona import LatentSpace
+from vvae.prior import Prior, SamplingConfig, predicted_rate
+from vvae.profile import Profile
+from vvae.records import Reply
+from vvae.variants import Variant
+
+__all__ = ["MEASURABLE", "BenchConfig", "Corpus", "score", "swapped_profile"]
+
+MEASURABLE = 30
+"""Human positives below which a rate says nothing on a corpus."""
+
+
+class BenchConfig(BaseModel):
+    """How much is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replies: int = Field(200, ge=1, description="held-out replies written anew by each variant")
+    per_speaker: int = Field(15, ge=1, description="at most this many for one speaker")
+    swapped: int = Field(50, ge=0, description="of these, how many also under another speaker's profile")
+    losses: int = Field(100, ge=1, description="human replies whose likelihood is measured")
+    forced: int = Field(40, ge=0, description="human replies on which the phrase's probability is measured")
+    resamples: int = Field(2000, ge=100)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What the benchmark compares with."""
+
+    pairs: Sequence[Pair]
+    speakers: Sequence[str]
+    profiles: Mapping[str, Profile]
+    prior: Prior
+    space: LatentSpace
+    sampling: SamplingConfig
+
+
+def swapped_profile(pair: Pair, speakers: Sequence[str], profiles: Mapping[str, Profile], dimension: str) -> str | None:
+    """Another speaker whose value of a dimension differs (a keyed choice); None where there is none."""
+    own = profiles[pair.speaker].persona().value(dimension)
+    for other in shuffled(speakers, "swapped profile", pair.pair_id):
+        value = profiles[other].persona().value(dimension)
+        if other != pair.speaker and value is not None and value != own:
+            return other
+    return None
+
+
+def score(
+    corpus: Corpus, variants: Sequence[Variant], replies: Sequence[Reply], config: BenchConfig, *, seed: int
+) -> dict[str, Any]:
+    """The benchmark's results: `human`, `variants` and the `primary` comparison of results.json."""
+    by_id = {pair.pair_id: pair for pair in corpus.pairs}
+    written = {v.name: [r for r in replies if r.variant == v.name] for v in variants}
+    own = {name: [r for r in rs if r.profile == by_id[r.pair_id].speaker] for name, rs in written.items()}
+    swapped = {name: [r for r in rs if r.profile != by_id[r.pair_id].speaker] for name, rs in written.items()}
+    benched = {r.pair_id for rs in own.values() for r in rs}
+    human_replies = [by_id[pair_id].response for pair_id in sorted(benched)]
+    results: dict[str, Any] = {
+        "human": {"length": round(spoken_length(human_replies), 2), "repetition": round(repetition(human_replies), 4)},
+        "variants": {v.name: {} for v in variants},
+    }
+    for name, rs in own.items():
+        texts = [r.reply for r in rs]
+        results["variants"][name] |= {
+            "length": round(spoken_length(texts), 2),
+            "repetition": round(repetition(texts), 4),
+            "cut": sum(r.finish_reason == "length" for r in rs),
+            "n": len(rs),
+        }
+    for metric, reader in METRICS.items():
+        if not (dimensions := corpus.space.read_by(reader)):
+            continue
+        dimension = dimensions[0].name
+        values = _profile_values(corpus, dimension)
+        human = tabulate(
+            Hit(p.speaker, p.dialogue, shows(metric, values[p.speaker], p.response))
+            for p in corpus.pairs
+            if p.split == "heldout" and p.speaker in values
+        )
+        positives = sum(h for dialogues in human.values() for h, _ in dialogues.values())
+        target = rate(human)
+        results["human"][metric] = {
+            "rate": _rounded(target),
+            "positives": positives,
+            "replies": sum(n for dialogues in human.values() for _, n in dialogues.values()),
+            "speakers": len(human),
+            "measurable": positives >= MEASURABLE,
+            "observation_rate": _rounded(corpus.prior[dimension].rate),
+        }
+        tables = {
+            name: tabulate(
+                Hit(by_id[r.pair_id].speaker, by_id[r.pair_id].dialogue, shows(metric, values[r.profile], r.reply))
+                for r in rs
+                if r.profile in values
+            )
+            for name, rs in own.items()
+        }
+        samples = bootstrap({"human": human, **tables}, resamples=config.resamples, seed=seed)
+        results["human"][metric] |= dict(zip(("low", "high"), map(_rounded, interval(samples["human"])), strict=True))
+        for variant in variants:
+            counts = tables[variant.name]
+            spread = interval(samples[variant.name] - samples["human"])
+            results["variants"][variant.name][metric] = {
+                "rate": _rounded(rate(counts)),
+                "target": _rounded(target),
+                "deviation": _points(rate(counts) - target),
+                "low": _points(spread.low),
+                "high": _points(spread.high),
+                "n": sum(n for dialogues in counts.values() for _, n in dialogues.values()),
+                "predicted": _predicted(variant, corpus, dimension),
+                "slope": _rounded(calibration_slope(counts, human)),
+                "swapped": _swapped(metric, swapped[variant.name], by_id, values),
+            }
+        if metric == "CP":
+            results["primary"] = _primary(variants, tables, samples, target)
+    if emoji := corpus.space.read_by("emoji"):
+        ranked = {s: [v.value for v in p.values.get(emoji[0].name, ())] for s, p in corpus.profiles.items()}
+        people = [(by_id[i].response, ranked[by_id[i].speaker]) for i in sorted(benched)]
+        results["human"]["emoji_consistency"] = emoji_consistency(people)
+        for name, rs in own.items():
+            shown = ((r.reply, ranked[by_id[r.pair_id].speaker]) for r in rs)
+            results["variants"][name]["emoji_consistency"] = emoji_consistency(shown)
+    return results
+
+
+def _profile_values(corpus: Corpus, dimension: str) -> dict[str, str]:
+    """Benchmarked speaker -> first-ranked value; speakers whose profile is null there do not count."""
+    values = ((speaker, corpus.profiles[speaker].persona().value(dimension)) for speaker in corpus.speakers)
+    return {speaker: value for speaker, value in values if value is not None}
+
+
+def _predicted(variant: Variant, corpus: Corpus, dimension: str) -> float | None:
+    if not variant.trained or variant.z == "none":
+        return None
+    s = 0.0
+    if variant.z == "sampled":
+        chosen = corpus.sampling if variant.s is None else corpus.sampling.model_copy(update={"s": variant.s})
+        s = chosen.probability(dimension)
+    return _rounded(predicted_rate(corpus.prior[dimension].rate, s))
+
+
+def _swapped(
+    metric: str, replies: Sequence[Reply], by_id: Mapping[str, Pair], values: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Rates under another's profile: of the value shown, and of the value the true speaker has."""
+    usable = [
+        (r, by_id[r.pair_id])
+        for r in replies
+        if r.profile in values
+        and by_id[r.pair_id].speaker in values
+        and values[r.profile] != values[by_id[r.pair_id].speaker]
+    ]
+    if not usable:
+        return None
+    shown = tabulate(Hit(p.speaker, p.dialogue, shows(metric, values[r.profile], r.reply)) for r, p in usable)
+    true = tabulate(Hit(p.speaker, p.dialogue, shows(metric, values[p.speaker], r.reply)) for r, p in usable)
+    return {"shown": _rounded(rate(shown)), "true": _rounded(rate(true)), "n": len(usable)}
+
+
+def _primary(
+    variants: Sequence[Variant], tables: Mapping[str, Counts], samples: Mapping[str, Any], target: float
+) -> dict[str, Any] | None:
+    """SP+FT against P+FT on CP: the difference of absolute deviations, below 0 where SP+FT is nearer to people."""
+    if not {"SP+FT", "P+FT"} <= {v.name for v in variants}:
+        return None
+    spread = interval(abs(samples["SP+FT"] - samples["human"]) - abs(samples["P+FT"] - samples["human"]))
+    difference = abs(rate(tables["SP+FT"]) - target) - abs(rate(tables["P+FT"]) - target)
+    return {
+        "claim": "|deviation of SP+FT| - |deviation of P+FT| on CP",
+        "difference": _points(difference),
+        "low": _points(spread.low),
+        "high": _points(spread.high),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 4)
+
+
+def _points(value: float) -> float | None:
+    return None if not math.isfinite(value) else round(100 * value, 2)

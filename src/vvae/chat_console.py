@@ -1,0 +1,103 @@
+"""`vvae chat` on a terminal: reads lines, prints bursts as separate lines, and the z of each reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from vvae.chat import ChatReply, ChatSession
+from vvae.encoder.rules import RulesEncoder
+from vvae.engine import GenerationConfig, TransformersEngine
+from vvae.errors import ConfigError, DataError
+from vvae.persona import Persona
+from vvae.pipeline import Run
+
+__all__ = ["converse", "open_session"]
+
+
+def open_session(
+    run: Run,
+    speaker: str | None,
+    variant: str,
+    given: Mapping[str, str],
+    modes: Mapping[str, Any],
+    *,
+    temperature: float,
+    top_p: float,
+    seed: int,
+) -> ChatSession:
+    """A session over a finished run.
+
+    Raises:
+        DataError: a file of the run is missing.
+        ConfigError: the speaker, the variant, a dimension or a label is unknown.
+    """
+    found = next((v for v in run.variants if v.name == variant), None)
+    if found is None or not found.trained:
+        names = ", ".join(v.name for v in run.variants if v.trained)
+        raise ConfigError(f"no trained variant {variant!r}", where="--variant", fix=f"choose from {names or 'none'}")
+    for name in ("encoder.json", "prior.json", "profiles.parquet", f"adapters/{variant}"):
+        if not run.path(name).exists():
+            raise DataError(
+                "the run has no such file", where=str(run.path(name)), fix="finish it with 'vvae train CONFIG'"
+            )
+    if speaker is None:
+        speaker = max(run.profiles, key=lambda name: (run.profiles[name].replies, name))
+    matches = [name for name in run.profiles if name == speaker] or [n for n in run.profiles if n.startswith(speaker)]
+    if len(matches) != 1:
+        best = sorted(run.profiles, key=lambda n: -run.profiles[n].replies)[:5]
+        what = f"{len(matches)} speakers are" if matches else "no speaker is"
+        raise ConfigError(f"{what} named {speaker!r}", where="--speaker", fix=f"for example {', '.join(best)}")
+    encoder = RulesEncoder.from_state(run.path("encoder.json").read_text("utf-8"))
+    # The session checks what was given before the model is loaded.
+    session = ChatSession(
+        decoder=None,  # type: ignore[arg-type]
+        engine=None,  # type: ignore[arg-type]
+        space=run.space,
+        prior=run.prior,
+        profile=run.profiles[matches[0]],
+        encoder=encoder,
+        generation=GenerationConfig(temperature=temperature, top_p=top_p, max_new_tokens=120),
+        window_tokens=run.config.pairs.window_tokens,
+        seed=seed,
+        given=given,
+        modes=modes,
+        shows_z=found.z != "none",
+    )
+    decoder = run.with_adapter(found)
+    session.decoder = decoder
+    session.engine = TransformersEngine(decoder.model, decoder.tokenizer, decoder.stops, bf16=decoder.bf16)
+    return session
+
+
+def converse(
+    run: Run, speaker: str | None, variant: str, given: Mapping[str, str], modes: Mapping[str, Any], **settings: Any
+) -> None:
+    """Chats until end of input or an empty line."""
+    console = Console()
+    session = open_session(run, speaker, variant, given, modes, **settings)
+    console.print(f"[dim]You are talking to {session.profile.speaker} ({variant}). An empty line ends the chat.[/]")
+    while True:
+        try:
+            heard = console.input("[bold]you[/] ")
+        except EOFError:
+            break
+        if not heard.strip():
+            break
+        with console.status("typing"):
+            reply = session.reply(heard)
+        _show(console, session.profile.speaker, reply)
+
+
+def _show(console: Console, speaker: str, reply: ChatReply) -> None:
+    for message in reply.messages or ("…",):
+        console.print(Text.assemble((f"{speaker[:12]} ", "bold cyan"), message))
+    console.print(Text(f"  z  {_described(reply.persona)}", style="dim"))
+
+
+def _described(persona: Persona) -> str:
+    marks = {"sampled": "~", "given": "!", "observed": ""}
+    return "  ".join(f"{name}={slot.value}{marks[slot.source]}" for name, slot in persona) + "   (~ sampled, ! given)"

@@ -1,0 +1,189 @@
+"""The command line: one thin command per stage. Heavy imports are inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vvae.errors import ConfigError, DataError, UserError, VVAEError
+
+if TYPE_CHECKING:
+    from vvae.pipeline import Run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Chat models that talk like particular people, with knobs one can read (V-VAE).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+prior_app = typer.Typer(help="The empirical prior p(z).", no_args_is_help=True)
+app.add_typer(prior_app, name="prior")
+
+ConfigPath = Annotated[Path, typer.Argument(help="Config file (make one with 'vvae init').")]
+RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except UserError as error:
+        _fail(str(error), 2)
+    except VVAEError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("stopped; run the same command again to go on", 130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail("the disk is full — free some space and run the same command again; what is finished is kept", 2)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("click", "typer") or not hasattr(error, "exit_code"):
+            raise
+        show: Any = getattr(error, "show", None)
+        if show is not None:
+            show()
+        sys.exit(error.exit_code)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"vvae: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def _open(config: Path) -> Run:
+    """A run from a config file, or from the config.yaml of a run folder."""
+    from rich.console import Console
+
+    from vvae.config import load_config
+    from vvae.pipeline import Run
+    from vvae.progress import ConsoleReporter
+
+    path = config / "config.yaml" if config.is_dir() else config
+    return Run(load_config(path), reporter=ConsoleReporter(Console()))
+
+
+def _run_until(config: Path, group: str) -> Run:
+    from vvae.pipeline import run_stages
+
+    run = _open(config)
+    run_stages(run, until=group)
+    return run
+
+
+@app.command()
+def run(config: ConfigPath) -> None:
+    """Run everything: chats to report. Finished stages are skipped, stopped ones go on."""
+    from vvae.report.table import print_results
+
+    done = _run_until(config, "report")
+    print_results(done.path("results.json"), done.path("report.html"))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("vvae.yaml"),
+    data: Annotated[str, typer.Option(help="Chats: a JSONL file, or byu for the installed corpus.")] = "byu",
+) -> None:
+    """Write a commented config."""
+    from importlib import resources
+
+    from vvae.records import write_text
+
+    if path.exists():
+        raise ConfigError("the file exists", where=str(path), fix="give another name, or remove it")
+    template = resources.files("vvae").joinpath("config.template.yaml").read_text("utf-8")
+    name = "byu" if data == "byu" else Path(data).stem
+    write_text(path, template.replace("{{data}}", data).replace("{{run}}", f"runs/{name}"))
+    typer.echo(f"{path} written; edit it, then: vvae run {path}")
+
+
+@app.command()
+def encode(config: ConfigPath) -> None:
+    """Read z in every reply (default encoder: labelling functions)."""
+    done = _run_until(config, "encode")
+    typer.echo(f"{len(done.personas):,} encodings in {done.path('encodings.parquet')}")
+
+
+@prior_app.command("build")
+def prior_build(config: ConfigPath) -> None:
+    """Count the prior."""
+    done = _run_until(config, "prior")
+    typer.echo(f"prior in {done.path('prior.json')}")
+
+
+@prior_app.command("show")
+def prior_show(
+    run: RunPath,
+    top: Annotated[int, typer.Option(help="Values shown for each dimension.", min=1)] = 8,
+) -> None:
+    """Show the prior as a table with bars."""
+    from vvae.prior import Prior
+    from vvae.report.table import print_prior
+
+    path = run / "prior.json" if run.is_dir() else run
+    try:
+        text = path.read_text("utf-8")
+    except OSError:
+        raise DataError("no prior here", where=str(path), fix="count it with 'vvae prior build CONFIG'") from None
+    print_prior(Prior.from_json(text, where=str(path)), top)
+
+
+@app.command()
+def train(config: ConfigPath) -> None:
+    """Train the adapters of all fine-tuned variants."""
+    done = _run_until(config, "train")
+    typer.echo(f"adapters in {done.path('adapters')}")
+
+
+@app.command()
+def bench(config: ConfigPath) -> None:
+    """Write held-out replies with every variant and score them (HumanChatBench)."""
+    from vvae.report.table import print_results
+
+    done = _run_until(config, "bench")
+    print_results(done.path("results.json"))
+
+
+@app.command()
+def report(config: ConfigPath) -> None:
+    """Build the report of a run."""
+    done = _run_until(config, "report")
+    typer.echo(str(done.path("report.html")))
+
+
+@app.command()
+def chat(
+    run: RunPath,
+    speaker: Annotated[str | None, typer.Option(help="Whose profile; the one with most replies by default.")] = None,
+    variant: Annotated[str, typer.Option(help="Which adapter answers.")] = "SP+FT",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Fix a value: --set tone=playful.")] = None,
+    auto: Annotated[list[str] | None, typer.Option(help="Let a dimension follow the conversation.")] = None,
+    sample: Annotated[list[str] | None, typer.Option(help="Draw a dimension anew for each reply.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy; 1 is the model as it is.")] = 0.8,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1.0)] = 0.95,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Chat with a persona of a run; each reply shows the z it was written under."""
+    from vvae.chat_console import converse
+
+    given: dict[str, str] = {}
+    for pair in set_ or []:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"{pair!r} is no NAME=VALUE", where="--set", fix="for example --set tone=playful")
+        given[name.strip()] = value.strip()
+    if not (run / "config.yaml").is_file():
+        raise DataError("no run here", where=str(run), fix="make one with 'vvae run CONFIG'")
+    modes = dict.fromkeys(auto or [], "auto") | dict.fromkeys(sample or [], "sample")
+    converse(_open(run), speaker, variant, given, modes, temperature=temperature, top_p=top_p, seed=seed)
+
+
+if __name__ == "__main__":
+    main()

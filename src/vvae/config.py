@@ -1,0 +1,117 @@
+"""The config of a run: each stage's own small config, gathered, read from YAML and checked where it is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vvae.bench.human_chat import BenchConfig
+from vvae.decoder import DecoderConfig
+from vvae.encoder.rules import RulesConfig
+from vvae.engine import GenerationConfig
+from vvae.errors import ConfigError
+from vvae.pairs import PairsConfig
+from vvae.prior import SamplingConfig
+from vvae.train import TrainConfig
+from vvae.variants import Variant, resolve
+
+__all__ = ["DataConfig", "RunConfig", "load_config"]
+
+
+class DataConfig(BaseModel):
+    """Where the chats are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field("byu", description="byu (the installed corpus) or a JSONL file, a dialogue on each line")
+    format: str = Field("auto", pattern="^(auto|byu|openai|sharegpt)$")
+    limit: int | None = Field(None, ge=1, description="use only this many dialogues, a keyed choice")
+    malformed_limit: float = Field(0.01, ge=0, le=1, description="largest share of malformed records let pass")
+
+
+class RunConfig(BaseModel):
+    """A whole run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str = Field("runs/run", description="the folder everything is written to")
+    seed: int = Field(0, ge=0)
+    data: DataConfig = Field(default_factory=DataConfig)
+    pairs: PairsConfig = Field(default_factory=PairsConfig)
+    space: str = Field("default", description="latent space: default, or a YAML file")
+    encoder: RulesConfig = Field(default_factory=RulesConfig)
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    decoder: DecoderConfig = Field(default_factory=DecoderConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    variants: tuple[str | Variant, ...] = ("zero-shot", "few-shot", "FT", "P+FT", "SP+FT")
+    generate: GenerationConfig = Field(default_factory=GenerationConfig)
+    bench: BenchConfig = Field(default_factory=BenchConfig)
+    notice: str | None = Field(None, description="a sentence the report and the results table carry")
+
+    @property
+    def resolved_variants(self) -> tuple[Variant, ...]:
+        """The variants in order."""
+        return resolve(self.variants)
+
+    def to_yaml(self) -> str:
+        """The whole config as resolved."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Reads a config file.
+
+    Raises:
+        ConfigError: the file is missing or a key is wrong; the message names file, line and key.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError("cannot be read", where=str(path), fix="make one with 'vvae init'") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"not YAML ({getattr(error, 'problem', None) or error})", where=where) from None
+    if not isinstance(data, dict):
+        raise ConfigError("the config is not a mapping of keys", where=str(path), fix="make one with 'vvae init'")
+    try:
+        config = RunConfig.model_validate(data)
+    except ValidationError as error:
+        # A union reports each alternative it tried; the longest path is the one that was meant.
+        first = max(error.errors(), key=lambda e: len(e["loc"]))
+        keys = [part for part in first["loc"] if isinstance(part, int) or not str(part)[:1].isupper()]
+        name = ".".join(str(key) for key in keys if key not in ("str", "float"))
+        raise ConfigError(
+            _reason(first), where=f"{path}:{_line(text, keys)}: {name}", fix="the keys are listed by 'vvae init'"
+        ) from None
+    resolve(config.variants)
+    return config
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    return f"{error['msg']} (found: {error['input']!r})"[:300]
+
+
+def _line(text: str, keys: list[Any]) -> int:
+    """The line (from 1) of the deepest key of the path that stands in the file."""
+    node = yaml.compose(text)
+    line = 1
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((k, v) for k, v in node.value if k.value == key), None)
+            if entry is None:
+                break
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

@@ -1,0 +1,87 @@
+"""Progress on a terminal: bars with time left; plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["ConsoleReporter"]
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class ConsoleReporter:
+    """The pipeline's `Reporter` on a console."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self._console.print(text, highlight=False)
+
+    @contextmanager
+    def task(self, title: str) -> Iterator[Callable[..., None]]:
+        """A bar with counts, loss where there is one, time spent and time left."""
+        started = time.monotonic()
+        if self._console.is_terminal:
+            with self._bar(title) as tick:
+                yield tick
+        else:
+            yield self._lines(title, started)
+        self.say(f"[green]✓[/] {title} [dim]{_clock(time.monotonic() - started)}[/]")
+
+    @contextmanager
+    def _bar(self, title: str) -> Iterator[Callable[..., None]]:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(title, total=None, loss="")
+
+            def tick(done: int, total: int, loss: float | None = None) -> None:
+                shown = "" if loss is None else f"loss {loss:.3f}"
+                progress.update(task, completed=done, total=total, loss=shown)
+
+            yield tick
+
+    def _lines(self, title: str, started: float) -> Callable[..., None]:
+        first: list[int] = []
+        last = [started]
+
+        def tick(done: int, total: int, loss: float | None = None) -> None:
+            first.append(done) if not first else None
+            now = time.monotonic()
+            if now - last[0] < SECONDS_BETWEEN_LINES:
+                return
+            last[0] = now
+            speed = (done - first[0]) / (now - started)
+            left = f", {_clock((total - done) / speed)} left" if speed > 0 else ""
+            shown = "" if loss is None else f", loss {loss:.3f}"
+            self.say(f"  {title}: {done} of {total}{shown}{left}")
+
+        return tick
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

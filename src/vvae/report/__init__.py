@@ -1,0 +1,87 @@
+"""The report: one self-contained HTML page with its figures inside, no outside assets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from vvae.bench.metrics import METRICS, shows
+from vvae.config import RunConfig
+from vvae.dialogue import Dialogue, Pair, context
+from vvae.keyed_random import shuffled
+from vvae.persona import LatentSpace
+from vvae.prior import Prior
+from vvae.records import Reply
+from vvae.report import figures
+
+__all__ = ["build_report"]
+
+SAMPLES = 8
+CONTEXT_TURNS = 4
+
+
+def build_report(
+    results: Mapping[str, Any],
+    prior: Prior,
+    space: LatentSpace,
+    pairs: Mapping[str, Pair],
+    dialogues: Mapping[str, Dialogue],
+    replies: Sequence[Reply],
+    config: RunConfig,
+) -> str:
+    """The page as text."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
+    environment.filters["points"] = lambda value: "–" if value is None else f"{value:+.1f}"
+    environment.filters["number"] = lambda value, digits=2: "–" if value is None else f"{value:.{digits}f}"
+    template = environment.from_string(resources.files("vvae.report").joinpath("page.html").read_text("utf-8"))
+    metrics = [m for m in METRICS if m in results["human"]]
+    return template.render(
+        results=results,
+        metrics=metrics,
+        names={"CP": "catchphrase presence", "EC": "emoji consistency", "HM": "hobby mentioning"},
+        rates=figures.rates(results, [m for m in metrics if results["human"][m]["measurable"]]),
+        losses=figures.losses(results),
+        reading=figures.reading(results),
+        prior_figure=figures.prior(prior, space),
+        samples=_samples(space, pairs, dialogues, replies, list(results["variants"])),
+        config=config,
+        config_text=config.to_yaml(),
+        observation={d.name: prior[d.name].rate for d in space.dimensions},
+    )
+
+
+def _samples(
+    space: LatentSpace,
+    pairs: Mapping[str, Pair],
+    dialogues: Mapping[str, Dialogue],
+    replies: Sequence[Reply],
+    variants: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Contexts with the human reply and each variant's, and the z shown; speakers differ from sample to sample."""
+    own = {(r.pair_id, r.variant): r for r in replies if r.profile == pairs[r.pair_id].speaker}
+    ids = sorted({pair_id for pair_id, _ in own})
+    chosen: dict[str, str] = {}
+    for pair_id in shuffled(ids, "report samples"):
+        persona = next((r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None)
+        phrases = [d.name for d in space.read_by("catchphrase")]
+        if persona and all((slot := persona[name]) and slot.source == "observed" for name in phrases):
+            chosen.setdefault(pairs[pair_id].speaker, pair_id)
+    samples = []
+    for pair_id in list(chosen.values())[:SAMPLES]:
+        pair = pairs[pair_id]
+        turns = context(dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
+        persona = next((r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None)
+        shown = [(name, slot.value, slot.source) for name in space.names if persona and (slot := persona[name])]
+        marks = {m: persona.value(space.read_by(r)[0].name) for m, r in METRICS.items() if persona and space.read_by(r)}
+        said = [("human", pair.response)] + [(v, own[pair_id, v].reply) for v in variants if (pair_id, v) in own]
+        rows = [(who, text, [m for m, value in marks.items() if value and shows(m, value, text)]) for who, text in said]
+        samples.append(
+            {"context": [(t.speaker == pair.speaker, t.text) for t in turns], "persona": shown, "rows": rows}
+        )
+    return samples

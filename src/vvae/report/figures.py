@@ -1,0 +1,164 @@
+"""The report's figures, as SVG text: drawn on a transparent ground in colours that read on light and dark."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vvae.persona import LatentSpace
+from vvae.prior import Prior
+
+__all__ = ["losses", "prior", "rates", "reading"]
+
+INK = "#6b7280"
+HUMAN = "#d97706"
+MODEL = "#2563eb"
+SOFT = "#93c5fd"
+PREDICTED = "#059669"
+
+
+def _svg(figure: Any) -> str:
+    import matplotlib.pyplot as plt
+
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    style: dict[Any, Any] = {
+        "font.size": 10,
+        "font.family": ["DejaVu Sans"],
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "text.color": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.hashsalt": "vvae",
+        "svg.fonttype": "path",
+    }
+    matplotlib.rcParams.update(style)
+    return plt.subplots(1, columns, figsize=(width, height), squeeze=False)
+
+
+def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
+    """Each variant's rate with the interval of its deviation, the human target as a band, the prediction as a mark."""
+    if not metrics:
+        return ""
+    names = list(results["variants"])
+    figure, axes = _axes(4.2 * len(metrics) + 0.6, 0.42 * len(names) + 1.3, len(metrics))
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        human = results["human"][metric]
+        axis.axvspan(100 * human["low"], 100 * human["high"], color=HUMAN, alpha=0.15, lw=0)
+        axis.axvline(100 * human["rate"], color=HUMAN, lw=1.6, label="human target (95 %)")
+        for row, name in enumerate(names):
+            found = results["variants"][name].get(metric)
+            if not found or found["rate"] is None:
+                continue
+            rate, target = 100 * found["rate"], 100 * found["target"]
+            if found["low"] is not None:
+                axis.plot(
+                    [max(0, target + found["low"]), target + found["high"]],
+                    [row, row],
+                    color=SOFT,
+                    lw=5,
+                    solid_capstyle="butt",
+                )
+            axis.plot(rate, row, "o", color=MODEL, ms=6, label="variant, 95 % of its deviation" if row == 0 else None)
+            if found["predicted"] is not None:
+                label = "predicted from r" if name.startswith("SP") else None
+                axis.plot(100 * found["predicted"], row, "D", mfc="none", mec=PREDICTED, ms=7, label=label)
+        axis.set_yticks(range(len(names)), names)
+        axis.invert_yaxis()
+        axis.set_xlim(left=0)
+        axis.set_xlabel("% of replies")
+        axis.set_title(metric, color=INK, fontsize=11)
+    axes[0][0].legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=3)
+    return _svg(figure)
+
+
+def losses(results: Mapping[str, Any]) -> str:
+    """Both validation losses of each variant."""
+    names = list(results["variants"])
+    figure, axes = _axes(6.4, 0.42 * len(names) + 1.2)
+    axis = axes[0][0]
+    for shift, key, colour, label in (
+        (-0.18, "loss_posterior_z", SOFT, "z extracted from the reply (leaks the answer)"),
+        (0.18, "loss_profile_z", MODEL, "z = the speaker's profile"),
+    ):
+        values = [results["variants"][name][key] for name in names]
+        axis.barh([i + shift for i in range(len(names))], values, height=0.34, color=colour, label=label)
+        for row, value in enumerate(values):
+            axis.text(value, row + shift, f" {value:.3f}", va="center", fontsize=8)
+    axis.set_yticks(range(len(names)), names)
+    axis.invert_yaxis()
+    low = min(results["variants"][n][k] for n in names for k in ("loss_posterior_z", "loss_profile_z"))
+    axis.set_xlim(left=max(0.0, low - 0.5))
+    axis.set_xlabel("nats per reply token (axis cut)")
+    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    return _svg(figure)
+
+
+def reading(results: Mapping[str, Any]) -> str:
+    """P(own catchphrase stands in the reply) by teacher forcing, under the own and under a swapped profile."""
+    names = [n for n, v in results["variants"].items() if v.get("forced")]
+    if not names:
+        return ""
+    figure, axes = _axes(6.4, 0.42 * len(names) + 1.2)
+    axis = axes[0][0]
+    for shift, key, colour, label in (
+        (-0.18, "true", MODEL, "own profile shown"),
+        (0.18, "swapped", SOFT, "another's profile shown"),
+    ):
+        values = [100 * results["variants"][name]["forced"][key] for name in names]
+        axis.barh([i + shift for i in range(len(names))], values, height=0.34, color=colour, label=label)
+        for row, value in enumerate(values):
+            axis.text(value, row + shift, f" {value:.1f}", va="center", fontsize=8)
+    if "CP" in results["human"]:
+        axis.axvline(100 * results["human"]["CP"]["rate"], color=HUMAN, lw=1.6, label="human CP")
+    axis.set_yticks(range(len(names)), names)
+    axis.invert_yaxis()
+    axis.set_xlabel("% probability that the speaker's own catchphrase stands in the reply")
+    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    return _svg(figure)
+
+
+def prior(found: Prior, space: LatentSpace) -> str:
+    """Observed and null replies per dimension, and each one's most frequent values."""
+    names = list(space.names)
+    figure, axes = _axes(10, 0.42 * len(names) + 0.9, 2)
+    left, right = axes[0]
+    shares = [100 * found[name].rate for name in names]
+    left.barh(names, shares, color=MODEL, height=0.6)
+    left.barh(names, [100 - share for share in shares], left=shares, color=INK, alpha=0.15, height=0.6)
+    for row, share in enumerate(shares):
+        left.text(share + 1, row, f"{share:.1f} %", va="center", fontsize=8)
+    left.invert_yaxis()
+    left.set_xlim(0, 100)
+    left.set_xlabel("% of training replies with a value (r); the rest null")
+    palette = ["#2563eb", "#60a5fa", "#93c5fd", "#bfdbfe", "#dbeafe"]
+    for row, name in enumerate(names):
+        start = 0.0
+        for (value, n), colour in zip(found[name].ordered, palette, strict=False):
+            share = 100 * n / found[name].observed
+            right.barh(row, share, left=start, color=colour, height=0.6, edgecolor="white", lw=0.5)
+            if share > 1.6 * len(value) + 2 and value.isascii():
+                right.text(start + share / 2, row, value, ha="center", va="center", fontsize=7, color="#111827")
+            start += share
+        right.barh(row, 100 - start, left=start, color=INK, alpha=0.15, height=0.6)
+    right.set_yticks([])
+    right.invert_yaxis()
+    right.set_xlim(0, 100)
+    right.set_xlabel("prior p(z): the five most frequent values, % of observed")
+    figure.tight_layout()
+    return _svg(figure)

@@ -1,0 +1,89 @@
+"""Results and priors as tables on a terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vvae.bench.metrics import METRICS
+from vvae.prior import Prior
+
+__all__ = ["print_prior", "print_results"]
+
+BAR = 24
+
+
+def print_results(path: Path, report: Path | None = None) -> None:
+    """The rates of results.json against people, signed deviations in points with 95 % intervals."""
+    results = json.loads(path.read_text("utf-8"))
+    console = Console()
+    for metric in (m for m in METRICS if m in results["human"]):
+        human = results["human"][metric]
+        if not human["measurable"]:
+            console.print(f"{metric}: not measurable on this corpus ({human['positives']} human positives, 30 needed)")
+            continue
+        table = Table(
+            title=f"{metric}: people {_percent(human['rate'])} (n = {human['replies']})", title_justify="left"
+        )
+        for column in ("variant", "rate", "deviation", "95 % interval", "predicted", "n"):
+            table.add_column(column, justify="left" if column == "variant" else "right")
+        for name, variant in results["variants"].items():
+            found = variant[metric]
+            spread = f"{_points(found['low'])} … {_points(found['high'])}"
+            row = (
+                _percent(found["rate"]),
+                _points(found["deviation"]),
+                spread,
+                _percent(found["predicted"]),
+                str(found["n"]),
+            )
+            table.add_row(name, *row)
+        console.print(table)
+    if primary := results.get("primary"):
+        spread = f"{_points(primary['low'])} … {_points(primary['high'])}"
+        console.print(f"{primary['claim']}: {_points(primary['difference'])} points ({spread})", highlight=False)
+    losses = "   ".join(
+        f"{name} {v['loss_posterior_z']:.3f} / {v['loss_profile_z']:.3f}" for name, v in results["variants"].items()
+    )
+    console.print(f"loss, posterior z / profile z:   {losses}", highlight=False)
+    if results.get("notice"):
+        console.print(f"[yellow]{results['notice']}[/]")
+    if report is not None:
+        print(report)  # noqa: T201
+
+
+def print_prior(prior: Prior, top: int) -> None:
+    """Each dimension's most frequent values with bars, and its observation rate."""
+    table = Table(title=f"prior of {prior.encoder}", title_justify="left")
+    for column in ("dimension", "value", "share", "count", ""):
+        table.add_column(column, justify="right" if column in ("share", "count") else "left", overflow="fold")
+    for name, found in prior.dimensions.items():
+        head = f"[bold]{name}[/]  r = {_percent(found.rate)}"
+        if not found.observed:
+            table.add_row(head, "[dim]never observed[/]", "", "", "", end_section=True)
+            continue
+        values = found.ordered
+        for row, (value, n) in enumerate(values[:top]):
+            share = n / found.observed
+            bar = "█" * round(share / (values[0][1] / found.observed) * BAR)
+            table.add_row(
+                head if row == 0 else "", value.replace("[", r"\["), _percent(share), str(n), f"[blue]{bar}[/]"
+            )
+        rest = values[top:]
+        if rest:
+            n = sum(count for _, count in rest)
+            table.add_row("", f"[dim]{len(rest)} more[/]", _percent(n / found.observed), str(n), "")
+        table.add_section()
+    Console().print(table)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _points(value: Any) -> str:
+    return "–" if value is None else f"{value:+.1f}"

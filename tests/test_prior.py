@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vvae.dialogue import Pair
+from vvae.errors import DataError
+from vvae.persona import LatentSpace, Persona, Slot, load_space
+from vvae.prior import DimensionPrior, Prior, SamplingConfig, count, fill, predicted_rate, scope_id
+
+
+@pytest.fixture(scope="module")
+def space() -> LatentSpace:
+    return load_space()
+
+
+def prior_of(space: LatentSpace, friends: int, lovers: int, nulls: int) -> Prior:
+    values = ["friend"] * friends + ["lover"] * lovers
+    personas = [Persona({"relationship": Slot(v, "observed")}) for v in values] + [Persona()] * nulls
+    return count(personas, space, encoder="e", corpus="c")
+
+
+def test_the_papers_example(space: LatentSpace) -> None:
+    prior = prior_of(space, 60, 40, 100)["relationship"]
+    assert prior.ordered == [("friend", 60), ("lover", 40)]
+    assert (prior.rate, prior.nulls) == (0.5, 100)
+    draws = [prior.draw("draw", i) for i in range(10_000)]
+    assert 0.58 < draws.count("friend") / 10_000 < 0.62
+
+
+def test_only_observed_values_count(space: LatentSpace) -> None:
+    sampled = Persona({"tone": Slot("sad", "sampled")})
+    assert count([sampled], space, encoder="e", corpus="c")["tone"] == DimensionPrior({}, 1)
+
+
+def test_json_round_trip_and_sums_over_shards(space: LatentSpace) -> None:
+    one, two, both = prior_of(space, 3, 1, 2), prior_of(space, 4, 0, 5), prior_of(space, 7, 1, 7)
+    assert Prior.from_json(one.to_json()) == one
+    assert (one + two).dimensions == both.dimensions
+    with pytest.raises(DataError, match="not a prior"):
+        Prior.from_json('{"dimensions": {"tone": {}}}')
+
+
+def test_golden_draws(space: LatentSpace) -> None:
+    prior = prior_of(space, 60, 40, 0)
+    dimension = space.by_name["relationship"]
+    drawn = [fill(Persona(), prior, dimension, f"d{i}#1", seed=0).value("relationship") for i in range(8)]
+    assert drawn == GOLDEN
+
+
+GOLDEN = ["friend", "lover", "friend", "lover", "lover", "friend", "friend", "friend"]
+
+
+@given(st.permutations([f"d{i}#{j}" for i in range(5) for j in range(4)]), st.integers(1, 19))
+def test_draws_do_not_depend_on_order_or_partition(ids: list[str], cut: int) -> None:
+    space = load_space()
+    prior, dimension = prior_of(space, 6, 4, 0), space.by_name["relationship"]
+
+    def drawn(part: list[str]) -> dict[str, str | None]:
+        return {i: fill(Persona(), prior, dimension, i, seed=3, s=0.5).value("relationship") for i in part}
+
+    assert drawn(sorted(ids)) == drawn(ids[:cut]) | drawn(ids[cut:])
+
+
+def test_a_value_is_never_overwritten_and_s_is_the_share_filled(space: LatentSpace) -> None:
+    prior, dimension = prior_of(space, 6, 4, 0), space.by_name["relationship"]
+    held = Persona({"relationship": Slot("family", "observed")})
+    assert fill(held, prior, dimension, "x", seed=0) is held
+    filled = [fill(Persona(), prior, dimension, f"p{i}", seed=0, s=0.25)["relationship"] for i in range(4000)]
+    share = sum(slot is not None for slot in filled) / 4000
+    assert 0.22 < share < 0.28
+    assert {slot.source for slot in filled if slot} == {"sampled"}
+
+
+def test_a_dimension_never_observed_stays_null(space: LatentSpace) -> None:
+    assert fill(Persona(), prior_of(space, 1, 0, 0), space.by_name["hobby"], "x", seed=0)["hobby"] is None
+
+
+def test_scopes_share_draws() -> None:
+    def pair(dialogue: str, turn: int, listener: str) -> Pair:
+        return Pair(f"{dialogue}#{turn}", dialogue, turn, 0, "ana", (listener,), "train", "hi")
+
+    a, b, c = pair("d1", 1, "ben"), pair("d1", 3, "ben"), pair("d2", 1, "cleo")
+    assert scope_id(a, "pair") != scope_id(b, "pair")
+    assert scope_id(a, "dialogue") == scope_id(b, "dialogue") != scope_id(c, "dialogue")
+    assert scope_id(a, "speaker") == scope_id(c, "speaker")
+    assert scope_id(a, "listener") == scope_id(b, "listener") != scope_id(c, "listener")
+
+
+@given(st.floats(0.01, 0.99), st.floats(0, 1))
+def test_the_predicted_rate_is_the_posterior_of_a_simulated_corpus(r: float, s: float) -> None:
+    observed, sampled = r, (1 - r) * s  # shares of replies in which a value stands, for each way it came
+    assert predicted_rate(r, s) == pytest.approx(observed / (observed + sampled))
+
+
+def test_sampling_probabilities_are_checked() -> None:
+    assert SamplingConfig(s={"tone": 0.5}).probability("hobby") == 1.0
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        SamplingConfig(s={"tone": 1.5})
