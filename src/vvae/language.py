@@ -22,11 +22,11 @@ _UNSPACED_CHARACTER = regex.compile(rf"[{UNSPACED}]")
 
 # The faces people type. Longest first; a face must not touch a letter or digit, so "http://" and "10:3" are none.
 _EMOTICON = regex.compile(
-    r"""(?<!\p{N})[:;=]['-]?[)(](?![\p{L}\p{N}/])                     # yes:) also right after a word
+    r"""(?<!\p{N})[:;=]['-]?[)(]+(?![\p{L}\p{N}/])                     # yes:) also right after a word
     | (?<![\p{L}\p{N}])(?:
       [<>}]?[:;=8xX][\-'o^*]?[)\](\[dDpPoO3/\\|@$*sSxXcC><]{1,4}   # :-) ;D =( XD :'( >:(
     | [)\](\[dD/\\|>][\-'o^]?[:;=](?![\p{L}\p{N}/])               # (: D: reversed
-    | <3+ | </3
+    | <3+ | </3 | >[._]<
     | [\^\-><TtQqoOuUvV;=]_+[\^\-><TtQqoOuUvV;=.]                  # ^_^ -_- T_T o_O
     | \^{2} | \^-\^ | \\o/ | o/(?=\s|$)
     )(?![\p{L}\p{N}/])""",
@@ -60,7 +60,7 @@ def normal_form(phrase: str) -> str:
 
 @lru_cache(maxsize=65536)
 def _phrase_pattern(phrase: str) -> regex.Pattern[str]:
-    body = regex.escape(phrase, special_only=True).replace("'", "['’]").replace(" ", r"\s+")
+    body = r"\s+".join(regex.escape(word).replace("'", "['’]") for word in phrase.split())
     left = "" if _UNSPACED_CHARACTER.match(phrase[0]) or not phrase[0].isalnum() else r"(?<![\p{L}\p{N}])"
     right = "" if _UNSPACED_CHARACTER.match(phrase[-1]) or not phrase[-1].isalnum() else r"(?![\p{L}\p{N}])"
     return regex.compile(left + body + right, regex.IGNORECASE)

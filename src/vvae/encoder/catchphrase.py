@@ -1,7 +1,7 @@
 """Catchphrases: phrases a speaker uses far more than others do, mined on the training split.
 
-A phrase is a set phrase and no content: a run of function words and discourse markers ("to be honest", "oh my gosh"), or a whole
-short clause ("fair enough"; 真的假的). Its use is measured in replies, by the log-odds ratio with an informative Dirichlet
+A phrase is a set phrase and no content: a run of function words and discourse markers ("to be honest", "oh my gosh"); in
+Chinese a marker or a whole short clause (真的假的). Its use is measured in replies, by the log-odds ratio with an informative Dirichlet
 prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words", eq. 16-22): with y replies of n by the speaker, y' of n' by all
 others, and a prior of `strength` replies at the corpus rate,
 
@@ -62,7 +62,7 @@ def candidates(reply: str, *, max_words: int = 4, lexicon: Lexicon | None = None
     """The set phrases in a reply, in normal form.
 
     >>> sorted(candidates("Oh my gosh! Fair enough, the pizza was cold", max_words=3))
-    ['enough', 'fair', 'fair enough', 'gosh', 'my gosh', 'oh', 'oh my', 'oh my gosh']
+    ['enough', 'fair', 'fair enough', 'gosh', 'my', 'my gosh', 'oh', 'oh my', 'oh my gosh']
     """
     lexicon = lexicon or default_lexicon()
     found: set[str] = set()
@@ -82,8 +82,6 @@ def candidates(reply: str, *, max_words: int = 4, lexicon: Lexicon | None = None
                     break
                 if any(t in lexicon.markers for t in tokens[start:end]):
                     found.add(" ".join(tokens[start:end]))
-        if 2 <= len(tokens) <= max_words:
-            found.add(" ".join(tokens))
     return found
 
 
@@ -149,10 +147,23 @@ def mine(
 
 
 def _without_parts(found: Sequence[Catchphrase]) -> list[Catchphrase]:
-    """Drops a phrase that contains or is contained in a better one ("oh my" beside "oh my gosh")."""
+    """Of two phrases of which one contains the other, keeps one.
+
+    The longer, if it makes up most of the shorter's uses ("oh my gosh" and "gosh"), else the one with the higher z.
+    """
+    whole = [
+        one
+        for one in found
+        if not any(_contains(other, one) and other.replies >= 0.8 * one.replies for other in found)
+    ]
     kept: list[Catchphrase] = []
-    for one in found:
-        padded = f" {one.phrase} "
-        if not any(padded in f" {k.phrase} " or f" {k.phrase} " in padded for k in kept):
+    for one in whole:
+        if not any(_contains(one, k) or _contains(k, one) for k in kept):
             kept.append(one)
     return kept
+
+
+def _contains(longer: Catchphrase, shorter: Catchphrase) -> bool:
+    if _HAS_UNSPACED.search(shorter.phrase):
+        return longer != shorter and shorter.phrase in longer.phrase
+    return longer != shorter and f" {shorter.phrase} " in f" {longer.phrase} "

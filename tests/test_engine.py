@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import torch
+
+from vvae.decoder import Decoder
+from vvae.engine import GenerationConfig, Request, TransformersEngine, draw
+
+
+def requests(decoder: Decoder) -> list[Request]:
+    texts = ["hi there", "a much longer prompt, with several words in it", "ok", "what did you do at school today"]
+    return [Request(f"r{i}", decoder.tokens(text)) for i, text in enumerate(texts)]
+
+
+def test_a_reply_does_not_depend_on_its_company(tiny_decoder: Decoder) -> None:
+    engine = TransformersEngine(tiny_decoder.model, tiny_decoder.tokenizer, tiny_decoder.stops)
+    config = GenerationConfig(max_new_tokens=12, batch_size=4)
+    asked = requests(tiny_decoder)
+    together = engine.complete(asked, config, seed=3)
+    assert engine.complete(asked[::-1], config, seed=3)[::-1] == together
+    assert [engine.complete([one], config, seed=3)[0] for one in asked] == together
+    assert engine.complete(asked, config, seed=4) != together
+
+
+def test_greedy_is_what_transformers_generates(tiny_decoder: Decoder) -> None:
+    engine = TransformersEngine(tiny_decoder.model, tiny_decoder.tokenizer, tiny_decoder.stops)
+    for one, ours in zip(
+        requests(tiny_decoder),
+        engine.complete(requests(tiny_decoder), GenerationConfig(temperature=0, max_new_tokens=10), seed=0),
+        strict=True,
+    ):
+        ids = torch.tensor([one.prompt])
+        output = tiny_decoder.model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10, pad_token_id=2
+        )
+        theirs = tiny_decoder.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        assert ours.text == theirs
+
+
+def test_keyed_noise_draws_from_the_models_distribution() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).repeat(20_000, 1)
+    tokens = draw(logits, GenerationConfig(), list(range(20_000)), 0)
+    expected = logits[0].softmax(-1)
+    for token in range(4):
+        assert abs(float((tokens == token).float().mean()) - float(expected[token])) < 0.012
+
+
+def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])).repeat(3000, 1)
+    tokens = draw(logits, GenerationConfig(top_p=0.7), list(range(3000)), 0)
+    assert set(tokens.tolist()) == {0, 1}
+
+
+def test_a_reply_that_does_not_end_says_so(tiny_decoder: Decoder) -> None:
+    engine = TransformersEngine(tiny_decoder.model, tiny_decoder.tokenizer, tiny_decoder.stops)
+    (completion,) = engine.complete(requests(tiny_decoder)[:1], GenerationConfig(max_new_tokens=3), seed=0)
+    assert (completion.finish_reason, completion.tokens) == ("length", 3)
