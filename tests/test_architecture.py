@@ -21,7 +21,7 @@ MODULES = sorted(
 def rungs() -> dict[str, int]:
     """The table of docs/architecture.md: room -> rung."""
     table = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", table, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", table, re.MULTILINE)
     return {room.rstrip("/"): int(rung) for rung, rooms in rows for room in re.findall(r"`([\w/]+)`", rooms)}
 
 

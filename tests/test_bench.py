@@ -79,7 +79,9 @@ def bench_corpus() -> tuple[Corpus, list[Pair]]:
         for i in range(160):
             split = "train" if i < 40 else "heldout"
             said = i % 4 < 4 * habit
-            pair = Pair(f"{speaker}{i}#1", f"{speaker}{i}", 1, 0, speaker, ("x",), split, f"{phrase} it is" if said else "it is")
+            pair = Pair(
+                f"{speaker}{i}#1", f"{speaker}{i}", 1, 0, speaker, ("x",), split, f"{phrase} it is" if said else "it is"
+            )
             pairs.append(pair)
             personas[pair.pair_id] = Persona({"catchphrase": Slot(phrase, "observed")} if said else {})
     prior = count((personas[p.pair_id] for p in pairs if p.split == "train"), SPACE, encoder="e", corpus="c")
@@ -91,10 +93,23 @@ def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:
     corpus, pairs = bench_corpus()
     held = [p for p in pairs if p.split == "heldout"][::6]
     persona = Persona()
-    always = [Reply("P+FT", p.pair_id, 0, p.speaker, persona, f"{corpus.profiles[p.speaker].persona().value('catchphrase')}!", "stop") for p in held]
+    always = [
+        Reply(
+            "P+FT",
+            p.pair_id,
+            0,
+            p.speaker,
+            persona,
+            f"{corpus.profiles[p.speaker].persona().value('catchphrase')}!",
+            "stop",
+        )
+        for p in held
+    ]
     never = [Reply("SP+FT", p.pair_id, 0, p.speaker, persona, "it is", "length") for p in held]
     swapped = [Reply("P+FT", held[0].pair_id, 0, "ben", persona, "for sure", "stop")]
-    results = score(corpus, [PRESETS["P+FT"], PRESETS["SP+FT"]], [*always, *never, *swapped], BenchConfig(resamples=300), seed=0)
+    results = score(
+        corpus, [PRESETS["P+FT"], PRESETS["SP+FT"]], [*always, *never, *swapped], BenchConfig(resamples=300), seed=0
+    )
     human = results["human"]["CP"]
     assert (human["rate"], human["speakers"], human["positives"], human["measurable"]) == (0.375, 2, 90, True)
     assert human["observation_rate"] == 0.375

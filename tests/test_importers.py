@@ -13,7 +13,9 @@ from vvae.importers import load
 
 
 def write(path: Path, rows: list[object]) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows), "utf-8")
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows), "utf-8"
+    )
     return path
 
 
@@ -28,7 +30,11 @@ def test_openai_messages_with_names_become_turns_of_bursts(tmp_path: Path) -> No
             "messages": [
                 {"role": "system", "content": "be nice"},
                 {"role": "user", "name": "ana", "content": "hi"},
-                {"role": "user", "name": "ana", "content": [{"type": "text", "text": "you "}, {"type": "text", "text": "there?"}]},
+                {
+                    "role": "user",
+                    "name": "ana",
+                    "content": [{"type": "text", "text": "you "}, {"type": "text", "text": "there?"}],
+                },
                 {"role": "assistant", "name": "ben", "content": "在"},
                 {"role": "user", "name": "cleo", "content": "me too"},
             ],
@@ -38,13 +44,23 @@ def test_openai_messages_with_names_become_turns_of_bursts(tmp_path: Path) -> No
     found = load(str(write(tmp_path / "chat.jsonl", rows)))
     first, second = found.dialogues
     assert (first.id, second.id) == ("first", "chat:2")
-    assert [(t.id, t.speaker, t.text) for t in first.turns] == [(0, "ana", "hi\nyou there?"), (1, "ben", "在"), (2, "cleo", "me too")]
+    assert [(t.id, t.speaker, t.text) for t in first.turns] == [
+        (0, "ana", "hi\nyou there?"),
+        (1, "ben", "在"),
+        (2, "cleo", "me too"),
+    ]
     assert second.speakers == ("user", "assistant")
     assert not found.malformed
 
 
 def test_sharegpt_conversations(tmp_path: Path) -> None:
-    row = {"conversations": [{"from": "system", "value": "x"}, {"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}]}
+    row = {
+        "conversations": [
+            {"from": "system", "value": "x"},
+            {"from": "human", "value": "hi"},
+            {"from": "gpt", "value": "yo"},
+        ]
+    }
     assert load(str(write(tmp_path / "s.jsonl", [row]))).dialogues[0].speakers == ("human", "gpt")
 
 
@@ -70,7 +86,9 @@ BAD: list[tuple[object, str]] = [
 
 
 @pytest.mark.parametrize(("bad", "reason"), BAD)
-def test_malformed_records_are_counted_by_reason_and_stop_past_the_limit(tmp_path: Path, bad: object, reason: str) -> None:
+def test_malformed_records_are_counted_by_reason_and_stop_past_the_limit(
+    tmp_path: Path, bad: object, reason: str
+) -> None:
     good: list[object] = [GOOD | {"id": f"g{i}"} for i in range(9)] + [GOOD | {"id": "same"}]
     file = write(tmp_path / "c.jsonl", [*good, bad])
     found = load(str(file), malformed_limit=0.2)
@@ -81,7 +99,9 @@ def test_malformed_records_are_counted_by_reason_and_stop_past_the_limit(tmp_pat
     assert "c.jsonl:11" in str(error.value) or "same" in str(error.value)
 
 
-@pytest.mark.parametrize(("content", "reason"), [(None, "no such file"), ("", "empty"), ("\n\n", "empty"), ('{"a": 1}\n', "neither")])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "no such file"), ("", "empty"), ("\n\n", "empty"), ('{"a": 1}\n', "neither")]
+)
 def test_missing_empty_and_unknown_files(tmp_path: Path, content: str | None, reason: str) -> None:
     file = tmp_path / "c.jsonl"
     if content is not None:
@@ -93,14 +113,26 @@ def test_missing_empty_and_unknown_files(tmp_path: Path, content: str | None, re
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["messages", "role", "content", "name", "id", "from", "value", "text", "type"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["messages", "role", "content", "name", "id", "from", "value", "text", "type"]),
+            inner,
+            max_size=4,
+        )
+    ),
     max_leaves=12,
 )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(json_values | st.text(st.characters(exclude_characters="\n\r")), min_size=1, max_size=5), st.sampled_from(["openai", "sharegpt"]))
-def test_whatever_a_file_holds_comes_out_as_dialogues_or_one_error(tmp_path: Path, rows: list[object], name: str) -> None:
+@given(
+    st.lists(json_values | st.text(st.characters(exclude_characters="\n\r")), min_size=1, max_size=5),
+    st.sampled_from(["openai", "sharegpt"]),
+)
+def test_whatever_a_file_holds_comes_out_as_dialogues_or_one_error(
+    tmp_path: Path, rows: list[object], name: str
+) -> None:
     file = tmp_path / "any.jsonl"
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     file.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))

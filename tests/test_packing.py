@@ -89,7 +89,10 @@ def gradients(decoder: Decoder, batches: list[list[Tree]], total: int) -> tuple[
 def test_loss_and_gradients_equal_one_example_per_reply(tiny_decoder: Decoder) -> None:
     tree = example()
     tiny_decoder.add_adapter(1)
-    for name, weight in tiny_decoder.model.named_parameters():  # LoRA's B starts at zero, where half the gradients vanish
+    for (
+        name,
+        weight,
+    ) in tiny_decoder.model.named_parameters():  # LoRA's B starts at zero, where half the gradients vanish
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.05)
     packed, packed_gradients = gradients(tiny_decoder, [[tree]], tree.supervised)

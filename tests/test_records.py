@@ -52,14 +52,22 @@ def test_dialogues_come_back_as_they_were(tmp_path: Path, given_dialogues: list[
 
 
 @relaxed
-@given(st.lists(st.builds(records.Encoding, texts, texts, personas, st.sampled_from(["ok", "invalid", "error"])), max_size=3))
+@given(
+    st.lists(
+        st.builds(records.Encoding, texts, texts, personas, st.sampled_from(["ok", "invalid", "error"])), max_size=3
+    )
+)
 def test_encodings_come_back_as_they_were(tmp_path: Path, encodings: list[records.Encoding]) -> None:
     records.write_encodings(tmp_path / "e.parquet", encodings, SPACE)
     assert records.read_encodings(tmp_path / "e.parquet") == encodings
 
 
 @relaxed
-@given(st.lists(st.builds(records.Reply, texts, texts, st.integers(0, 9), texts, st.none() | personas, texts, texts), max_size=3))
+@given(
+    st.lists(
+        st.builds(records.Reply, texts, texts, st.integers(0, 9), texts, st.none() | personas, texts, texts), max_size=3
+    )
+)
 def test_replies_come_back_as_they_were(tmp_path: Path, replies: list[records.Reply]) -> None:
     records.write_replies(tmp_path / "r.parquet", replies, SPACE)
     assert records.read_replies(tmp_path / "r.parquet") == replies
@@ -70,7 +78,9 @@ def test_pairs_and_profiles_come_back_as_they_were(tmp_path: Path) -> None:
     records.write_pairs(tmp_path / "p.parquet", pairs)
     assert records.read_pairs(tmp_path / "p.parquet") == pairs
     profiles = {
-        "ana": Profile("ana", 7, {"tone": (Ranked("sad", 3), Ranked("tender", 1))}, {"ben": {"nickname": (Ranked("bro", 2),)}}),
+        "ana": Profile(
+            "ana", 7, {"tone": (Ranked("sad", 3), Ranked("tender", 1))}, {"ben": {"nickname": (Ranked("bro", 2),)}}
+        ),
         "null": Profile("null", 3),
     }
     records.write_profiles(tmp_path / "q.parquet", profiles)
@@ -81,7 +91,9 @@ def test_another_kind_version_or_a_torn_file_is_refused_in_one_line(tmp_path: Pa
     records.write_pairs(tmp_path / "p.parquet", [])
     with pytest.raises(DataError, match=r"no dialogues table \(found: pairs\)"):
         records.read_dialogues(tmp_path / "p.parquet")
-    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "old.parquet", metadata={"vvae.kind": "pairs", "vvae.format": "0"})
+    pl.DataFrame({"a": [1]}).write_parquet(
+        tmp_path / "old.parquet", metadata={"vvae.kind": "pairs", "vvae.format": "0"}
+    )
     with pytest.raises(DataError, match="format 0"):
         records.read_pairs(tmp_path / "old.parquet")
     (tmp_path / "torn.parquet").write_bytes((tmp_path / "p.parquet").read_bytes()[:50])

@@ -152,9 +152,7 @@ def _without_parts(found: Sequence[Catchphrase]) -> list[Catchphrase]:
     The longer, if it makes up most of the shorter's uses ("oh my gosh" and "gosh"), else the one with the higher z.
     """
     whole = [
-        one
-        for one in found
-        if not any(_contains(other, one) and other.replies >= 0.8 * one.replies for other in found)
+        one for one in found if not any(_contains(other, one) and other.replies >= 0.8 * one.replies for other in found)
     ]
     kept: list[Catchphrase] = []
     for one in whole:

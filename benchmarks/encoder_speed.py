@@ -1,0 +1,41 @@
+"""Pairs per second of the default encoder on the BYU corpus: lexical dimensions alone, and all of them.
+
+python benchmarks/encoder_speed.py --pairs 4000
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from vvae.encoder.rules import RulesConfig, RulesEncoder
+from vvae.importers import load
+from vvae.pairs import PairsConfig, make_pairs
+from vvae.persona import LatentSpace, load_space
+
+
+def main() -> None:
+    """Prints both rates; the last line is `lexical_pairs_per_s X`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=4000)
+    number = parser.parse_args().pairs
+    dialogues = load("byu").dialogues
+    pairs, _ = make_pairs(dialogues, PairsConfig(), seed=0)
+    topics = {d.id: prompt for d in dialogues if (prompt := d.get("prompt"))}
+    space = load_space()
+    lexical = LatentSpace("lexical", tuple(d for d in space.dimensions if d.reader != "prototype"))
+    rates = {}
+    for name, chosen in (("all", space), ("lexical", lexical)):
+        encoder = RulesEncoder.fit(pairs, topics, chosen, RulesConfig())
+        sample = pairs[:: max(1, len(pairs) // number)][:number]
+        fresh = RulesEncoder.from_state(encoder.state())
+        fresh.encode(sample[:8])
+        started = time.perf_counter()
+        fresh.encode(sample)
+        rates[name] = len(sample) / (time.perf_counter() - started)
+        print(f"{name}: {len(sample)} pairs, {rates[name]:.0f} pairs/s")
+    print(f"lexical_pairs_per_s {rates['lexical']:.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Does SP+FT approach the rate that r predicts? Teacher-forced measures along training, for several s.
+
+    python benchmarks/learning_curve.py configs/learning-curve.yaml --pairs 2400 --marks 0 300 600 1200 1800 2400
+
+For each trained variant of the config, one training run; at each mark (training pairs seen), on the same held-out replies:
+the likelihood of the human reply under the true, a swapped and no profile, and the probability that the speaker's catchphrase stands in the
+reply, under the true and a swapped profile. Rows are appended to `<run>/learning_curve.jsonl`; a second start goes on from the last checkpoint.
+With --plot only the figure is drawn, from any such files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from vvae.bench.forced import phrase_probability, reply_losses
+from vvae.bench.human_chat import swapped_profile
+from vvae.config import load_config
+from vvae.decoder import Alternative
+from vvae.dialogue import Pair
+from vvae.packing import Tree
+from vvae.pairs import benchmark_pairs
+from vvae.pipeline import Run, run_stages
+from vvae.prior import predicted_rate
+from vvae.progress import ConsoleReporter
+from vvae.train import Window, plan, train
+from vvae.variants import Variant
+
+DIMENSION = "catchphrase"
+
+
+def evaluation_pairs(run: Run, number: int) -> list[tuple[Pair, str]]:
+    """Held-out pairs of speakers who have a catchphrase, each with the speaker whose profile is swapped in."""
+    speakers = [s for s in run.speakers if run.profiles[s].persona().value(DIMENSION)]
+    pairs = benchmark_pairs(run.pairs, speakers, total=number, per_speaker=15, seed=run.config.seed)
+    others = [(pair, swapped_profile(pair, speakers, run.profiles, DIMENSION)) for pair in pairs]
+    return [(pair, other) for pair, other in others if other is not None]
+
+
+def measure(run: Run, variant: Variant, chosen: Sequence[tuple[Pair, str]]) -> dict[str, Any]:
+    """All measures of the decoder as it stands."""
+    asked: dict[str, list[Alternative]] = {}
+    phrases: dict[str, list[tuple[Alternative, str]]] = {}
+    for pair, other in chosen:
+        true = Alternative("true", run.test_block(variant, pair, pair.speaker))
+        swapped = Alternative("swapped", run.test_block(variant, pair, other))
+        posterior = Alternative("posterior", run.training_block(variant, pair, 0))
+        asked[pair.pair_id] = [true, swapped, posterior, Alternative("none", None)]
+        phrase = str(run.profiles[pair.speaker].persona().value(DIMENSION))
+        phrases[pair.pair_id] = [(true, phrase), (swapped, phrase)]
+    pairs = [pair for pair, _ in chosen]
+    losses = reply_losses(run.decoder, run.dialogues, pairs, asked)
+    said = phrase_probability(run.decoder, run.dialogues, pairs, phrases)
+    found: dict[str, Any] = {"n": len(pairs)}
+    for name in ("true", "swapped", "posterior", "none"):
+        rows = [losses[f"{pair.pair_id}|{name}"] for pair in pairs]
+        found[f"loss_{name}"] = round(sum(nats for nats, _ in rows) / sum(n for _, n in rows), 4)
+    for name in ("true", "swapped"):
+        values = np.array([said[f"{pair.pair_id}|{name}"] for pair in pairs])
+        found[f"p_{name}"] = round(float(values.mean()), 4)
+        found[f"p_{name}_se"] = round(float(values.std(ddof=1) / len(values) ** 0.5), 4)
+    return found
+
+
+def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tuple[Pair, str]], out: Path) -> None:
+    """Trains one variant and measures it at the marks not measured yet."""
+    config = run.config.train
+    steps = plan(run.pairs, config, seed=run.config.seed)
+    seen = list(accumulate(sum(len(window) for window in step.windows) for step in steps))
+    at = {next((i + 1 for i, total in enumerate(seen) if total >= mark), len(steps)): mark for mark in marks if mark}
+    known = {(row["variant"], row["mark"]) for row in read([out])}
+    decoder = run.decoder
+    chosen_s = run.config.sampling.probability(DIMENSION) if variant.s is None else variant.s
+
+    def record(mark: int, pairs: int) -> None:
+        if (variant.name, mark) in known:
+            return
+        with run.reporter.task(f"measuring {variant.name} after {pairs} pairs"):
+            found = measure(run, variant, chosen)
+        row = {
+            "variant": variant.name,
+            "s": chosen_s if variant.z == "sampled" else 0.0,
+            "mark": mark,
+            "pairs": pairs,
+            **found,
+        }
+        with out.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(row) + "\n")
+        run.reporter.say(json.dumps(row))
+        decoder.model.train()
+
+    def each_step(done: int) -> None:
+        if done in at:
+            record(at[done], seen[done - 1])
+
+    def build(window: Window, draw: int) -> Tree:
+        asked = {p.pair_id: [Alternative("", run.training_block(variant, p, draw))] for p in window}
+        return decoder.tree(run.dialogues[window[0].dialogue], window, asked)
+
+    if 0 in marks:
+        decoder.drop_adapter()
+        record(0, 0)
+    folder = run.path(f"learning_curve/{variant.name}")
+    if (folder / "vvae.json").is_file():
+        return
+    with run.reporter.task(f"training {variant.name}") as tick:
+        tick_: Callable[..., None] = tick
+        train(
+            decoder,
+            steps,
+            build,
+            config,
+            folder,
+            seed=run.config.seed,
+            description={},
+            progress=tick_,
+            each_step=each_step,
+        )
+
+
+def read(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Rows of result files, those that exist."""
+    return [json.loads(line) for file in files if file.is_file() for line in file.read_text("utf-8").splitlines()]
+
+
+def plot(rows: Sequence[Mapping[str, Any]], target: float, r: float, path: Path) -> None:
+    """P(catchphrase) under the true and a swapped profile against training pairs, and what z is worth in nats."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    names = list(dict.fromkeys(row["variant"] for row in rows))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
+    colours = plt.get_cmap("tab10")
+    for index, name in enumerate(names):
+        own = [row for row in rows if row["variant"] == name]
+        x, colour = [row["pairs"] for row in own], colours(index)
+        for key, style in (("true", "-o"), ("swapped", ":s")):
+            y = [100 * row[f"p_{key}"] for row in own]
+            error = [196 * row[f"p_{key}_se"] for row in own]
+            left.errorbar(x, y, error, fmt=style, color=colour, ms=4, lw=1.2, capsize=2, label=f"{name}, {key} profile")
+        if own[-1]["s"] > 0:
+            left.axhline(100 * predicted_rate(r, own[-1]["s"]), color=colour, lw=0.8, ls="--")
+        gain = [row["loss_swapped"] - row["loss_true"] for row in own]
+        right.plot(x, gain, "-o", color=colour, ms=4, lw=1.2, label=name)
+    left.axhline(100 * target, color="#d97706", lw=1.4)
+    left.set_ylabel("P(own catchphrase in the reply), %")
+    left.set_title("orange: human CP; dashed: predicted from r", fontsize=9)
+    right.axhline(0, color="gray", lw=0.8)
+    right.set_ylabel("loss under a swapped profile - under the own, nats/token")
+    for axis in (left, right):
+        axis.set_xlabel("training pairs")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=7)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--marks", type=int, nargs="+", default=[0, 300, 600, 1200, 1800, 2400])
+    parser.add_argument("--pairs", type=int, help="training pairs; train.pairs of the config by default")
+    parser.add_argument("--replies", type=int, default=60, help="held-out replies measured on")
+    parser.add_argument("--only", nargs="+", help="only these variants")
+    parser.add_argument("--plot", type=Path, help="draw the rows measured so far into this SVG file and stop")
+    arguments = parser.parse_args()
+    config = load_config(arguments.config)
+    if arguments.pairs:
+        config = config.model_copy(update={"train": config.train.model_copy(update={"pairs": arguments.pairs})})
+    run = Run(config, reporter=ConsoleReporter(Console()))
+    run_stages(run, until="profiles")
+    out = run.path("learning_curve.jsonl")
+    if arguments.plot:
+        values = [run.profiles[s].persona().value(DIMENSION) for s in run.speakers]
+        plot(read([out]), human_rate(run, values), run.prior[DIMENSION].rate, arguments.plot)
+        return
+    chosen = evaluation_pairs(run, arguments.replies)
+    for variant in run.variants:
+        if variant.trained and (not arguments.only or variant.name in arguments.only):
+            curve(run, variant, arguments.marks, chosen, out)
+
+
+def human_rate(run: Run, values: Sequence[str | None]) -> float:
+    """CP of the speakers' own held-out replies."""
+    from vvae.bench.metrics import shows
+    from vvae.bench.statistics import Hit, rate, tabulate
+
+    phrase = dict(zip(run.speakers, values, strict=True))
+    held = [p for p in run.pairs if p.split == "heldout" and phrase.get(p.speaker)]
+    return rate(tabulate(Hit(p.speaker, p.dialogue, shows("CP", str(phrase[p.speaker]), p.response)) for p in held))
+
+
+if __name__ == "__main__":
+    main()

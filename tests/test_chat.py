@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import vvae
+from tests.test_pipeline import write_config
+from vvae.chat import ChatSession
+from vvae.chat_console import open_session
+from vvae.config import load_config
+from vvae.dialogue import Dialogue
+from vvae.errors import ConfigError
+from vvae.pipeline import Run, run_stages
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue], tiny_model: Path) -> Run:
+    folder = tmp_path_factory.mktemp("chat")
+    config = write_config(folder, corpus, tiny_model, variants=["SP+FT"])
+    run = Run(load_config(config))
+    run_stages(run, until="train")
+    return run
+
+
+def session(
+    run: Run, given: dict[str, str] | None = None, modes: dict[str, str] | None = None, seed: int = 0
+) -> ChatSession:
+    return open_session(run, "ana", "SP+FT", given or {}, modes or {}, temperature=1.0, top_p=1.0, seed=seed)
+
+
+def test_given_values_win_and_profile_values_hold(run: Run) -> None:
+    one = session(run, {"tone": "tender", "hobby": "beekeeping"})
+    replies = [one.reply("hi, how are you?"), one.reply("what did you do today?")]
+    for _, persona in replies:
+        assert persona["tone"] == ("tender", "given", None, None)
+        assert persona.value("hobby") == "beekeeping"
+        assert persona["catchphrase"] == ("oh my gosh", "observed", None, None)
+    assert all("\n" not in message for reply in replies for message in reply.messages)
+
+
+def test_a_chat_is_the_same_for_the_same_seed(run: Run) -> None:
+    said = ["hi", "and you?"]
+    one, same, other = session(run), session(run), session(run, seed=9)
+    assert [one.reply(t) for t in said] == [same.reply(t) for t in said]
+    assert [session(run).reply("hi")] != [other.reply("hi")]
+
+
+def test_auto_follows_what_the_other_says_and_sample_draws_anew(run: Run) -> None:
+    one = session(run, modes={"topic": "auto"})
+    assert one.reply("did you see that new movie on netflix, the last episode?").persona["topic"] == (
+        "film and television",
+        "observed",
+        None,
+        None,
+    )
+    drawn = session(run, modes={"tone": "sample"})
+    tones = {drawn.persona(f"turn {i}").value("tone") for i in range(3)} | {
+        drawn.reply("so").persona.value("tone") for _ in range(8)
+    }
+    assert len(tones) > 1
+
+
+def test_a_long_chat_is_cut_into_windows_and_goes_on(run: Run) -> None:
+    one = session(run)
+    for i in range(12):
+        one.reply(f"{i} " + "tell me more about the film " * 8)
+
+
+@pytest.mark.parametrize(
+    ("given", "modes", "message"),
+    [
+        ({"mood": "x"}, {}, "unknown dimension 'mood'"),
+        ({"tone": "angry"}, {}, "unknown label 'angry'"),
+        ({}, {"mood": "auto"}, "unknown dimension 'mood'"),
+    ],
+)
+def test_unknown_dimensions_and_labels_are_refused(
+    run: Run, given: dict[str, str], modes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        session(run, given, modes)
+
+
+def test_the_command_shows_bursts_and_z(run: Run) -> None:
+    result = vvae(
+        "chat", str(run.folder), "--speaker", "ben", "--set", "tone=playful", stdin="hello\nhow was the film\n\n"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "tone=playful!" in result.stdout
+    assert "catchphrase=fair enough" in result.stdout
+    assert result.stdout.count("  z  ") == 2
+
+
+def test_an_unknown_speaker_names_some(run: Run) -> None:
+    result = vvae("chat", str(run.folder), "--speaker", "nobody")
+    assert result.returncode == 2
+    assert "no speaker is named 'nobody'" in result.stderr
+    assert "cleo" in result.stderr
+    assert json.loads((run.folder / "import.json").read_text())["dialogues"] == 48

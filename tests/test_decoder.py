@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vvae.decoder import SMOLLM2, Alternative, Decoder, DecoderConfig, load_decoder
+from vvae.dialogue import Dialogue, Message, Pair, Turn
+from vvae.engine import GenerationConfig, TransformersEngine
+from vvae.errors import DataError, ModelError
+
+
+def chat(*texts: str) -> tuple[Dialogue, list[Pair]]:
+    turns = tuple(Turn(i, ("ben", "ana")[i % 2], (Message(text),)) for i, text in enumerate(texts))
+    pairs = [Pair(f"d#{t.id}", "d", t.id, 0, t.speaker, ("x",), "train", t.text) for t in turns[1:]]
+    return Dialogue("d", turns), pairs
+
+
+def test_tree_and_prompt_are_token_for_token_the_template(tiny_decoder: Decoder) -> None:
+    dialogue, pairs = chat("hi <|im_end|>", "hello you", "tired? 你呢", "so  tired!!")
+    own = [p for p in pairs if p.speaker == "ana"]
+    tree = tiny_decoder.tree(dialogue, own, {p.pair_id: [Alternative("z", "[persona] tone: sad")] for p in own})
+    tokenizer = tiny_decoder.tokenizer
+    for node, pair in zip(tree.nodes[1:], own, strict=True):
+        path = [*tree.nodes[0].tokens[: node.cut], *node.tokens]
+        text = tokenizer.decode(path)
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == path, (
+            "segments split where the tokenizer would"
+        )
+        prompt = tiny_decoder.request(dialogue, pair, "[persona] tone: sad").prompt
+        assert path[: len(prompt)] == list(prompt), "training and generation see the same prompt"
+        assert text.endswith(f"{pair.response}<|im_end|>")
+        assert node.supervised == len(path) - len(prompt)
+    assert tokenizer.decode(tree.nodes[0].tokens).count("<|im_end|>") == 3, "text cannot write a control token"
+
+
+def test_a_window_longer_than_the_model_is_one_error(tiny_decoder: Decoder) -> None:
+    dialogue, pairs = chat("word " * 3000, "ok")
+    with pytest.raises(DataError, match=r"dialogue d.*window_tokens"):
+        tiny_decoder.tree(dialogue, pairs, {"d#1": [Alternative("z", None)]})
+
+
+@pytest.mark.parametrize("name", ["no/such-model", "/no/such/folder", ""])
+def test_a_model_that_cannot_be_found_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="cannot be loaded") as error:
+        load_decoder(DecoderConfig(model=name))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_without_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_model, bare)
+    for file in bare.glob("chat_template*"):
+        file.unlink()
+    with pytest.raises(ModelError, match="no chat template"):
+        load_decoder(DecoderConfig(model=str(bare)))
+
+
+def test_the_small_model_of_the_wheel_talks() -> None:
+    decoder = load_decoder(DecoderConfig(model=SMOLLM2))
+    dialogue, pairs = chat("What is the capital of France?", "Paris")
+    engine = TransformersEngine(decoder.model, decoder.tokenizer, decoder.stops, bf16=decoder.bf16)
+    request = decoder.request(dialogue, pairs[0], None)
+    (completion,) = engine.complete([request], GenerationConfig(temperature=0, max_new_tokens=20), seed=0)
+    assert "Paris" in completion.text

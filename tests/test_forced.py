@@ -1,0 +1,59 @@
+"""The phrase probability against a plain forward pass for each place, without trees."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vvae.bench.forced import phrase_probability, reply_losses
+from vvae.decoder import Alternative, Decoder
+from vvae.dialogue import Dialogue, Message, Pair, Turn
+
+CHAT = Dialogue(
+    "d", (Turn(0, "ben", (Message("hi there"),)), Turn(1, "ana", (Message("well I ate"), Message("some soup"))))
+)
+PAIR = Pair("d#1", "d", 1, 0, "ana", ("ben",), "heldout", CHAT.turns[1].text)
+BLOCK = "[persona] catchphrase: oh my"
+
+
+def test_it_equals_one_forward_pass_for_each_place(tiny_decoder: Decoder) -> None:
+    asked = {"d#1": [(Alternative("z", BLOCK), "oh my")]}
+    found = phrase_probability(tiny_decoder, {"d": CHAT}, [PAIR], asked)["d#1|z"]
+    prompt = tiny_decoder.request(CHAT, PAIR, BLOCK).prompt
+    reply = tiny_decoder.tokens(tiny_decoder.frame.reply(PAIR.response))
+    pieces = tiny_decoder.tokenizer.batch_decode([[i] for i in range(len(tiny_decoder.tokenizer))])
+    boundary = torch.tensor([not piece[:1].isalnum() for piece in pieces])
+    stays_silent = 1.0
+    for place in range(len(reply)):
+        before = tiny_decoder.tokenizer.decode(list(reply[:place]))
+        opens = place == 0 or before.endswith("\n")
+        starts_word = opens or not pieces[reply[place]][:1].isalnum()
+        if not starts_word:
+            continue
+        hazard = 0.0
+        for spelling in ("oh my", "Oh my"):
+            phrase = tiny_decoder.tokens(spelling if opens else f" {spelling}")
+            ids = torch.tensor([[*prompt, *reply[:place], *phrase]])
+            with torch.inference_mode():
+                logprobs = tiny_decoder.model(input_ids=ids).logits[0].log_softmax(-1)
+            start = ids.shape[1] - len(phrase)
+            said = sum(float(logprobs[start - 1 + i, token]) for i, token in enumerate(phrase))
+            hazard += math.exp(said + float(logprobs[-1, boundary].logsumexp(0)))
+        stays_silent *= 1 - hazard
+    assert found == pytest.approx(1 - stays_silent, rel=1e-4)
+
+
+def test_the_loss_of_a_reply_is_its_cross_entropy(tiny_decoder: Decoder) -> None:
+    asked = {"d#1": [Alternative("z", BLOCK), Alternative("none", None)]}
+    losses = reply_losses(tiny_decoder, {"d": CHAT}, [PAIR], asked)
+    for alternative in asked["d#1"]:
+        prompt = tiny_decoder.request(CHAT, PAIR, alternative.block).prompt
+        reply = tiny_decoder.tokens(tiny_decoder.frame.reply(PAIR.response))
+        ids = torch.tensor([[*prompt, *reply]])
+        with torch.inference_mode():
+            logits = tiny_decoder.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+        expected = torch.nn.functional.cross_entropy(logits, torch.tensor(reply), reduction="sum")
+        assert losses[f"d#1|{alternative.name}"] == (pytest.approx(float(expected), rel=1e-5), len(reply))
+    assert reply[-1] in tiny_decoder.stops, "the end of the turn is learnt"

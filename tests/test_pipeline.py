@@ -1,0 +1,174 @@
+"""The whole road on a small corpus with a tiny model, as a user runs it: skipped, redone, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vvae import records
+from vvae.config import load_config
+from vvae.dialogue import Dialogue
+from vvae.pipeline import Run, run_stages
+from vvae.prior import Prior
+
+VARIANTS = ["zero-shot", "few-shot", "FT", "P+FT", "SP+FT", {"name": "SP+FT@0.5", "z": "sampled", "s": 0.5}]
+
+
+def write_config(folder: Path, corpus: list[Dialogue], model: Path, **changes: object) -> Path:
+    rows = []
+    for dialogue in corpus:
+        messages = [{"role": "user", "name": t.speaker, "content": m.text} for t in dialogue.turns for m in t.messages]
+        rows.append(json.dumps({"id": dialogue.id, "messages": messages}))
+    (folder / "chats.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+    config: dict[str, object] = {
+        "run": str(folder / "run"),
+        "data": {"path": str(folder / "chats.jsonl")},
+        "pairs": {"min_train_dialogues": 3, "min_heldout_replies": 5},
+        "encoder": {"catchphrase": {"min_z": 1.5, "strength": 20.0}},
+        "decoder": {"model": str(model), "precision": "fp32", "lora": {"r": 4, "alpha": 8}},
+        "train": {"pairs": 24, "batch_replies": 4, "checkpoint_every": 2},
+        "variants": VARIANTS,
+        "generate": {"max_new_tokens": 6, "batch_size": 8},
+        "bench": {"replies": 10, "swapped": 4, "losses": 4, "forced": 2, "resamples": 100},
+        **changes,
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config), "utf-8")
+    return path
+
+
+def spawn(config: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vvae.cli", "run", str(config)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
+
+
+def without_timings(run: Path) -> dict[str, object]:
+    results = json.loads((run / "results.json").read_text("utf-8"))
+    results.pop("timings")
+    return dict(results)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue], tiny_model: Path) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    process = spawn(write_config(folder, corpus, tiny_model))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert output.strip().splitlines()[-1].replace("\n", "").endswith("report.html")
+    return folder
+
+
+def test_the_road_leaves_the_files_of_the_contract(finished: Path) -> None:
+    run = finished / "run"
+    names = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file() and ".stages" not in p.parts}
+    trained, all_of_them = (
+        ("FT", "P+FT", "SP+FT", "SP+FT@0.5"),
+        ("zero-shot", "few-shot", "FT", "P+FT", "SP+FT", "SP+FT@0.5"),
+    )
+    expected = {"config.yaml", "dialogues.parquet", "import.json", "pairs.parquet", "encodings.parquet", "encoder.json"}
+    expected |= {"prior.json", "profiles.parquet", "results.json", "report.html"}
+    expected |= {
+        f"adapters/{v}/{f}" for v in trained for f in ("adapter_config.json", "adapter_model.safetensors", "vvae.json")
+    }
+    expected |= {f"replies/{v}.parquet" for v in all_of_them} | {f"losses/{v}.json" for v in all_of_them}
+    assert names == expected
+    results = json.loads((run / "results.json").read_text("utf-8"))
+    assert list(results["variants"]) == list(all_of_them)
+    r = results["human"]["CP"]["observation_rate"]
+    predicted = {name: v["CP"]["predicted"] for name, v in results["variants"].items()}
+    assert predicted["SP+FT"] == pytest.approx(r, abs=1e-3)
+    assert predicted["SP+FT@0.5"] == pytest.approx(r / (r + (1 - r) / 2), abs=1e-3)
+    assert (predicted["P+FT"], predicted["FT"], predicted["zero-shot"]) == (1.0, None, None)
+    for variant in results["variants"].values():
+        assert variant["loss_profile_z"] > 0
+        assert variant["loss_posterior_z"] > 0
+        assert variant["n"] == 10
+    ft = results["variants"]["FT"]
+    assert ft["loss_profile_z"] == ft["loss_posterior_z"] == ft["loss_none_z"], "FT is shown no z"
+
+
+def test_prior_profiles_and_shown_personas_fit_together(finished: Path) -> None:
+    run = finished / "run"
+    prior = Prior.from_json((run / "prior.json").read_text("utf-8"))
+    pairs = {p.pair_id: p for p in records.read_pairs(run / "pairs.parquet")}
+    train = [e for e in records.read_encodings(run / "encodings.parquet") if pairs[e.pair_id].split == "train"]
+    assert prior["catchphrase"].total == len(train)
+    assert prior["catchphrase"].observed == sum(e.persona["catchphrase"] is not None for e in train)
+    profiles = records.read_profiles(run / "profiles.parquet")
+    replies = {v: records.read_replies(run / f"replies/{v}.parquet") for v in ("P+FT", "SP+FT", "FT", "zero-shot")}
+    own = {v: [r for r in rs if r.profile == pairs[r.pair_id].speaker] for v, rs in replies.items()}
+    assert (
+        [r.persona for r in own["P+FT"]] == [r.persona for r in own["SP+FT"]] == [r.persona for r in own["zero-shot"]]
+    )
+    assert all(r.persona is None for r in own["FT"])
+    for reply in own["SP+FT"]:
+        assert reply.persona is not None
+        for name, slot in reply.persona:
+            if slot.source == "observed":
+                held = profiles[reply.profile]
+                ranked = [*held.values.get(name, ()), *(v for t in held.by_listener.values() for v in t.get(name, ()))]
+                assert slot.value in [v.value for v in ranked]
+            else:
+                assert slot.value in prior[name].counts
+    swapped = [r for r in replies["SP+FT"] if r.profile != pairs[r.pair_id].speaker]
+    assert 0 < len(swapped) <= 4
+
+
+def test_the_report_is_one_page_without_outside_assets(finished: Path) -> None:
+    page = (finished / "run" / "report.html").read_text("utf-8")
+    assert "src=" not in page
+    assert "@import" not in page
+    assert page.count("<svg") >= 3
+    for name in ("zero-shot", "few-shot", "FT", "P+FT", "SP+FT", "human"):
+        assert f"<b>{name}</b>" in page
+
+
+def test_a_second_run_does_nothing_and_a_change_redoes_what_depends_on_it(finished: Path) -> None:
+    config = load_config(finished / "config.yaml")
+    run = finished / "run"
+    stamps = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file() and p.name != "config.yaml"}
+    run_stages(Run(config))
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
+    fewer = config.model_copy(update={"bench": config.bench.model_copy(update={"resamples": 120})})
+    run_stages(Run(fewer))
+    changed = {p.name for p, stamp in stamps.items() if p.stat().st_mtime_ns != stamp}
+    assert changed == {"results.json", "report.html", "bench.json", "report.json"}
+    run_stages(Run(config))
+
+
+def test_a_removed_file_is_made_again(finished: Path) -> None:
+    run = finished / "run"
+    before = (run / "prior.json").read_bytes()
+    (run / "prior.json").unlink()
+    run_stages(Run(load_config(finished / "config.yaml")), until="prior")
+    assert (run / "prior.json").read_bytes() == before
+
+
+def test_a_run_killed_on_the_way_ends_as_if_it_had_not_been(
+    finished: Path, tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
+    config = write_config(tmp_path, corpus, tiny_model)
+    run = tmp_path / "run"
+    for pattern in ("adapters/P+FT/checkpoints/step-*", "replies/few-shot.parquet"):
+        process = spawn(config)
+        deadline = time.monotonic() + 200
+        while not list(run.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, f"killed before the end, at {pattern}"
+    process = spawn(config)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert without_timings(run) == without_timings(finished / "run")
+    for path in (finished / "run" / "replies").iterdir():
+        assert records.read_replies(path) == records.read_replies(run / "replies" / path.name)
+    assert not [p for p in run.rglob("*") if p.name.endswith(".part") or "checkpoints" in p.parts]

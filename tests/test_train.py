@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vvae.decoder import Alternative, Decoder, DecoderConfig, LoraConfig, load_decoder
+from vvae.dialogue import Dialogue, Pair
+from vvae.errors import ModelError, VVAEError
+from vvae.packing import Tree
+from vvae.pairs import PairsConfig, make_pairs
+from vvae.train import BuildTree, Step, TrainConfig, Window, plan, rate_at, train
+
+CONFIG = TrainConfig(pairs=60, batch_replies=6, checkpoint_every=2, learning_rate=3e-3)
+
+
+@pytest.fixture(scope="module")
+def pairs(corpus: list[Dialogue]) -> list[Pair]:
+    return make_pairs(corpus, PairsConfig(), seed=0)[0]
+
+
+def builder(decoder: Decoder, corpus: list[Dialogue]) -> BuildTree:
+    dialogues = {d.id: d for d in corpus}
+
+    def build(window: Window, draw: int) -> Tree:
+        asked = {p.pair_id: [Alternative("", f"[persona] tone: {draw}")] for p in window}
+        return decoder.tree(dialogues[window[0].dialogue], window, asked)
+
+    return build
+
+
+def loaded(model: Path, dropout: float = 0.1) -> Decoder:
+    return load_decoder(
+        DecoderConfig(model=str(model), precision="fp32", lora=LoraConfig(r=4, alpha=8, dropout=dropout))
+    )
+
+
+def run(
+    decoder: Decoder,
+    corpus: list[Dialogue],
+    steps: list[Step],
+    folder: Path,
+    config: TrainConfig = CONFIG,
+    **extra: object,
+) -> None:
+    train(decoder, steps, builder(decoder, corpus), config, folder, seed=1, description={"variant": "x"}, **extra)  # type: ignore[arg-type]
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_run_goes_on_bit_by_bit(
+    tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path
+) -> None:
+    steps = plan(pairs, CONFIG, seed=1)
+    assert len(steps) > 6
+    run(loaded(tiny_model), corpus, steps, tmp_path / "whole")
+
+    def kill(done: int) -> None:
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(loaded(tiny_model), corpus, steps, tmp_path / "killed", each_step=kill)
+    assert sorted(p.name for p in (tmp_path / "killed" / "checkpoints").iterdir()) == ["step-2", "step-4"]
+    run(loaded(tiny_model), corpus, steps, tmp_path / "killed")
+    whole, killed = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    logs = [json.loads((tmp_path / name / "vvae.json").read_text())["training_loss"] for name in ("whole", "killed")]
+    assert logs[0] == logs[1]
+    assert logs[0][-1] < logs[0][0], "it learns"
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_the_adapter_loads_in_plain_peft(
+    tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    decoder = loaded(tiny_model)
+    run(decoder, corpus, plan(pairs, CONFIG, seed=1)[:3], tmp_path)
+    plain = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32), str(tmp_path)
+    )
+    ids = torch.tensor([decoder.tokens("how was the film")])
+    with torch.inference_mode():
+        decoder.model.eval()
+        assert torch.allclose(plain.eval()(input_ids=ids).logits, decoder.model(input_ids=ids).logits, atol=1e-5)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 4
+    assert not list(tmp_path.rglob("*.bin"))
+    shutil.rmtree(tmp_path)
+    with pytest.raises(ModelError, match="no adapter"):
+        decoder.load_adapter(tmp_path)
+
+
+def test_the_plan_is_keyed_whole_and_a_prefix_of_a_larger_one(pairs: list[Pair]) -> None:
+    small, large = plan(pairs, TrainConfig(pairs=20), seed=1), plan(pairs, TrainConfig(pairs=40), seed=1)
+    assert plan(pairs, TrainConfig(pairs=20), seed=1) == small != plan(pairs, TrainConfig(pairs=20), seed=2)
+    ids = [p.pair_id for step in small for window in step.windows for p in window]
+    more = [p.pair_id for step in large for window in step.windows for p in window]
+    assert len(ids) == 20
+    assert more[:20] == ids
+    assert len(set(more)) == 40
+    assert not any(p.split == "heldout" for step in large for window in step.windows for p in window)
+    twice = plan(pairs, TrainConfig(pairs=20, passes=2), seed=1)
+    assert {step.draw for step in twice} == {0, 1}
+    assert sorted(p.pair_id for s in twice if s.draw for w in s.windows for p in w) == sorted(ids)
+
+
+def test_the_schedule_warms_up_and_ends_at_a_tenth() -> None:
+    rates = [rate_at(i, 100, TrainConfig(learning_rate=1.0, warmup=0.1)) for i in range(100)]
+    assert rates[0] < rates[5] < rates[10] == max(rates) == 1.0
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)
+    assert rate_at(99, 100, TrainConfig(learning_rate=1.0, schedule="constant")) == 1.0
+
+
+def test_a_loss_that_is_no_number_stops_with_the_pairs(
+    tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path
+) -> None:
+    decoder = loaded(tiny_model)
+    with torch.no_grad():
+        decoder.causal.get_input_embeddings().weight.fill_(math.nan)
+    steps = plan(pairs, CONFIG, seed=1)
+    with pytest.raises(VVAEError, match="not a number at step 0") as error:
+        run(decoder, corpus, steps, tmp_path)
+    assert steps[0].windows[0][0].pair_id in str(error.value)
+    assert not (tmp_path / "adapter_model.safetensors").exists()
