@@ -2,10 +2,11 @@
 
     python benchmarks/learning_curve.py configs/learning-curve.yaml --pairs 2400 --marks 0 300 600 1200 1800 2400
 
-For each trained variant of the config, one training run; at each mark (training pairs seen), on the same held-out replies:
-the likelihood of the human reply under the true, a swapped and no profile, and the probability that the speaker's catchphrase stands in the
-reply, under the true and a swapped profile. Rows are appended to `<run>/learning_curve.jsonl`; a second start goes on from the last checkpoint.
-With --plot only the figure is drawn, from any such files.
+For each trained variant of the config, one training run; at each mark (training pairs seen), on the same
+held-out replies: the likelihood of the human reply under the true, a swapped and no profile, and the
+probability that the speaker's catchphrase stands in the reply, under the true and a swapped profile. Rows are
+appended to `<run>/learning_curve.jsonl`; a second start goes on from the last checkpoint. With --plot only the
+figure is drawn, from any such files.
 """
 
 from __future__ import annotations

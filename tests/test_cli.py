@@ -34,7 +34,8 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys, vvae.cli; print([m for m in ('torch', 'numpy', 'polars', 'transformers', 'pydantic') if m in sys.modules])"
+    heavy = ("torch", "numpy", "polars", "transformers", "pydantic")
+    code = f"import sys, vvae.cli; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
@@ -106,7 +107,8 @@ def test_missing_files_and_wrong_options(tmp_path: Path, arguments: tuple[str, .
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    code = "from vvae import cli, records; records.write_text = lambda *_: open('/dev/full', 'w').write('x' * 10**6); cli.main()"
+    full = "lambda *_: open('/dev/full', 'w').write('x' * 10**6)"
+    code = f"from vvae import cli, records; records.write_text = {full}; cli.main()"
     result = subprocess.run(
         [sys.executable, "-c", code, "init", "x.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

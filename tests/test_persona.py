@@ -15,7 +15,7 @@ def test_the_default_space_is_the_papers_nine_dimensions_on_three_axes() -> None
     space = load_space()
     assert space.names == NINE
     assert space.axes == ("talking style", "interaction pattern", "personal attributes")
-    assert [d.scope for d in space.dimensions] == ["speaker", "speaker", "speaker", "pair", "pair", "turn", "turn", "speaker", "speaker"]
+    assert [d.scope for d in space.dimensions] == [*["speaker"] * 3, *["pair"] * 2, *["turn"] * 2, *["speaker"] * 2]
     assert LatentSpace.from_dict(space.to_dict()) == space
 
 
@@ -51,7 +51,7 @@ def test_a_user_adds_renames_and_drops_dimensions_in_a_file(tmp_path: Path) -> N
         ("axes: {a: {b: {scope: turn, reader: emoji, description: x, colour: red}}}", "colour"),
         ("axes: {a: {b: {scope: turn, reader: prototype, description: x, labels: {l: []}}}}", "no example"),
         (
-            "axes: {a: {b: {scope: turn, reader: emoji, description: x}}, c: {b: {scope: turn, reader: emoji, description: x}}}",
+            "axes: {a: {b: &b {scope: turn, reader: emoji, description: x}}, c: {b: *b}}",
             "twice",
         ),
         ("axes: [", "not YAML"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def test_the_plan_is_keyed_whole_and_a_prefix_of_a_larger_one(pairs: list[Pair])
 def test_the_schedule_warms_up_and_ends_at_a_tenth() -> None:
     rates = [rate_at(i, 100, TrainConfig(learning_rate=1.0, warmup=0.1)) for i in range(100)]
     assert rates[0] < rates[5] < rates[10] == max(rates) == 1.0
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
     assert rate_at(99, 100, TrainConfig(learning_rate=1.0, schedule="constant")) == 1.0
 

@@ -1,7 +1,8 @@
 """A chat session without input or output: turns in, replies and the z in use out.
 
-Each dimension of z is in one mode: `fixed` to a value (given, or the profile's), `sample` (drawn anew for each reply), or
-`auto`, q(z|c): the encoder reads the other's last turn, never the reply; that is another thing than q(z|x,c) and only follows the mood.
+Each dimension of z is in one mode: `fixed` to a value (given, or the profile's), `sample` (drawn anew for each
+reply), or `auto`, q(z|c): the encoder reads the other's last turn, never the reply; that is another thing than
+q(z|x,c) and only follows the mood.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class ChatSession:
         self._turns.append(Turn(len(self._turns), speaker, messages))
 
     def persona(self, heard: str) -> Persona:
-        """The z of the next reply: given and profile values, what `auto` reads in the last turn, and draws for the rest."""
+        """The z of the next reply: given and profile values, what `auto` reads in the last turn, draws for the rest."""
         profile = self.profile.persona()
         slots: dict[str, Slot] = {}
         read = self._read(heard) if "auto" in self.modes.values() else Persona()

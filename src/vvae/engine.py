@@ -68,7 +68,8 @@ class Engine(Protocol):
 
 
 class TransformersEngine:
-    """A transformers model in this process. Batches hold prompts of similar length; finished replies leave their batch."""
+    """A transformers model in this process. Batches hold prompts of similar length; finished replies leave
+    their batch."""
 
     def __init__(self, model: Any, tokenizer: Any, stops: Sequence[int], *, bf16: bool = False) -> None:
         self._model, self._tokenizer, self._stops, self._bf16 = model, tokenizer, frozenset(stops), bf16

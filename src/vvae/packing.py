@@ -12,8 +12,9 @@ reply is a branch that sees its own prefix of the trunk and itself, at the posit
     branch 1      all        .           .          causal     .
     branch 2      all        all         .          .          causal
 
-Loss and gradients equal those of one example per reply (arXiv 2511.00413, 2504.18246). A branch may have branches
-of its own, so several z of one reply, or a phrase tried at every place of a reply, cost little. Pure functions on token ids.
+Loss and gradients equal those of one example per reply (arXiv 2511.00413, 2504.18246). A branch may have
+branches of its own, so several z of one reply, or a phrase tried at every place of a reply, cost little. Pure
+functions on token ids.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def windows(dialogue: Dialogue, budget: int) -> dict[int, int]:
 def make_pairs(dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int) -> tuple[list[Pair], Counter[str]]:
     """All usable pairs, in dialogue order, and how many turns were left out under each reason.
 
-    A turn is left out when nobody spoke before it in its window, when it is empty, when its speaker is not to be learnt,
-    or when its speaker is over the cap (`max_train_replies`, a keyed choice).
+    A turn is left out when nobody spoke before it in its window, when it is empty, when its speaker is not to
+    be learnt, or when its speaker is over the cap (`max_train_replies`, a keyed choice).
 
     Raises:
         DataError: a dialogue has one speaker, or no pair is left.

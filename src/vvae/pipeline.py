@@ -1,6 +1,6 @@
 """The stages in order, each from files to files in one run folder, resumable.
 
-    dialogues ▶ pairs ▶ encode ▶ prior ▶ profiles ▶ train (each variant) ▶ replies (each) ▶ losses (each) ▶ bench ▶ report
+    dialogues ▶ pairs ▶ encode ▶ prior ▶ profiles ▶ train, replies, losses (each variant) ▶ bench ▶ report
 
 A stage writes its outputs whole and then a marker with the hash of its inputs' content and of its config. A second run
 skips what is done and redoes what changed; a training stage that was stopped goes on from its last checkpoint.
@@ -129,7 +129,7 @@ class Run:
 
     @cached_property
     def generation(self) -> GenerationConfig:
-        """Generation that can reach human length: max_new_tokens is at least the 99th percentile of training replies."""
+        """Generation that can reach human length: max_new_tokens is the 99th percentile of training replies."""
         chosen = self.config.generate
         if chosen.max_new_tokens is not None:
             return chosen

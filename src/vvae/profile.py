@@ -75,7 +75,8 @@ def build_profiles(pairs: Iterable[Pair], personas: Mapping[str, Persona], space
 def completed(profile: Profile, pair: Pair, prior: Prior, space: LatentSpace, *, seed: int) -> Persona:
     """The profile's persona for a pair with every null drawn from the prior, marked as sampled.
 
-    A draw is shared by what the dimension's scope says: all replies of a speaker, all to a listener, or this turn alone.
+    A draw is shared by what the dimension's scope says: all replies of a speaker, all to a listener, or this
+    turn alone.
     """
     persona = profile.persona(pair.listener)
     for dimension in space.dimensions:

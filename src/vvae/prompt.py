@@ -7,9 +7,8 @@ z comes last: the context's cache survives a change of z, and all replies of one
 of one trunk. A chat template is probed once with sentinels and taken apart into a `Frame` of literal connectors, so the
 boundary between trunk and branch is exact by construction, for training, benchmark and chat alike::
 
-    <|im_start|>system  You are ... <|im_end|><|im_start|>user  hi! <|im_end|><|im_start|>assistant  hey ...
-                                                              └ branch: <|im_end|><|im_start|>system  [persona] tone: warm
-                                                                        <|im_end|><|im_start|>assistant  hey <|im_end|>
+    trunk   <|im_start|>system  You are ... <|im_end|><|im_start|>user  hi! | <|im_end|><|im_start|>assistant  hey ...
+    branch  | <|im_end|><|im_start|>system  [persona] tone: tender  <|im_end|><|im_start|>assistant  hey <|im_end|>
 
 Templates that refuse a late system message, or move it, get z at the end of the last user message instead.
 """

@@ -1,6 +1,7 @@
 """Records in and out of a run folder: parquet tables and text files, written whole or not at all.
 
-A table carries its kind and format version in the file's metadata; reading another one is a `DataError` and never a guess.
+A table carries its kind and format version in the file's metadata; reading another one is a `DataError` and
+never a guess.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def train(
     """Trains a fresh adapter, or goes on from the last checkpoint under `folder`, and saves it there in PEFT's layout.
 
     Args:
-        description: what made the adapter (variant, latent space, prompt version, prior, config, seed); saved as vvae.json.
+        description: what made the adapter (variant, latent space, prompt version, prior, seed); saved as vvae.json.
         each_step: called with the number of steps done, after each; a study measures here.
 
     Raises:

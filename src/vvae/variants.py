@@ -7,7 +7,8 @@
     P+FT              fine-tuned with the extracted z, nulls left out
     SP+FT             fine-tuned with the extracted z, nulls sampled from the prior (with probability s)
 
-At test time every variant that takes a persona is shown the same one: the speaker's profile, its nulls drawn from the prior.
+At test time every variant that takes a persona is shown the same one: the speaker's profile, its nulls drawn
+from the prior.
 """
 
 from __future__ import annotations

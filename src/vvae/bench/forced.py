@@ -1,7 +1,8 @@
 """Teacher-forced measures: what the decoder would do, read off its probabilities on held-out human replies.
 
-Far less noisy than counting generated phrases: no reply has to be generated. `phrase_probability` gives, at every place of a
-human reply where a word may begin, the probability of saying the phrase there; a phrase is then expected
+Far less noisy than counting generated phrases: no reply has to be generated. `phrase_probability` gives, at
+every place of a human reply where a word may begin, the probability of saying the phrase there; a phrase is
+then expected
 
     sum_t p_t    times in the reply, and at least once with probability    1 - prod_t (1 - p_t),
 

@@ -1,7 +1,8 @@
 """HumanChatBench: are a variant's habits as frequent as people's?
 
-Every held-out reply of the benchmark is written anew by each variant under the speaker's profile. The target is the rate in
-all held-out replies the same speakers wrote themselves. A deviation is signed, in percentage points: plus says too often.
+Every held-out reply of the benchmark is written anew by each variant under the speaker's profile. The target is
+the rate in all held-out replies the same speakers wrote themselves. A deviation is signed, in percentage
+points: plus says too often.
 """
 
 from __future__ import annotations

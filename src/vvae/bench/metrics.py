@@ -1,4 +1,5 @@
-"""The rates of HumanChatBench as pure functions on replies. Reconstructed: the paper gives CP's target and no formula for EC and HM.
+"""The rates of HumanChatBench as pure functions on replies. Reconstructed: the paper gives CP's target and no
+formula for EC and HM.
 
 CP  share of replies that contain the catchphrase shown
 EC  share of replies that contain the emoji (or emoticon) shown

@@ -1,9 +1,9 @@
 """Catchphrases: phrases a speaker uses far more than others do, mined on the training split.
 
-A phrase is a set phrase and no content: a run of function words and discourse markers ("to be honest", "oh my gosh"); in
-Chinese a marker or a whole short clause (真的假的). Its use is measured in replies, by the log-odds ratio with an informative Dirichlet
-prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words", eq. 16-22): with y replies of n by the speaker, y' of n' by all
-others, and a prior of `strength` replies at the corpus rate,
+A phrase is a set phrase and no content: a run of function words and discourse markers ("to be honest", "oh my
+gosh"); in Chinese a marker or a whole short clause (真的假的). Its use is measured in replies, by the log-odds
+ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words", eq. 16-22): with y
+replies of n by the speaker, y' of n' by all others, and a prior of `strength` replies at the corpus rate,
 
     delta = logit((y + a) / (n + A)) - logit((y' + a) / (n' + A)),     z = delta / sqrt(1/(y + a) + 1/(y' + a)).
 

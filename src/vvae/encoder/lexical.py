@@ -77,16 +77,21 @@ def read_nickname(reply: str) -> Span | None:
 # --- hobby ------------------------------------------------------------------------------------------------------------
 
 _LIKING = regex.compile(
-    r"(?:\b(?:i|we|i've|i'm|im|i'd)\b(?:['’](?:m|ve|d))?(?:\s+[\w'’]+){0,3}?\s+"
-    r"(?:love|loved|like|liked|enjoy|enjoyed|adore|play|played|playing|practice|practise|practicing|prefer|into|do|go|went|been|started|"
-    r"learning|learned|passionate about|obsessed with|addicted to|fan of)\b"
-    r"|\b(?:my|favou?rite)\s+(?:\w+\s+)?(?:hobby|hobbies|pastime|passion|free time|thing to do)\b[^.!?\n]{0,12}?\b(?:is|are|includes?|was)\b"
-    r"|(?:我|咱|人家)[^，。！？,.!?\n]{0,6}?(?:喜欢|爱|热爱|迷上|常去|经常|在学|会)|爱好(?:是|就是)?)",
-    regex.IGNORECASE,
+    r"""(?:
+      \b(?:i|we|i've|i'm|im|i'd)\b (?:['’](?:m|ve|d))? (?:\s+[\w'’]+){0,3}? \s+
+      (?: love|loved|like|liked|enjoy|enjoyed|adore|prefer|into|play|played|playing|practice|practise|practicing
+        | do|go|went|been|started|learning|learned|passionate\ about|obsessed\ with|addicted\ to|fan\ of )\b
+    | \b(?:my|favou?rite)\s+(?:\w+\s+)? (?:hobby|hobbies|pastime|passion|free\ time|thing\ to\ do)\b
+      [^.!?\n]{0,12}? \b(?:is|are|includes?|was)\b
+    | (?:我|咱|人家)[^，。！？,.!?\n]{0,6}? (?:喜欢|爱|热爱|迷上|常去|经常|在学|会)
+    | 爱好(?:是|就是)?
+    )""",
+    regex.IGNORECASE | regex.VERBOSE,
 )
 _NOT = regex.compile(
-    r"\b(?:not|never|don['’]?t|didn['’]?t|can['’]?t|cannot|hate|hated|wouldn['’]?t|isn['’]?t|if|wish|would|was going to|don['’]?t do)\b|不|没|讨厌|要是|如果",
-    regex.IGNORECASE,
+    r"""\b(?: not|never|(?:do|did|would|is)n['’]?t|can['’]?t|cannot|hate|hated|if|wish|would|was\ going\ to )\b
+    | 不|没|讨厌|要是|如果""",
+    regex.IGNORECASE | regex.VERBOSE,
 )
 _SENTENCE = regex.compile(r"[^.!?;\n。！？；]+")
 _REACH = 40

@@ -1,8 +1,9 @@
 """Closed dimensions by meaning: a reply's sentence embedding against the labels' example sentences.
 
-A label's raw score is the largest cosine with one of its examples. Labels differ in how near they lie to chat in general, so
-scores are standardised by each label's mean and deviation over training replies; the best label is reported if it stands out
-from chat (`min_score`) and from the second (`min_margin`) and is near an example at all (`min_cosine`), else the dimension is null.
+A label's raw score is the largest cosine with one of its examples. Labels differ in how near they lie to chat
+in general, so scores are standardised by each label's mean and deviation over training replies; the best label
+is reported if it stands out from chat (`min_score`) and from the second (`min_margin`) and is near an example
+at all (`min_cosine`), else the dimension is null.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The default encoder: deterministic labelling functions, English and Chinese, no language model.
 
-It reads what can be read without one. What it learns from the training split (catchphrase lists, the scale of the prototype
-scores) is its state, saved beside the encodings so that chat and audit read with the same eyes.
+It reads what can be read without one. What it learns from the training split (catchphrase lists, the scale of
+the prototype scores) is its state, saved beside the encodings so that chat and audit read with the same eyes.
 """
 
 from __future__ import annotations

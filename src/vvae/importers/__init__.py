@@ -1,7 +1,7 @@
 """Chats in: one file per format, each a function from a path to dialogues.
 
-Malformed records are counted under a named reason; past a limit they stop the import. A reader yields a `Dialogue`, or a
-`Malformed` saying where and why, and never skips in silence.
+Malformed records are counted under a named reason; past a limit they stop the import. A reader yields a
+`Dialogue`, or a `Malformed` saying where and why, and never skips in silence.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """JSONL of OpenAI chat records: ``{"messages": [{"role", "content", "name"?}]}``.
 
-`name` says who speaks, else the role does. System, developer and tool messages are instructions and no part of the talk.
+`name` says who speaks, else the role does. System, developer and tool messages are instructions and no part of
+the talk.
 """
 
 from __future__ import annotations

@@ -59,6 +59,8 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
     figure, axes = _axes(4.2 * len(metrics) + 0.6, 0.42 * len(names) + 1.3, len(metrics))
     for axis, metric in zip(axes[0], metrics, strict=True):
         human = results["human"][metric]
+        found_rates = [v[metric]["rate"] or 0.0 for v in results["variants"].values()]
+        limit = min(100.0, 140 * max(*found_rates, human["high"], 0.02))  # a prediction of 100 % would squash the rest
         axis.axvspan(100 * human["low"], 100 * human["high"], color=HUMAN, alpha=0.15, lw=0)
         axis.axvline(100 * human["rate"], color=HUMAN, lw=1.6, label="human target (95 %)")
         for row, name in enumerate(names):
@@ -75,15 +77,27 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
                     solid_capstyle="butt",
                 )
             axis.plot(rate, row, "o", color=MODEL, ms=6, label="variant, 95 % of its deviation" if row == 0 else None)
-            if found["predicted"] is not None:
-                label = "predicted from r" if name.startswith("SP") else None
-                axis.plot(100 * found["predicted"], row, "D", mfc="none", mec=PREDICTED, ms=7, label=label)
+            if found["predicted"] is not None and 100 * found["predicted"] <= limit:
+                axis.plot(100 * found["predicted"], row, "D", mfc="none", mec=PREDICTED, ms=7, label="predicted from r")
+            elif found["predicted"] is not None:
+                axis.annotate(
+                    f"{100 * found['predicted']:.0f} ▸", (limit, row), ha="right", va="center", color=PREDICTED
+                )
         axis.set_yticks(range(len(names)), names)
         axis.invert_yaxis()
-        axis.set_xlim(left=0)
+        axis.set_xlim(0, limit)
         axis.set_xlabel("% of replies")
         axis.set_title(metric, color=INK, fontsize=11)
-    axes[0][0].legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=3)
+    handles = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        frameon=False,
+        fontsize=8,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=3,
+    )
     return _svg(figure)
 
 
