@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks a network
 
 from vvae.decoder import Decoder, DecoderConfig, LoraConfig, load_decoder, smollm2_folder
 from vvae.dialogue import Dialogue, Message, Turn

@@ -6,7 +6,6 @@ import pytest
 
 from vvae.decoder import SMOLLM2, Alternative, Decoder, DecoderConfig, load_decoder
 from vvae.dialogue import Dialogue, Message, Pair, Turn
-from vvae.engine import GenerationConfig, TransformersEngine
 from vvae.errors import DataError, ModelError
 
 
@@ -41,8 +40,7 @@ def test_a_window_longer_than_the_model_is_one_error(tiny_decoder: Decoder) -> N
 
 
 @pytest.mark.parametrize("name", ["no/such-model", "/no/such/folder", ""])
-def test_a_model_that_cannot_be_found_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_model_that_cannot_be_found_is_one_line(name: str) -> None:
     with pytest.raises(ModelError, match="cannot be loaded") as error:
         load_decoder(DecoderConfig(model=name))
     assert "\n" not in str(error.value)
@@ -59,10 +57,11 @@ def test_a_model_without_chat_template_is_refused(tiny_model: Path, tmp_path: Pa
         load_decoder(DecoderConfig(model=str(bare)))
 
 
-def test_the_small_model_of_the_wheel_talks() -> None:
+def test_the_small_model_of_the_wheel_knows_its_language() -> None:
     decoder = load_decoder(DecoderConfig(model=SMOLLM2))
-    dialogue, pairs = chat("What is the capital of France?", "Paris")
-    engine = TransformersEngine(decoder.model, decoder.tokenizer, decoder.stops, bf16=decoder.bf16)
-    request = decoder.request(dialogue, pairs[0], None)
-    (completion,) = engine.complete([request], GenerationConfig(temperature=0, max_new_tokens=20), seed=0)
-    assert "Paris" in completion.text
+    likely, unlikely = (chat("What is the capital of France?", text) for text in ("It is Paris.", "It is Tuesday."))
+    losses = []
+    for dialogue, pairs in (likely, unlikely):
+        tree = decoder.tree(dialogue, pairs, {"d#1": [Alternative("plain", None)]})
+        losses.append(decoder.losses([tree])["d#1|plain"][0])
+    assert losses[0] < losses[1] - 1

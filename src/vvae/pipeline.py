@@ -455,7 +455,7 @@ def _losses(run: Run, variant: Variant) -> None:
     }
     with run.reporter.task(f"likelihood of human replies: {variant.name}") as tick:
         losses = forced.reply_losses(decoder, run.dialogues, pairs, asked, progress=tick)
-    found: dict[str, Any] = {"n": len(pairs)}
+    found: dict[str, Any] = {"loss_n": len(pairs)}
     for name in ("posterior", "profile", "swapped", "none"):
         of_name = [losses[f"{p.pair_id}|{name}"] for p in pairs]
         found[f"loss_{name}_z"] = round(sum(nats for nats, _ in of_name) / sum(n for _, n in of_name), 4)
