@@ -265,6 +265,8 @@ def run_stages(run: Run, *, until: str = "report") -> None:
     """
     wanted = set(STAGES[: STAGES.index(until) + 1])
     run.folder.mkdir(parents=True, exist_ok=True)
+    for torn in [*run.folder.rglob(".*.part"), *run.folder.rglob(".part")]:
+        _remove(torn)  # left by a run that was killed while it wrote
     records.write_text(run.path("config.yaml"), run.config.to_yaml())
     for stage in stages_of(run):
         if stage.group not in wanted:
