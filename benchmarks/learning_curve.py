@@ -28,9 +28,10 @@ from vvae.decoder import Alternative
 from vvae.dialogue import Pair
 from vvae.packing import Tree
 from vvae.pairs import benchmark_pairs
-from vvae.pipeline import Run, run_stages
+from vvae.pipeline import run_stages
 from vvae.prior import predicted_rate
 from vvae.progress import ConsoleReporter
+from vvae.run import Run
 from vvae.train import Window, plan, train
 from vvae.variants import Variant
 

@@ -86,7 +86,7 @@ def bench_corpus() -> tuple[Corpus, list[Pair]]:
             personas[pair.pair_id] = Persona({"catchphrase": Slot(phrase, "observed")} if said else {})
     prior = count((personas[p.pair_id] for p in pairs if p.split == "train"), SPACE, encoder="e", corpus="c")
     profiles = build_profiles(pairs, personas, SPACE)
-    return Corpus(pairs, ["ana", "ben"], profiles, prior, SPACE, SamplingConfig()), pairs
+    return Corpus(pairs, ["ana", "ben"], profiles, personas, prior, SPACE, SamplingConfig()), pairs
 
 
 def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:
@@ -116,6 +116,8 @@ def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:
     p_ft, sp_ft = results["variants"]["P+FT"]["CP"], results["variants"]["SP+FT"]["CP"]
     assert (p_ft["rate"], p_ft["deviation"], p_ft["predicted"]) == (1.0, 62.5, 1.0)
     assert (sp_ft["rate"], sp_ft["deviation"], sp_ft["predicted"]) == (0.0, -37.5, 0.375)
+    assert p_ft["in_training"] == 1.0
+    assert sp_ft["in_training"] >= sp_ft["predicted"], "a sampled phrase can stand in a reply by chance"
     assert p_ft["low"] <= 62.5 <= p_ft["high"]
     assert p_ft["swapped"] == {"shown": 1.0, "true": 0.0, "n": 1}
     assert results["primary"]["difference"] == -25.0

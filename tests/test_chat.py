@@ -12,7 +12,8 @@ from vvae.chat_console import open_session
 from vvae.config import load_config
 from vvae.dialogue import Dialogue
 from vvae.errors import ConfigError
-from vvae.pipeline import Run, run_stages
+from vvae.pipeline import run_stages
+from vvae.run import Run
 
 
 @pytest.fixture(scope="module")

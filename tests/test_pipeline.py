@@ -16,8 +16,9 @@ import yaml
 from vvae import records
 from vvae.config import load_config
 from vvae.dialogue import Dialogue
-from vvae.pipeline import Run, run_stages
+from vvae.pipeline import run_stages
 from vvae.prior import Prior
+from vvae.run import Run
 
 VARIANTS = ["zero-shot", "few-shot", "FT", "P+FT", "SP+FT", {"name": "SP+FT@0.5", "z": "sampled", "s": 0.5}]
 

@@ -22,7 +22,7 @@ from vvae.prior import Prior, fill
 from vvae.profile import Profile
 from vvae.prompt import persona_block
 
-__all__ = ["ChatReply", "ChatSession", "Mode"]
+__all__ = ["ChatReply", "ChatSession", "Mode", "check_knobs"]
 
 Mode = Literal["fixed", "auto", "sample"]
 YOU = "you"
@@ -33,6 +33,16 @@ class ChatReply(NamedTuple):
 
     messages: tuple[str, ...]
     persona: Persona
+
+
+def check_knobs(space: LatentSpace, given: Mapping[str, str], modes: Mapping[str, Mode]) -> None:
+    """Raises ConfigError where a dimension or a label is unknown; before a model is loaded."""
+    for name, value in given.items():
+        space.check(name, value, where="--set")
+    for name, mode in modes.items():
+        if name not in space.by_name:
+            fix = f"choose from {', '.join(space.names)}"
+            raise ConfigError(f"unknown dimension {name!r}", where=f"--{mode}", fix=fix)
 
 
 @dataclass
@@ -58,14 +68,6 @@ class ChatSession:
     shows_z: bool = True
     """False for a variant trained without persona."""
     _turns: list[Turn] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for name, value in self.given.items():
-            self.space.check(name, value, where="--set")
-        for name, mode in self.modes.items():
-            if name not in self.space.by_name:
-                fix = f"choose from {', '.join(self.space.names)}"
-                raise ConfigError(f"unknown dimension {name!r}", where=f"--{mode}", fix=fix)
 
     def reply(self, text: str) -> ChatReply:
         """Says something to the persona and gets its reply."""

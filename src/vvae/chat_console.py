@@ -8,14 +8,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from vvae.chat import ChatReply, ChatSession
+from vvae.chat import ChatReply, ChatSession, check_knobs
 from vvae.encoder.rules import RulesEncoder
 from vvae.engine import GenerationConfig, TransformersEngine
 from vvae.errors import ConfigError, DataError
 from vvae.persona import Persona
-from vvae.pipeline import Run
+from vvae.run import Run
 
 __all__ = ["converse", "open_session"]
+
+MAX_NEW_TOKENS = 120
 
 
 def open_session(
@@ -52,25 +54,22 @@ def open_session(
         what = f"{len(matches)} speakers are" if matches else "no speaker is"
         raise ConfigError(f"{what} named {speaker!r}", where="--speaker", fix=f"for example {', '.join(best)}")
     encoder = RulesEncoder.from_state(run.path("encoder.json").read_text("utf-8"))
-    # The session checks what was given before the model is loaded.
-    session = ChatSession(
-        decoder=None,  # type: ignore[arg-type]
-        engine=None,  # type: ignore[arg-type]
+    check_knobs(run.space, given, modes)
+    decoder = run.with_adapter(found)
+    return ChatSession(
+        decoder=decoder,
+        engine=TransformersEngine(decoder.model, decoder.tokenizer, decoder.stops, bf16=decoder.bf16),
         space=run.space,
         prior=run.prior,
         profile=run.profiles[matches[0]],
         encoder=encoder,
-        generation=GenerationConfig(temperature=temperature, top_p=top_p, max_new_tokens=120),
+        generation=GenerationConfig(temperature=temperature, top_p=top_p, max_new_tokens=MAX_NEW_TOKENS),
         window_tokens=run.config.pairs.window_tokens,
         seed=seed,
         given=given,
         modes=modes,
         shows_z=found.z != "none",
     )
-    decoder = run.with_adapter(found)
-    session.decoder = decoder
-    session.engine = TransformersEngine(decoder.model, decoder.tokenizer, decoder.stops, bf16=decoder.bf16)
-    return session
 
 
 def converse(

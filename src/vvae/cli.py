@@ -12,7 +12,7 @@ import typer
 from vvae.errors import ConfigError, DataError, UserError, VVAEError
 
 if TYPE_CHECKING:
-    from vvae.pipeline import Run
+    from vvae.run import Run
 
 __all__ = ["app", "main"]
 
@@ -62,8 +62,8 @@ def _open(config: Path) -> Run:
     from rich.console import Console
 
     from vvae.config import load_config
-    from vvae.pipeline import Run
     from vvae.progress import ConsoleReporter
+    from vvae.run import Run
 
     path = config / "config.yaml" if config.is_dir() else config
     return Run(load_config(path), reporter=ConsoleReporter(Console()))

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ __all__ = [
     "Encoding",
     "Reply",
     "atomic_path",
+    "digest",
     "read_dialogues",
     "read_encodings",
     "read_pairs",
@@ -86,6 +88,18 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def digest(path: Path) -> str:
+    """Hash of a file, or of all files under a folder; empty where there is none."""
+    digest = blake2b(digest_size=16)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if file.is_file():
+            with file.open("rb") as opened:
+                while block := opened.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
 
 
 def _write(path: Path, kind: str, rows: Iterable[Mapping[str, Any]], schema: Mapping[str, Any]) -> None:

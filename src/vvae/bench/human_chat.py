@@ -18,14 +18,15 @@ from vvae.bench.metrics import METRICS, emoji_consistency, repetition, shows, sp
 from vvae.bench.statistics import Counts, Hit, bootstrap, calibration_slope, interval, rate, tabulate
 from vvae.dialogue import Pair
 from vvae.keyed_random import shuffled
-from vvae.persona import LatentSpace
+from vvae.persona import LatentSpace, Persona
 from vvae.prior import Prior, SamplingConfig, predicted_rate
 from vvae.profile import Profile
 from vvae.records import Reply
-from vvae.variants import Variant
+from vvae.variants import Variant, training_persona
 
 __all__ = ["MEASURABLE", "BenchConfig", "Corpus", "score", "swapped_profile"]
 
+TAUGHT_SAMPLE = 20_000
 MEASURABLE = 30
 """Human positives below which a rate says nothing on a corpus."""
 
@@ -50,6 +51,8 @@ class Corpus:
     pairs: Sequence[Pair]
     speakers: Sequence[str]
     profiles: Mapping[str, Profile]
+    personas: Mapping[str, Persona]
+    """Pair id -> z read from the reply."""
     prior: Prior
     space: LatentSpace
     sampling: SamplingConfig
@@ -128,6 +131,7 @@ def score(
                 "high": _points(spread.high),
                 "n": sum(n for dialogues in counts.values() for _, n in dialogues.values()),
                 "predicted": _predicted(variant, corpus, dimension),
+                "in_training": _in_training(variant, corpus, metric, dimension, seed),
                 "slope": _rounded(calibration_slope(counts, human)),
                 "swapped": _swapped(metric, swapped[variant.name], by_id, values),
             }
@@ -157,6 +161,26 @@ def _predicted(variant: Variant, corpus: Corpus, dimension: str) -> float | None
         chosen = corpus.sampling if variant.s is None else corpus.sampling.model_copy(update={"s": variant.s})
         s = chosen.probability(dimension)
     return _rounded(predicted_rate(corpus.prior[dimension].rate, s))
+
+
+def _in_training(variant: Variant, corpus: Corpus, metric: str, dimension: str, seed: int) -> float | None:
+    """Share of training replies with a z in which the reply shows it: what the decoder is taught.
+
+    It exceeds the prediction by the replies that happen to show a sampled value.
+    """
+    if not variant.trained or variant.z == "none":
+        return None
+    alone = LatentSpace(corpus.space.name, (corpus.space.by_name[dimension],))
+    train = [pair for pair in corpus.pairs if pair.split == "train"]
+    shown = hits = 0
+    for pair in train[:: -(-len(train) // TAUGHT_SAMPLE)]:
+        read = corpus.personas[pair.pair_id]
+        z = training_persona(variant, pair, read, corpus.prior, alone, corpus.sampling, seed=seed, draw=0)
+        value = z.value(dimension) if z else None
+        if value is not None:
+            shown += 1
+            hits += shows(metric, value, pair.response)
+    return _rounded(hits / shown) if shown else None
 
 
 def _swapped(

@@ -19,8 +19,7 @@ Parse = Callable[[dict[str, Any]], list[Said] | str]
 def read_lines(path: Path, parse: Parse) -> Iterator[Dialogue | Malformed]:
     """Dialogues of a JSONL file. The id is the record's `id`, else the file's stem and line number.
 
-    Names given to a whole conversation keep a meaning across files only if speakers are named; a bare role is
-    told apart by nothing else, so `user` is one person throughout.
+    Speakers without a name are called by their role, so `user` is taken for one person throughout the file.
     """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):

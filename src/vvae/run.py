@@ -1,0 +1,177 @@
+"""A run folder: what is in it, read once, and the z its variants are shown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from vvae import records
+from vvae.config import RunConfig
+from vvae.decoder import Decoder, load_decoder
+from vvae.dialogue import Dialogue, Pair
+from vvae.engine import GenerationConfig
+from vvae.pairs import benchmark_pairs, eligible_speakers
+from vvae.persona import LatentSpace, Persona, load_space
+from vvae.prior import Prior
+from vvae.profile import Profile, completed
+from vvae.variants import Variant, examples_of, shown_block, training_persona
+
+__all__ = ["Reporter", "Run", "Silent"]
+
+Ticker = Callable[..., None]
+"""Called with (done, total) and perhaps a loss."""
+
+
+class Reporter(Protocol):
+    """Where progress goes."""
+
+    def task(self, title: str) -> AbstractContextManager[Ticker]:
+        """A piece of long work; the ticker is called as it goes on."""
+        ...
+
+    def say(self, text: str) -> None:
+        """One line."""
+        ...
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    @contextmanager
+    def task(self, title: str) -> Iterator[Ticker]:
+        """Ignores progress."""
+        yield lambda *_: None
+
+    def say(self, text: str) -> None:
+        """Ignores the line."""
+
+
+class Run:
+    """A run folder and what is read from it, each file once."""
+
+    def __init__(self, config: RunConfig, *, reporter: Reporter | None = None) -> None:
+        self.config, self.folder, self.reporter = config, Path(config.run), reporter or Silent()
+        self.variants = config.resolved_variants
+        self.space: LatentSpace = load_space(config.space)
+        self._few_shot: dict[str, list[str]] = {}
+
+    def path(self, name: str) -> Path:
+        """A file of the run."""
+        return self.folder / name
+
+    @cached_property
+    def dialogues(self) -> dict[str, Dialogue]:
+        """Dialogues by id."""
+        return {d.id: d for d in records.read_dialogues(self.path("dialogues.parquet"))}
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """All pairs, in dialogue order."""
+        return records.read_pairs(self.path("pairs.parquet"))
+
+    @cached_property
+    def personas(self) -> dict[str, Persona]:
+        """Pair id -> z read from the reply."""
+        return {e.pair_id: e.persona for e in records.read_encodings(self.path("encodings.parquet"))}
+
+    @cached_property
+    def prior(self) -> Prior:
+        """The prior."""
+        return Prior.from_json(self.path("prior.json").read_text("utf-8"), where=str(self.path("prior.json")))
+
+    @cached_property
+    def profiles(self) -> dict[str, Profile]:
+        """Profiles by speaker."""
+        return records.read_profiles(self.path("profiles.parquet"))
+
+    @cached_property
+    def speakers(self) -> list[str]:
+        """The speakers who can be benchmarked."""
+        return eligible_speakers(self.pairs, self.config.pairs)
+
+    @cached_property
+    def benched(self) -> list[Pair]:
+        """The held-out pairs that are replied to; a smaller measure takes the first of them."""
+        bench = self.config.bench
+        wanted = max(bench.replies, bench.losses, bench.forced)
+        return benchmark_pairs(
+            self.pairs, self.speakers, total=wanted, per_speaker=bench.per_speaker, seed=self.config.seed
+        )
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The base model, loaded when first used; stages change its adapter."""
+        with self.reporter.task(f"loading {self.config.decoder.model}"):
+            return load_decoder(self.config.decoder)
+
+    @cached_property
+    def generation(self) -> GenerationConfig:
+        """Generation that can reach human length: max_new_tokens is the 99th percentile of training replies."""
+        chosen = self.config.generate
+        if chosen.max_new_tokens is not None:
+            return chosen
+        sample = [p for p in self.pairs if p.split == "train"][:: max(1, len(self.pairs) // 4000)]
+        lengths = [len(self.decoder.tokens(pair.response)) for pair in sample]
+        return chosen.model_copy(update={"max_new_tokens": math.ceil(np.percentile(lengths, 99)) + 1})
+
+    def marker(self, stage: str) -> Path:
+        """Where a stage says that it is done."""
+        return self.path(f".stages/{stage.replace(' ', '-')}.json")
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds each finished stage took, over all its starts, in the order they ended."""
+        markers = sorted(self.path(".stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        states = [(path.stem, json.loads(path.read_text("utf-8"))) for path in markers]
+        return {name: float(state["seconds"]) for name, state in states if state["done"]}
+
+    def forget_read(self, *names: str) -> None:
+        """Drops what was read, after a stage has rewritten it."""
+        for name in names:
+            self.__dict__.pop(name, None)
+
+    # --- z shown at test time ---
+
+    def test_persona(self, pair: Pair, speaker: str) -> Persona:
+        """The persona of a speaker's profile for a pair, complete."""
+        return completed(self.profiles[speaker], pair, self.prior, self.space, seed=self.config.seed)
+
+    def test_block(self, variant: Variant, pair: Pair, speaker: str) -> str | None:
+        """The z block of a variant at test time."""
+        examples = self._examples(speaker) if variant.prompt == "few-shot" else ()
+        return shown_block(variant, self.test_persona(pair, speaker), self.space, examples)
+
+    def _examples(self, speaker: str) -> Sequence[str]:
+        if speaker not in self._few_shot:
+            self._few_shot[speaker] = examples_of(speaker, self.pairs, seed=self.config.seed)
+        return self._few_shot[speaker]
+
+    def training_block(self, variant: Variant, pair: Pair, draw: int) -> str | None:
+        """The z block a variant is trained with for a pair; also its posterior z at test time."""
+        persona = training_persona(
+            variant,
+            pair,
+            self.personas[pair.pair_id],
+            self.prior,
+            self.space,
+            self.config.sampling,
+            seed=self.config.seed,
+            draw=draw,
+        )
+        examples = self._examples(pair.speaker) if variant.prompt == "few-shot" else ()
+        return shown_block(variant, persona, self.space, examples)
+
+    def with_adapter(self, variant: Variant) -> Decoder:
+        """The decoder as a variant uses it."""
+        if variant.trained:
+            self.decoder.load_adapter(self.path(f"adapters/{variant.name}"))
+        else:
+            self.decoder.drop_adapter()
+        return self.decoder

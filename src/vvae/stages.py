@@ -1,0 +1,250 @@
+"""What each stage does: records in, records out. Order, skipping and resuming are the pipeline's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vvae import records
+from vvae.bench import forced, human_chat
+from vvae.decoder import Alternative, Decoder
+from vvae.dialogue import Pair
+from vvae.encoder.rules import RulesEncoder
+from vvae.engine import TransformersEngine
+from vvae.errors import DataError
+from vvae.importers import load
+from vvae.keyed_random import shuffled
+from vvae.pairs import eligible_speakers, make_pairs
+from vvae.prior import count
+from vvae.profile import build_profiles
+from vvae.prompt import PROMPT_VERSION
+from vvae.run import Run
+from vvae.train import Window, plan, train
+from vvae.variants import Variant
+
+__all__ = [
+    "count_prior",
+    "draw_report",
+    "encode_pairs",
+    "import_dialogues",
+    "measure_losses",
+    "profile_speakers",
+    "score_replies",
+    "split_pairs",
+    "train_variant",
+    "write_variant_replies",
+]
+
+
+def import_dialogues(run: Run) -> None:
+    """The chats, as dialogues."""
+    data = run.config.data
+    with run.reporter.task("reading dialogues"):
+        imported = load(data.path, format=data.format, malformed_limit=data.malformed_limit)
+    dialogues = imported.dialogues
+    if data.limit is not None and data.limit < len(dialogues):
+        kept = set(shuffled([d.id for d in dialogues], "limit", run.config.seed)[: data.limit])
+        dialogues = [d for d in dialogues if d.id in kept]
+    records.write_dialogues(run.path("dialogues.parquet"), dialogues)
+    found = {"dialogues": len(imported.dialogues), "used": len(dialogues), "malformed": dict(imported.malformed)}
+    records.write_text(run.path("import.json"), json.dumps(found, indent=1) + "\n")
+    run.forget_read("dialogues")
+    left = "; ".join(f"{n} malformed: {reason}" for reason, n in imported.malformed.items())
+    run.reporter.say(f"{len(dialogues):,} dialogues" + (f" ({left})" if left else ""))
+
+
+def split_pairs(run: Run) -> None:
+    """Pairs with their sides and windows; too small a corpus stops here."""
+    pairs, left_out = make_pairs(run.dialogues.values(), run.config.pairs, seed=run.config.seed)
+    eligible = eligible_speakers(pairs, run.config.pairs)
+    records.write_pairs(run.path("pairs.parquet"), pairs)
+    run.forget_read("pairs", "speakers", "benched")
+    train_side = sum(pair.split == "train" for pair in pairs)
+    left = "; ".join(f"{n:,} {reason}" for reason, n in left_out.items())
+    run.reporter.say(
+        f"{train_side:,} training and {len(pairs) - train_side:,} held-out pairs, {len(eligible)} speakers to "
+        f"benchmark" + (f" (left out: {left})" if left else "")
+    )
+
+
+def encode_pairs(run: Run) -> None:
+    """Fits the encoder on the training side and reads z in every reply."""
+    topics = {d.id: prompt for d in run.dialogues.values() if (prompt := d.get("prompt"))}
+    with run.reporter.task("fitting the encoder") as tick:
+        encoder = RulesEncoder.fit(run.pairs, topics, run.space, run.config.encoder, progress=tick)
+    with run.reporter.task("encoding replies") as tick:
+        encodings = encoder.encode(run.pairs, progress=tick)
+    records.write_encodings(run.path("encodings.parquet"), encodings, run.space)
+    records.write_text(run.path("encoder.json"), encoder.state())
+    run.forget_read("personas")
+
+
+def count_prior(run: Run) -> None:
+    """Counts the prior over training replies."""
+    encoder = RulesEncoder.from_state(run.path("encoder.json").read_text("utf-8")).id
+    ids = [pair.pair_id for pair in run.pairs if pair.split == "train"]
+    personas = (run.personas[pair_id] for pair_id in ids)
+    prior = count(personas, run.space, encoder=encoder, corpus=records.digest(run.path("pairs.parquet")))
+    records.write_text(run.path("prior.json"), prior.to_json())
+    run.forget_read("prior")
+
+
+def profile_speakers(run: Run) -> None:
+    """The speakers' profiles."""
+    records.write_profiles(run.path("profiles.parquet"), build_profiles(run.pairs, run.personas, run.space))
+    run.forget_read("profiles")
+
+
+def train_variant(run: Run, variant: Variant) -> None:
+    """The adapter of one variant."""
+    config = run.config
+    steps = plan(run.pairs, config.train, seed=config.seed)
+
+    def build(window: Window, draw: int) -> Any:
+        asked = {p.pair_id: [Alternative("", run.training_block(variant, p, draw))] for p in window}
+        return run.decoder.tree(run.dialogues[window[0].dialogue], window, asked)
+
+    description = {
+        "variant": variant.model_dump(mode="json"),
+        "space": run.space.to_dict(),
+        "prompt_version": PROMPT_VERSION,
+        "prior": records.digest(run.path("prior.json")),
+        "decoder": config.decoder.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json"),
+        "sampling": config.sampling.model_dump(mode="json"),
+        "seed": config.seed,
+    }
+    decoder = run.decoder
+    folder = run.path(f"adapters/{variant.name}")
+    with run.reporter.task(f"training {variant.name}") as tick:
+        train(decoder, steps, build, config.train, folder, seed=config.seed, description=description, progress=tick)
+
+
+def write_variant_replies(run: Run, variant: Variant) -> None:
+    """One variant's replies to the benchmark's contexts, under the own and under swapped profiles."""
+    config, space = run.config, run.space
+    wanted = run.benched[: config.bench.replies]
+    dimension = next((d.name for d in space.read_by("catchphrase")), None)
+    asked: list[tuple[Pair, str]] = [(pair, pair.speaker) for pair in wanted]
+    if dimension and variant.z != "none":
+        for pair in wanted[: config.bench.swapped]:
+            other = human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension)
+            asked += [(pair, other)] if other else []
+    decoder = run.with_adapter(variant)
+    requests = [
+        decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, whose), key=f"{p.pair_id}|{whose}")
+        for p, whose in asked
+    ]
+    engine = TransformersEngine(decoder.model, decoder.tokenizer, decoder.stops, bf16=decoder.bf16)
+    with run.reporter.task(f"writing replies: {variant.name}") as tick:
+        completions = engine.complete(requests, run.generation, seed=config.seed, progress=tick)
+    persona = variant.z != "none"
+    replies = [
+        records.Reply(
+            variant.name,
+            p.pair_id,
+            config.seed,
+            whose,
+            run.test_persona(p, whose) if persona else None,
+            c.text,
+            c.finish_reason,
+        )
+        for (p, whose), c in zip(asked, completions, strict=True)
+    ]
+    records.write_replies(run.path(f"replies/{variant.name}.parquet"), replies, space)
+
+
+def measure_losses(run: Run, variant: Variant) -> None:
+    """Likelihood of human replies, and of catchphrases in them, under one variant."""
+    config = run.config
+    decoder = run.with_adapter(variant)
+    dimension = next((d.name for d in run.space.read_by("catchphrase")), None)
+    pairs = run.benched[: config.bench.losses]
+    others = {p.pair_id: _other(run, p, dimension) for p in pairs}
+    asked = {
+        p.pair_id: [
+            Alternative("posterior", run.training_block(variant, p, 0)),
+            Alternative("profile", run.test_block(variant, p, p.speaker)),
+            Alternative("swapped", run.test_block(variant, p, others[p.pair_id] or p.speaker)),
+            Alternative("none", None),
+        ]
+        for p in pairs
+    }
+    with run.reporter.task(f"likelihood of human replies: {variant.name}") as tick:
+        losses = forced.reply_losses(decoder, run.dialogues, pairs, asked, progress=tick)
+    found: dict[str, Any] = {"loss_n": len(pairs)}
+    for name in ("posterior", "profile", "swapped", "none"):
+        of_name = [losses[f"{p.pair_id}|{name}"] for p in pairs]
+        found[f"loss_{name}_z"] = round(sum(nats for nats, _ in of_name) / sum(n for _, n in of_name), 4)
+    if dimension:
+        found["forced"] = _forced(run, variant, decoder, dimension)
+    records.write_text(run.path(f"losses/{variant.name}.json"), json.dumps(found, indent=1) + "\n")
+
+
+def _other(run: Run, pair: Pair, dimension: str | None) -> str | None:
+    return human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension) if dimension else None
+
+
+def _forced(run: Run, variant: Variant, decoder: Decoder, dimension: str) -> dict[str, Any] | None:
+    """Probability of the speaker's own catchphrase under the own and under a swapped profile."""
+    asked: dict[str, list[tuple[Alternative, str]]] = {}
+    chosen: list[Pair] = []
+    for pair in run.benched:
+        phrase = run.profiles[pair.speaker].persona().value(dimension)
+        other = _other(run, pair, dimension)
+        if phrase is None or other is None or len(chosen) >= run.config.bench.forced:
+            continue
+        chosen.append(pair)
+        blocks = {"true": run.test_block(variant, pair, pair.speaker), "swapped": run.test_block(variant, pair, other)}
+        asked[pair.pair_id] = [(Alternative(name, block), phrase) for name, block in blocks.items()]
+    if not chosen:
+        return None
+    with run.reporter.task(f"probability of catchphrases: {variant.name}") as tick:
+        found = forced.phrase_probability(decoder, run.dialogues, chosen, asked, progress=tick)
+    means = {n: round(float(np.mean([found[f"{p.pair_id}|{n}"] for p in chosen])), 4) for n in ("true", "swapped")}
+    return {**means, "n": len(chosen)}
+
+
+def _corpus(run: Run) -> human_chat.Corpus:
+    return human_chat.Corpus(
+        run.pairs, run.speakers, run.profiles, run.personas, run.prior, run.space, run.config.sampling
+    )
+
+
+def _read_replies(run: Run) -> list[records.Reply]:
+    return [r for v in run.variants for r in records.read_replies(run.path(f"replies/{v.name}.parquet"))]
+
+
+def score_replies(run: Run) -> None:
+    """results.json."""
+    replies = _read_replies(run)
+    if not replies:
+        raise DataError("no replies to score", where=str(run.folder), fix="run the stages before")
+    with run.reporter.task("scoring"):
+        results = human_chat.score(_corpus(run), run.variants, replies, run.config.bench, seed=run.config.seed)
+    for variant in run.variants:
+        losses: Mapping[str, Any] = json.loads(run.path(f"losses/{variant.name}.json").read_text("utf-8"))
+        results["variants"][variant.name] |= losses
+    results["timings"] = run.timings
+    results["notice"] = run.config.notice
+    records.write_text(run.path("results.json"), json.dumps(results, ensure_ascii=False, indent=1) + "\n")
+
+
+def draw_report(run: Run) -> None:
+    """report.html."""
+    from vvae.report import build_report
+
+    with run.reporter.task("drawing the report"):
+        page = build_report(
+            json.loads(run.path("results.json").read_text("utf-8")),
+            run.prior,
+            run.space,
+            {p.pair_id: p for p in run.pairs},
+            run.dialogues,
+            _read_replies(run),
+            run.config,
+        )
+    records.write_text(run.path("report.html"), page)
