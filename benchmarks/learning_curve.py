@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,12 @@ def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tup
     config = run.config.train
     steps = plan(run.pairs, config, seed=run.config.seed)
     seen = list(accumulate(sum(len(window) for window in step.windows) for step in steps))
-    at = {next((i + 1 for i, total in enumerate(seen) if total >= mark), len(steps)): mark for mark in marks if mark}
-    known = {(row["variant"], row["mark"]) for row in read([out])}
+    at: dict[int, list[int]] = {}
+    for mark in filter(None, marks):
+        at.setdefault(next((i + 1 for i, total in enumerate(seen) if total >= mark), len(steps)), []).append(mark)
+    settings = json.dumps([config.model_dump(), run.config.decoder.model_dump(), variant.model_dump(), len(chosen)])
+    made = blake2b(settings.encode(), digest_size=4).hexdigest()
+    known = {(row["variant"], row["mark"]) for row in read([out]) if row["settings"] == made}
     decoder = run.decoder
     chosen_s = run.config.sampling.probability(DIMENSION) if variant.s is None else variant.s
 
@@ -86,21 +91,16 @@ def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tup
             return
         with run.reporter.task(f"measuring {variant.name} after {pairs} pairs"):
             found = measure(run, variant, chosen)
-        row = {
-            "variant": variant.name,
-            "s": chosen_s if variant.z == "sampled" else 0.0,
-            "mark": mark,
-            "pairs": pairs,
-            **found,
-        }
+        s = chosen_s if variant.z == "sampled" else 0.0
+        row = {"variant": variant.name, "s": s, "mark": mark, "pairs": pairs, "settings": made, **found}
         with out.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
         run.reporter.say(json.dumps(row))
         decoder.model.train()
 
     def each_step(done: int) -> None:
-        if done in at:
-            record(at[done], seen[done - 1])
+        for mark in at.get(done, ()):
+            record(mark, seen[done - 1])
 
     def build(window: Window, draw: int) -> Tree:
         asked = {p.pair_id: [Alternative("", run.training_block(variant, p, draw))] for p in window}
@@ -109,7 +109,7 @@ def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tup
     if 0 in marks:
         decoder.drop_adapter()
         record(0, 0)
-    folder = run.path(f"learning_curve/{variant.name}")
+    folder = run.path(f"learning_curve/{variant.name}-{made}")
     if (folder / "vvae.json").is_file():
         return
     with run.reporter.task(f"training {variant.name}") as tick:

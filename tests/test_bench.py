@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,11 @@ def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:
         for p in held
     ]
     never = [Reply("SP+FT", p.pair_id, 0, p.speaker, persona, "it is", "length") for p in held]
+    corpus = replace(
+        corpus, speakers=[*corpus.speakers, "zoe"], profiles={**corpus.profiles, "zoe": corpus.profiles["ana"]}
+    )
+    more = [replace(p, speaker="zoe", pair_id=f"z{p.pair_id}") for p in held]  # eligible, but nobody replies for zoe
+    corpus = replace(corpus, pairs=[*corpus.pairs, *more])
     swapped = [Reply("P+FT", held[0].pair_id, 0, "ben", persona, "for sure", "stop")]
     results = score(
         corpus, [PRESETS["P+FT"], PRESETS["SP+FT"]], [*always, *never, *swapped], BenchConfig(resamples=300), seed=0
@@ -151,4 +158,7 @@ def test_pair_scope_values_belong_to_a_listener() -> None:
     assert profile.persona("ben").value("nickname") == "bro"
     assert profile.persona("cleo").value("nickname") == "hun"
     assert profile.persona().value("nickname") is None
+    group = Pair("d9#1", "d9", 1, 0, "ana", ("ben", "cleo"), "train", "mate")
+    of_group = build_profiles([group], {"d9#1": Persona({"nickname": Slot("mate", "observed")})}, SPACE)["ana"]
+    assert not of_group.by_listener, "in a group it is unknown who was meant"
     assert profile.by_listener["ben"]["nickname"] == (Ranked("bro", 2), Ranked("man", 1))

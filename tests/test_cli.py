@@ -69,6 +69,12 @@ def test_init_writes_a_config_that_holds_the_defaults(tmp_path: Path) -> None:
         ("data: {path: small.jsonl}\n", "no speaker has 4 training dialogues"),
         ("space: nospace.yaml\n", "nospace.yaml: latent space cannot be read"),
         ("space: space.yaml\n", "axes.a.b"),
+        ("sampling: {s: {catchprase: 0.5}}\n", "unknown dimension 'catchprase'"),
+        ("variants: [{name: human, z: sampled}]\n", "cannot be called 'human'"),
+        ("data: {path: small.jsonl, format: byu}\n", "contradict"),
+        ("data: {path: folder}\n", "no such file"),
+        ("run: empty.jsonl\n", "empty.jsonl: File exists"),
+        ("data: {path: chat.jsonl}\npairs: {speakers: [nobody]}\n", "no replies of 'nobody'"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path, text: str, message: str) -> None:
@@ -79,6 +85,8 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path, text: str, 
     (tmp_path / "single.jsonl").write_text(json.dumps(one) + "\n")
     two = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}
     (tmp_path / "small.jsonl").write_text("".join(json.dumps(two) + "\n" for _ in range(6)))
+    (tmp_path / "chat.jsonl").write_text("".join(json.dumps({"id": i, **two}) + "\n" for i in range(60)))
+    (tmp_path / "folder").mkdir()
     (tmp_path / "space.yaml").write_text("axes: {a: {b: {scope: moon, reader: emoji, description: x}}}")
     result = vvae("run", "bad.yaml", cwd=tmp_path)
     assert result.returncode == 2, result.stderr

@@ -7,6 +7,7 @@ import pytest
 from vvae.decoder import SMOLLM2, Alternative, Decoder, DecoderConfig, load_decoder
 from vvae.dialogue import Dialogue, Message, Pair, Turn
 from vvae.errors import DataError, ModelError
+from vvae.pairs import PairsConfig, make_pairs
 
 
 def chat(*texts: str) -> tuple[Dialogue, list[Pair]]:
@@ -31,6 +32,18 @@ def test_tree_and_prompt_are_token_for_token_the_template(tiny_decoder: Decoder)
         assert text.endswith(f"{pair.response}<|im_end|>")
         assert node.supervised == len(path) - len(prompt)
     assert tokenizer.decode(tree.nodes[0].tokens).count("<|im_end|>") == 3, "text cannot write a control token"
+
+
+def test_a_group_reads_alike_in_training_and_generation_whoever_joins_later(tiny_decoder: Decoder) -> None:
+    said = [("ben", "hi"), ("ana", "hello"), ("ben", "so"), ("ana", "yes"), ("cleo", "me too"), ("ana", "oh")]
+    group = Dialogue("g", tuple(Turn(i, who, (Message(text),)) for i, (who, text) in enumerate(said)))
+    pairs, _ = make_pairs([group], PairsConfig(heldout=0.01), seed=0)
+    own = [pair for pair in pairs if pair.speaker == "ana"]
+    assert [pair.listeners for pair in own] == [("ben",), ("ben",), ("ben", "cleo")]
+    tree = tiny_decoder.tree(group, own, {p.pair_id: [Alternative("z", "[persona] tone: sad")] for p in own})
+    for node, pair in zip(tree.nodes[1:], own, strict=True):
+        prompt = tiny_decoder.request(group, pair, "[persona] tone: sad").prompt
+        assert [*tree.nodes[0].tokens[: node.cut], *node.tokens][: len(prompt)] == list(prompt)
 
 
 def test_a_window_longer_than_the_model_is_one_error(tiny_decoder: Decoder) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from vvae.dialogue import Dialogue, Message, Turn, context
 from vvae.errors import DataError
 from vvae.language import estimated_tokens
-from vvae.pairs import PairsConfig, benchmark_pairs, eligible_speakers, make_pairs, side, windows
+from vvae.pairs import PairsConfig, benchmark_pairs, eligible_speakers, learnt, make_pairs, side, windows
 
 
 def dialogue(name: str, texts: list[str], speakers: str = "ab") -> Dialogue:
@@ -63,6 +63,16 @@ def test_a_smaller_benchmark_is_part_of_a_larger_one(corpus: list[Dialogue]) -> 
     assert small == large[:8]
     assert all(pair.split == "heldout" for pair in large)
     assert {pair.speaker for pair in small} == set(speakers)
+
+
+def test_only_chosen_speakers_are_learnt_and_all_are_compared_with(corpus: list[Dialogue]) -> None:
+    config = PairsConfig(speakers=("ana",), min_train_dialogues=1, min_heldout_replies=1)
+    pairs, _ = make_pairs(corpus, config, seed=0)
+    assert {p.speaker for p in pairs} == {"ana", "ben", "cleo", "dan"}
+    assert {p.speaker for p in learnt(pairs, config)} == {"ana"}
+    assert eligible_speakers(pairs, config) == ["ana"]
+    with pytest.raises(DataError, match="no replies of 'zoe'"):
+        learnt(pairs, PairsConfig(speakers=("ana", "zoe")))
 
 
 def test_too_small_a_corpus_says_how_near_it_comes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,3 +174,30 @@ def test_a_run_killed_on_the_way_ends_as_if_it_had_not_been(
     for path in (finished / "run" / "replies").iterdir():
         assert records.read_replies(path) == records.read_replies(run / "replies" / path.name)
     assert not [p for p in run.rglob("*") if p.name.endswith(".part") or "checkpoints" in p.parts]
+
+
+def test_ctrl_c_says_that_it_goes_on_and_fails(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+    process = spawn(write_config(tmp_path, corpus, tiny_model))
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run" / "encodings.parquet").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert output.strip().splitlines()[-1] == "vvae: stopped; run the same command again to go on"
+    assert "Traceback" not in output
+
+
+def test_a_moved_run_is_itself(finished: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(finished / "run", tmp_path / "elsewhere")
+    result = subprocess.run(
+        [sys.executable, "-m", "vvae.cli", "report", str(moved)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == str(moved / "report.html")
+    adapter = json.loads((moved / "adapters" / "FT" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == yaml.safe_load((moved / "config.yaml").read_text())["decoder"]["model"]

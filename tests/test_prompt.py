@@ -17,7 +17,15 @@ from vvae.persona import Persona, Slot, load_space
 from vvae.prompt import SYSTEM_LINE, Frame, Render, escape, few_shot_block, persona_block, prompted_block, trunk
 
 TEMPLATES = Path(__file__).parent / "templates"
-LATE_SYSTEM = {"smollm2": True, "qwen": True, "llama3": True, "gemma": False, "mistral": False, "hoisting": False}
+LATE_SYSTEM = {
+    "smollm2": True,
+    "qwen": True,
+    "qwen3": True,
+    "llama3": True,
+    "gemma": False,
+    "mistral": False,
+    "hoisting": False,
+}
 CONTROL = ("<|im_start|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "</s>", "[INST]", "[/INST]")
 
 
@@ -98,7 +106,7 @@ def test_the_one_who_speaks_first_can_be_played() -> None:
 def test_several_people_are_named_and_share_a_user_message() -> None:
     frame = Frame.probe(named("gemma"), CONTROL, "</s>")
     group = [turn(0, "ben", "hi"), turn(1, "cleo", "hello"), turn(2, "ana", "hey both"), turn(3, "ben", "so")]
-    segments = trunk(frame, group, "ana").segments
+    segments = trunk(frame, group, "ana", named=True).segments
     assert "ben: hi\ncleo: hello" in segments[1]
     assert "ben: so" in segments[3]
 

@@ -25,7 +25,6 @@ from vvae.prompt import persona_block
 __all__ = ["ChatReply", "ChatSession", "Mode", "check_knobs"]
 
 Mode = Literal["fixed", "auto", "sample"]
-YOU = "you"
 
 
 class ChatReply(NamedTuple):
@@ -43,6 +42,12 @@ def check_knobs(space: LatentSpace, given: Mapping[str, str], modes: Mapping[str
         if name not in space.by_name:
             fix = f"choose from {', '.join(space.names)}"
             raise ConfigError(f"unknown dimension {name!r}", where=f"--{mode}", fix=fix)
+        if name in given:
+            raise ConfigError(f"{name!r} has a fixed value too", where=f"--{mode}", fix="leave out one of the two")
+        if mode == "auto" and space.by_name[name].reader == "catchphrase":
+            raise ConfigError(
+                f"{name!r} cannot be read in what others say", where="--auto", fix="use --set or --sample"
+            )
 
 
 @dataclass
@@ -69,12 +74,17 @@ class ChatSession:
     """False for a variant trained without persona."""
     _turns: list[Turn] = field(default_factory=list)
 
+    @property
+    def partner(self) -> str:
+        """What the one who talks to the persona is called."""
+        return "you" if self.profile.speaker != "you" else "somebody"
+
     def reply(self, text: str) -> ChatReply:
         """Says something to the persona and gets its reply."""
-        self._say(YOU, text)
+        self._say(self.partner, text)
         dialogue = Dialogue("chat", tuple(self._turns))
         window = windows(dialogue, self.window_tokens)[self._turns[-1].id]
-        pair = Pair("chat", "chat", len(self._turns), window, self.profile.speaker, (YOU,), "heldout", "")
+        pair = Pair("chat", "chat", len(self._turns), window, self.profile.speaker, (self.partner,), "heldout", "")
         persona = self.persona(text)
         block = persona_block(persona, self.space) if self.shows_z else None
         prompt = self.decoder.request(dialogue, pair, block).prompt
@@ -109,5 +119,5 @@ class ChatSession:
         return persona
 
     def _read(self, heard: str) -> Persona:
-        pair = Pair("chat", "chat", 0, 0, YOU, (self.profile.speaker,), "heldout", heard)
+        pair = Pair("chat", "chat", 0, 0, self.partner, (self.profile.speaker,), "heldout", heard)
         return self.encoder.encode([pair])[0].persona

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from vvae import records
 from vvae.chat import ChatReply, ChatSession, check_knobs
 from vvae.encoder.rules import RulesEncoder
 from vvae.engine import GenerationConfig, TransformersEngine
 from vvae.errors import ConfigError, DataError
 from vvae.persona import Persona
+from vvae.prompt import PROMPT_VERSION
 from vvae.run import Run
 
 __all__ = ["converse", "open_session"]
@@ -41,7 +44,7 @@ def open_session(
     if found is None or not found.trained:
         names = ", ".join(v.name for v in run.variants if v.trained)
         raise ConfigError(f"no trained variant {variant!r}", where="--variant", fix=f"choose from {names or 'none'}")
-    for name in ("encoder.json", "prior.json", "profiles.parquet", f"adapters/{variant}"):
+    for name in ("encoder.json", "prior.json", "profiles.parquet", f"adapters/{variant}/vvae.json"):
         if not run.path(name).exists():
             raise DataError(
                 "the run has no such file", where=str(run.path(name)), fix="finish it with 'vvae train CONFIG'"
@@ -55,6 +58,11 @@ def open_session(
         raise ConfigError(f"{what} named {speaker!r}", where="--speaker", fix=f"for example {', '.join(best)}")
     encoder = RulesEncoder.from_state(run.path("encoder.json").read_text("utf-8"))
     check_knobs(run.space, given, modes)
+    made = json.loads(run.path(f"adapters/{variant}/vvae.json").read_text("utf-8"))
+    if made["prior"] != records.digest(run.path("prior.json")) or made["prompt_version"] != PROMPT_VERSION:
+        raise DataError(
+            "the adapter was trained on other data", where=str(run.folder), fix="finish it with 'vvae train'"
+        )
     decoder = run.with_adapter(found)
     return ChatSession(
         decoder=decoder,
@@ -78,7 +86,9 @@ def converse(
     """Chats until end of input or an empty line."""
     console = Console()
     session = open_session(run, speaker, variant, given, modes, **settings)
-    console.print(f"[dim]You are talking to {session.profile.speaker} ({variant}). An empty line ends the chat.[/]")
+    console.print(
+        Text(f"You are talking to {session.profile.speaker} ({variant}). An empty line ends the chat.", "dim")
+    )
     while True:
         try:
             heard = console.input("[bold]you[/] ")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+INTERRUPTED = 130
+"""What typer returns after Ctrl-C: 128 + SIGINT."""
+
 app = typer.Typer(
     help="Chat models that talk like particular people, with knobs one can read (V-VAE).",
     no_args_is_help=True,
@@ -32,24 +35,25 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 def main() -> None:
     """Runs the command line; a user's mistake is one line on stderr and exit code 2."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except UserError as error:
         _fail(str(error), 2)
     except VVAEError as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("stopped; run the same command again to go on", 130)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _fail("the disk is full — free some space and run the same command again; what is finished is kept", 2)
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("click", "typer") or not hasattr(error, "exit_code"):
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+            _fail("the disk is full — free some space and run the same command again; what is finished is kept", 2)
+        if isinstance(error, OSError) and error.filename:
+            _fail(f"{error.filename}: {error.strerror} — check the path and its permissions", 2)
+        if not hasattr(error, "exit_code"):
             raise
-        show: Any = getattr(error, "show", None)
+        show: Any = getattr(error, "show", None)  # click's own usage errors
         if show is not None:
             show()
         sys.exit(error.exit_code)
+    if code == INTERRUPTED:
+        _fail("stopped; run the same command again to go on", INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:
@@ -65,8 +69,10 @@ def _open(config: Path) -> Run:
     from vvae.progress import ConsoleReporter
     from vvae.run import Run
 
-    path = config / "config.yaml" if config.is_dir() else config
-    return Run(load_config(path), reporter=ConsoleReporter(Console()))
+    reporter = ConsoleReporter(Console())
+    if config.is_dir():  # a run folder is itself, wherever it was moved to
+        return Run(load_config(config / "config.yaml").model_copy(update={"run": str(config)}), reporter=reporter)
+    return Run(load_config(config), reporter=reporter)
 
 
 def _run_until(config: Path, group: str) -> Run:

@@ -83,7 +83,7 @@ class Decoder:
 
     def request(self, dialogue: Dialogue, pair: Pair, block: str | None, *, key: str | None = None) -> Request:
         """The prompt for a pair's reply under a z block."""
-        seen = trunk(self.frame, context(dialogue, pair), pair.speaker)
+        seen = trunk(self.frame, context(dialogue, pair), pair.speaker, named=len(dialogue.speakers) > 2)
         ids = [token for segment in seen.segments for token in self.tokens(segment)]
         return Request(key or pair.pair_id, (*ids, *self.tokens(self.frame.branch(block))))
 
@@ -98,7 +98,7 @@ class Decoder:
         """
         first = pairs[0]
         turns = [turn for turn in dialogue.turns if first.window <= turn.id <= max(p.turn for p in pairs)]
-        seen = trunk(self.frame, turns, first.speaker)
+        seen = trunk(self.frame, turns, first.speaker, named=len(dialogue.speakers) > 2)
         segments = [self.tokens(segment) for segment in seen.segments]
         ends = [0]
         for segment in segments:
@@ -225,6 +225,9 @@ class Decoder:
             task_type="CAUSAL_LM",
         )
         self.model = peft.get_peft_model(base, settings)
+        # What an adapter names as its base must mean something elsewhere too, not a folder of this machine.
+        name = _SMOLLM2_HUB if self.config.model == SMOLLM2 else self.config.model
+        self.model.peft_config["default"].base_model_name_or_path = name
 
     def load_adapter(self, folder: Path, *, trainable: bool = False) -> None:
         """A saved adapter; replaces the one there is.
@@ -322,7 +325,8 @@ def _check_head(decoder: Decoder) -> None:
     import torch
 
     tokens = (decoder.tokens("The quick brown fox jumps over the lazy dog.") * 2)[:12]
-    batch = collate([Tree((Node("", tokens[:6]), Node("check", tokens[6:], 0, 6, 6)))], decoder.stops[0])
+    other = Node("", tokens[::-1], 0, 4, 0)  # must not be seen by the branch that is checked
+    batch = collate([Tree((Node("", tokens[:6]), other, Node("check", tokens[6:], 0, 6, 6)))], decoder.stops[0])
     with decoder.evaluating():
         ours = decoder.logits(batch)
         theirs = decoder.causal(input_ids=torch.tensor([tokens], device=decoder.device)).logits[0, 5:11].float()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import emoji
 import regex
 
-__all__ = ["Span", "emoji_spans", "estimated_tokens", "find_phrase", "normal_form", "words"]
+__all__ = ["Span", "emoji_spans", "estimated_tokens", "find_phrase", "is_unspaced", "normal_form", "words"]
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 """Scripts that write no spaces between words."""
@@ -51,6 +51,11 @@ class Span(NamedTuple):
 def words(text: str) -> list[str]:
     """The words of a text, case-folded; a character each in scripts without spaces."""
     return [match.group().replace("’", "'") for match in _WORD.finditer(text.casefold())]
+
+
+def is_unspaced(phrase: str) -> bool:
+    """Whether a phrase is of a script without spaces, in which a word may begin and end anywhere."""
+    return _UNSPACED_CHARACTER.search(phrase) is not None
 
 
 def normal_form(phrase: str) -> str:

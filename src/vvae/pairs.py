@@ -18,7 +18,7 @@ from vvae.errors import DataError
 from vvae.keyed_random import shuffled, uniform
 from vvae.language import estimated_tokens
 
-__all__ = ["PairsConfig", "Split", "benchmark_pairs", "eligible_speakers", "make_pairs", "side", "windows"]
+__all__ = ["PairsConfig", "Split", "benchmark_pairs", "eligible_speakers", "learnt", "make_pairs", "side", "windows"]
 
 Split = Literal["train", "heldout"]
 
@@ -63,8 +63,8 @@ def windows(dialogue: Dialogue, budget: int) -> dict[int, int]:
 def make_pairs(dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int) -> tuple[list[Pair], Counter[str]]:
     """All usable pairs, in dialogue order, and how many turns were left out under each reason.
 
-    A turn is left out when nobody spoke before it in its window, when it is empty, when its speaker is not to
-    be learnt, or when its speaker is over the cap (`max_train_replies`, a keyed choice).
+    A turn is left out when nobody else spoke before it in its window, when it is empty, or when its speaker is over
+    the cap (`max_train_replies`, a keyed choice). Listeners are those who spoke before it in its window.
 
     Raises:
         DataError: a dialogue has one speaker, or no pair is left.
@@ -76,21 +76,16 @@ def make_pairs(dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int)
             raise DataError("a dialogue has only one speaker", where=f"dialogue {dialogue.id}", fix="give two or more")
         split = side(dialogue.id, config.heldout, seed)
         starts = windows(dialogue, config.window_tokens)
-        present: dict[int, list[str]] = defaultdict(list)
-        for turn in dialogue.turns:
-            if turn.speaker not in present[starts[turn.id]]:
-                present[starts[turn.id]].append(turn.speaker)
-        heard: set[int] = set()
+        heard: dict[int, list[str]] = defaultdict(list)
         for turn in dialogue.turns:
             window = starts[turn.id]
-            reason = _unusable(turn.speaker, turn.text, window in heard, config.speakers)
-            heard.add(window)
-            if reason:
-                left_out[reason] += 1
+            others = tuple(dict.fromkeys(s for s in heard[window] if s != turn.speaker))
+            heard[window].append(turn.speaker)
+            if not turn.text or not others:
+                left_out["no context (first turn of a window)" if turn.text else "empty"] += 1
                 continue
-            listeners = tuple(s for s in present[window] if s != turn.speaker)
             pair_id = f"{dialogue.id}#{turn.id}"
-            pairs.append(Pair(pair_id, dialogue.id, turn.id, window, turn.speaker, listeners, split, turn.text))
+            pairs.append(Pair(pair_id, dialogue.id, turn.id, window, turn.speaker, others, split, turn.text))
     kept = _capped(pairs, config.max_train_replies, seed)
     left_out["over the speaker's cap"] += len(pairs) - len(kept)
     if not any(pair.split == "train" for pair in kept):
@@ -101,14 +96,20 @@ def make_pairs(dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int)
     return kept, +left_out
 
 
-def _unusable(speaker: str, text: str, heard: bool, speakers: Sequence[str] | None) -> str | None:
-    if not heard:
-        return "no context (first turn of a window)"
-    if not text:
-        return "empty"
-    if speakers is not None and speaker not in speakers:
-        return "speaker not to be learnt"
-    return None
+def learnt(pairs: Iterable[Pair], config: PairsConfig) -> list[Pair]:
+    """The pairs of the speakers to be learnt. All others still serve as what a habit is measured against.
+
+    Raises:
+        DataError: a speaker to be learnt has no pair.
+    """
+    if config.speakers is None:
+        return list(pairs)
+    chosen = [pair for pair in pairs if pair.speaker in config.speakers]
+    if missing := set(config.speakers) - {pair.speaker for pair in chosen}:
+        raise DataError(
+            f"no replies of {sorted(missing)[0]!r}", where="pairs.speakers", fix="use the names of the chats"
+        )
+    return chosen
 
 
 def _capped(pairs: Sequence[Pair], cap: int, seed: int) -> list[Pair]:
@@ -128,7 +129,7 @@ def eligible_speakers(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
     """
     dialogues: dict[str, set[str]] = defaultdict(set)
     replies: Counter[str] = Counter()
-    for pair in pairs:
+    for pair in learnt(pairs, config):
         if pair.split == "train":
             dialogues[pair.speaker].add(pair.dialogue)
         else:

@@ -29,6 +29,10 @@ Reader = Literal["catchphrase", "emoji", "nickname", "hobby", "prototype"]
 """Which labelling function of the default encoder reads a dimension."""
 
 
+RESERVED = frozenset({"pair_id", "status", "reason", "encoder"})
+"""The other columns of the table in which personas are stored."""
+
+
 class Slot(NamedTuple):
     """One value of z with its origin. `evidence` is a [start, end) span in the reply's characters."""
 
@@ -134,6 +138,8 @@ class LatentSpace:
         names = [d.name for d in dimensions]
         if twice := {n for n in names if names.count(n) > 1}:
             raise ConfigError(f"dimension {sorted(twice)[0]!r} stands twice", where=where, fix="names are unique")
+        if reserved := RESERVED & set(names):
+            raise ConfigError(f"a dimension cannot be called {sorted(reserved)[0]!r}", where=where, fix="rename it")
         if not dimensions:
             raise ConfigError("no dimensions", where=where, fix="give at least one")
         return cls(str(data.get("name", "custom")), tuple(dimensions))

@@ -71,7 +71,7 @@ def stages_of(run: Run) -> list[Stage]:
             stages.encode_pairs,
             "encode",
         ),
-        Stage("prior", ("pairs.parquet", "encodings.parquet"), ("prior.json",), [], stages.count_prior, "prior"),
+        Stage("prior", ("pairs.parquet", "encodings.parquet"), ("prior.json",), [c.pairs], stages.count_prior, "prior"),
         Stage(
             "profiles",
             ("pairs.parquet", "encodings.parquet"),
@@ -83,10 +83,10 @@ def stages_of(run: Run) -> list[Stage]:
     ]
     for v in run.variants:
         if v.trained:
-            settings = [v, c.train, c.decoder, c.sampling, seed, PROMPT_VERSION]
+            settings = [v, c.train, c.decoder, c.pairs, c.sampling, space, seed, PROMPT_VERSION]
             work = _bind(stages.train_variant, v)
             found.append(Stage(f"train {v.name}", read, (f"adapters/{v.name}",), settings, work, "train", resumes=True))
-    tested = [c.decoder, c.bench.model_dump(exclude={"resamples"}), c.pairs, seed, PROMPT_VERSION]
+    tested = [c.decoder, space, c.bench.model_dump(exclude={"resamples"}), c.pairs, seed, PROMPT_VERSION]
     for v in run.variants:
         inputs = (*read, f"adapters/{v.name}") if v.trained else read
         output = f"replies/{v.name}.parquet"
@@ -171,7 +171,7 @@ def _state(marker: Path) -> dict[str, Any]:
 def _key(run: Run, stage: Stage) -> str:
     """A hash of the content of a stage's inputs and of its settings."""
     content = {name: records.digest(run.path(name)) for name in stage.inputs}
-    settings = json.dumps(stage.settings, default=lambda model: model.model_dump(mode="json"), sort_keys=True)
+    settings = json.dumps(stage.settings, default=lambda model: model.model_dump(mode="json"))
     return blake2b(json.dumps([stage.name, content, settings]).encode(), digest_size=16).hexdigest()
 
 

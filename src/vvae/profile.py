@@ -61,9 +61,8 @@ def build_profiles(pairs: Iterable[Pair], personas: Mapping[str, Persona], space
             scope = space.by_name[name].scope
             if scope == "speaker":
                 counts[pair.speaker, None, name][slot.value] += 1
-            elif scope == "pair":
-                for other in pair.listeners:
-                    counts[pair.speaker, other, name][slot.value] += 1
+            elif scope == "pair" and pair.listener is not None:  # in a group it is unknown who was meant
+                counts[pair.speaker, pair.listener, name][slot.value] += 1
     values: dict[str, dict[str, tuple[Ranked, ...]]] = defaultdict(dict)
     by_listener: dict[str, dict[str, dict[str, tuple[Ranked, ...]]]] = defaultdict(lambda: defaultdict(dict))
     for (owner, listener, name), counter in sorted(counts.items(), key=lambda item: tuple(map(str, item[0]))):

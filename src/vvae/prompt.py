@@ -136,15 +136,16 @@ class Frame:
             TemplateError: the template cannot carry a conversation with alternating turns.
         """
         first, system = _first_user(render)
+        talk = [*system, *first, _m("assistant", 2), _m("user", 3), _m("assistant", 4)]
         try:
-            before, s_u, u_a, a_u, u_a2, end = _split(
-                render([*system, *first, _m("assistant", 2), _m("user", 3), _m("assistant", 4)], False), range(5)
-            )
+            # A last user message follows, because some templates (Qwen3) frame the very last reply differently.
+            before, s_u, u_a, a_u, u_a2, a_u2, _ = _split(render([*talk, _m("user", 5)], False), range(6))
+            end = _split(render(talk, False), range(5))[5]
         except TemplateError:
             raise
         except Exception as error:
             raise TemplateError(f"the chat template fails on a plain conversation ({error})", fix=_FIX) from None
-        if u_a != u_a2:
+        if (u_a, a_u) != (u_a2, a_u2):
             raise TemplateError("the chat template frames equal turns differently", fix=_FIX)
         generation = _split(render([*system, *first], True), range(2))[2]
         late = _late_system(render, system, first)
@@ -239,14 +240,17 @@ def _to_assistant(render: Render, system: list[Message], s_u: str, u_a: str) -> 
         return s_u + START + u_a
 
 
-def trunk(frame: Frame, turns: Sequence[Turn], speaker: str) -> Trunk:
+def trunk(frame: Frame, turns: Sequence[Turn], speaker: str, *, named: bool = False) -> Trunk:
     """The context as the speaker sees it, in segments, each a connector and the content it leads to.
 
-    Others' consecutive turns are one user message; with more than two people in the window each line is named. A
-    reply can be cut off after any user segment: `cuts` holds the speaker's turns that follow one.
+    Others' consecutive turns are one user message. A reply can be cut off after any user segment: `cuts` holds the
+    speaker's turns that follow one.
+
+    Args:
+        named: write who speaks before each turn of the others: where the dialogue has more than two people. It is a
+            property of the dialogue, not of these turns, so that a prefix of the turns is a prefix of the trunk.
     """
     control = frame.control
-    several = len({turn.speaker for turn in turns} - {speaker}) > 1
     segments = [frame.opening + SYSTEM_LINE]
     cuts: dict[int, int] = {}
     last = "system"
@@ -259,10 +263,10 @@ def trunk(frame: Frame, turns: Sequence[Turn], speaker: str) -> Trunk:
             segments.append(connector + text)
             last = "assistant"
             continue
-        named = f"{escape(turn.speaker, control)}: {text}" if several else text
+        line = f"{escape(turn.speaker, control)}: {text}" if named else text
         if last == "user":
-            segments[-1] += BURST + named
+            segments[-1] += BURST + line
         else:
-            segments.append((frame.system_to_user if last == "system" else frame.assistant_to_user) + named)
+            segments.append((frame.system_to_user if last == "system" else frame.assistant_to_user) + line)
             last = "user"
     return Trunk(tuple(segments), cuts)

@@ -17,6 +17,7 @@ from vvae.config import RunConfig
 from vvae.decoder import Decoder, load_decoder
 from vvae.dialogue import Dialogue, Pair
 from vvae.engine import GenerationConfig
+from vvae.errors import ConfigError
 from vvae.pairs import benchmark_pairs, eligible_speakers
 from vvae.persona import LatentSpace, Persona, load_space
 from vvae.prior import Prior
@@ -60,6 +61,12 @@ class Run:
         self.config, self.folder, self.reporter = config, Path(config.run), reporter or Silent()
         self.variants = config.resolved_variants
         self.space: LatentSpace = load_space(config.space)
+        chosen = [("sampling.s", config.sampling.s), *((f"variants: {v.name}.s", v.s) for v in self.variants)]
+        for where, s in chosen:
+            for name in s if isinstance(s, dict) else ():
+                if name not in self.space.by_name:
+                    fix = f"choose from {', '.join(self.space.names)}"
+                    raise ConfigError(f"unknown dimension {name!r}", where=where, fix=fix)
         self._few_shot: dict[str, list[str]] = {}
 
     def path(self, name: str) -> Path:

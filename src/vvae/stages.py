@@ -17,7 +17,7 @@ from vvae.engine import TransformersEngine
 from vvae.errors import DataError
 from vvae.importers import load
 from vvae.keyed_random import shuffled
-from vvae.pairs import eligible_speakers, make_pairs
+from vvae.pairs import eligible_speakers, learnt, make_pairs
 from vvae.prior import count
 from vvae.profile import build_profiles
 from vvae.prompt import PROMPT_VERSION
@@ -85,7 +85,7 @@ def encode_pairs(run: Run) -> None:
 def count_prior(run: Run) -> None:
     """Counts the prior over training replies."""
     encoder = RulesEncoder.from_state(run.path("encoder.json").read_text("utf-8")).id
-    ids = [pair.pair_id for pair in run.pairs if pair.split == "train"]
+    ids = [pair.pair_id for pair in learnt(run.pairs, run.config.pairs) if pair.split == "train"]
     personas = (run.personas[pair_id] for pair_id in ids)
     prior = count(personas, run.space, encoder=encoder, corpus=records.digest(run.path("pairs.parquet")))
     records.write_text(run.path("prior.json"), prior.to_json())
@@ -101,7 +101,7 @@ def profile_speakers(run: Run) -> None:
 def train_variant(run: Run, variant: Variant) -> None:
     """The adapter of one variant."""
     config = run.config
-    steps = plan(run.pairs, config.train, seed=config.seed)
+    steps = plan(learnt(run.pairs, config.pairs), config.train, seed=config.seed)
 
     def build(window: Window, draw: int) -> Any:
         asked = {p.pair_id: [Alternative("", run.training_block(variant, p, draw))] for p in window}
@@ -163,22 +163,22 @@ def measure_losses(run: Run, variant: Variant) -> None:
     decoder = run.with_adapter(variant)
     dimension = next((d.name for d in run.space.read_by("catchphrase")), None)
     pairs = run.benched[: config.bench.losses]
-    others = {p.pair_id: _other(run, p, dimension) for p in pairs}
-    asked = {
-        p.pair_id: [
-            Alternative("posterior", run.training_block(variant, p, 0)),
-            Alternative("profile", run.test_block(variant, p, p.speaker)),
-            Alternative("swapped", run.test_block(variant, p, others[p.pair_id] or p.speaker)),
+    asked: dict[str, list[Alternative]] = {}
+    for pair in pairs:
+        asked[pair.pair_id] = [
+            Alternative("posterior", run.training_block(variant, pair, 0)),
+            Alternative("profile", run.test_block(variant, pair, pair.speaker)),
             Alternative("none", None),
         ]
-        for p in pairs
-    }
+        if other := _other(run, pair, dimension):
+            asked[pair.pair_id].append(Alternative("swapped", run.test_block(variant, pair, other)))
     with run.reporter.task(f"likelihood of human replies: {variant.name}") as tick:
         losses = forced.reply_losses(decoder, run.dialogues, pairs, asked, progress=tick)
     found: dict[str, Any] = {"loss_n": len(pairs)}
     for name in ("posterior", "profile", "swapped", "none"):
-        of_name = [losses[f"{p.pair_id}|{name}"] for p in pairs]
-        found[f"loss_{name}_z"] = round(sum(nats for nats, _ in of_name) / sum(n for _, n in of_name), 4)
+        rows = [losses[key] for p in pairs if (key := f"{p.pair_id}|{name}") in losses]
+        mean = sum(nats for nats, _ in rows) / sum(n for _, n in rows) if rows else None
+        found[f"loss_{name}_z"] = None if mean is None else round(mean, 4)
     if dimension:
         found["forced"] = _forced(run, variant, decoder, dimension)
     records.write_text(run.path(f"losses/{variant.name}.json"), json.dumps(found, indent=1) + "\n")

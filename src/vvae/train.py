@@ -162,10 +162,10 @@ def train(
         done += sum(map(len, step.windows))
         if progress:
             progress(done, total, loss)
-        if (index + 1) % config.checkpoint_every == 0 and index + 1 < len(steps):
-            checkpoints.save(decoder, optimizer, weights, log)
         if each_step:
             each_step(index + 1)
+        if (index + 1) % config.checkpoint_every == 0 and index + 1 < len(steps):
+            checkpoints.save(decoder, optimizer, weights, log)
     _save_adapter(decoder, folder, {**description, "steps": len(steps), "pairs": total, "training_loss": log})
     checkpoints.clear()
 

@@ -43,6 +43,8 @@ class Variant(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Variant:
+        if self.name == "human" or set(self.name) == {"."}:
+            raise ValueError(f"a variant cannot be called {self.name!r}")
         if self.trained != (self.prompt == "persona"):
             raise ValueError("trained variants use the prompt 'persona', the others do not")
         return self
@@ -108,7 +110,7 @@ def shown_block(
     variant: Variant, persona: Persona | None, space: LatentSpace, examples: Sequence[str] = ()
 ) -> str | None:
     """The z block of a variant for a persona; None where it is shown none."""
-    if persona is None or (variant.trained and variant.z == "none"):
+    if persona is None or variant.z == "none":
         return None
     match variant.prompt:
         case "plain" | "rarely":

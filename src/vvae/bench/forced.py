@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from vvae.decoder import Alternative, Decoder
 from vvae.dialogue import BURST, Dialogue, Pair
-from vvae.language import normal_form
+from vvae.language import is_unspaced, normal_form
 from vvae.packing import Node, Tree, collate
 
 if TYPE_CHECKING:
@@ -78,21 +78,24 @@ def _hazards(decoder: Decoder, tree: Tree, pair: Pair, phrase: str, boundary: to
     reply = branch.tokens[len(branch.tokens) - branch.supervised :]
     header = len(branch.tokens) - len(reply)
     nodes = [tree.nodes[0], branch._replace(supervised=0)]
-    spellings = dict.fromkeys((normal_form(phrase), normal_form(phrase).capitalize()))
-    pieces = [decoder.tokenizer.decode([token]) for token in reply]
+    phrase = normal_form(phrase)
+    unspaced = is_unspaced(phrase)
+    spellings = dict.fromkeys((phrase, phrase.capitalize()))
+    before = [decoder.tokenizer.decode(list(reply[:place])) for place in range(len(reply) + 1)]
     for place in range(len(reply)):
-        opens = place == 0 or pieces[place - 1].endswith(BURST)
-        if not opens and not pieces[place][:1].isspace() and pieces[place][:1].isalnum():
+        piece = before[place + 1][len(before[place]) :]
+        opens = place == 0 or before[place].endswith(BURST)
+        if not (opens or unspaced) and not piece[:1].isspace() and piece[:1].isalnum():
             continue  # inside a word
         for spelling in spellings:
-            tokens = decoder.tokens(spelling if opens else f" {spelling}")
+            tokens = decoder.tokens(spelling if opens or unspaced else f" {spelling}")
             # One token more, never scored: it stands where the boundary after the phrase is read.
             nodes.append(Node(str(place), (*tokens, decoder.stops[0]), 1, header + place, len(tokens) + 1))
     with decoder.evaluating():
         batch = collate([Tree(tuple(nodes))], decoder.stops[0])
         logprobs = decoder.logits(batch).log_softmax(-1)
         own = logprobs.gather(1, torch.from_numpy(batch.targets).to(logprobs.device)[:, None])[:, 0]
-        after = logprobs.logsumexp(-1) if boundary.all() else logprobs[:, boundary].logsumexp(-1)
+        after = logprobs.new_zeros(len(own)) if unspaced else logprobs[:, boundary].logsumexp(-1)
     hazards: dict[str, float] = {}
     start = 0
     for key, node in zip(batch.keys, nodes[2:], strict=True):

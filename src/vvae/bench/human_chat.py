@@ -90,6 +90,7 @@ def score(
             "cut": sum(r.finish_reason == "length" for r in rs),
             "n": len(rs),
         }
+    speakers = {by_id[pair_id].speaker for pair_id in benched}
     for metric, reader in METRICS.items():
         if not (dimensions := corpus.space.read_by(reader)):
             continue
@@ -98,7 +99,7 @@ def score(
         human = tabulate(
             Hit(p.speaker, p.dialogue, shows(metric, values[p.speaker], p.response))
             for p in corpus.pairs
-            if p.split == "heldout" and p.speaker in values
+            if p.split == "heldout" and p.speaker in values and p.speaker in speakers
         )
         positives = sum(h for dialogues in human.values() for h, _ in dialogues.values())
         target = rate(human)

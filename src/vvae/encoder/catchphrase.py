@@ -93,7 +93,7 @@ def log_odds(y: int, n: int, y_rest: int, n_rest: int, strength: float) -> float
         y_rest, n_rest: the same of everybody else.
         strength: weight A of the prior; a = A times the phrase's rate in the whole corpus.
     """
-    a = strength * (y + y_rest) / (n + n_rest)
+    a = min(strength * (y + y_rest) / (n + n_rest), strength - 0.5)
     own = math.log((y + a) / (n + strength - y - a))
     rest = math.log((y_rest + a) / (n_rest + strength - y_rest - a))
     return (own - rest) / math.sqrt(1 / (y + a) + 1 / (y_rest + a))

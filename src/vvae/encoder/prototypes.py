@@ -8,6 +8,7 @@ at all (`min_cosine`), else the dimension is null.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -74,7 +75,7 @@ class Embedder:
 
         missing = sorted({t for t in texts if t not in self._vectors}, key=lambda t: (len(t), t))
         if missing and self._model is None:
-            self._model = USE(threads=2)
+            self._model = USE(threads=os.cpu_count() or 1)
         for start in range(0, len(missing), self.BATCH):
             batch = missing[start : start + self.BATCH]
             vectors = np.asarray(self._model(batch), dtype=np.float32)

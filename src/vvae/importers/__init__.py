@@ -89,7 +89,10 @@ def load(source: str, *, format: str = "auto", malformed_limit: float = 0.01) ->
     """
     readers = _readers()
     path = Path(source)
-    name = "byu" if source == "byu" else detect(path) if format == "auto" else format
+    name = format if format != "auto" else "byu" if source == "byu" else detect(path)
+    if (name == "byu") != (source == "byu"):
+        fix = "path: byu goes with format: auto, and format: byu with no other path"
+        raise DataError(f"path {source!r} and format {format!r} contradict each other", where="data", fix=fix)
     if name not in readers:
         raise DataError(f"unknown format {name!r}", where="data.format", fix=f"choose one of {', '.join(readers)}")
     if name != "byu" and not path.is_file():

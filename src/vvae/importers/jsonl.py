@@ -43,7 +43,7 @@ def read_lines(path: Path, parse: Parse) -> Iterator[Dialogue | Malformed]:
                 yield Malformed(where, "a dialogue with one speaker" if turns else "a dialogue without text")
                 continue
             name = record.get("id")
-            yield Dialogue(str(name) if isinstance(name, str | int) else f"{path.stem}:{number}", turns)
+            yield Dialogue(_storable(str(name)) if isinstance(name, str | int) else f"{path.stem}:{number}", turns)
 
 
 def plain_text(content: object) -> str | None:

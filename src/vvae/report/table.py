@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vvae.bench.metrics import METRICS
 from vvae.prior import Prior
@@ -51,7 +52,7 @@ def print_results(path: Path, report: Path | None = None) -> None:
     )
     console.print(f"loss, posterior z / profile z:   {losses}", highlight=False)
     if results.get("notice"):
-        console.print(f"[yellow]{results['notice']}[/]")
+        console.print(Text(results["notice"], "yellow"))
     if report is not None:
         print(report)  # noqa: T201
 
