@@ -82,8 +82,8 @@ def load_config(path: Path) -> RunConfig:
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:
-        # A union reports each alternative it tried; the longest path is the one that was meant.
-        first = max(error.errors(), key=lambda e: len(e["loc"]))
+        # A union reports each alternative it tried; the one of the value's own type was meant.
+        first = max(error.errors(), key=lambda e: (not e["type"].endswith("_type"), len(e["loc"])))
         keys = [part for part in first["loc"] if isinstance(part, int) or not str(part)[:1].isupper()]
         name = ".".join(str(key) for key in keys if key not in ("str", "float"))
         raise ConfigError(

@@ -47,7 +47,7 @@ class TrainConfig(BaseModel):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    token_budget: int = Field(2048, ge=64, description="padded tokens in memory at once")
+    token_budget: int = Field(1024, ge=64, description="padded tokens in memory at once")
     checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints")
 
 
