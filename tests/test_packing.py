@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vvae import packing
 from vvae.decoder import Decoder
 from vvae.errors import DataError
 from vvae.packing import Node, Tree, collate, layout
@@ -55,6 +56,23 @@ def test_each_token_sees_its_own_path_at_its_own_position(tree: Tree) -> None:
         assert tree.nodes[owner].supervised
 
 
+@given(st.lists(trees(), min_size=1, max_size=3), st.integers(1, 12), st.integers(0, 4))
+def test_blocks_hold_what_is_seen_and_no_tree_sees_another(forest: list[Tree], rows: int, gap: int) -> None:
+    if not any(tree.supervised for tree in forest):
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "BLOCK_ROWS", rows)
+        patch.setattr(packing, "GAP", gap)
+        batch = collate(forest)
+    start = 0
+    for tree in forest:
+        own = slice(start, start + len(tree))
+        assert np.array_equal(batch.visible[own, own], layout(tree).visible)
+        start += len(tree)
+    assert batch.visible.sum() == sum(int(layout(tree).visible.sum()) for tree in forest)
+    assert [row for block in batch.blocks for row in range(*block.rows)] == list(range(start))
+
+
 def flat(tree: Tree) -> list[Tree]:
     """One example per supervised node."""
     return [
@@ -80,7 +98,7 @@ def gradients(decoder: Decoder, batches: list[list[Tree]], total: int) -> tuple[
     decoder.model.zero_grad()
     loss = 0.0
     for batch in batches:
-        part = decoder.token_losses(collate(batch, decoder.stops[0])).sum() / total
+        part = decoder.token_losses(collate(batch)).sum() / total
         part.backward()  # type: ignore[no-untyped-call]
         loss += float(part.detach())
     return loss, {n: p.grad.clone() for n, p in decoder.model.named_parameters() if p.grad is not None}
@@ -112,7 +130,7 @@ def test_changing_one_branch_leaves_the_others_alone(tiny_decoder: Decoder) -> N
     assert all(before[key] == after[key] for key in before if key != "b0"), "bit-equal at equal length"
 
 
-def test_padding_and_company_change_nothing(tiny_decoder: Decoder) -> None:
+def test_company_changes_nothing(tiny_decoder: Decoder) -> None:
     tree, other = example(), Tree((Node("", (7, 8, 9)), Node("o", (4, 5), 0, 2, 1)))
     alone = tiny_decoder.losses([tree])
     together = tiny_decoder.losses([tree, other], budget=10_000)
@@ -123,7 +141,7 @@ def test_padding_and_company_change_nothing(tiny_decoder: Decoder) -> None:
 
 def test_nothing_to_learn_is_an_error() -> None:
     with pytest.raises(DataError, match="without a single supervised token"):
-        collate([Tree((Node("", (1, 2)), Node("a", (3,), 0, 1, 0)))], 0)
+        collate([Tree((Node("", (1, 2)), Node("a", (3,), 0, 1, 0)))])
 
 
 @pytest.mark.parametrize(

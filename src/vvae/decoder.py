@@ -123,8 +123,10 @@ class Decoder:
 
     @property
     def context_length(self) -> int:
-        """Tokens the model was made for."""
-        return int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 20)
+        """Tokens the model was made for; beyond a sliding window a tree would not be exact."""
+        config = self.model.config
+        seen = (getattr(config, "max_position_embeddings", None), getattr(config, "sliding_window", None))
+        return min((int(n) for n in seen if n), default=1 << 20)
 
     # --- tokens to loss ---
 
@@ -132,19 +134,31 @@ class Decoder:
         """Logits at the supervised positions only, shape (S, vocabulary), in fp32."""
         import torch
 
-        device = self.device
-        ids, positions, visible = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.visible))
-        causal = self.causal
+        from vvae.attention import Sight
+
+        device, causal = self.device, self.causal
+        ids, positions, sources = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.sources))
+        sight = {"sight": Sight.of(batch, causal.dtype)} if self.blockwise else {}
         with self._autocast():
             hidden = getattr(causal, causal.base_model_prefix)(
-                input_ids=ids, attention_mask=visible, position_ids=positions, use_cache=False
+                input_ids=ids[None],
+                attention_mask=torch.from_numpy(batch.visible).to(device)[None, None],
+                position_ids=positions[None],
+                use_cache=False,
+                **sight,
             ).last_hidden_state
-            chosen = hidden[torch.from_numpy(batch.rows).to(device), torch.from_numpy(batch.sources).to(device)]
-            scores = causal.get_output_embeddings()(chosen).float()
+            scores = causal.get_output_embeddings()(hidden[0, sources]).float()
         cap = getattr(causal.config, "final_logit_softcapping", None)
         if cap:
             scores = torch.tanh(scores / cap) * cap
         return cast("torch.Tensor", scores)
+
+    @property
+    def blockwise(self) -> bool:
+        """Whether attention is computed block by block; elsewhere than on a CPU the library's kernels are faster."""
+        from vvae import attention
+
+        return bool(self.device.type == "cpu" and self.causal.config._attn_implementation == attention.NAME)
 
     def token_losses(self, batch: Batch) -> torch.Tensor:
         """Cross-entropy of each supervised token, shape (S,), in nats."""
@@ -154,10 +168,10 @@ class Decoder:
         return torch.nn.functional.cross_entropy(self.logits(batch), targets, reduction="none")
 
     def batches(self, trees: Iterable[Tree], budget: int) -> Iterator[list[Tree]]:
-        """Trees of similar length in groups of at most `budget` padded tokens (one tree at the least)."""
+        """Trees in order, in groups of at most `budget` tokens (one tree at the least)."""
         group: list[Tree] = []
-        for tree in sorted(trees, key=len):
-            if group and (len(group) + 1) * len(tree) > budget:
+        for tree in trees:
+            if group and sum(map(len, group)) + len(tree) > budget:
                 yield group
                 group = []
             group.append(tree)
@@ -171,7 +185,7 @@ class Decoder:
         result: dict[str, tuple[float, int]] = {}
         with self.evaluating():
             for group in self.batches(trees, budget):
-                batch = collate(group, self.stops[0])
+                batch = collate(group)
                 losses = self.token_losses(batch).double().cpu()
                 owners = torch.from_numpy(batch.owners)
                 totals = torch.zeros(len(batch.keys), dtype=torch.float64).index_add(0, owners, losses)
@@ -272,6 +286,8 @@ def load_decoder(config: DecoderConfig) -> Decoder:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging
+
+        from vvae import attention
     except ImportError as error:
         raise ModelError(f"{error.name} is not installed", fix="pip install 'vvae[train]'") from None
 
@@ -286,6 +302,7 @@ def load_decoder(config: DecoderConfig) -> Decoder:
             model = AutoModelForCausalLM.from_pretrained(
                 source,
                 dtype=torch.bfloat16 if bf16 else torch.float32,
+                attn_implementation=attention.register(),
                 trust_remote_code=False,
                 use_safetensors=True,
             )
@@ -326,7 +343,7 @@ def _check_head(decoder: Decoder) -> None:
 
     tokens = (decoder.tokens("The quick brown fox jumps over the lazy dog.") * 2)[:12]
     other = Node("", tokens[::-1], 0, 4, 0)  # must not be seen by the branch that is checked
-    batch = collate([Tree((Node("", tokens[:6]), other, Node("check", tokens[6:], 0, 6, 6)))], decoder.stops[0])
+    batch = collate([Tree((Node("", tokens[:6]), other, Node("check", tokens[6:], 0, 6, 6)))])
     with decoder.evaluating():
         ours = decoder.logits(batch)
         theirs = decoder.causal(input_ids=torch.tensor([tokens], device=decoder.device)).logits[0, 5:11].float()

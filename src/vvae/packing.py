@@ -13,13 +13,23 @@ reply is a branch that sees its own prefix of the trunk and itself, at the posit
     branch 2      all        all         .          .          causal
 
 Loss and gradients equal those of one example per reply (arXiv 2511.00413, 2504.18246). A branch may have
-branches of its own, so several z of one reply, or a phrase tried at every place of a reply, cost little. Pure
-functions on token ids.
+branches of its own, so several z of one reply, or a phrase tried at every place of a reply, cost little.
+
+Several trees stand one after the other in a batch, without padding. Of the square of (token, token) pairs only a part
+is ever seen; `Block` says which, so that attention can leave out the rest::
+
+    rows         columns seen
+    tree 1  ██·  its trunk so far, its own tokens
+            █·█
+    tree 2     ██·
+               █·█
+
+Pure functions on token ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +38,12 @@ import numpy.typing as npt
 
 from vvae.errors import DataError
 
-__all__ = ["Batch", "Node", "Tree", "collate", "layout"]
+__all__ = ["Batch", "Block", "Node", "Tree", "collate", "layout"]
+
+BLOCK_ROWS = 96
+"""Rows of a block: many enough for fast products, few enough that little is computed in vain."""
+GAP = 16
+"""Unseen columns between seen ones that cost less than a separate piece."""
 
 
 class Node(NamedTuple):
@@ -120,19 +135,28 @@ def layout(tree: Tree) -> Layout:
     return Layout(ids, positions, visible, *as_array)
 
 
+class Block(NamedTuple):
+    """Some tokens of a batch and all that any of them sees: R rows, C columns in ascending pieces."""
+
+    rows: tuple[int, int]
+    """First row and the one after the last."""
+    columns: tuple[tuple[int, int], ...]
+    """Pieces of columns: first and the one after the last."""
+    visible: npt.NDArray[np.bool_]
+    """(R, C) whether the row attends to the column."""
+
+
 class Batch(NamedTuple):
-    """Trees side by side, padded to the longest: B trees, N tokens, S supervised tokens in all."""
+    """Trees one after the other: N tokens, S supervised tokens in all."""
 
     ids: npt.NDArray[np.int64]
-    """(B, N)"""
+    """(N,)"""
     positions: npt.NDArray[np.int64]
-    """(B, N)"""
-    visible: npt.NDArray[np.bool_]
-    """(B, 1, N, N); padding sees itself alone, so that no row of the softmax is empty."""
-    rows: npt.NDArray[np.int64]
-    """(S,) the tree of each supervised token."""
+    """(N,) each token's position in its own path from its root."""
+    blocks: tuple[Block, ...]
+    """All rows in order."""
     sources: npt.NDArray[np.int64]
-    """(S,) where in its tree it is predicted from."""
+    """(S,) the token each supervised token is predicted from."""
     targets: npt.NDArray[np.int64]
     """(S,)"""
     keys: tuple[str, ...]
@@ -140,8 +164,19 @@ class Batch(NamedTuple):
     owners: npt.NDArray[np.int64]
     """(S,) index into `keys`."""
 
+    @property
+    def visible(self) -> npt.NDArray[np.bool_]:
+        """(N, N) visible[i, j]: token i attends to token j."""
+        seen = np.zeros((len(self.ids), len(self.ids)), dtype=np.bool_)
+        for block in self.blocks:
+            (start, end), done = block.rows, 0
+            for first, last in block.columns:
+                seen[start:end, first:last] = block.visible[:, done : done + last - first]
+                done += last - first
+        return seen
 
-def collate(trees: Sequence[Tree], pad: int) -> Batch:
+
+def collate(trees: Sequence[Tree]) -> Batch:
     """A batch of trees.
 
     Raises:
@@ -150,31 +185,31 @@ def collate(trees: Sequence[Tree], pad: int) -> Batch:
     layouts = [layout(tree) for tree in trees]
     if not sum(len(one.targets) for one in layouts):
         raise DataError("a batch without a single supervised token", fix="are the replies empty?")
-    width = max(len(one.ids) for one in layouts)
-    ids = np.full((len(trees), width), pad, dtype=np.int64)
-    positions = np.zeros((len(trees), width), dtype=np.int64)
-    visible = np.zeros((len(trees), 1, width, width), dtype=np.bool_)
-    visible[:, 0, range(width), range(width)] = True
+    starts = np.cumsum([0, *(len(one.ids) for one in layouts)])
     keys: list[str] = []
-    rows, owners = [], []
-    for row, (tree, one) in enumerate(zip(trees, layouts, strict=True)):
-        n = len(one.ids)
-        ids[row, :n], positions[row, :n] = one.ids, one.positions
-        visible[row, 0, :n, :n] = one.visible
-        index = {}
-        for node_index, node in enumerate(tree.nodes):
-            if node.supervised:
-                index[node_index] = len(keys)
-                keys.append(node.key)
-        rows.append(np.full(len(one.targets), row, dtype=np.int64))
-        owners.append(np.asarray([index[int(o)] for o in one.owners], dtype=np.int64))
+    owners = []
+    for tree, one in zip(trees, layouts, strict=True):
+        index = np.cumsum([bool(node.supervised) for node in tree.nodes]) - 1 + len(keys)
+        keys += [node.key for node in tree.nodes if node.supervised]
+        owners.append(index[one.owners])
     return Batch(
-        ids,
-        positions,
-        visible,
-        np.concatenate(rows),
-        np.concatenate([one.sources for one in layouts]),
+        np.concatenate([one.ids for one in layouts]),
+        np.concatenate([one.positions for one in layouts]),
+        tuple(b for start, one in zip(starts, layouts, strict=False) for b in _blocks(one.visible, int(start))),
+        np.concatenate([one.sources + start for start, one in zip(starts, layouts, strict=False)]),
         np.concatenate([one.targets for one in layouts]),
         tuple(keys),
         np.concatenate(owners),
     )
+
+
+def _blocks(visible: npt.NDArray[np.bool_], offset: int) -> Iterator[Block]:
+    """The blocks of one tree whose first token is number `offset` of its batch."""
+    for start in range(0, len(visible), BLOCK_ROWS):
+        rows = visible[start : start + BLOCK_ROWS]
+        seen = np.flatnonzero(rows.any(0))
+        breaks = np.flatnonzero(np.diff(seen) > GAP)
+        pieces = [(int(a), int(b) + 1) for a, b in zip(seen[[0, *breaks + 1]], seen[[*breaks, -1]], strict=True)]
+        columns = np.concatenate([rows[:, a:b] for a, b in pieces], axis=1)
+        here = offset + start
+        yield Block((here, here + len(rows)), tuple((offset + a, offset + b) for a, b in pieces), columns)

@@ -47,7 +47,7 @@ class TrainConfig(BaseModel):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    token_budget: int = Field(1024, ge=64, description="padded tokens in memory at once")
+    token_budget: int = Field(1024, ge=64, description="tokens in memory at once")
     checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints")
 
 
@@ -147,7 +147,7 @@ def train(
         tokens = sum(tree.supervised for tree in trees)
         loss = 0.0
         for group in decoder.batches(trees, config.token_budget):
-            part = decoder.token_losses(collate(group, decoder.stops[0])).sum() / tokens
+            part = decoder.token_losses(collate(group)).sum() / tokens
             accelerator.backward(part)
             loss += float(part.detach())
         if not math.isfinite(loss):

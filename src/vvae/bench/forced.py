@@ -92,7 +92,7 @@ def _hazards(decoder: Decoder, tree: Tree, pair: Pair, phrase: str, boundary: to
             # One token more, never scored: it stands where the boundary after the phrase is read.
             nodes.append(Node(str(place), (*tokens, decoder.stops[0]), 1, header + place, len(tokens) + 1))
     with decoder.evaluating():
-        batch = collate([Tree(tuple(nodes))], decoder.stops[0])
+        batch = collate([Tree(tuple(nodes))])
         logprobs = decoder.logits(batch).log_softmax(-1)
         own = logprobs.gather(1, torch.from_numpy(batch.targets).to(logprobs.device)[:, None])[:, 0]
         after = logprobs.new_zeros(len(own)) if unspaced else logprobs[:, boundary].logsumexp(-1)
