@@ -1,8 +1,8 @@
 """Attention over prefix trees, block by block: only what a tree's tokens see is computed.
 
 Of the square of (token, token) pairs of a batch of trees about a quarter is ever seen (`packing.Block`), and on a CPU
-the library's fused kernel computes all of it. `TreeAttention` computes the blocks alone, keeps nothing for the gradient but
-query, key and value, and gives every key head to the queries that share it without copies. It is plugged in by the
+the library's fused kernel computes all of it. `TreeAttention` computes the blocks alone, keeps nothing for the gradient
+but query, key and value, and gives every key head to the queries that share it without copies. It is plugged in by the
 public attention interface of transformers under `NAME`; without a `Sight`, as in generation, it is the library's SDPA.
 """
 
