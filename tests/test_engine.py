@@ -13,7 +13,7 @@ def requests(decoder: Decoder) -> list[Request]:
 
 def test_a_reply_does_not_depend_on_its_company(tiny_decoder: Decoder) -> None:
     engine = TransformersEngine(tiny_decoder.model, tiny_decoder.tokenizer, tiny_decoder.stops)
-    config = GenerationConfig(max_new_tokens=12, batch_size=4)
+    config = GenerationConfig(max_new_tokens=12, batch_tokens=60)
     asked = requests(tiny_decoder)
     together = engine.complete(asked, config, seed=3)
     assert engine.complete(asked[::-1], config, seed=3)[::-1] == together

@@ -38,7 +38,7 @@ def write_config(folder: Path, corpus: list[Dialogue], model: Path, **changes: o
         "decoder": {"model": str(model), "precision": "fp32", "lora": {"r": 4, "alpha": 8}},
         "train": {"pairs": 24, "batch_replies": 4, "checkpoint_every": 2},
         "variants": VARIANTS,
-        "generate": {"max_new_tokens": 6, "batch_size": 8},
+        "generate": {"max_new_tokens": 6, "batch_tokens": 1024},
         "bench": {"replies": 10, "swapped": 4, "losses": 4, "forced": 2, "resamples": 100},
         **changes,
     }

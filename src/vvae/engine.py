@@ -38,7 +38,7 @@ class GenerationConfig(BaseModel):
     temperature: float = Field(1.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1)
     max_new_tokens: int | None = Field(None, ge=1, description="null: the 99th percentile of human replies")
-    batch_size: int = Field(24, ge=1)
+    batch_tokens: int = Field(8192, ge=1, description="prompt and reply tokens in memory at once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,11 @@ class TransformersEngine:
     ) -> list[Completion]:
         """Completions in the order of the requests."""
         done: dict[int, Completion] = {}
+        limit = config.max_new_tokens or DEFAULT_NEW_TOKENS
         order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), requests[i].key))
-        for start in range(0, len(order), config.batch_size):
-            chosen = order[start : start + config.batch_size]
+        while order:  # the longest first: what does not fit into memory fails at once
+            rows = max(1, config.batch_tokens // (len(requests[order[-1]].prompt) + limit))
+            order, chosen = order[:-rows], order[-rows:]
             for index, completion in zip(chosen, self._batch([requests[i] for i in chosen], config, seed), strict=True):
                 done[index] = completion
             if progress:

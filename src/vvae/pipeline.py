@@ -8,7 +8,10 @@ run skips what is done and redoes what changed; a training stage that was stoppe
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -159,6 +162,15 @@ def run_stages(run: Run, *, until: str = "report") -> None:
             raise
         spent = round(before + time.monotonic() - started, 1)
         records.write_text(marker, json.dumps({"key": key, "done": True, "seconds": spent}))
+        _hand_back_memory()
+
+
+def _hand_back_memory() -> None:
+    """Returns freed memory to the system: glibc keeps what a stage used, and the next stage's need comes on top."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def _state(marker: Path) -> dict[str, Any]:
