@@ -5,8 +5,9 @@
 For each trained variant of the config, one training run; at each mark (training pairs seen), on the same
 held-out replies: the likelihood of the human reply under the true, a swapped and no profile, and the
 probability that the speaker's catchphrase stands in the reply, under the true and a swapped profile. Rows are
-appended to `<run>/learning_curve.jsonl`; a second start goes on from the last checkpoint. With --plot only the
-figure is drawn, from any such files.
+appended to `<run>/learning_curve.jsonl`; a second start goes on from the last checkpoint. With --count N the trained
+adapters also write N of these replies, at temperature 1 and with the usual truncation, and what they say is counted
+(`<run>/learning_curve_counts.jsonl`). With --plot only the figure is drawn, from the rows measured so far.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
@@ -24,16 +26,17 @@ from rich.console import Console
 
 from vvae.bench.forced import phrase_probability, reply_losses
 from vvae.bench.human_chat import swapped_profile
+from vvae.bench.metrics import shows, spoken_length
+from vvae.bench.statistics import Counts, Hit, bootstrap, interval, rate, tabulate
 from vvae.config import load_config
 from vvae.decoder import Alternative
 from vvae.dialogue import Pair
-from vvae.packing import Tree
 from vvae.pairs import benchmark_pairs
 from vvae.pipeline import run_stages
 from vvae.prior import predicted_rate
 from vvae.progress import ConsoleReporter
 from vvae.run import Run
-from vvae.train import Window, plan, train
+from vvae.train import plan, train
 from vvae.variants import Variant
 
 DIMENSION = "catchphrase"
@@ -72,8 +75,8 @@ def measure(run: Run, variant: Variant, chosen: Sequence[tuple[Pair, str]]) -> d
     return found
 
 
-def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tuple[Pair, str]], out: Path) -> None:
-    """Trains one variant and measures it at the marks not measured yet."""
+def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tuple[Pair, str]], out: Path) -> Path:
+    """Trains one variant and measures it at the marks not measured yet; returns the folder of its adapter."""
     config = run.config.train
     steps = plan(run.pairs, config, seed=run.config.seed)
     seen = list(accumulate(sum(len(window) for window in step.windows) for step in steps))
@@ -102,22 +105,18 @@ def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tup
         for mark in at.get(done, ()):
             record(mark, seen[done - 1])
 
-    def build(window: Window, draw: int) -> Tree:
-        asked = {p.pair_id: [Alternative("", run.training_block(variant, p, draw))] for p in window}
-        return decoder.tree(run.dialogues[window[0].dialogue], window, asked)
-
     if 0 in marks:
         decoder.drop_adapter()
         record(0, 0)
     folder = run.path(f"learning_curve/{variant.name}-{made}")
     if (folder / "vvae.json").is_file():
-        return
+        return folder
     with run.reporter.task(f"training {variant.name}") as tick:
         tick_: Callable[..., None] = tick
         train(
             decoder,
             steps,
-            build,
+            partial(run.training_tree, variant),
             config,
             folder,
             seed=run.config.seed,
@@ -125,6 +124,49 @@ def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tup
             progress=tick_,
             each_step=each_step,
         )
+    return folder
+
+
+def count(run: Run, variant: Variant, adapter: Path, chosen: Sequence[Pair], out: Path) -> None:
+    """Replies under the own profile, at temperature 1 and with the usual truncation: how many hold the catchphrase."""
+    decoder = run.decoder
+    decoder.load_adapter(adapter)
+    phrases = {pair.speaker: str(run.profiles[pair.speaker].persona().value(DIMENSION)) for pair in chosen}
+    human = human_counts(run, phrases)
+    requests = [decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, p.speaker)) for p in chosen]
+    for temperature, top_p in ((1.0, 1.0), (0.8, 0.95)):
+        setting = run.generation.model_copy(update={"temperature": temperature, "top_p": top_p})
+        with run.reporter.task(f"writing replies: {variant.name} at {temperature}/{top_p}") as tick:
+            written = decoder.engine.complete(requests, setting, seed=run.config.seed, progress=tick)
+        table = tabulate(
+            Hit(p.speaker, p.dialogue, shows("CP", phrases[p.speaker], c.text))
+            for p, c in zip(chosen, written, strict=True)
+        )
+        samples = bootstrap({"model": table, "human": human}, seed=run.config.seed)
+        found = {
+            "variant": variant.name,
+            "adapter": adapter.name,
+            "temperature": temperature,
+            "top_p": top_p,
+            "n": len(chosen),
+            "hits": sum(hits for dialogues in table.values() for hits, _ in dialogues.values()),
+            "rate": round(rate(table), 4),
+            "interval": [round(x, 4) for x in interval(samples["model"])],
+            "human": round(rate(human), 4),
+            "deviation_interval": [round(x, 4) for x in interval(samples["model"] - samples["human"])],
+            "words": round(spoken_length([c.text for c in written]), 1),
+            "human_words": round(spoken_length([p.response for p in chosen]), 1),
+            "cut": sum(c.finish_reason == "length" for c in written),
+        }
+        with out.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(found) + "\n")
+        run.reporter.say(json.dumps(found))
+
+
+def human_counts(run: Run, phrases: Mapping[str, str]) -> Counts:
+    """CP of the speakers' own held-out replies, as counts."""
+    held = [p for p in run.pairs if p.split == "heldout" and p.speaker in phrases]
+    return tabulate(Hit(p.speaker, p.dialogue, shows("CP", phrases[p.speaker], p.response)) for p in held)
 
 
 def read(files: Sequence[Path]) -> list[dict[str, Any]]:
@@ -174,6 +216,7 @@ def main() -> None:
     parser.add_argument("--marks", type=int, nargs="+", default=[0, 300, 600, 1200, 1800, 2400])
     parser.add_argument("--pairs", type=int, help="training pairs; train.pairs of the config by default")
     parser.add_argument("--replies", type=int, default=60, help="held-out replies measured on")
+    parser.add_argument("--count", type=int, default=0, help="replies written by each trained adapter and counted")
     parser.add_argument("--only", nargs="+", help="only these variants")
     parser.add_argument("--plot", type=Path, help="draw the rows measured so far into this SVG file and stop")
     arguments = parser.parse_args()
@@ -184,23 +227,17 @@ def main() -> None:
     run_stages(run, until="profiles")
     out = run.path("learning_curve.jsonl")
     if arguments.plot:
-        values = [run.profiles[s].persona().value(DIMENSION) for s in run.speakers]
-        plot(read([out]), human_rate(run, values), run.prior[DIMENSION].rate, arguments.plot)
+        values = {s: run.profiles[s].persona().value(DIMENSION) for s in run.speakers}
+        human = human_counts(run, {s: value for s, value in values.items() if value})
+        plot(read([out]), rate(human), run.prior[DIMENSION].rate, arguments.plot)
         return
     chosen = evaluation_pairs(run, arguments.replies)
     for variant in run.variants:
         if variant.trained and (not arguments.only or variant.name in arguments.only):
-            curve(run, variant, arguments.marks, chosen, out)
-
-
-def human_rate(run: Run, values: Sequence[str | None]) -> float:
-    """CP of the speakers' own held-out replies."""
-    from vvae.bench.metrics import shows
-    from vvae.bench.statistics import Hit, rate, tabulate
-
-    phrase = dict(zip(run.speakers, values, strict=True))
-    held = [p for p in run.pairs if p.split == "heldout" and phrase.get(p.speaker)]
-    return rate(tabulate(Hit(p.speaker, p.dialogue, shows("CP", str(phrase[p.speaker]), p.response)) for p in held))
+            adapter = curve(run, variant, arguments.marks, chosen, out)
+            if arguments.count:
+                counted = [pair for pair, _ in evaluation_pairs(run, arguments.count)]
+                count(run, variant, adapter, counted, run.path("learning_curve_counts.jsonl"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from rich.text import Text
 from vvae import records
 from vvae.chat import ChatReply, ChatSession, check_knobs
 from vvae.encoder.rules import RulesEncoder
-from vvae.engine import GenerationConfig, TransformersEngine
+from vvae.engine import GenerationConfig
 from vvae.errors import ConfigError, DataError
 from vvae.persona import Persona
 from vvae.prompt import PROMPT_VERSION
@@ -66,7 +66,7 @@ def open_session(
     decoder = run.with_adapter(found)
     return ChatSession(
         decoder=decoder,
-        engine=TransformersEngine(decoder.model, decoder.tokenizer, decoder.stops, bf16=decoder.bf16),
+        engine=decoder.engine,
         space=run.space,
         prior=run.prior,
         profile=run.profiles[matches[0]],

@@ -13,15 +13,16 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.dialogue import Dialogue, Pair, context
-from vvae.engine import Request
+from vvae.engine import Request, TransformersEngine
 from vvae.errors import DataError, ModelError, VVAEError
 from vvae.packing import Batch, Node, Tree, collate
 from vvae.prompt import Frame, trunk
@@ -86,6 +87,11 @@ class Decoder:
         seen = trunk(self.frame, context(dialogue, pair), pair.speaker, named=len(dialogue.speakers) > 2)
         ids = [token for segment in seen.segments for token in self.tokens(segment)]
         return Request(key or pair.pair_id, (*ids, *self.tokens(self.frame.branch(block))))
+
+    @property
+    def engine(self) -> TransformersEngine:
+        """Generation with the model as it stands."""
+        return TransformersEngine(self.model, self.tokenizer, self.stops, bf16=self.bf16)
 
     def tree(self, dialogue: Dialogue, pairs: Sequence[Pair], asked: Mapping[str, Sequence[Alternative]]) -> Tree:
         """The prefix tree of one speaker's pairs in one window.
@@ -238,7 +244,8 @@ class Decoder:
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        self.model = peft.get_peft_model(base, settings)
+        with _quiet():
+            self.model = peft.get_peft_model(base, settings)
         # What an adapter names as its base must mean something elsewhere too, not a folder of this machine.
         name = _SMOLLM2_HUB if self.config.model == SMOLLM2 else self.config.model
         self.model.peft_config["default"].base_model_name_or_path = name
@@ -253,7 +260,8 @@ class Decoder:
 
         if not (folder / "adapter_model.safetensors").is_file():
             raise ModelError("no adapter in safetensors here", where=str(folder), fix="train the variant first")
-        self.model = peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
+        with _quiet():
+            self.model = peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
 
     def drop_adapter(self) -> None:
         """The base model alone."""
@@ -296,8 +304,7 @@ def load_decoder(config: DecoderConfig) -> Decoder:
     source = str(smollm2_folder()) if config.model == SMOLLM2 else config.model
     bf16 = config.precision == "bf16" or (config.precision == "auto" and _fast_bf16())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             model = AutoModelForCausalLM.from_pretrained(
                 source,
@@ -326,6 +333,14 @@ def load_decoder(config: DecoderConfig) -> Decoder:
     decoder = Decoder(model, tokenizer, frame, config, bf16=bf16)
     _check_head(decoder)
     return decoder
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the libraries warn each other of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _fast_bf16() -> bool:
@@ -382,8 +397,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     partial.mkdir(parents=True, exist_ok=True)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet(), redirect_stderr(StringIO()):  # its own progress bar
             tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
             model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
         # A dequantised model is a plain one, and says so.

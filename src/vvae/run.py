@@ -14,10 +14,11 @@ import numpy as np
 
 from vvae import records
 from vvae.config import RunConfig
-from vvae.decoder import Decoder, load_decoder
+from vvae.decoder import Alternative, Decoder, load_decoder
 from vvae.dialogue import Dialogue, Pair
 from vvae.engine import GenerationConfig
 from vvae.errors import ConfigError
+from vvae.packing import Tree
 from vvae.pairs import benchmark_pairs, eligible_speakers
 from vvae.persona import LatentSpace, Persona, load_space
 from vvae.prior import Prior
@@ -174,6 +175,11 @@ class Run:
         )
         examples = self._examples(pair.speaker) if variant.prompt == "few-shot" else ()
         return shown_block(variant, persona, self.space, examples)
+
+    def training_tree(self, variant: Variant, window: Sequence[Pair], draw: int) -> Tree:
+        """The tree a variant is trained on for one speaker's pairs in a window."""
+        asked = {pair.pair_id: [Alternative("", self.training_block(variant, pair, draw))] for pair in window}
+        return self.decoder.tree(self.dialogues[window[0].dialogue], window, asked)
 
     def with_adapter(self, variant: Variant) -> Decoder:
         """The decoder as a variant uses it."""

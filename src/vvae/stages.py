@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from vvae.bench import forced, human_chat
 from vvae.decoder import Alternative, Decoder
 from vvae.dialogue import Pair
 from vvae.encoder.rules import RulesEncoder
-from vvae.engine import TransformersEngine
 from vvae.errors import DataError
 from vvae.importers import load
 from vvae.keyed_random import shuffled
@@ -22,7 +22,7 @@ from vvae.prior import count
 from vvae.profile import build_profiles
 from vvae.prompt import PROMPT_VERSION
 from vvae.run import Run
-from vvae.train import Window, plan, train
+from vvae.train import plan, train
 from vvae.variants import Variant
 
 __all__ = [
@@ -102,11 +102,6 @@ def train_variant(run: Run, variant: Variant) -> None:
     """The adapter of one variant."""
     config = run.config
     steps = plan(learnt(run.pairs, config.pairs), config.train, seed=config.seed)
-
-    def build(window: Window, draw: int) -> Any:
-        asked = {p.pair_id: [Alternative("", run.training_block(variant, p, draw))] for p in window}
-        return run.decoder.tree(run.dialogues[window[0].dialogue], window, asked)
-
     description = {
         "variant": variant.model_dump(mode="json"),
         "space": run.space.to_dict(),
@@ -117,10 +112,10 @@ def train_variant(run: Run, variant: Variant) -> None:
         "sampling": config.sampling.model_dump(mode="json"),
         "seed": config.seed,
     }
-    decoder = run.decoder
+    build = partial(run.training_tree, variant)
     folder = run.path(f"adapters/{variant.name}")
     with run.reporter.task(f"training {variant.name}") as tick:
-        train(decoder, steps, build, config.train, folder, seed=config.seed, description=description, progress=tick)
+        train(run.decoder, steps, build, config.train, folder, seed=config.seed, description=description, progress=tick)
 
 
 def write_variant_replies(run: Run, variant: Variant) -> None:
@@ -138,9 +133,8 @@ def write_variant_replies(run: Run, variant: Variant) -> None:
         decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, whose), key=f"{p.pair_id}|{whose}")
         for p, whose in asked
     ]
-    engine = TransformersEngine(decoder.model, decoder.tokenizer, decoder.stops, bf16=decoder.bf16)
     with run.reporter.task(f"writing replies: {variant.name}") as tick:
-        completions = engine.complete(requests, run.generation, seed=config.seed, progress=tick)
+        completions = decoder.engine.complete(requests, run.generation, seed=config.seed, progress=tick)
     persona = variant.z != "none"
     replies = [
         records.Reply(
