@@ -80,6 +80,38 @@ def test_a_killed_run_goes_on_bit_by_bit(
     assert not (tmp_path / "killed" / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("adapter_model.safetensors", None), ("optimizer.safetensors", b"\x10" * 40), ("state.json", b'{"log": [')],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+    tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path, file: str, content: bytes | None
+) -> None:
+    steps = plan(pairs, CONFIG, seed=1)[:6]
+
+    def kill(done: int) -> None:
+        if done == 5:
+            raise Killed
+
+    run(loaded(tiny_model), corpus, steps, tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(loaded(tiny_model), corpus, steps, tmp_path / "killed", each_step=kill)
+    damaged = tmp_path / "killed" / "checkpoints" / "step-4" / file
+    if content is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(content)
+    said: list[str] = []
+    trained: list[int] = []
+    run(loaded(tiny_model), corpus, steps, tmp_path / "killed", say=said.append, each_step=trained.append)
+    assert len(said) == 1
+    assert "step-4: damaged checkpoint" in said[0]
+    assert "\n" not in said[0]
+    assert trained == [3, 4, 5, 6]
+    whole, killed = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
 def test_the_adapter_loads_in_plain_peft(
     tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path
 ) -> None:

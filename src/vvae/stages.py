@@ -115,7 +115,17 @@ def train_variant(run: Run, variant: Variant) -> None:
     build = partial(run.training_tree, variant)
     folder = run.path(f"adapters/{variant.name}")
     with run.reporter.task(f"training {variant.name}") as tick:
-        train(run.decoder, steps, build, config.train, folder, seed=config.seed, description=description, progress=tick)
+        train(
+            run.decoder,
+            steps,
+            build,
+            config.train,
+            folder,
+            seed=config.seed,
+            description=description,
+            progress=tick,
+            say=run.reporter.say,
+        )
 
 
 def write_variant_replies(run: Run, variant: Variant) -> None:

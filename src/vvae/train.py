@@ -111,12 +111,14 @@ def train(
     seed: int,
     description: Mapping[str, Any],
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
     each_step: Callable[[int], None] | None = None,
 ) -> None:
     """Trains a fresh adapter, or goes on from the last checkpoint under `folder`, and saves it there in PEFT's layout.
 
     Args:
         description: what made the adapter (variant, latent space, prompt version, prior, seed); saved as vvae.json.
+        say: called with one line where a checkpoint is damaged and the one before it is used.
         each_step: called with the number of steps done, after each; a study measures here.
 
     Raises:
@@ -127,7 +129,7 @@ def train(
 
     accelerator = Accelerator()
     checkpoints = _Checkpoints(folder / "checkpoints")
-    last = checkpoints.latest()
+    last = checkpoints.latest(say or (lambda _: None))
     if last is None:
         decoder.add_adapter(bits64("adapter", seed) % 2**31)
     else:
@@ -181,17 +183,25 @@ def _save_adapter(decoder: Decoder, folder: Path, description: Mapping[str, Any]
 class _Checkpoint:
     folder: Path
     log: tuple[float, ...]
+    moments: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Checkpoint:
+        """Raises OSError, ValueError, KeyError or SafetensorError where a file of it is missing or damaged."""
+        from safetensors.torch import load_file
+
+        load_file(folder / "adapter_model.safetensors")
+        state = json.loads((folder / "state.json").read_text("utf-8"))
+        return cls(folder, tuple(state["log"]), load_file(folder / "optimizer.safetensors"))
 
     def restore(self, optimizer: Any, weights: Sequence[Any]) -> None:
         import torch
-        from safetensors.torch import load_file
 
-        tensors = load_file(self.folder / "optimizer.safetensors")
         for number, weight in enumerate(weights):
             optimizer.state[weight] = {
                 "step": torch.tensor(float(len(self.log))),
-                "exp_avg": tensors[f"{number}.exp_avg"].to(weight.device),
-                "exp_avg_sq": tensors[f"{number}.exp_avg_sq"].to(weight.device),
+                "exp_avg": self.moments[f"{number}.exp_avg"].to(weight.device),
+                "exp_avg_sq": self.moments[f"{number}.exp_avg_sq"].to(weight.device),
             }
 
 
@@ -204,12 +214,17 @@ class _Checkpoints:
     def _complete(self) -> Iterator[Path]:
         yield from sorted(self._folder.glob("step-*"), key=lambda path: int(path.name.split("-")[1]))
 
-    def latest(self) -> _Checkpoint | None:
-        found = list(self._complete())
-        if not found:
-            return None
-        state = json.loads((found[-1] / "state.json").read_text("utf-8"))
-        return _Checkpoint(found[-1], tuple(state["log"]))
+    def latest(self, say: Callable[[str], None]) -> _Checkpoint | None:
+        """The last one that can be read; those that cannot are named and removed."""
+        from safetensors import SafetensorError
+
+        for folder in reversed(list(self._complete())):
+            try:
+                return _Checkpoint.read(folder)
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                say(f"{folder}: damaged checkpoint ({' '.join(str(error).split())[:100]}); the one before it is used")
+                shutil.rmtree(folder)
+        return None
 
     def save(self, decoder: Decoder, optimizer: Any, weights: Sequence[Any], log: Sequence[float]) -> None:
         from safetensors.torch import save_file
