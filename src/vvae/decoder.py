@@ -136,8 +136,8 @@ class Decoder:
 
     # --- tokens to loss ---
 
-    def logits(self, batch: Batch) -> torch.Tensor:
-        """Logits at the supervised positions only, shape (S, vocabulary), in fp32."""
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        """Last hidden states where supervised tokens are predicted from, shape (S, width)."""
         import torch
 
         from vvae.attention import Sight
@@ -146,18 +146,39 @@ class Decoder:
         ids, positions, sources = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.sources))
         sight = {"sight": Sight.of(batch, causal.dtype)} if self.blockwise else {}
         with self._autocast():
-            hidden = getattr(causal, causal.base_model_prefix)(
+            states = getattr(causal, causal.base_model_prefix)(
                 input_ids=ids[None],
                 attention_mask=torch.from_numpy(batch.visible).to(device)[None, None],
                 position_ids=positions[None],
                 use_cache=False,
                 **sight,
             ).last_hidden_state
-            scores = causal.get_output_embeddings()(hidden[0, sources]).float()
-        cap = getattr(causal.config, "final_logit_softcapping", None)
-        if cap:
-            scores = torch.tanh(scores / cap) * cap
-        return cast("torch.Tensor", scores)
+        return cast("torch.Tensor", states[0, sources])
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """Logits at the supervised positions only, shape (S, vocabulary), in fp32."""
+        from vvae.head import capped
+
+        with self._autocast():
+            scores = self.causal.get_output_embeddings()(self.hidden(batch)).float()
+        return capped(scores, self._logit_cap)
+
+    def token_losses(self, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of each supervised token, shape (S,), in nats."""
+        import torch
+
+        from vvae.head import HeadLoss
+
+        head = self.causal.get_output_embeddings()
+        targets = torch.from_numpy(batch.targets).to(self.device)
+        if head.bias is not None:
+            return torch.nn.functional.cross_entropy(self.logits(batch), targets, reduction="none")
+        losses = HeadLoss.apply(self.hidden(batch), head.weight, targets, self._logit_cap)  # type: ignore[no-untyped-call]
+        return cast("torch.Tensor", losses)
+
+    @property
+    def _logit_cap(self) -> float | None:
+        return getattr(self.causal.config, "final_logit_softcapping", None)
 
     @property
     def blockwise(self) -> bool:
@@ -165,13 +186,6 @@ class Decoder:
         from vvae import attention
 
         return bool(self.device.type == "cpu" and self.causal.config._attn_implementation == attention.NAME)
-
-    def token_losses(self, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of each supervised token, shape (S,), in nats."""
-        import torch
-
-        targets = torch.from_numpy(batch.targets).to(self.device)
-        return torch.nn.functional.cross_entropy(self.logits(batch), targets, reduction="none")
 
     def batches(self, trees: Iterable[Tree], budget: int) -> Iterator[list[Tree]]:
         """Trees in order, in groups of at most `budget` tokens (one tree at the least)."""
