@@ -259,7 +259,7 @@ class Decoder:
             task_type="CAUSAL_LM",
         )
         with _quiet():
-            self.model = peft.get_peft_model(base, settings)
+            self.model = self._adapted(peft.get_peft_model(base, settings))
         # What an adapter names as its base must mean something elsewhere too, not a folder of this machine.
         name = _SMOLLM2_HUB if self.config.model == SMOLLM2 else self.config.model
         self.model.peft_config["default"].base_model_name_or_path = name
@@ -275,7 +275,18 @@ class Decoder:
         if not (folder / "adapter_model.safetensors").is_file():
             raise ModelError("no adapter in safetensors here", where=str(folder), fix="train the variant first")
         with _quiet():
-            self.model = peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
+            self.model = self._adapted(
+                peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
+            )
+
+    def _adapted(self, model: Any) -> Any:
+        """PEFT casts each layer's input to the adapter's fp32, and autocast casts it back: two copies for nothing."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        for module in model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = not self.bf16
+        return model
 
     def drop_adapter(self) -> None:
         """The base model alone."""
