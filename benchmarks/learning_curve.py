@@ -83,7 +83,8 @@ def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tup
     at: dict[int, list[int]] = {}
     for mark in filter(None, marks):
         at.setdefault(next((i + 1 for i, total in enumerate(seen) if total >= mark), len(steps)), []).append(mark)
-    settings = json.dumps([config.model_dump(), run.config.decoder.model_dump(), variant.model_dump(), len(chosen)])
+    models = (config, run.config.decoder, variant)
+    settings = json.dumps([*(model.model_dump(exclude_defaults=True) for model in models), len(chosen)])
     made = blake2b(settings.encode(), digest_size=4).hexdigest()
     known = {(row["variant"], row["mark"]) for row in read([out]) if row["settings"] == made}
     decoder = run.decoder

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 
 from vvae.decoder import Decoder
@@ -12,7 +14,7 @@ def requests(decoder: Decoder) -> list[Request]:
 
 
 def test_a_reply_does_not_depend_on_its_company(tiny_decoder: Decoder) -> None:
-    engine = TransformersEngine(tiny_decoder.model, tiny_decoder.tokenizer, tiny_decoder.stops)
+    engine = tiny_decoder.engine
     config = GenerationConfig(max_new_tokens=12, batch_tokens=60)
     asked = requests(tiny_decoder)
     together = engine.complete(asked, config, seed=3)
@@ -21,8 +23,27 @@ def test_a_reply_does_not_depend_on_its_company(tiny_decoder: Decoder) -> None:
     assert engine.complete(asked, config, seed=4) != together
 
 
+def test_replies_that_come_and_go_are_those_written_alone(
+    tiny_decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vvae.engine.SPARE_COLUMNS", 3)
+    stops = range(4000)  # random weights hardly ever say one certain token
+    engine = TransformersEngine(tiny_decoder.model, tiny_decoder.tokenizer, stops)
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3, 60, 40)
+    asked = [Request(f"r{i}", tuple(rng.integers(5, 400, n).tolist())) for i, n in enumerate(lengths)]
+    config = GenerationConfig(max_new_tokens=25, batch_tokens=500, temperature=1.5)
+    told: list[int] = []
+    together = engine.complete(asked, config, seed=3, progress=lambda done, total: told.append(done))
+    assert {c.finish_reason for c in together} == {"stop", "length"}
+    assert len({c.tokens for c in together}) > 5
+    assert told == sorted(told)
+    assert told[-1] == len(asked)
+    assert [engine.complete([one], config, seed=3)[0] for one in asked] == together
+
+
 def test_greedy_is_what_transformers_generates(tiny_decoder: Decoder) -> None:
-    engine = TransformersEngine(tiny_decoder.model, tiny_decoder.tokenizer, tiny_decoder.stops)
+    engine = tiny_decoder.engine
     for one, ours in zip(
         requests(tiny_decoder),
         engine.complete(requests(tiny_decoder), GenerationConfig(temperature=0, max_new_tokens=10), seed=0),
@@ -38,7 +59,7 @@ def test_greedy_is_what_transformers_generates(tiny_decoder: Decoder) -> None:
 
 def test_keyed_noise_draws_from_the_models_distribution() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).repeat(20_000, 1)
-    tokens = draw(logits, GenerationConfig(), list(range(20_000)), 0)
+    tokens = draw(logits, GenerationConfig(), [(key, 0) for key in range(20_000)])
     expected = logits[0].softmax(-1)
     for token in range(4):
         assert abs(float((tokens == token).float().mean()) - float(expected[token])) < 0.012
@@ -46,11 +67,11 @@ def test_keyed_noise_draws_from_the_models_distribution() -> None:
 
 def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])).repeat(3000, 1)
-    tokens = draw(logits, GenerationConfig(top_p=0.7), list(range(3000)), 0)
+    tokens = draw(logits, GenerationConfig(top_p=0.7), [(key, 0) for key in range(3000)])
     assert set(tokens.tolist()) == {0, 1}
 
 
 def test_a_reply_that_does_not_end_says_so(tiny_decoder: Decoder) -> None:
-    engine = TransformersEngine(tiny_decoder.model, tiny_decoder.tokenizer, tiny_decoder.stops)
+    engine = tiny_decoder.engine
     (completion,) = engine.complete(requests(tiny_decoder)[:1], GenerationConfig(max_new_tokens=3), seed=0)
     assert (completion.finish_reason, completion.tokens) == ("length", 3)

@@ -16,6 +16,7 @@ import yaml
 
 from vvae import records
 from vvae.config import load_config
+from vvae.decoder import grouped
 from vvae.dialogue import Dialogue
 from vvae.pipeline import run_stages
 from vvae.prior import Prior
@@ -122,6 +123,24 @@ def test_prior_profiles_and_shown_personas_fit_together(finished: Path) -> None:
                 assert slot.value in prior[name].counts
     swapped = [r for r in replies["SP+FT"] if r.profile != pairs[r.pair_id].speaker]
     assert 0 < len(swapped) <= 4
+
+
+def test_further_draws_of_z_are_branches_of_the_same_tree_where_z_is_sampled(finished: Path) -> None:
+    config = load_config(finished / "config.yaml")
+    once, thrice = (
+        Run(config.model_copy(update={"train": config.train.model_copy(update={"draws_per_pair": k})})) for k in (1, 3)
+    )
+    thrice.__dict__["decoder"] = once.decoder
+    variants = {v.name: v for v in once.variants}
+    window = max(grouped(p for p in once.pairs if p.split == "train").values(), key=len)
+    tree, wide = once.training_tree(variants["SP+FT"], window, 0), thrice.training_tree(variants["SP+FT"], window, 0)
+    assert tree.nodes[0] == wide.nodes[0], "the context stands once"
+    assert len(tree.nodes) == 1 + len(window)
+    assert len(wide.nodes) == 1 + 3 * len(window)
+    branches = [wide.nodes[1 + 3 * i : 4 + 3 * i] for i in range(len(window))]
+    assert any(len({node.tokens for node in three}) > 1 for three in branches), "each draw is another"
+    assert all(len({(node.cut, node.supervised) for node in three}) == 1 for three in branches)
+    assert len(thrice.training_tree(variants["P+FT"], window, 0).nodes) == 1 + len(window), "nothing is drawn"
 
 
 def test_the_report_is_one_page_without_outside_assets(finished: Path) -> None:

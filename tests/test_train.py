@@ -134,6 +134,17 @@ def test_the_adapter_loads_in_plain_peft(
         decoder.load_adapter(tmp_path)
 
 
+def test_recomputed_activations_train_the_same_adapter(
+    tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path
+) -> None:
+    steps = plan(pairs, CONFIG, seed=1)[:3]
+    run(loaded(tiny_model, dropout=0.0), corpus, steps, tmp_path / "kept")
+    recomputing = CONFIG.model_copy(update={"gradient_checkpointing": True})
+    run(loaded(tiny_model, dropout=0.0), corpus, steps, tmp_path / "recomputed", recomputing)
+    kept, again = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("kept", "recomputed"))
+    assert all(torch.allclose(kept[name], again[name], atol=1e-6) for name in kept)
+
+
 def test_the_plan_is_keyed_whole_and_a_prefix_of_a_larger_one(pairs: list[Pair]) -> None:
     small, large = plan(pairs, TrainConfig(pairs=20), seed=1), plan(pairs, TrainConfig(pairs=40), seed=1)
     assert plan(pairs, TrainConfig(pairs=20), seed=1) == small != plan(pairs, TrainConfig(pairs=20), seed=2)

@@ -279,6 +279,11 @@ class Decoder:
                 peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
             )
 
+    def save_adapter(self, folder: Path) -> None:
+        """Saves the adapter in PEFT's layout, as safetensors; it holds no embeddings, so no hub is asked about them."""
+        self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+
     def _adapted(self, model: Any) -> Any:
         """PEFT casts each layer's input to the adapter's fp32, and autocast casts it back: two copies for nothing."""
         from peft.tuners.tuners_utils import BaseTunerLayer

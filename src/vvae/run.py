@@ -177,8 +177,14 @@ class Run:
         return shown_block(variant, persona, self.space, examples)
 
     def training_tree(self, variant: Variant, window: Sequence[Pair], draw: int) -> Tree:
-        """The tree a variant is trained on for one speaker's pairs in a window."""
-        asked = {pair.pair_id: [Alternative("", self.training_block(variant, pair, draw))] for pair in window}
+        """The tree a variant is trained on for one speaker's pairs in a window; each draw of z is a branch."""
+        draws = self.config.train.draws_per_pair if variant.z == "sampled" else 1
+        asked = {
+            pair.pair_id: [
+                Alternative(str(k), self.training_block(variant, pair, draw * draws + k)) for k in range(draws)
+            ]
+            for pair in window
+        }
         return self.decoder.tree(self.dialogues[window[0].dialogue], window, asked)
 
     def with_adapter(self, variant: Variant) -> Decoder:

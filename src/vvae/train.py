@@ -41,6 +41,7 @@ class TrainConfig(BaseModel):
 
     pairs: int = Field(600, ge=1, description="training pairs, whole windows in keyed order; all there are if fewer")
     passes: int = Field(1, ge=1, description="passes over them; each draws its sampled values anew")
+    draws_per_pair: int = Field(1, ge=1, description="draws of z for each reply in a pass; they share its context")
     batch_replies: int = Field(8, ge=1, description="replies per step, at the least")
     learning_rate: float = Field(5e-4, gt=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -48,6 +49,7 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     token_budget: int = Field(1024, ge=64, description="tokens in memory at once")
+    gradient_checkpointing: bool = Field(False, description="a third more time for a fraction of the memory")
     checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints")
 
 
@@ -135,6 +137,8 @@ def train(
     else:
         decoder.load_adapter(last.folder, trainable=True)
     decoder.model.train()
+    if config.gradient_checkpointing:
+        decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     weights = [p for p in decoder.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
     if last is not None:
@@ -168,14 +172,15 @@ def train(
             each_step(index + 1)
         if (index + 1) % config.checkpoint_every == 0 and index + 1 < len(steps):
             checkpoints.save(decoder, optimizer, weights, log)
+    if config.gradient_checkpointing:
+        decoder.model.gradient_checkpointing_disable()
     _save_adapter(decoder, folder, {**description, "steps": len(steps), "pairs": total, "training_loss": log})
     checkpoints.clear()
 
 
 def _save_adapter(decoder: Decoder, folder: Path, description: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    decoder.model.save_pretrained(str(folder), safe_serialization=True)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    decoder.save_adapter(folder)
     write_text(folder / "vvae.json", json.dumps(description, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -232,7 +237,7 @@ class _Checkpoints:
         partial = self._folder / ".part"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        decoder.model.save_pretrained(str(partial), safe_serialization=True)
+        decoder.save_adapter(partial)
         moments = {
             f"{number}.{name}": optimizer.state[weight][name].contiguous()
             for number, weight in enumerate(weights)

@@ -12,7 +12,7 @@ the places given the words the person wrote (this project's measure).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vvae.decoder import Alternative, Decoder
@@ -61,49 +61,56 @@ def phrase_probability(
     boundary = _boundary(decoder)
     result: dict[str, float] = {}
     for number, pair in enumerate(pairs, start=1):
-        for alternative, phrase in asked[pair.pair_id]:
-            tree = decoder.tree(dialogues[pair.dialogue], [pair], {pair.pair_id: [alternative]})
-            hazards = _hazards(decoder, tree, pair, phrase, boundary)
-            result[f"{pair.pair_id}|{alternative.name}"] = 1 - math.prod(1 - min(p, 1.0) for p in hazards)
+        blocks = {pair.pair_id: [alternative for alternative, _ in asked[pair.pair_id]]}
+        tree = decoder.tree(dialogues[pair.dialogue], [pair], blocks)
+        phrases = [normal_form(phrase) for _, phrase in asked[pair.pair_id]]
+        for branch, hazards in zip(tree.nodes[1:], _hazards(decoder, tree, phrases, boundary), strict=True):
+            result[branch.key] = 1 - math.prod(1 - min(p, 1.0) for p in hazards)
         if progress:
             progress(number, len(pairs))
     return result
 
 
-def _hazards(decoder: Decoder, tree: Tree, pair: Pair, phrase: str, boundary: torch.Tensor) -> list[float]:
-    """p_t at each place of the reply where a word may begin, with and without a capital, a word boundary after it."""
+def _hazards(decoder: Decoder, tree: Tree, phrases: Sequence[str], boundary: torch.Tensor) -> list[list[float]]:
+    """For each branch and its phrase: p_t at each place where a word may begin, a word boundary after it."""
     import torch
 
-    branch = tree.nodes[1]
-    reply = branch.tokens[len(branch.tokens) - branch.supervised :]
-    header = len(branch.tokens) - len(reply)
-    nodes = [tree.nodes[0], branch._replace(supervised=0)]
-    phrase = normal_form(phrase)
+    trunk, *branches = tree.nodes
+    nodes = [trunk, *(branch._replace(supervised=0) for branch in branches)]
+    placed: list[tuple[int, int]] = []
+    for index, (branch, phrase) in enumerate(zip(branches, phrases, strict=True)):
+        header = len(branch.tokens) - branch.supervised
+        for place, tokens in _openings(decoder, branch.tokens[header:], phrase):
+            placed.append((index, place))
+            # One token more, never scored: it stands where the boundary after the phrase is read.
+            where = (*tokens, decoder.stops[0]), 1 + index, header + place, len(tokens) + 1
+            nodes.append(Node(f"{index}|{place}", *where))
+    with decoder.evaluating():
+        batch = collate([Tree(tuple(nodes))])
+        logprobs = decoder.logits(batch).log_softmax(-1)
+        own = logprobs.gather(1, torch.from_numpy(batch.targets).to(logprobs.device)[:, None])[:, 0].tolist()
+        after = logprobs[:, boundary].logsumexp(-1).tolist()
+    found: list[dict[int, float]] = [{} for _ in branches]
+    start = 0
+    for (index, place), node in zip(placed, nodes[1 + len(branches) :], strict=True):
+        last = start + node.supervised - 1
+        log_p = sum(own[start:last]) + (0.0 if is_unspaced(phrases[index]) else after[last])
+        found[index][place] = found[index].get(place, 0.0) + math.exp(log_p)
+        start = last + 1
+    return [list(hazards.values()) for hazards in found]
+
+
+def _openings(decoder: Decoder, reply: Sequence[int], phrase: str) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The places of a reply where the phrase may begin, each with the phrase's tokens there, small and capital."""
     unspaced = is_unspaced(phrase)
-    spellings = dict.fromkeys((phrase, phrase.capitalize()))
     before = [decoder.tokenizer.decode(list(reply[:place])) for place in range(len(reply) + 1)]
     for place in range(len(reply)):
         piece = before[place + 1][len(before[place]) :]
         opens = place == 0 or before[place].endswith(BURST)
         if not (opens or unspaced) and not piece[:1].isspace() and piece[:1].isalnum():
             continue  # inside a word
-        for spelling in spellings:
-            tokens = decoder.tokens(spelling if opens or unspaced else f" {spelling}")
-            # One token more, never scored: it stands where the boundary after the phrase is read.
-            nodes.append(Node(str(place), (*tokens, decoder.stops[0]), 1, header + place, len(tokens) + 1))
-    with decoder.evaluating():
-        batch = collate([Tree(tuple(nodes))])
-        logprobs = decoder.logits(batch).log_softmax(-1)
-        own = logprobs.gather(1, torch.from_numpy(batch.targets).to(logprobs.device)[:, None])[:, 0]
-        after = logprobs.new_zeros(len(own)) if unspaced else logprobs[:, boundary].logsumexp(-1)
-    hazards: dict[str, float] = {}
-    start = 0
-    for key, node in zip(batch.keys, nodes[2:], strict=True):
-        end = start + node.supervised
-        log_p = float(own[start : end - 1].sum() + after[end - 1])
-        hazards[key] = hazards.get(key, 0.0) + math.exp(log_p)
-        start = end
-    return list(hazards.values())
+        for spelling in dict.fromkeys((phrase, phrase.capitalize())):
+            yield place, decoder.tokens(spelling if opens or unspaced else f" {spelling}")
 
 
 def _boundary(decoder: Decoder) -> torch.Tensor:
