@@ -83,7 +83,7 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
                 axis.annotate(
                     f"{100 * found['predicted']:.0f} ▸", (limit, row), ha="right", va="center", color=PREDICTED
                 )
-        axis.set_yticks(range(len(names)), names)
+        axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
         axis.invert_yaxis()
         axis.set_xlim(0, limit)
         axis.set_xlabel("% of replies")
