@@ -183,7 +183,7 @@ def plot(rows: Sequence[Mapping[str, Any]], target: float, r: float, path: Path)
     import matplotlib.pyplot as plt
 
     names = list(dict.fromkeys(row["variant"] for row in rows))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2))
     colours = plt.get_cmap("tab10")
     for index, name in enumerate(names):
         own = [row for row in rows if row["variant"] == name]
@@ -200,7 +200,7 @@ def plot(rows: Sequence[Mapping[str, Any]], target: float, r: float, path: Path)
     left.set_ylabel("P(own catchphrase in the reply), %")
     left.set_title("orange: human CP; dashed: predicted from r", fontsize=9)
     right.axhline(0, color="gray", lw=0.8)
-    right.set_ylabel("loss under a swapped profile - under the own, nats/token")
+    right.set_ylabel("gain of the own profile over another, nats/token")
     for axis in (left, right):
         axis.set_xlabel("training pairs")
         axis.spines[["top", "right"]].set_visible(False)
