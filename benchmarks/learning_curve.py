@@ -7,7 +7,8 @@ held-out replies: the likelihood of the human reply under the true, a swapped an
 probability that the speaker's catchphrase stands in the reply, under the true and a swapped profile. Rows are
 appended to `<run>/learning_curve.jsonl`; a second start goes on from the last checkpoint. With --count N the trained
 adapters also write N of these replies, at temperature 1 and with the usual truncation, and what they say is counted
-(`<run>/learning_curve_counts.jsonl`). With --plot only the figure is drawn, from the rows measured so far.
+(`<run>/learning_curve_counts.jsonl`). --wording and --place train and measure with another form of the z block. With
+--plot only the figure is drawn, from the rows measured so far.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
@@ -29,7 +31,7 @@ from vvae.bench.human_chat import swapped_profile
 from vvae.bench.metrics import shows, spoken_length
 from vvae.bench.statistics import Counts, Hit, bootstrap, interval, rate, tabulate
 from vvae.config import load_config
-from vvae.decoder import Alternative
+from vvae.decoder import Alternative, Decoder
 from vvae.dialogue import Pair
 from vvae.pairs import benchmark_pairs
 from vvae.pipeline import run_stages
@@ -40,6 +42,49 @@ from vvae.train import plan, train
 from vvae.variants import Variant
 
 DIMENSION = "catchphrase"
+
+
+def sentences(block: str) -> str:
+    """The z block in plain sentences: `Your tone is tender. Your catchphrase is oh wow.`"""
+    return " ".join(f"Your {name} is {value}." for name, value in traits(block))
+
+
+def alone(block: str) -> str | None:
+    """The z block with nothing but the catchphrase."""
+    return next((f"[persona] {name}: {value}" for name, value in traits(block) if name == DIMENSION), None)
+
+
+def traits(block: str) -> list[tuple[str, str]]:
+    """(dimension, value) of a z block; a semicolon inside a value would split it."""
+    return [(name, value) for name, _, value in (t.partition(": ") for t in block[len("[persona] ") :].split("; "))]
+
+
+WORDINGS: dict[str, Callable[[str], str | None]] = {"persona": str, "sentences": sentences, "alone": alone}
+
+
+class Reworded(Run):
+    """A run whose z blocks read differently, or stand at the end of the last user message."""
+
+    wording, place = "persona", "own"
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The base model, with the place of z as chosen."""
+        decoder = super().decoder
+        if self.place == "user":
+            frame = decoder.frame
+            decoder.frame = replace(frame, late_system=False, before_z="\n\n", after_z=frame.generation)
+        return decoder
+
+    def test_block(self, variant: Variant, pair: Pair, speaker: str) -> str | None:
+        """The z block at test time, reworded."""
+        block = super().test_block(variant, pair, speaker)
+        return block and WORDINGS[self.wording](block)
+
+    def training_block(self, variant: Variant, pair: Pair, draw: int) -> str | None:
+        """The z block in training, reworded."""
+        block = super().training_block(variant, pair, draw)
+        return block and WORDINGS[self.wording](block)
 
 
 def evaluation_pairs(run: Run, number: int) -> list[tuple[Pair, str]]:
@@ -75,7 +120,7 @@ def measure(run: Run, variant: Variant, chosen: Sequence[tuple[Pair, str]]) -> d
     return found
 
 
-def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tuple[Pair, str]], out: Path) -> Path:
+def curve(run: Reworded, variant: Variant, marks: Sequence[int], chosen: Sequence[tuple[Pair, str]], out: Path) -> Path:
     """Trains one variant and measures it at the marks not measured yet; returns the folder of its adapter."""
     config = run.config.train
     steps = plan(run.pairs, config, seed=run.config.seed)
@@ -84,11 +129,14 @@ def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tup
     for mark in filter(None, marks):
         at.setdefault(next((i + 1 for i, total in enumerate(seen) if total >= mark), len(steps)), []).append(mark)
     models = (config, run.config.decoder, variant)
-    settings = json.dumps([*(model.model_dump(exclude_defaults=True) for model in models), len(chosen)])
+    form = [] if (run.wording, run.place) == ("persona", "own") else [run.wording, run.place]
+    settings = json.dumps([*(model.model_dump(exclude_defaults=True) for model in models), len(chosen), *form])
     made = blake2b(settings.encode(), digest_size=4).hexdigest()
     known = {(row["variant"], row["mark"]) for row in read([out]) if row["settings"] == made}
     decoder = run.decoder
     chosen_s = run.config.sampling.probability(DIMENSION) if variant.s is None else variant.s
+
+    shape = {"learning_rate": config.learning_rate, "wording": run.wording, "place": run.place}
 
     def record(mark: int, pairs: int) -> None:
         if (variant.name, mark) in known:
@@ -96,7 +144,7 @@ def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tup
         with run.reporter.task(f"measuring {variant.name} after {pairs} pairs"):
             found = measure(run, variant, chosen)
         s = chosen_s if variant.z == "sampled" else 0.0
-        row = {"variant": variant.name, "s": s, "mark": mark, "pairs": pairs, "settings": made, **found}
+        row = {"variant": variant.name, "s": s, "mark": mark, "pairs": pairs, "settings": made, **shape, **found}
         with out.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
         run.reporter.say(json.dumps(row))
@@ -131,11 +179,14 @@ def curve(run: Run, variant: Variant, marks: Sequence[int], chosen: Sequence[tup
 def count(run: Run, variant: Variant, adapter: Path, chosen: Sequence[Pair], out: Path) -> None:
     """Replies under the own profile, at temperature 1 and with the usual truncation: how many hold the catchphrase."""
     decoder = run.decoder
+    known = {(row["adapter"], row["temperature"], row["n"]) for row in read([out])}
     decoder.load_adapter(adapter)
     phrases = {pair.speaker: str(run.profiles[pair.speaker].persona().value(DIMENSION)) for pair in chosen}
     human = human_counts(run, phrases)
     requests = [decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, p.speaker)) for p in chosen]
     for temperature, top_p in ((1.0, 1.0), (0.8, 0.95)):
+        if (adapter.name, temperature, len(chosen)) in known:
+            continue
         setting = run.generation.model_copy(update={"temperature": temperature, "top_p": top_p})
         with run.reporter.task(f"writing replies: {variant.name} at {temperature}/{top_p}") as tick:
             written = decoder.engine.complete(requests, setting, seed=run.config.seed, progress=tick)
@@ -218,13 +269,16 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help="training pairs; train.pairs of the config by default")
     parser.add_argument("--replies", type=int, default=60, help="held-out replies measured on")
     parser.add_argument("--count", type=int, default=0, help="replies written by each trained adapter and counted")
+    parser.add_argument("--wording", choices=WORDINGS, default="persona", help="how the z block reads")
+    parser.add_argument("--place", choices=("own", "user"), default="own", help="where the z block stands")
     parser.add_argument("--only", nargs="+", help="only these variants")
     parser.add_argument("--plot", type=Path, help="draw the rows measured so far into this SVG file and stop")
     arguments = parser.parse_args()
     config = load_config(arguments.config)
     if arguments.pairs:
         config = config.model_copy(update={"train": config.train.model_copy(update={"pairs": arguments.pairs})})
-    run = Run(config, reporter=ConsoleReporter(Console()))
+    run = Reworded(config, reporter=ConsoleReporter(Console()))
+    run.wording, run.place = arguments.wording, arguments.place
     run_stages(run, until="profiles")
     out = run.path("learning_curve.jsonl")
     if arguments.plot:
