@@ -9,9 +9,10 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks a network
 
-from vvae.decoder import Decoder, DecoderConfig, LoraConfig, load_decoder, smollm2_folder
+from vvae.decoder import Decoder, DecoderConfig, LoraConfig, load_decoder
 from vvae.dialogue import Dialogue, Message, Turn
 from vvae.keyed_random import index_below, uniform
+from vvae.pretrained import smollm2_folder
 
 OPENERS = ("what did you eat today", "how was the film", "are you tired", "what is new at school", "did you sleep well")
 ANSWERS = (

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from vvae.decoder import SMOLLM2, Alternative, Decoder, DecoderConfig, load_decoder
+from vvae.decoder import Alternative, Decoder, DecoderConfig, load_decoder
 from vvae.dialogue import Dialogue, Message, Pair, Turn
 from vvae.errors import DataError, ModelError
 from vvae.pairs import PairsConfig, make_pairs
+from vvae.pretrained import SMOLLM2
 
 
 def chat(*texts: str) -> tuple[Dialogue, list[Pair]]:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from vvae.decoder import Decoder
 from vvae.dialogue import BURST, Dialogue, Message, Pair, Turn
 from vvae.encoder.rules import RulesEncoder
 from vvae.engine import Engine, GenerationConfig, Request
@@ -21,6 +20,7 @@ from vvae.persona import LatentSpace, Persona, Slot
 from vvae.prior import Prior, fill
 from vvae.profile import Profile
 from vvae.prompt import persona_block
+from vvae.prompter import Prompter
 
 __all__ = ["ChatReply", "ChatSession", "Mode", "check_knobs"]
 
@@ -59,7 +59,7 @@ class ChatSession:
         modes: dimension -> mode; dimensions not named are fixed where a value is known, and sampled otherwise.
     """
 
-    decoder: Decoder
+    prompter: Prompter
     engine: Engine
     space: LatentSpace
     prior: Prior
@@ -87,7 +87,7 @@ class ChatSession:
         pair = Pair("chat", "chat", len(self._turns), window, self.profile.speaker, (self.partner,), "heldout", "")
         persona = self.persona(text)
         block = persona_block(persona, self.space) if self.shows_z else None
-        prompt = self.decoder.request(dialogue, pair, block).prompt
+        prompt = self.prompter.request(dialogue, pair, block).prompt
         request = Request(f"chat#{len(self._turns)}", prompt)
         completion = self.engine.complete([request], self.generation, seed=self.seed)[0]
         messages = tuple(line.strip() for line in completion.text.split(BURST) if line.strip())

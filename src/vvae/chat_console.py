@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,13 +14,18 @@ from rich.text import Text
 from vvae import records
 from vvae.chat import ChatReply, ChatSession, check_knobs
 from vvae.encoder.rules import RulesEncoder
-from vvae.engine import GenerationConfig
+from vvae.engine import Engine, GenerationConfig
 from vvae.errors import ConfigError, DataError
+from vvae.export import adapter_to_gguf
+from vvae.llama import LlamaEngine, check_vocabulary
 from vvae.persona import Persona
+from vvae.pretrained import gguf_of
 from vvae.prompt import PROMPT_VERSION
+from vvae.prompter import Prompter, load_prompter
 from vvae.run import Run
+from vvae.variants import Variant
 
-__all__ = ["converse", "open_session"]
+__all__ = ["converse", "open_engine", "open_session"]
 
 MAX_NEW_TOKENS = 120
 
@@ -33,6 +40,8 @@ def open_session(
     temperature: float,
     top_p: float,
     seed: int,
+    engine: str = "auto",
+    base: Path | None = None,
 ) -> ChatSession:
     """A session over a finished run.
 
@@ -40,11 +49,8 @@ def open_session(
         DataError: a file of the run is missing.
         ConfigError: the speaker, the variant, a dimension or a label is unknown.
     """
-    found = next((v for v in run.variants if v.name == variant), None)
-    if found is None or not found.trained:
-        names = ", ".join(v.name for v in run.variants if v.trained)
-        raise ConfigError(f"no trained variant {variant!r}", where="--variant", fix=f"choose from {names or 'none'}")
-    for name in ("encoder.json", "prior.json", "profiles.parquet", f"adapters/{variant}/vvae.json"):
+    found = run.trained_variant(variant)
+    for name in ("encoder.json", "prior.json", "profiles.parquet"):
         if not run.path(name).exists():
             raise DataError(
                 "the run has no such file", where=str(run.path(name)), fix="finish it with 'vvae train CONFIG'"
@@ -63,10 +69,10 @@ def open_session(
         raise DataError(
             "the adapter was trained on other data", where=str(run.folder), fix="finish it with 'vvae train'"
         )
-    decoder = run.with_adapter(found)
+    prompter, opened = open_engine(run, found, engine, base)
     return ChatSession(
-        decoder=decoder,
-        engine=decoder.engine,
+        prompter=prompter,
+        engine=opened,
         space=run.space,
         prior=run.prior,
         profile=run.profiles[matches[0]],
@@ -78,6 +84,30 @@ def open_session(
         modes=modes,
         shows_z=found.z != "none",
     )
+
+
+def open_engine(run: Run, variant: Variant, engine: str, base: Path | None) -> tuple[Prompter, Engine]:
+    """What writes a trained variant's replies, one at a time.
+
+    llama.cpp where it is installed and the base is there as GGUF (given, or the small model's own), else transformers.
+
+    Raises:
+        ModelError: the base is not that of the run, or cannot be loaded.
+        ConfigError: llama.cpp was asked for and there is no base as GGUF.
+    """
+    model = run.config.decoder.model
+    file = base or gguf_of(model)
+    if engine == "llama.cpp" and file is None:
+        raise ConfigError("llama.cpp needs the base model as GGUF", where="--engine", fix="give it with --gguf")
+    if engine == "transformers" or file is None or not (base or importlib.util.find_spec("xllamacpp")):
+        decoder = run.with_adapter(variant)
+        return decoder, decoder.engine
+    prompter = load_prompter(model)
+    adapter = run.path(f"export/{variant.name}/adapter.gguf")
+    with run.reporter.task(f"loading {file.name}"):
+        check_vocabulary(file, prompter.tokenizer)
+        adapter_to_gguf(run.path(f"adapters/{variant.name}"), model, adapter)
+        return prompter, LlamaEngine(file, adapter, stop=[end] if (end := prompter.frame.end.strip()) else ())
 
 
 def converse(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,7 @@ prior_app = typer.Typer(help="The empirical prior p(z).", no_args_is_help=True)
 app.add_typer(prior_app, name="prior")
 
 ConfigPath = Annotated[Path, typer.Argument(help="Config file (make one with 'vvae init').")]
+ChatEngine = Literal["auto", "transformers", "llama.cpp"]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
@@ -54,6 +55,17 @@ def main() -> None:
     if code == INTERRUPTED:
         _fail("stopped; run the same command again to go on", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_run(folder: Path) -> Run:
+    """A run from its folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise DataError("no run here", where=str(folder), fix="make one with 'vvae run CONFIG'")
+    return _open(folder)
 
 
 def _fail(message: str, code: int) -> None:
@@ -175,6 +187,8 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy; 1 is the model as it is.")] = 0.8,
     top_p: Annotated[float, typer.Option(min=0.01, max=1.0)] = 0.95,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    engine: Annotated[ChatEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")] = "auto",
+    gguf: Annotated[Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")] = None,
 ) -> None:
     """Chat with a persona of a run; each reply shows the z it was written under."""
     from vvae.chat_console import converse
@@ -185,10 +199,43 @@ def chat(
         if not separator:
             raise ConfigError(f"{pair!r} is no NAME=VALUE", where="--set", fix="for example --set tone=playful")
         given[name.strip()] = value.strip()
-    if not (run / "config.yaml").is_file():
-        raise DataError("no run here", where=str(run), fix="make one with 'vvae run CONFIG'")
     modes = dict.fromkeys(auto or [], "auto") | dict.fromkeys(sample or [], "sample")
-    converse(_open(run), speaker, variant, given, modes, temperature=temperature, top_p=top_p, seed=seed)
+    converse(
+        _open_run(run),
+        speaker,
+        variant,
+        given,
+        modes,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        engine=engine,
+        base=gguf,
+    )
+
+
+@app.command()
+def export(
+    run: RunPath,
+    variant: Annotated[str, typer.Option(help="Which adapter.")] = "SP+FT",
+    gguf: Annotated[
+        bool, typer.Option("--gguf", help="A GGUF adapter for llama.cpp, and an Ollama Modelfile.")
+    ] = False,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="The base with the adapter merged in (safetensors).")
+    ] = False,
+    base: Annotated[
+        str | None, typer.Option(help="What the Modelfile starts from: a GGUF file, an Ollama model.")
+    ] = None,
+) -> None:
+    """Write a trained adapter as other software wants it; PEFT and vLLM take RUN/adapters/NAME as it is."""
+    from vvae.stages import export_adapter
+
+    if not (gguf or merged):
+        raise ConfigError("nothing to export", where="vvae export", fix="add --gguf, --merged or both")
+    opened = _open_run(run)
+    for path in export_adapter(opened, opened.trained_variant(variant), gguf=gguf, merged=merged, base=base):
+        typer.echo(str(path))
 
 
 if __name__ == "__main__":

