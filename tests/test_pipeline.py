@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from vvae import records
 from vvae.config import load_config
 from vvae.decoder import grouped
 from vvae.dialogue import Dialogue
+from vvae.errors import ConfigError
 from vvae.pipeline import run_stages
 from vvae.prior import Prior
 from vvae.run import Run
@@ -220,3 +223,48 @@ def test_a_moved_run_is_itself(finished: Path, tmp_path: Path) -> None:
     assert result.stdout.strip() == str(moved / "report.html")
     adapter = json.loads((moved / "adapters" / "FT" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == yaml.safe_load((moved / "config.yaml").read_text())["decoder"]["model"]
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+    shape = {"variants": ["SP+FT"], "train": {"pairs": 30, "batch_replies": 8, "checkpoint_every": 2}}
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    for folder in (together, alone):
+        folder.mkdir()
+    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vvae.cli"]
+    config = write_config(together, corpus, tiny_model, **shape)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.run(
+        [*several, "train", str(config)], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    run_stages(Run(load_config(write_config(alone, corpus, tiny_model, **shape))), until="train")
+    made = [json.loads((f / "run/adapters/SP+FT/vvae.json").read_text()) for f in (together, alone)]
+    assert len(made[0]["training_loss"]) == len(made[1]["training_loss"]) >= 3
+    assert made[0]["training_loss"] == pytest.approx(made[1]["training_loss"], rel=1e-4)
+    ours, theirs = (load_file(f / "run/adapters/SP+FT/adapter_model.safetensors") for f in (together, alone))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=2e-4) for name in ours)
+    assert not list(together.rglob("*.part"))
+
+
+def test_variants_that_are_compared_do_not_stop_early(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+    train = {"pairs": 24, "batch_replies": 4, "checkpoint_every": 1, "patience": 1, "validation_pairs": 8}
+    several = write_config(tmp_path, corpus, tiny_model, variants=["FT", "SP+FT"], train=train)
+    with pytest.raises(ConfigError, match=r"train\.patience"):
+        run_stages(Run(load_config(several)), until="train")
+    one = Run(load_config(write_config(tmp_path, corpus, tiny_model, variants=["SP+FT"], train=train)))
+    run_stages(one, until="train")
+    made = json.loads(one.path("adapters/SP+FT/vvae.json").read_text())
+    assert len(made["validation_loss"]) == made["steps"]
+
+
+def test_an_adapter_is_exported_by_a_command(finished: Path) -> None:
+    command = [sys.executable, "-m", "vvae.cli", "export", str(finished / "run"), "--gguf", "--merged"]
+    done = subprocess.run([*command, "--base", "base.gguf"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    folder = finished / "run" / "export" / "SP+FT"
+    assert {p.name for p in folder.iterdir()} == {"adapter.gguf", "Modelfile", "merged"}
+    assert "FROM base.gguf" in (folder / "Modelfile").read_text()
+    assert (folder / "merged" / "model.safetensors").is_file()
+    refused = subprocess.run(command[:-2], capture_output=True, text=True, timeout=60)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)

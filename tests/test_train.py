@@ -178,3 +178,52 @@ def test_a_loss_that_is_no_number_stops_with_the_pairs(
         run(decoder, corpus, steps, tmp_path)
     assert steps[0].windows[0][0].pair_id in str(error.value)
     assert not (tmp_path / "adapter_model.safetensors").exists()
+
+
+def test_early_stopping_keeps_the_best_adapter_and_survives_a_kill(
+    tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path
+) -> None:
+    steps = plan(pairs, CONFIG.model_copy(update={"pairs": 200}), seed=1)
+    config = CONFIG.model_copy(update={"patience": 2, "checkpoint_every": 1})
+    losses = [3.0, 2.0, 2.5, 2.4, 1.0]
+
+    def start(folder: Path, kill: int | None = None) -> None:
+        decoder, done = loaded(tiny_model), [0]
+
+        def each(number: int) -> None:
+            done[0] = number
+            if number == 2:
+                decoder.save_adapter(tmp_path / "after two")
+
+        def validate() -> float:
+            if done[0] == kill:
+                raise Killed
+            return losses[done[0] - 1]
+
+        run(decoder, corpus, steps, folder, config, each_step=each, validate=validate)
+
+    with pytest.raises(Killed):
+        start(tmp_path / "killed", kill=3)
+    start(tmp_path / "killed")
+    start(tmp_path / "whole")
+    made = json.loads((tmp_path / "whole" / "vvae.json").read_text())
+    assert (made["validation_loss"], made["steps"]) == ([3.0, 2.0, 2.5, 2.4], 4), (
+        "two in a row were not below the second"
+    )
+    assert json.loads((tmp_path / "killed" / "vvae.json").read_text()) == made
+    best = load_file(tmp_path / "after two" / "adapter_model.safetensors")
+    for name in ("whole", "killed"):
+        kept = load_file(tmp_path / name / "adapter_model.safetensors")
+        assert all(torch.equal(best[key], kept[key]) for key in best)
+
+
+def test_figures_go_to_a_tracker(tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    steps = plan(pairs, CONFIG, seed=1)[:3]
+    run(loaded(tiny_model), corpus, steps, tmp_path, CONFIG.model_copy(update={"tracker": "tensorboard"}))
+    log = json.loads((tmp_path / "vvae.json").read_text())["training_loss"]
+    (events,) = {path.parent for path in tmp_path.rglob("events.*") if path.parent.name == "vvae"}
+    found = EventAccumulator(str(events))
+    found.Reload()
+    assert [round(event.value, 4) for event in found.Scalars("loss")] == [pytest.approx(x, abs=1e-4) for x in log]

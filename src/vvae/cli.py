@@ -79,9 +79,10 @@ def _open(config: Path) -> Run:
 
     from vvae.config import load_config
     from vvae.progress import ConsoleReporter
-    from vvae.run import Run
+    from vvae.run import Reporter, Run, Silent
+    from vvae.workers import first
 
-    reporter = ConsoleReporter(Console())
+    reporter: Reporter = ConsoleReporter(Console()) if first() else Silent()
     if config.is_dir():  # a run folder is itself, wherever it was moved to
         return Run(load_config(config / "config.yaml").model_copy(update={"run": str(config)}), reporter=reporter)
     return Run(load_config(config), reporter=reporter)
@@ -155,7 +156,7 @@ def prior_show(
 
 @app.command()
 def train(config: ConfigPath) -> None:
-    """Train the adapters of all fine-tuned variants."""
+    """Train the adapters of all fine-tuned variants; with several processes: torchrun -m vvae.cli train CONFIG."""
     done = _run_until(config, "train")
     typer.echo(f"adapters in {done.path('adapters')}")
 

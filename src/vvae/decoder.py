@@ -8,6 +8,7 @@ cross-entropy on the tokens of the reply and its end of turn.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -321,7 +322,7 @@ def load_decoder(config: DecoderConfig) -> Decoder:
     except Exception as error:
         raise unloadable(config.model, error) from None
     if torch.cuda.is_available():
-        model = model.to("cuda")
+        model = model.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     decoder = Decoder(model, prompter, config, bf16=bf16)
     _check_head(decoder)
     return decoder

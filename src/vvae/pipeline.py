@@ -20,7 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from vvae import records, stages
+from vvae import records, stages, workers
 from vvae.encoder.rules import RULES_VERSION
 from vvae.prompt import PROMPT_VERSION
 from vvae.run import Run
@@ -86,7 +86,16 @@ def stages_of(run: Run) -> list[Stage]:
     ]
     for v in run.variants:
         if v.trained:
-            settings = [v, c.train, c.decoder, c.pairs, c.sampling, space, seed, PROMPT_VERSION]
+            settings = [
+                v,
+                c.train.model_dump(exclude={"tracker"}),
+                c.decoder,
+                c.pairs,
+                c.sampling,
+                space,
+                seed,
+                PROMPT_VERSION,
+            ]
             work = _bind(stages.train_variant, v)
             found.append(Stage(f"train {v.name}", read, (f"adapters/{v.name}",), settings, work, "train", resumes=True))
     tested = [c.decoder, space, c.bench.model_dump(exclude={"resamples"}), c.pairs, seed, PROMPT_VERSION]
@@ -132,21 +141,30 @@ def _bind(work: Callable[[Run, Variant], None], variant: Variant) -> Callable[[R
 def run_stages(run: Run, *, until: str = "report") -> None:
     """Runs all stages up to a group, skipping what is done.
 
+    Where several processes came together, all of them train; everything else is done by the first.
+
     Raises:
         VVAEError: whatever a stage raises; finished stages stay.
     """
     wanted = set(STAGES[: STAGES.index(until) + 1])
-    run.folder.mkdir(parents=True, exist_ok=True)
-    for torn in [*run.folder.rglob(".*.part"), *run.folder.rglob(".part")]:
-        _remove(torn)  # left by a run that was killed while it wrote
-    records.write_text(run.path("config.yaml"), run.config.to_yaml())
+    if workers.first():
+        run.folder.mkdir(parents=True, exist_ok=True)
+        for torn in [*run.folder.rglob(".*.part"), *run.folder.rglob(".part")]:
+            _remove(torn)  # left by a run that was killed while it wrote
+        records.write_text(run.path("config.yaml"), run.config.to_yaml())
     for stage in stages_of(run):
         if stage.group not in wanted:
             continue
+        workers.wait()  # the stage before is written
         key = _key(run, stage)
         marker = run.marker(stage.name)
         state = _state(marker)
+        workers.wait()  # all have read the same state
         if state.get("done") and state.get("key") == key and all(run.path(o).exists() for o in stage.outputs):
+            continue
+        if not workers.first():
+            if stage.group == "train":
+                stage.work(run)
             continue
         if not (stage.resumes and state.get("key") == key):
             for output in stage.outputs:

@@ -12,10 +12,10 @@ import numpy as np
 
 from vvae import records
 from vvae.bench import forced, human_chat
-from vvae.decoder import Alternative, Decoder
+from vvae.decoder import Alternative, Decoder, grouped
 from vvae.dialogue import Pair
 from vvae.encoder.rules import RulesEncoder
-from vvae.errors import DataError
+from vvae.errors import ConfigError, DataError
 from vvae.export import adapter_to_gguf, merge, modelfile
 from vvae.importers import load
 from vvae.keyed_random import shuffled
@@ -119,6 +119,12 @@ def train_variant(run: Run, variant: Variant) -> None:
     }
     build = partial(run.training_tree, variant)
     folder = run.path(f"adapters/{variant.name}")
+    validate = None
+    if config.train.patience:
+        if sum(v.trained for v in run.variants) > 1:
+            fix = "leave out train.patience, or train one variant"
+            raise ConfigError("variants that stop early cannot be compared", where="train.patience", fix=fix)
+        validate = partial(_validation_loss, run, variant)
     with run.reporter.task(f"training {variant.name}") as tick:
         train(
             run.decoder,
@@ -130,7 +136,18 @@ def train_variant(run: Run, variant: Variant) -> None:
             description=description,
             progress=tick,
             say=run.reporter.say,
+            validate=validate,
         )
+
+
+def _validation_loss(run: Run, variant: Variant) -> float:
+    """Loss per token on held-out pairs, with z as in training; the same pairs and draws each time."""
+    held = [pair for pair in learnt(run.pairs, run.config.pairs) if pair.split == "heldout"]
+    ids = [pair.pair_id for pair in held]
+    chosen = shuffled(held, "validation", run.config.seed, name=ids)[: run.config.train.validation_pairs]
+    trees = [run.training_tree(variant, window, 0) for window in grouped(chosen).values()]
+    losses = run.decoder.losses(trees, budget=run.config.train.token_budget).values()
+    return sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
 
 
 def export_adapter(run: Run, variant: Variant, *, gguf: bool, merged: bool, base: str | None = None) -> list[Path]:

@@ -7,16 +7,19 @@ if it had not stopped (on a CPU).
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from vvae import workers
 from vvae.decoder import Decoder, grouped
 from vvae.dialogue import Pair
 from vvae.errors import DataError, VVAEError
@@ -51,6 +54,18 @@ class TrainConfig(BaseModel):
     token_budget: int = Field(1024, ge=64, description="tokens in memory at once")
     gradient_checkpointing: bool = Field(False, description="a third more time for a fraction of the memory")
     checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints")
+    patience: int | None = Field(
+        None, ge=1, description="stop when held-out loss has not fallen for so many checkpoints; one variant alone"
+    )
+    validation_pairs: int = Field(64, ge=1, description="held-out pairs whose loss patience watches")
+    tracker: Literal["tensorboard", "trackio", "wandb"] | None = Field(None, description="where figures go besides")
+
+    @field_validator("tracker")
+    @classmethod
+    def _tracker_is_installed(cls, tracker: str | None) -> str | None:
+        if tracker and importlib.util.find_spec(tracker) is None:
+            raise ValueError(f"{tracker} is not installed: pip install {tracker}")
+        return tracker
 
 
 class Step(NamedTuple):
@@ -115,6 +130,7 @@ def train(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
     each_step: Callable[[int], None] | None = None,
+    validate: Callable[[], float] | None = None,
 ) -> None:
     """Trains a fresh adapter, or goes on from the last checkpoint under `folder`, and saves it there in PEFT's layout.
 
@@ -122,60 +138,115 @@ def train(
         description: what made the adapter (variant, latent space, prompt version, prior, seed); saved as vvae.json.
         say: called with one line where a checkpoint is damaged and the one before it is used.
         each_step: called with the number of steps done, after each; a study measures here.
+        validate: the loss that early stopping watches, needed with `patience`; asked for at each checkpoint.
 
     Raises:
         VVAEError: the loss is not a number; the message names the pairs of the step.
     """
     import torch
-    from accelerate import Accelerator
 
-    accelerator = Accelerator()
     checkpoints = _Checkpoints(folder / "checkpoints")
-    last = checkpoints.latest(say or (lambda _: None))
+    last = checkpoints.open(say or (lambda _: None))
     if last is None:
         decoder.add_adapter(bits64("adapter", seed) % 2**31)
     else:
         decoder.load_adapter(last.folder, trainable=True)
-    decoder.model.train()
-    if config.gradient_checkpointing:
-        decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     weights = [p for p in decoder.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
     if last is not None:
         last.restore(optimizer, weights)
-    log = list(last.log) if last is not None else []
+    log, validation = (list(last.log), list(last.validation)) if last else ([], [])
     total = sum(len(window) for step in steps for window in step.windows)
     done = sum(len(window) for step in steps[: len(log)] for window in step.windows)
-    for index in range(len(log), len(steps)):
-        step = steps[index]
-        torch.manual_seed(bits64("step", seed, index) % 2**63)
-        trees = [build(window, step.draw) for window in step.windows]
-        tokens = sum(tree.supervised for tree in trees)
-        loss = 0.0
-        for group in decoder.batches(trees, config.token_budget):
-            part = decoder.token_losses(collate(group)).sum() / tokens
-            accelerator.backward(part)
-            loss += float(part.detach())
-        if not math.isfinite(loss):
-            ids = ", ".join(pair.pair_id for window in step.windows for pair in window)
-            raise VVAEError(f"the loss is not a number at step {index} (pairs: {ids}); lower train.learning_rate")
-        accelerator.clip_grad_norm_(weights, config.max_grad_norm)
-        for group_of_weights in optimizer.param_groups:
-            group_of_weights["lr"] = rate_at(index, len(steps), config)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        log.append(round(loss, 6))
-        done += sum(map(len, step.windows))
-        if progress:
-            progress(done, total, loss)
-        if each_step:
-            each_step(index + 1)
-        if (index + 1) % config.checkpoint_every == 0 and index + 1 < len(steps):
-            checkpoints.save(decoder, optimizer, weights, log)
-    if config.gradient_checkpointing:
-        decoder.model.gradient_checkpointing_disable()
-    _save_adapter(decoder, folder, {**description, "steps": len(steps), "pairs": total, "training_loss": log})
+    with _training(decoder, config), _tracker(decoder, config, folder, description) as track:
+        for index in range(len(log), len(steps)):
+            if _enough(validation, config.patience):
+                break
+            loss = _gradients(decoder, steps[index], index, build, config, seed)
+            workers.sum_gradients(weights)
+            torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(index, len(steps), config)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            log.append(round(loss, 6))
+            done += sum(map(len, steps[index].windows))
+            track({"loss": loss, "learning_rate": rate_at(index, len(steps), config)}, index)
+            if progress:
+                progress(done, total, loss)
+            if each_step:
+                each_step(index + 1)
+            if (index + 1) % config.checkpoint_every == 0 or index + 1 == len(steps):
+                if validate and config.patience:
+                    validation.append(workers.total(validate(), decoder.device) / workers.number())
+                    track({"validation_loss": validation[-1]}, index)
+                    if validation[-1] == min(validation):
+                        checkpoints.keep_best(decoder)
+                if index + 1 < len(steps):
+                    checkpoints.save(decoder, optimizer, weights, log, validation)
+    if validation:
+        decoder.load_adapter(checkpoints.best)
+        description = {**description, "validation_loss": validation}
+    if workers.first():
+        _save_adapter(decoder, folder, {**description, "steps": len(log), "pairs": done, "training_loss": log})
+    workers.wait()
     checkpoints.clear()
+
+
+def _gradients(decoder: Decoder, step: Step, index: int, build: BuildTree, config: TrainConfig, seed: int) -> float:
+    """Leaves this process's part of a step's gradients in the weights; returns the loss of the whole step."""
+    import torch
+
+    mine, several = workers.rank(), workers.number()
+    torch.manual_seed(bits64("step", seed, index, *([mine] if mine else [])) % 2**63)
+    trees = [build(window, step.draw) for window in step.windows[mine::several]]
+    tokens = workers.total(sum(tree.supervised for tree in trees), decoder.device)
+    loss = 0.0
+    for group in decoder.batches(trees, config.token_budget):
+        part = decoder.token_losses(collate(group)).sum() / tokens
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += float(part.detach())
+    loss = workers.total(loss, decoder.device)
+    if not math.isfinite(loss):
+        ids = ", ".join(pair.pair_id for window in step.windows for pair in window)
+        raise VVAEError(f"the loss is not a number at step {index} (pairs: {ids}); lower train.learning_rate")
+    return loss
+
+
+def _enough(validation: Sequence[float], patience: int | None) -> bool:
+    """Whether the best of the validation losses is `patience` checkpoints old."""
+    return patience is not None and len(validation) > patience and min(validation) < min(validation[-patience:])
+
+
+@contextmanager
+def _training(decoder: Decoder, config: TrainConfig) -> Iterator[None]:
+    """Training mode, with the activations computed again where memory matters."""
+    decoder.model.train()
+    if config.gradient_checkpointing:
+        decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if config.gradient_checkpointing:
+            decoder.model.gradient_checkpointing_disable()
+
+
+@contextmanager
+def _tracker(
+    decoder: Decoder, config: TrainConfig, folder: Path, description: Mapping[str, Any]
+) -> Iterator[Callable[[Mapping[str, float], int], None]]:
+    """What sends figures and the step's number to one of Accelerate's trackers, if one is chosen."""
+    if config.tracker is None:
+        yield lambda figures, step: None
+        return
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=decoder.device.type == "cpu", log_with=config.tracker, project_dir=folder / "logs")
+    accelerator.init_trackers("vvae", {"variant": str(description.get("variant")), **config.model_dump(mode="json")})
+    try:
+        yield lambda figures, step: accelerator.log(dict(figures), step=step)
+    finally:
+        accelerator.end_training()
 
 
 def _save_adapter(decoder: Decoder, folder: Path, description: Mapping[str, Any]) -> None:
@@ -188,6 +259,7 @@ def _save_adapter(decoder: Decoder, folder: Path, description: Mapping[str, Any]
 class _Checkpoint:
     folder: Path
     log: tuple[float, ...]
+    validation: tuple[float, ...]
     moments: Mapping[str, Any]
 
     @classmethod
@@ -197,7 +269,8 @@ class _Checkpoint:
 
         load_file(folder / "adapter_model.safetensors")
         state = json.loads((folder / "state.json").read_text("utf-8"))
-        return cls(folder, tuple(state["log"]), load_file(folder / "optimizer.safetensors"))
+        moments = load_file(folder / "optimizer.safetensors")
+        return cls(folder, tuple(state["log"]), tuple(state["validation"]), moments)
 
     def restore(self, optimizer: Any, weights: Sequence[Any]) -> None:
         import torch
@@ -219,7 +292,14 @@ class _Checkpoints:
     def _complete(self) -> Iterator[Path]:
         yield from sorted(self._folder.glob("step-*"), key=lambda path: int(path.name.split("-")[1]))
 
-    def latest(self, say: Callable[[str], None]) -> _Checkpoint | None:
+    def open(self, say: Callable[[str], None]) -> _Checkpoint | None:
+        """The last one that can be read, the same for all processes."""
+        workers.wait()
+        last = self._latest(say) if workers.first() else None
+        workers.wait()
+        return last if workers.first() else self._latest(say)
+
+    def _latest(self, say: Callable[[str], None]) -> _Checkpoint | None:
         """The last one that can be read; those that cannot are named and removed."""
         from safetensors import SafetensorError
 
@@ -231,7 +311,28 @@ class _Checkpoints:
                 shutil.rmtree(folder)
         return None
 
-    def save(self, decoder: Decoder, optimizer: Any, weights: Sequence[Any], log: Sequence[float]) -> None:
+    @property
+    def best(self) -> Path:
+        """The adapter with the lowest validation loss so far."""
+        return self._folder / "best"
+
+    def keep_best(self, decoder: Decoder) -> None:
+        """The adapter as it is has the lowest validation loss."""
+        if workers.first():
+            self.best.mkdir(parents=True, exist_ok=True)
+            decoder.save_adapter(self.best)
+
+    def save(
+        self,
+        decoder: Decoder,
+        optimizer: Any,
+        weights: Sequence[Any],
+        log: Sequence[float],
+        validation: Sequence[float],
+    ) -> None:
+        """Writes a checkpoint and removes the one before the last."""
+        if not workers.first():
+            return
         from safetensors.torch import save_file
 
         partial = self._folder / ".part"
@@ -245,10 +346,12 @@ class _Checkpoints:
         }
         with atomic_path(partial / "optimizer.safetensors") as path:
             save_file(moments, path)
-        write_text(partial / "state.json", json.dumps({"log": list(log)}))
+        write_text(partial / "state.json", json.dumps({"log": list(log), "validation": list(validation)}))
         partial.rename(self._folder / f"step-{len(log)}")
         for old in list(self._complete())[:-2]:
             shutil.rmtree(old)
 
     def clear(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Removes all of them."""
+        if workers.first():
+            shutil.rmtree(self._folder, ignore_errors=True)

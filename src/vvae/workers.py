@@ -1,0 +1,89 @@
+"""One process, or several that train together (`torchrun`, `accelerate launch`): who they are, and what they agree on.
+
+Each process computes its share of a step's trees; gradients are added over all before the optimizer's step, which
+every process takes alike. What is done once, files above all, process 0 does, while the others wait.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["first", "number", "rank", "sum_gradients", "total", "wait"]
+
+TIMEOUT = timedelta(hours=12)
+"""How long processes wait for the first one, which may be encoding a large corpus."""
+
+
+def rank() -> int:
+    """This process among all, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def number() -> int:
+    """How many processes there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def first() -> bool:
+    """Whether this is the process that does what is done once."""
+    return rank() == 0
+
+
+def wait() -> None:
+    """Returns when all processes have come here."""
+    if _together():
+        import torch.distributed as dist
+
+        dist.barrier()
+
+
+def total(value: float, device: torch.device) -> float:
+    """The sum of a number over all processes."""
+    if not _together():
+        return value
+    import torch
+    import torch.distributed as dist
+
+    kind = torch.float32 if device.type == "mps" else torch.float64
+    summed = torch.tensor(value, dtype=kind, device=device)
+    dist.all_reduce(summed)
+    return float(summed)
+
+
+def sum_gradients(weights: Sequence[torch.Tensor]) -> None:
+    """Adds the gradients of all processes, in one message; those of a process without a share count as zero."""
+    if not _together():
+        return
+    import torch
+    import torch.distributed as dist
+
+    for weight in weights:
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+    flat = torch.cat([weight.grad.reshape(-1) for weight in weights if weight.grad is not None])
+    dist.all_reduce(flat)
+    start = 0
+    for weight in weights:
+        assert weight.grad is not None
+        weight.grad.copy_(flat[start : start + weight.numel()].view_as(weight))
+        start += weight.numel()
+
+
+def _together() -> bool:
+    """Whether there are several processes; they are brought together at the first call."""
+    if number() == 1:
+        return False
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+    return True
