@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import (
+    AutoTokenizer,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from vvae import packing
-from vvae.decoder import Decoder
+from vvae.decoder import Decoder, DecoderConfig, LoraConfig, load_decoder
 from vvae.errors import DataError
 from vvae.packing import Node, Tree, collate, layout
+
+TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE_OF = {"qwen3": "qwen3", "gemma3": "gemma"}
 
 tokens = st.lists(st.integers(5, 400), min_size=1, max_size=6).map(tuple)
 
@@ -104,17 +117,44 @@ def gradients(decoder: Decoder, batches: list[list[Tree]], total: int) -> tuple[
     return loss, {n: p.grad.clone() for n, p in decoder.model.named_parameters() if p.grad is not None}
 
 
-def test_loss_and_gradients_equal_one_example_per_reply(tiny_decoder: Decoder) -> None:
+@pytest.fixture(params=["llama", "qwen3", "gemma3"])
+def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> Decoder:
+    """A tiny model of a family, with random weights and the family's chat template, in fp32."""
+    folder = tiny_model
+    if request.param != "llama":
+        folder = tmp_path / request.param
+        tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
+        tokenizer.chat_template = (TEMPLATES / f"{TEMPLATE_OF[request.param]}.jinja").read_text("utf-8")
+        shape = {
+            "vocab_size": len(tokenizer),
+            "hidden_size": 48,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 12,
+            "max_position_embeddings": 2048,
+            "eos_token_id": tokenizer.eos_token_id,
+        }
+        torch.manual_seed(0)
+        model: Any = (
+            Qwen3ForCausalLM(Qwen3Config(**shape))
+            if request.param == "qwen3"
+            else Gemma3ForCausalLM(Gemma3TextConfig(**shape, layer_types=["sliding_attention", "full_attention"]))
+        )
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return load_decoder(DecoderConfig(model=str(folder), precision="fp32", lora=LoraConfig(r=4, alpha=8)))
+
+
+def test_loss_and_gradients_equal_one_example_per_reply(family: Decoder) -> None:
     tree = example()
-    tiny_decoder.add_adapter(1)
-    for (
-        name,
-        weight,
-    ) in tiny_decoder.model.named_parameters():  # LoRA's B starts at zero, where half the gradients vanish
-        if "lora_B" in name:
+    family.add_adapter(1)
+    for name, weight in family.model.named_parameters():
+        if "lora_B" in name:  # it starts at zero, where half the gradients vanish
             torch.nn.init.normal_(weight, std=0.05)
-    packed, packed_gradients = gradients(tiny_decoder, [[tree]], tree.supervised)
-    alone, alone_gradients = gradients(tiny_decoder, [[one] for one in flat(tree)], tree.supervised)
+    packed, packed_gradients = gradients(family, [[tree]], tree.supervised)
+    alone, alone_gradients = gradients(family, [[one] for one in flat(tree)], tree.supervised)
     assert packed == pytest.approx(alone, rel=1e-5)
     assert packed_gradients.keys() == alone_gradients.keys()
     for name, gradient in packed_gradients.items():
