@@ -266,9 +266,12 @@ class Decoder(Prompter):
         """PEFT casts each layer's input to the adapter's fp32, and autocast casts it back: two copies for nothing."""
         from peft.tuners.tuners_utils import BaseTunerLayer
 
+        from vvae.lora import fuse
+
         for module in model.modules():
             if isinstance(module, BaseTunerLayer):
                 module.cast_input_dtype_enabled = not self.bf16
+        fuse(model)
         return model
 
     def drop_adapter(self) -> None:
