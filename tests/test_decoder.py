@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from vvae.decoder import Alternative, Decoder, DecoderConfig, load_decoder
 from vvae.dialogue import Dialogue, Message, Pair, Turn
@@ -58,6 +59,12 @@ def test_a_model_that_cannot_be_found_is_one_line(name: str) -> None:
     with pytest.raises(ModelError, match="cannot be loaded") as error:
         load_decoder(DecoderConfig(model=name))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_four_bits_without_a_gpu_are_refused(tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match="decoder.quantize: 4-bit weights need a GPU"):
+        load_decoder(DecoderConfig(model=str(tiny_model), quantize="nf4"))
 
 
 def test_a_model_without_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:
