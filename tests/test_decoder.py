@@ -63,7 +63,7 @@ def test_a_model_that_cannot_be_found_is_one_line(name: str) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_four_bits_without_a_gpu_are_refused(tiny_model: Path) -> None:
-    with pytest.raises(ModelError, match="decoder.quantize: 4-bit weights need a GPU"):
+    with pytest.raises(ModelError, match=r"decoder\.quantize: 4-bit weights need a GPU"):
         load_decoder(DecoderConfig(model=str(tiny_model), quantize="nf4"))
 
 
