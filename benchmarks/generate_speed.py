@@ -2,9 +2,9 @@
 
     python benchmarks/generate_speed.py configs/demo.yaml --adapter runs/demo/adapters/SP+FT --replies 24
 
-The same held-out prompts and adapter for all. The transformers engines write exactly `--tokens` tokens a reply, those of
-llama.cpp end where the model ends. Rounds alternate; every row is one run; medians of tokens written per second, prompts
-included in the time. The last lines are ratio_vs_llama (ours / raw) and ratio_vs_generate.
+The same held-out prompts and adapter for all. The transformers engines write exactly `--tokens` tokens a reply, those
+of llama.cpp end where the model ends. Rounds alternate; every row is one run; medians of tokens written per second,
+prompts included in the time. The last lines are ratio_vs_llama (ours / raw) and ratio_vs_generate.
 
     ours              `TransformersEngine`, all replies at once
     generate          `generate`, one by one
