@@ -227,17 +227,21 @@ def read(files: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def plot(rows: Sequence[Mapping[str, Any]], target: float, r: float, path: Path) -> None:
-    """P(catchphrase) under the true and a swapped profile against training pairs, and what z is worth in nats."""
+    """P(catchphrase) under the true and a swapped profile against training pairs, and what z is worth in nats.
+
+    Runs measured at one mark only are in the tables, not in the figure.
+    """
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
-    names = list(dict.fromkeys(row["variant"] for row in rows))
+    runs = list(dict.fromkeys((row["variant"], row["settings"]) for row in rows))
+    curves = [[row for row in rows if (row["variant"], row["settings"]) == run] for run in runs]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2))
     colours = plt.get_cmap("tab10")
-    for index, name in enumerate(names):
-        own = [row for row in rows if row["variant"] == name]
+    for index, own in enumerate(curve for curve in curves if len(curve) > 1):
+        name = own[0]["variant"]
         x, colour = [row["pairs"] for row in own], colours(index)
         for key, style in (("true", "-o"), ("swapped", ":s")):
             y = [100 * row[f"p_{key}"] for row in own]
