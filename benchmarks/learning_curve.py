@@ -241,8 +241,8 @@ def plot(rows: Sequence[Mapping[str, Any]], target: float, r: float, path: Path)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2))
     colours = plt.get_cmap("tab10")
     for index, own in enumerate(curve for curve in curves if len(curve) > 1):
-        name = own[0]["variant"]
-        x, colour = [row["pairs"] for row in own], colours(index)
+        name, colour = own[0]["variant"], colours(index)
+        x = [row["pairs"] * (1 + 0.012 * index) for row in own]  # side by side
         for key, style in (("true", "-o"), ("swapped", ":s")):
             y = [100 * row[f"p_{key}"] for row in own]
             error = [196 * row[f"p_{key}_se"] for row in own]
@@ -251,11 +251,12 @@ def plot(rows: Sequence[Mapping[str, Any]], target: float, r: float, path: Path)
             left.axhline(100 * predicted_rate(r, own[-1]["s"]), color=colour, lw=0.8, ls="--")
         gain = [row["loss_swapped"] - row["loss_true"] for row in own]
         right.plot(x, gain, "-o", color=colour, ms=4, lw=1.2, label=name)
-    left.axhline(100 * target, color="#d97706", lw=1.4)
+    left.axhline(100 * target, color="black", lw=1.4)
     left.set_ylabel("P(own catchphrase in the reply), %")
-    left.set_title("orange: human CP; dashed: predicted from r", fontsize=9)
+    left.set_title("black: people; dashed: predicted from r (P+FT: 100 %); 0: base model", fontsize=9)
     right.axhline(0, color="gray", lw=0.8)
     right.set_ylabel("gain of the own profile over another, nats/token")
+    left.set_ylim(0, 1.5 * left.get_ylim()[1])
     for axis in (left, right):
         axis.set_xlabel("training pairs")
         axis.spines[["top", "right"]].set_visible(False)
