@@ -307,7 +307,7 @@ def main() -> None:
         for turns in arguments.turns:
             trees = [tree_of_turns(turns, start, run, blocks) for start in range(max(2, 96 // turns))]
             save(trees, folder / "turns.json")
-            few = [thinned(tree, max(1, 48 // len(trees))) for tree in trees]
+            few = [thinned(tree, max(1, 16 // len(trees))) for tree in trees]
             save(few, folder / "few.json")
             for number in range(arguments.rounds):
                 for trainer, name in (("tree", "turns"), ("trl-tuned", "few")):
