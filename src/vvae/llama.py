@@ -51,9 +51,11 @@ class LlamaEngine:
         params.model.path = str(base)
         if adapter is not None:
             params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
+        # Its threads wait for each other by spinning, hundreds of times a token: with one on every core, whatever else
+        # runs brings a reply from a second to minutes.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         for threads in (params.cpuparams, params.cpuparams_batch):
-            threads.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            threads.poll = 0  # threads that wait by spinning stand still where anything else runs
+            threads.n_threads, threads.poll = max(1, cores // 2), 0
         params.n_parallel, params.n_ctx, params.kv_unified = slots, context * slots, False
         params.verbosity, params.warmup, params.cache_ram_mib = -1, False, 0
         params.api_keys = [secrets.token_hex(16)]
