@@ -97,6 +97,8 @@ def measured(trainer: str, trees: list[Tree], folder: Path, model: str, seed: in
     """Trains once; seconds, replies and tokens after the first step, and the peak of memory."""
     ours = trainer in ("tree", "tree-ft", "flat")
     ends, replies, tokens, decoder = (train_ours if ours else train_trl)(trainer, trees, folder, model, seed)
+    if len(ends) < 2:
+        raise SystemExit("one step only, and the first is not counted; give more --pairs")
     seconds = ends[-1] - ends[0]
     computed, supervised = sum(tokens[1:]), sum(t.supervised for t in trees) * sum(replies[1:]) / sum(replies)
     linear, head = model_size(decoder)
