@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ import pytest
 from tests.test_cli import vvae
 from tests.test_pipeline import write_config
 from vvae.chat import ChatSession
-from vvae.chat_console import open_session
+from vvae.chat_console import open_engine, open_session
 from vvae.config import load_config
 from vvae.dialogue import Dialogue
-from vvae.errors import ConfigError
+from vvae.engine import TransformersEngine
+from vvae.errors import ConfigError, ModelError
 from vvae.pipeline import run_stages
+from vvae.pretrained import SMOLLM2, gguf_of
 from vvae.run import Run
 
 
@@ -82,6 +85,17 @@ def test_unknown_dimensions_and_labels_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         session(run, given, modes)
+
+
+def test_llama_cpp_is_not_replaced_where_it_was_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = run.trained_variant("SP+FT")
+    with pytest.raises(ConfigError, match="needs the base model as GGUF"):
+        open_engine(run, variant, "llama.cpp", None)
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)  # as where it is not installed
+    monkeypatch.setattr("vvae.chat_console.gguf_of", lambda model: gguf_of(SMOLLM2))
+    with pytest.raises(ModelError, match="xllamacpp is not installed"):
+        open_engine(run, variant, "llama.cpp", None)
+    assert isinstance(open_engine(run, variant, "auto", None)[1], TransformersEngine)
 
 
 def test_the_command_shows_bursts_and_z(run: Run) -> None:

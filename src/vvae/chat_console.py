@@ -99,13 +99,15 @@ def open_engine(run: Run, variant: Variant, engine: str, base: Path | None) -> t
     file = base or gguf_of(model)
     if engine == "llama.cpp" and file is None:
         raise ConfigError("llama.cpp needs the base model as GGUF", where="--engine", fix="give it with --gguf")
-    if engine == "transformers" or file is None or not (base or importlib.util.find_spec("xllamacpp")):
+    by_itself = engine == "auto" and base is None
+    if engine == "transformers" or file is None or (by_itself and not importlib.util.find_spec("xllamacpp")):
         decoder = run.with_adapter(variant)
         return decoder, decoder.engine
     prompter = load_prompter(model)
     adapter = run.path(f"export/{variant.name}/adapter.gguf")
     with run.reporter.task(f"loading {file.name}"):
-        check_vocabulary(file, prompter.tokenizer)
+        if base is not None:  # the small model's own file has its tokens
+            check_vocabulary(base, prompter.tokenizer)
         adapter_to_gguf(run.path(f"adapters/{variant.name}"), model, adapter)
         return prompter, LlamaEngine(file, adapter, stop=[end] if (end := prompter.frame.end.strip()) else ())
 

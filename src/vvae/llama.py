@@ -1,7 +1,7 @@
 """Text generation by llama.cpp (`xllamacpp`): a GGUF base with a GGUF adapter, for one conversation at a time on a CPU.
 
-It reads prompts slower than `TransformersEngine` reads a batch of them, and writes a single reply many times faster.
-The part of a prompt that it has read before, the context, is not read again (z comes last).
+It reads prompts slower than `TransformersEngine` reads a batch of them, and writes the replies of a chat faster. The
+part of a prompt that it has read before, the context, is not read again (z comes last).
 """
 
 from __future__ import annotations
