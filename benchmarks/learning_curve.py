@@ -31,7 +31,7 @@ from vvae.bench.human_chat import swapped_profile
 from vvae.bench.metrics import shows, spoken_length
 from vvae.bench.statistics import Counts, Hit, bootstrap, interval, rate, tabulate
 from vvae.config import load_config
-from vvae.decoder import Alternative, Decoder
+from vvae.decoder import Alternative, Decoder, per_token
 from vvae.dialogue import Pair
 from vvae.pairs import benchmark_pairs
 from vvae.pipeline import run_stages
@@ -112,7 +112,7 @@ def measure(run: Run, variant: Variant, chosen: Sequence[tuple[Pair, str]]) -> d
     found: dict[str, Any] = {"n": len(pairs)}
     for name in ("true", "swapped", "posterior", "none"):
         rows = [losses[f"{pair.pair_id}|{name}"] for pair in pairs]
-        found[f"loss_{name}"] = round(sum(nats for nats, _ in rows) / sum(n for _, n in rows), 4)
+        found[f"loss_{name}"] = round(per_token(rows), 4)
     for name in ("true", "swapped"):
         values = np.array([said[f"{pair.pair_id}|{name}"] for pair in pairs])
         found[f"p_{name}"] = round(float(values.mean()), 4)

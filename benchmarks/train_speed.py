@@ -35,14 +35,14 @@ from typing import Any
 from rich.console import Console
 
 from vvae.config import load_config
-from vvae.decoder import Alternative, Decoder, DecoderConfig, grouped, load_decoder
+from vvae.decoder import Alternative, Decoder, DecoderConfig, grouped, load_decoder, per_token
 from vvae.dialogue import Dialogue, Pair, Turn
 from vvae.packing import Node, Tree
 from vvae.pairs import benchmark_pairs, learnt
 from vvae.pipeline import run_stages
 from vvae.progress import ConsoleReporter
 from vvae.run import Run
-from vvae.train import Step, TrainConfig, plan, train
+from vvae.train import TrainConfig, plan, stepped, train
 
 REPLIES_PER_STEP = 8
 PEERS = ("trl", "trl-tuned")
@@ -124,15 +124,8 @@ def train_ours(
     decoder = load_decoder(DecoderConfig(model=model))
     units = sorted((one for t in trees for one in flat(t)), key=len) if trainer == "flat" else trees
     named = {str(i): tree for i, tree in enumerate(units)}
-    steps: list[Step] = []
-    step: list[tuple[Pair, ...]] = []
-    for name, tree in named.items():
-        step.append(tuple(Pair(name, name, 0, 0, "a", (), "train", "") for _ in flat(tree)))
-        if sum(map(len, step)) >= REPLIES_PER_STEP:
-            steps.append(Step(tuple(step), 0))
-            step = []
-    if step:
-        steps.append(Step(tuple(step), 0))
+    windows = [tuple(Pair(name, name, 0, 0, "a", (), "train", "") for _ in flat(tree)) for name, tree in named.items()]
+    steps = stepped(windows, REPLIES_PER_STEP)
     ends: list[float] = []
     config = TrainConfig(schedule="constant", checkpoint_every=10**6)
     build: Callable[..., Tree] = lambda window, draw: named[window[0].pair_id]  # noqa: E731
@@ -323,8 +316,8 @@ def main() -> None:
                     once(trainer, folder / "z.json", model, seed, folder / f"{trainer}-{seed}")
                     run.decoder.load_adapter(folder / f"{trainer}-{seed}")
                     losses = run.decoder.losses(asked).values()
-                    loss = sum(nats for nats, _ in losses) / sum(n for _, n in losses)
-                    note(data="held-out", seed=seed, trainer=trainer, loss=round(loss, 4), n=len(losses))
+                    loss = round(per_token(losses), 4)
+                    note(data="held-out", seed=seed, trainer=trainer, loss=loss, n=len(losses))
     speeds = {
         name: {
             trainer: median(own)

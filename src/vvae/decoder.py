@@ -9,7 +9,6 @@ cross-entropy on the tokens of the reply and its end of turn.
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,16 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.dialogue import Dialogue, Pair
 from vvae.engine import TransformersEngine
-from vvae.errors import DataError, ModelError, VVAEError
+from vvae.errors import DataError, ModelError
 from vvae.packing import Batch, Node, Tree, collate
 from vvae.pretrained import SMOLLM2, hub_name, quiet, source_of, unloadable
 from vvae.prompt import trunk
 from vvae.prompter import Prompter, load_prompter
+from vvae.workers import local_device
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Alternative", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "load_decoder"]
+__all__ = ["Alternative", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "load_decoder", "per_token"]
 
 
 class LoraConfig(BaseModel):
@@ -292,6 +292,12 @@ def grouped(pairs: Iterable[Pair]) -> dict[tuple[str, int, str], list[Pair]]:
     return groups
 
 
+def per_token(losses: Iterable[tuple[float, int]]) -> float:
+    """Mean loss of a token, in nats, from (summed cross-entropy, tokens)."""
+    nats, tokens = map(sum, zip(*losses, strict=True))
+    return nats / tokens
+
+
 # --- loading ----------------------------------------------------------------------------------------------------------
 
 
@@ -312,20 +318,19 @@ def load_decoder(config: DecoderConfig) -> Decoder:
         raise ModelError(f"{error.name} is not installed", fix="pip install 'vvae[train]'") from None
 
     prompter = load_prompter(config.model)
-    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    device, source = local_device(), source_of(config.model)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and _fast_bf16())
+    weights = _four_bits(bf16, device) if config.quantize else {}
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
-                source_of(config.model),
+                source,
                 dtype=torch.bfloat16 if bf16 else torch.float32,
                 attn_implementation=attention.register(),
                 trust_remote_code=False,
                 use_safetensors=True,
-                **(_four_bits(bf16, device) if config.quantize else {}),
+                **weights,
             )
-    except VVAEError:
-        raise
     except Exception as error:
         raise unloadable(config.model, error) from None
     if not config.quantize:

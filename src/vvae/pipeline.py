@@ -99,33 +99,16 @@ def stages_of(run: Run) -> list[Stage]:
             work = _bind(stages.train_variant, v)
             found.append(Stage(f"train {v.name}", read, (f"adapters/{v.name}",), settings, work, "train", resumes=True))
     tested = [c.decoder, space, c.bench.model_dump(exclude={"resamples"}), c.pairs, seed, PROMPT_VERSION]
-    for v in run.variants:
-        inputs = (*read, f"adapters/{v.name}") if v.trained else read
-        output = f"replies/{v.name}.parquet"
-        found.append(
-            Stage(
-                f"replies {v.name}",
-                inputs,
-                (output,),
-                [v, c.generate, *tested],
-                _bind(stages.write_variant_replies, v),
-                "replies",
-            )
-        )
-    for v in run.variants:
-        inputs = (*read, f"adapters/{v.name}") if v.trained else read
-        output = f"losses/{v.name}.json"
-        found.append(
-            Stage(
-                f"losses {v.name}",
-                inputs,
-                (output,),
-                [v, c.sampling, *tested],
-                _bind(stages.measure_losses, v),
-                "losses",
-            )
-        )
-    made = (*(f"replies/{v.name}.parquet" for v in run.variants), *(f"losses/{v.name}.json" for v in run.variants))
+    made: list[str] = []
+    for group, suffix, own, measure in (
+        ("replies", "parquet", c.generate, stages.write_variant_replies),
+        ("losses", "json", c.sampling, stages.measure_losses),
+    ):
+        for v in run.variants:
+            inputs = (*read, f"adapters/{v.name}") if v.trained else read
+            made.append(f"{group}/{v.name}.{suffix}")
+            work = _bind(measure, v)
+            found.append(Stage(f"{group} {v.name}", inputs, (made[-1],), [v, own, *tested], work, group))
     settings = [c.variants, c.sampling, c.bench, c.pairs, space, c.notice, seed]
     found.append(Stage("bench", (*read, *made), ("results.json",), settings, stages.score_replies, "bench"))
     found.append(

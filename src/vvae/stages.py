@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from vvae import records
 from vvae.bench import forced, human_chat
-from vvae.decoder import Alternative, Decoder, grouped
+from vvae.decoder import Alternative, Decoder, grouped, per_token
 from vvae.dialogue import Pair
 from vvae.encoder.rules import RulesEncoder
 from vvae.errors import ConfigError, DataError
@@ -124,7 +124,7 @@ def train_variant(run: Run, variant: Variant) -> None:
         if sum(v.trained for v in run.variants) > 1:
             fix = "leave out train.patience, or train one variant"
             raise ConfigError("variants that stop early cannot be compared", where="train.patience", fix=fix)
-        validate = partial(_validation_loss, run, variant)
+        validate = _validation(run, variant)
     with run.reporter.task(f"training {variant.name}") as tick:
         train(
             run.decoder,
@@ -140,14 +140,13 @@ def train_variant(run: Run, variant: Variant) -> None:
         )
 
 
-def _validation_loss(run: Run, variant: Variant) -> float:
-    """Loss per token on held-out pairs, with z as in training; the same pairs and draws each time."""
+def _validation(run: Run, variant: Variant) -> Callable[[], float]:
+    """What measures the loss per token on held-out pairs, with z as in training; the same pairs and draws each time."""
     held = [pair for pair in learnt(run.pairs, run.config.pairs) if pair.split == "heldout"]
     ids = [pair.pair_id for pair in held]
     chosen = shuffled(held, "validation", run.config.seed, name=ids)[: run.config.train.validation_pairs]
     trees = [run.training_tree(variant, window, 0) for window in grouped(chosen).values()]
-    losses = run.decoder.losses(trees, budget=run.config.train.token_budget).values()
-    return sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
+    return lambda: per_token(run.decoder.losses(trees, budget=run.config.train.token_budget).values())
 
 
 def export_adapter(run: Run, variant: Variant, *, gguf: bool, merged: bool, base: str | None = None) -> list[Path]:
@@ -228,8 +227,7 @@ def measure_losses(run: Run, variant: Variant) -> None:
     found: dict[str, Any] = {"loss_n": len(pairs)}
     for name in ("posterior", "profile", "swapped", "none"):
         rows = [losses[key] for p in pairs if (key := f"{p.pair_id}|{name}") in losses]
-        mean = sum(nats for nats, _ in rows) / sum(n for _, n in rows) if rows else None
-        found[f"loss_{name}_z"] = None if mean is None else round(mean, 4)
+        found[f"loss_{name}_z"] = round(per_token(rows), 4) if rows else None
     if dimension:
         found["forced"] = _forced(run, variant, decoder, dimension)
     records.write_text(run.path(f"losses/{variant.name}.json"), json.dumps(found, indent=1) + "\n")

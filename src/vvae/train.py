@@ -11,7 +11,7 @@ import importlib.util
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from vvae.keyed_random import bits64, shuffled
 from vvae.packing import Tree, collate
 from vvae.records import atomic_path, write_text
 
-__all__ = ["Progress", "Step", "TrainConfig", "plan", "rate_at", "train"]
+__all__ = ["Progress", "Step", "TrainConfig", "plan", "rate_at", "stepped", "train"]
 
 Window = Sequence[Pair]
 """The pairs of one speaker in one window: what one tree is made of."""
@@ -97,15 +97,20 @@ def plan(pairs: Sequence[Pair], config: TrainConfig, *, seed: int) -> list[Step]
     for draw in range(config.passes):
         ids = [window[0].pair_id for window in chosen]
         order = chosen if draw == 0 else shuffled(chosen, "pass", seed, draw, name=ids)
-        step: list[tuple[Pair, ...]] = []
-        for window in order:
-            step.append(window)
-            if sum(map(len, step)) >= config.batch_replies:
-                steps.append(Step(tuple(step), draw))
-                step = []
-        if step:
-            steps.append(Step(tuple(step), draw))
+        steps += stepped(order, config.batch_replies, draw)
     return steps
+
+
+def stepped(windows: Iterable[tuple[Pair, ...]], replies: int, draw: int = 0) -> list[Step]:
+    """Windows in order, in steps of at least so many replies; the last one takes what is left."""
+    steps: list[Step] = []
+    step: list[tuple[Pair, ...]] = []
+    for window in windows:
+        step.append(window)
+        if sum(map(len, step)) >= replies:
+            steps.append(Step(tuple(step), draw))
+            step = []
+    return [*steps, Step(tuple(step), draw)] if step else steps
 
 
 def rate_at(step: int, steps: int, config: TrainConfig) -> float:
@@ -162,16 +167,17 @@ def train(
         for index in range(len(log), len(steps)):
             if _enough(validation, config.patience):
                 break
+            rate = rate_at(index, len(steps), config)
             loss = _gradients(decoder, steps[index], index, build, config, seed)
             workers.sum_gradients(weights)
             torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
             for group in optimizer.param_groups:
-                group["lr"] = rate_at(index, len(steps), config)
+                group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             log.append(round(loss, 6))
             done += sum(map(len, steps[index].windows))
-            track({"loss": loss, "learning_rate": rate_at(index, len(steps), config)}, index)
+            track({"loss": loss, "learning_rate": rate}, index)
             if progress:
                 progress(done, total, loss)
             if each_step:
@@ -185,6 +191,7 @@ def train(
                 if index + 1 < len(steps):
                     checkpoints.save(decoder, optimizer, weights, log, validation)
     if validation:
+        workers.wait()  # the best adapter is written
         decoder.load_adapter(checkpoints.best)
         description = {**description, "validation_loss": validation}
     if workers.first():

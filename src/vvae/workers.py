@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["first", "number", "rank", "sum_gradients", "total", "wait"]
+__all__ = ["first", "local_device", "number", "rank", "sum_gradients", "total", "wait"]
 
 TIMEOUT = timedelta(hours=12)
 """How long processes wait for the first one, which may be encoding a large corpus."""
@@ -33,6 +33,13 @@ def number() -> int:
 def first() -> bool:
     """Whether this is the process that does what is done once."""
     return rank() == 0
+
+
+def local_device() -> str:
+    """Where this process computes: its own GPU, if there are any."""
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
 def wait() -> None:
@@ -84,6 +91,6 @@ def _together() -> bool:
 
     if not dist.is_initialized():
         if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(local_device())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     return True
