@@ -160,6 +160,7 @@ def train_trl(
         bf16=decoder.bf16,
         use_cpu=decoder.device.type == "cpu",
         report_to=[],
+        completion_only_loss=True,  # not the default where the data comes as token ids
         save_strategy="no",
         logging_steps=1000,
         disable_tqdm=True,

@@ -136,10 +136,10 @@ def test_the_encoder_finds_the_habits_of_the_corpus(fitted: tuple[RulesEncoder, 
 
 def test_a_reply_is_read_alike_alone_in_company_and_after_a_reload(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
     encoder, pairs = fitted
-    together = encoder.encode(pairs[:40])
+    together = list(encoder.encode(pairs[:40]))
     again = RulesEncoder.from_state(encoder.state())
     assert again.id == encoder.id
-    assert [again.encode([pair])[0] for pair in pairs[:10]] == together[:10]
+    assert [next(again.encode([pair])) for pair in pairs[:10]] == together[:10]
 
 
 def test_meaning_is_read_in_both_languages(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
@@ -151,13 +151,13 @@ def test_meaning_is_read_in_both_languages(fitted: tuple[RulesEncoder, list[Pair
         "今晚打王者荣耀吗，开黑": ("topic", "games"),
     }
     for number, (text, (dimension, label)) in enumerate(replies.items()):
-        persona = encoder.encode([habit("ana", "ben", number, text)])[0].persona
+        persona = next(encoder.encode([habit("ana", "ben", number, text)])).persona
         assert persona.value(dimension) == label, text
 
 
 def test_no_evidence_is_null(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
     encoder, _ = fitted
-    assert len(encoder.encode([habit("dan", "ben", 0, "ok")])[0].persona) == 0
+    assert len(next(encoder.encode([habit("dan", "ben", 0, "ok")])).persona) == 0
 
 
 def test_a_foreign_state_is_refused() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from vvae.dialogue import BURST, Dialogue, Message, Pair, Turn
-from vvae.encoder.rules import RulesEncoder
+from vvae.encoder.choice import Encoder
 from vvae.engine import Engine, GenerationConfig, Request
 from vvae.errors import ConfigError
 from vvae.pairs import windows
@@ -64,7 +64,7 @@ class ChatSession:
     space: LatentSpace
     prior: Prior
     profile: Profile
-    encoder: RulesEncoder
+    encoder: Encoder
     generation: GenerationConfig
     window_tokens: int
     seed: int = 0
@@ -120,4 +120,4 @@ class ChatSession:
 
     def _read(self, heard: str) -> Persona:
         pair = Pair("chat", "chat", 0, 0, self.partner, (self.profile.speaker,), "heldout", heard)
-        return self.encoder.encode([pair])[0].persona
+        return next(iter(self.encoder.encode([pair], {}))).persona

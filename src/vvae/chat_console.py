@@ -13,7 +13,6 @@ from rich.text import Text
 
 from vvae import records
 from vvae.chat import ChatReply, ChatSession, check_knobs
-from vvae.encoder.rules import RulesEncoder
 from vvae.engine import Engine, GenerationConfig
 from vvae.errors import ConfigError, DataError
 from vvae.export import adapter_to_gguf
@@ -50,7 +49,7 @@ def open_session(
         ConfigError: the speaker, the variant, a dimension or a label is unknown.
     """
     found = run.trained_variant(variant)
-    for name in ("encoder.json", "prior.json", "profiles.parquet"):
+    for name in ("prior.json", "profiles.parquet"):
         if not run.path(name).exists():
             raise DataError(
                 "the run has no such file", where=str(run.path(name)), fix="finish it with 'vvae train CONFIG'"
@@ -62,7 +61,7 @@ def open_session(
         best = sorted(run.profiles, key=lambda n: -run.profiles[n].replies)[:5]
         what = f"{len(matches)} speakers are" if matches else "no speaker is"
         raise ConfigError(f"{what} named {speaker!r}", where="--speaker", fix=f"for example {', '.join(best)}")
-    encoder = RulesEncoder.from_state(run.path("encoder.json").read_text("utf-8"))
+    encoder = run.encoder
     check_knobs(run.space, given, modes)
     made = json.loads(run.path(f"adapters/{variant}/vvae.json").read_text("utf-8"))
     if made["prior"] != records.digest(run.path("prior.json")) or made["prompt_version"] != PROMPT_VERSION:

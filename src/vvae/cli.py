@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 prior_app = typer.Typer(help="The empirical prior p(z).", no_args_is_help=True)
 app.add_typer(prior_app, name="prior")
+engine_app = typer.Typer(help="A model's server on this machine.", no_args_is_help=True)
+app.add_typer(engine_app, name="engine")
 
 ConfigPath = Annotated[Path, typer.Argument(help="Config file (make one with 'vvae init').")]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
@@ -124,10 +126,52 @@ def init(
 
 
 @app.command()
-def encode(config: ConfigPath) -> None:
-    """Read z in every reply (default encoder: labelling functions)."""
-    done = _run_until(config, "encode")
-    typer.echo(f"{len(done.personas):,} encodings in {done.path('encodings.parquet')}")
+def encode(
+    config: ConfigPath,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take; call nothing.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only the first so many replies.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Read only so many replies, a keyed choice.")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0.0, help="Stop before the calls cost more.")] = None,
+) -> None:
+    """Read z in every reply: with labelling functions, or with a language model (encoder.kind: llm)."""
+    from vvae.pipeline import run_stages
+    from vvae.report.table import print_plan
+    from vvae.stages import plan_encoding
+
+    opened = _open(config)
+    asked = {"limit": limit, "sample": sample, "max_cost": max_cost}
+    opened.override_encoder({name: value for name, value in asked.items() if value is not None})
+    if dry_run:
+        run_stages(opened, until="pairs")
+        print_plan(*plan_encoding(opened))
+        return
+    run_stages(opened, until="encode")
+    typer.echo(f"{len(opened.personas):,} encodings in {opened.path('encodings.parquet')}")
+
+
+@engine_app.command("up")
+def engine_up(
+    gguf: Annotated[Path | None, typer.Option(help="A model as GGUF; SmolLM2-135M by default.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8080,
+    slots: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 2,
+    context: Annotated[int, typer.Option(min=512, help="Tokens of prompt and answer of a request.")] = 4096,
+) -> None:
+    """Serve a model with llama.cpp on loopback, for the language-model encoder; Ctrl-C ends it."""
+    import signal
+
+    from vvae.llama import LlamaServer
+    from vvae.pretrained import SMOLLM2, gguf_of
+
+    file = gguf or gguf_of(SMOLLM2)
+    assert file is not None
+    name = SMOLLM2 if gguf is None else gguf.stem
+    server = LlamaServer(file, name, port=port, slots=slots, context=context)
+    typer.echo(f"encoder: {{kind: llm, base_url: {server.base_url}, model: {name}, concurrency: {slots}}}")
+    typer.echo("Ctrl-C ends it.")
+    try:
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    finally:
+        server.close()
 
 
 @prior_app.command("build")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vvae.bench.human_chat import BenchConfig
 from vvae.decoder import DecoderConfig
+from vvae.encoder.choice import ENCODERS, EncoderConfig
 from vvae.encoder.rules import RulesConfig
 from vvae.engine import GenerationConfig
 from vvae.errors import ConfigError
@@ -42,7 +43,7 @@ class RunConfig(BaseModel):
     data: DataConfig = Field(default_factory=DataConfig)
     pairs: PairsConfig = Field(default_factory=PairsConfig)
     space: str = Field("default", description="latent space: default, or a YAML file")
-    encoder: RulesConfig = Field(default_factory=RulesConfig)
+    encoder: EncoderConfig = Field(default_factory=RulesConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     decoder: DecoderConfig = Field(default_factory=DecoderConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
@@ -85,6 +86,8 @@ def load_config(path: Path) -> RunConfig:
         # A union reports each alternative it tried; the one of the value's own type was meant.
         first = max(error.errors(), key=lambda e: (not e["type"].endswith("_type"), len(e["loc"])))
         keys = [part for part in first["loc"] if isinstance(part, int) or not str(part)[:1].isupper()]
+        if keys[:1] == ["encoder"] and keys[1:2] and keys[1] in ENCODERS:
+            del keys[1]  # which of the two it is, and no key
         name = ".".join(str(key) for key in keys if key not in ("str", "float"))
         raise ConfigError(
             _reason(first), where=f"{path}:{_line(text, keys)}: {name}", fix="the keys are listed by 'vvae init'"
@@ -96,6 +99,8 @@ def load_config(path: Path) -> RunConfig:
 def _reason(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "unknown key"
+    if error["type"] == "value_error":  # says itself what is wrong, and may be about a secret
+        return str(error["ctx"]["error"])
     return f"{error['msg']} (found: {error['input']!r})"[:300]
 
 

@@ -6,6 +6,7 @@
     └── UserError            the user can mend it: one line (what, where, fix), exit code 2
         ├── ConfigError      a key or value of a configuration or latent-space file
         ├── DataError        the chats: missing, empty, malformed, too small
+        ├── EndpointError    a server that cannot be reached, refuses, or fails; a budget that is spent
         ├── ModelError       a model that cannot be found or loaded
         └── TemplateError    a chat template that cannot carry context and z
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "DataError",
+    "EndpointError",
     "ModelError",
     "TemplateError",
     "UserError",
@@ -47,6 +49,10 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """The chats are missing, malformed or too small."""
+
+
+class EndpointError(UserError):
+    """A model's server cannot be reached, refuses or keeps failing, or the budget for it is spent."""
 
 
 class ModelError(UserError):

@@ -11,13 +11,87 @@ import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from socket import SO_REUSEADDR, SOL_SOCKET, socket
 from typing import Any
 
 from vvae.engine import DEFAULT_NEW_TOKENS, Completion, GenerationConfig, Progress, Request
 from vvae.errors import ModelError
 from vvae.keyed_random import bits64
 
-__all__ = ["LlamaEngine", "check_vocabulary"]
+__all__ = ["LlamaEngine", "LlamaServer", "check_vocabulary"]
+
+
+def _xllamacpp() -> Any:
+    try:
+        import xllamacpp
+    except ImportError:
+        raise ModelError("xllamacpp is not installed", fix="pip install 'vvae[cpu]'") from None
+    return xllamacpp
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise ModelError("no such file", where=str(path), fix="give a GGUF file")
+    return path
+
+
+def _parameters(base: Path, context: int, slots: int) -> Any:
+    params = _xllamacpp().CommonParams()
+    params.model.path = str(_file(base))
+    # Its threads wait for each other by spinning, hundreds of times a token: with one on every core, whatever else
+    # runs brings a reply from a second to minutes.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for threads in (params.cpuparams, params.cpuparams_batch):
+        threads.n_threads, threads.poll = max(1, cores // 2), 0
+    params.n_parallel, params.n_ctx, params.kv_unified = slots, context, False
+    params.verbosity, params.warmup, params.cache_ram_mib = -1, False, 0
+    return params
+
+
+def _started(params: Any, base: Path) -> Any:
+    try:
+        return _xllamacpp().Server(params)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"llama.cpp cannot load it ({reason})", where=str(base)) from None
+
+
+class LlamaServer:
+    """llama.cpp as an OpenAI-compatible server on loopback, for as long as this process lives or until `close`.
+
+    Args:
+        base: the model.
+        name: what clients call it.
+        port: 0 for a free one.
+        context: tokens of prompt and answer that a slot holds.
+        slots: requests at once.
+
+    Raises:
+        ModelError: xllamacpp is not installed, the file cannot be loaded, or the port is taken.
+    """
+
+    def __init__(self, base: Path, name: str, *, port: int = 0, context: int = 4096, slots: int = 1) -> None:
+        params = _parameters(base, context * slots, slots)
+        params.hostnames, params.port, params.model_alias = ["127.0.0.1"], port, {name}
+        if port:
+            with socket() as probe:
+                probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    raise ModelError(
+                        "the port is taken", where=f"127.0.0.1:{port}", fix="give another --port"
+                    ) from None
+        self._server = _started(params, base)
+
+    @property
+    def base_url(self) -> str:
+        """What a client is given."""
+        return f"{self._server.listening_address}/v1"
+
+    def close(self) -> None:
+        """Stops listening and frees the model."""
+        del self._server
 
 
 class LlamaEngine:
@@ -40,31 +114,12 @@ class LlamaEngine:
     def __init__(
         self, base: Path, adapter: Path | None = None, *, stop: Sequence[str] = (), context: int = 4096, slots: int = 1
     ) -> None:
-        try:
-            import xllamacpp
-        except ImportError:
-            raise ModelError("xllamacpp is not installed", fix="pip install 'vvae[cpu]'") from None
-        for file in filter(None, (base, adapter)):
-            if not file.is_file():
-                raise ModelError("no such file", where=str(file), fix="give a GGUF file")
-        params = xllamacpp.CommonParams()
-        params.model.path = str(base)
+        params = _parameters(base, context * slots, slots)
         if adapter is not None:
-            params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
-        # Its threads wait for each other by spinning, hundreds of times a token: with one on every core, whatever else
-        # runs brings a reply from a second to minutes.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        for threads in (params.cpuparams, params.cpuparams_batch):
-            threads.n_threads, threads.poll = max(1, cores // 2), 0
-        params.n_parallel, params.n_ctx, params.kv_unified = slots, context * slots, False
-        params.verbosity, params.warmup, params.cache_ram_mib = -1, False, 0
+            params.lora_adapters = [_xllamacpp().CommonAdapterLoraInfo(str(_file(adapter)), 1.0)]
         params.api_keys = [secrets.token_hex(16)]
         self._slots, self._context, self._stop = slots, context, list(stop)
-        try:
-            self._server = xllamacpp.Server(params)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"llama.cpp cannot load it ({reason})", where=str(base)) from None
+        self._server = _started(params, base)
 
     @property
     def address(self) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vvae import records, stages, workers
+from vvae.encoder.question import QUESTION_VERSION
 from vvae.encoder.rules import RULES_VERSION
 from vvae.prompt import PROMPT_VERSION
 from vvae.run import Run
@@ -69,8 +70,8 @@ def stages_of(run: Run) -> list[Stage]:
         Stage(
             "encode",
             corpus,
-            ("encodings.parquet", "encoder.json"),
-            [c.encoder, space, RULES_VERSION],
+            ("encodings.parquet", "encoder.json", "encode.json"),
+            [c.encoder, space, RULES_VERSION, QUESTION_VERSION],
             stages.encode_pairs,
             "encode",
         ),

@@ -50,17 +50,21 @@ class ConsoleReporter:
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[rate]}{task.fields[loss]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._console, transient=True) as progress:
-            task = progress.add_task(title, total=None, loss="")
+            task = progress.add_task(title, total=None, loss="", rate="")
+            started, first = time.monotonic(), None
 
             def tick(done: int, total: int, loss: float | None = None) -> None:
-                shown = "" if loss is None else f"loss {loss:.3f}"
-                progress.update(task, completed=done, total=total, loss=shown)
+                nonlocal first
+                first = done if first is None else first
+                shown = "" if loss is None else f" loss {loss:.3f}"
+                rate = _rate((done - first) / max(time.monotonic() - started, 1e-9))
+                progress.update(task, completed=done, total=total, loss=shown, rate=rate)
 
             yield tick
 
@@ -75,11 +79,15 @@ class ConsoleReporter:
                 return
             last[0] = now
             speed = (done - first[0]) / (now - started)
-            left = f", {_clock((total - done) / speed)} left" if speed > 0 else ""
+            left = f", {_rate(speed)}, {_clock((total - done) / speed)} left" if speed > 0 else ""
             shown = "" if loss is None else f", loss {loss:.3f}"
             self.say(f"  {title}: {done} of {total}{shown}{left}")
 
         return tick
+
+
+def _rate(speed: float) -> str:
+    return f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s"
 
 
 def _clock(seconds: float) -> str:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from vvae.dialogue import Dialogue, Message, Pair, Reaction, Turn
 from vvae.errors import DataError
@@ -42,6 +45,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = "1"
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,17 @@ def digest(path: Path) -> str:
 
 
 def _write(path: Path, kind: str, rows: Iterable[Mapping[str, Any]], schema: Mapping[str, Any]) -> None:
-    frame = pl.DataFrame(list(rows), schema=dict(schema), orient="row")
+    """Writes rows as they come, so that a table may be larger than memory."""
+
+    def frames(*_: Any) -> Iterator[pl.DataFrame]:
+        left = iter(rows)
+        while some := list(islice(left, ROWS_AT_ONCE)):
+            yield pl.DataFrame(some, schema=dict(schema), orient="row")
+
+    table = register_io_source(frames, schema=pl.Schema(schema))
+    metadata = {"vvae.kind": kind, "vvae.format": FORMAT_VERSION}
     with atomic_path(path) as temporary:
-        frame.write_parquet(temporary, metadata={"vvae.kind": kind, "vvae.format": FORMAT_VERSION})
+        table.sink_parquet(temporary, metadata=metadata, row_group_size=ROWS_AT_ONCE, maintain_order=True)
 
 
 def _read(path: Path, kind: str) -> pl.DataFrame:
@@ -245,10 +257,21 @@ def _persona(row: Mapping[str, Any], names: Sequence[str]) -> Persona:
 _ENCODING = {"pair_id": pl.String, "status": pl.String, "reason": pl.String, "encoder": pl.String}
 
 
-def write_encodings(path: Path, encodings: Iterable[Encoding], space: LatentSpace) -> None:
-    """encodings.parquet: a struct column per dimension, null where the encoder saw no evidence."""
-    rows = ({**{k: getattr(e, k) for k in _ENCODING}, **_persona_row(e.persona, space)} for e in encodings)
-    _write(path, "encodings", rows, {**_ENCODING, **dict.fromkeys(space.names, pl.Struct(_SLOT))})
+def write_encodings(path: Path, encodings: Iterable[Encoding], space: LatentSpace) -> Counter[str]:
+    """encodings.parquet: a struct column per dimension, null where the encoder saw no evidence.
+
+    Returns:
+        Rows by how they ended: ``ok``, or status and reason.
+    """
+    ended: Counter[str] = Counter()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for e in encodings:
+            ended[f"{e.status}: {e.reason}" if e.reason else e.status] += 1
+            yield {**{k: getattr(e, k) for k in _ENCODING}, **_persona_row(e.persona, space)}
+
+    _write(path, "encodings", rows(), {**_ENCODING, **dict.fromkeys(space.names, pl.Struct(_SLOT))})
+    return ended
 
 
 def read_encodings(path: Path) -> list[Encoding]:

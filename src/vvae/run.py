@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from pydantic import ValidationError
 
 from vvae import records
 from vvae.config import RunConfig
 from vvae.decoder import Alternative, Decoder, load_decoder
 from vvae.dialogue import Dialogue, Pair
+from vvae.encoder.choice import Encoder, load_encoder
+from vvae.encoder.llm import LLMConfig
 from vvae.engine import GenerationConfig
 from vvae.errors import ConfigError, DataError
 from vvae.packing import Tree
@@ -70,6 +73,24 @@ class Run:
                     raise ConfigError(f"unknown dimension {name!r}", where=where, fix=fix)
         self._few_shot: dict[str, list[str]] = {}
 
+    def override_encoder(self, settings: Mapping[str, Any]) -> None:
+        """Replaces settings of a language model as encoder, for this start.
+
+        Raises:
+            ConfigError: the encoder of the run is no language model, or a setting cannot be used.
+        """
+        if not settings:
+            return
+        encoder = self.config.encoder
+        if not isinstance(encoder, LLMConfig):
+            fix = "set encoder.kind to llm, or leave it out"
+            raise ConfigError("only a language model can be limited", where=f"--{next(iter(settings))}", fix=fix)
+        try:
+            changed = LLMConfig.model_validate({**encoder.model_dump(), **settings})
+        except ValidationError as error:
+            raise ConfigError(error.errors()[0]["msg"], where="encoder", fix="give it in the config") from None
+        self.config = self.config.model_copy(update={"encoder": changed})
+
     def path(self, name: str) -> Path:
         """A file of the run."""
         return self.folder / name
@@ -102,7 +123,38 @@ class Run:
     @cached_property
     def personas(self) -> dict[str, Persona]:
         """Pair id -> z read from the reply."""
-        return {e.pair_id: e.persona for e in records.read_encodings(self.path("encodings.parquet"))}
+        encodings = records.read_encodings(self.path("encodings.parquet"))
+        return {e.pair_id: e.persona for e in encodings if e.status == "ok"}
+
+    @cached_property
+    def encoded(self) -> list[Pair]:
+        """The pairs whose reply was read; one without an answer is no reply without traits."""
+        return [pair for pair in self.pairs if pair.pair_id in self.personas]
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Dialogue id -> what it was about, where the source says so."""
+        return {d.id: prompt for d in self.dialogues.values() if (prompt := d.get("prompt"))}
+
+    @property
+    def ledger(self) -> Path:
+        """The calls of a language model as encoder; no stage's output, so that nothing is asked twice."""
+        return self.path("ledger.sqlite")
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that read this run.
+
+        Raises:
+            DataError: the run is not encoded, or by another version or config.
+        """
+        path = self.path("encoder.json")
+        try:
+            state = path.read_text("utf-8")
+        except OSError:
+            fix = "make it with 'vvae encode CONFIG'"
+            raise DataError("the run has no such file", where=str(path), fix=fix) from None
+        return load_encoder(state, self.config.encoder, self.ledger, where=str(path))
 
     @cached_property
     def prior(self) -> Prior:
@@ -117,7 +169,7 @@ class Run:
     @cached_property
     def speakers(self) -> list[str]:
         """The speakers who can be benchmarked."""
-        return eligible_speakers(self.pairs, self.config.pairs)
+        return eligible_speakers(self.encoded, self.config.pairs)
 
     @cached_property
     def benched(self) -> list[Pair]:
@@ -125,7 +177,7 @@ class Run:
         bench = self.config.bench
         wanted = max(bench.replies, bench.losses, bench.forced)
         return benchmark_pairs(
-            self.pairs, self.speakers, total=wanted, per_speaker=bench.per_speaker, seed=self.config.seed
+            self.encoded, self.speakers, total=wanted, per_speaker=bench.per_speaker, seed=self.config.seed
         )
 
     @cached_property

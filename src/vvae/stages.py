@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from vvae import records
 from vvae.bench import forced, human_chat
 from vvae.decoder import Alternative, Decoder, grouped, per_token
 from vvae.dialogue import Pair
-from vvae.encoder.rules import RulesEncoder
+from vvae.encoder.choice import fit_encoder
+from vvae.encoder.endpoint import Price
+from vvae.encoder.llm import LLMConfig, LLMEncoder, Plan, chosen_pairs
 from vvae.errors import ConfigError, DataError
 from vvae.export import adapter_to_gguf, merge, modelfile
 from vvae.importers import load
@@ -36,6 +38,7 @@ __all__ = [
     "export_adapter",
     "import_dialogues",
     "measure_losses",
+    "plan_encoding",
     "profile_speakers",
     "score_replies",
     "split_pairs",
@@ -77,20 +80,57 @@ def split_pairs(run: Run) -> None:
 
 def encode_pairs(run: Run) -> None:
     """Fits the encoder on the training side and reads z in every reply."""
-    topics = {d.id: prompt for d in run.dialogues.values() if (prompt := d.get("prompt"))}
+    config = run.config.encoder
     with run.reporter.task("fitting the encoder") as tick:
-        encoder = RulesEncoder.fit(run.pairs, topics, run.space, run.config.encoder, progress=tick)
+        encoder = fit_encoder(config, run.pairs, run.topics, run.space, run.ledger, progress=tick)
+    pairs = run.pairs
+    if isinstance(encoder, LLMEncoder):
+        run.reporter.say(f"{encoder.config.model} at {', '.join(encoder.config.base_url)}: {encoder.form}")
+        pairs = chosen_pairs(run.pairs, encoder.config, seed=run.config.seed)
     with run.reporter.task("encoding replies") as tick:
-        encodings = encoder.encode(run.pairs, progress=tick)
-    records.write_encodings(run.path("encodings.parquet"), encodings, run.space)
+        encodings = encoder.encode(pairs, run.dialogues, progress=tick)
+        ended = records.write_encodings(run.path("encodings.parquet"), encodings, run.space)
     records.write_text(run.path("encoder.json"), encoder.state())
-    run.forget_read("personas")
+    found: dict[str, Any] = {"encoder": encoder.id, "pairs": dict(ended), "not_believed": dict(encoder.nulled)}
+    if isinstance(encoder, LLMEncoder):
+        found |= encoder.accounts()
+    records.write_text(run.path("encode.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    run.forget_read("personas", "encoded", "speakers", "benched")
+    for line in _told(found):
+        run.reporter.say(line)
+
+
+def plan_encoding(run: Run) -> tuple[Plan, Price | None]:
+    """What encoding would take of a language model, without a call, and the price of tokens.
+
+    Raises:
+        ConfigError: the encoder of the run is none.
+    """
+    config = run.config.encoder
+    if not isinstance(config, LLMConfig):
+        fix = "just run it: labelling functions call nothing"
+        raise ConfigError("the encoder is no language model", where="--dry-run", fix=fix)
+    encoder = LLMEncoder.fit(run.pairs, run.topics, run.space, config, run.ledger)
+    with run.reporter.task("counting tokens"):
+        return encoder.plan(chosen_pairs(run.pairs, config, seed=run.config.seed), run.dialogues), config.price
+
+
+def _told(found: Mapping[str, Any]) -> Iterator[str]:
+    """What a person wants to know of an encoding that had its troubles."""
+    for title, name in (("replies", "pairs"), ("not believed, made null", "not_believed"), ("calls", "attempts")):
+        counts: Mapping[str, int] = found.get(name, {})
+        if set(counts) - {"ok"}:
+            most = sorted(counts.items(), key=lambda item: -item[1])
+            yield f"{title}: " + "; ".join(f"{n:,} {reason}" for reason, n in most)
+    if "prompt_tokens" in found:
+        cost = f", cost {found['cost']:.4f}" if found["cost"] is not None else ""
+        yield f"{found['prompt_tokens']:,} prompt and {found['completion_tokens']:,} completion tokens{cost}"
 
 
 def count_prior(run: Run) -> None:
-    """Counts the prior over training replies."""
-    encoder = RulesEncoder.from_state(run.path("encoder.json").read_text("utf-8")).id
-    ids = [pair.pair_id for pair in learnt(run.pairs, run.config.pairs) if pair.split == "train"]
+    """Counts the prior over the training replies that were read."""
+    encoder = json.loads(run.path("encode.json").read_text("utf-8"))["encoder"]
+    ids = [pair.pair_id for pair in learnt(run.encoded, run.config.pairs) if pair.split == "train"]
     personas = (run.personas[pair_id] for pair_id in ids)
     prior = count(personas, run.space, encoder=encoder, corpus=records.digest(run.path("pairs.parquet")))
     records.write_text(run.path("prior.json"), prior.to_json())
@@ -99,14 +139,14 @@ def count_prior(run: Run) -> None:
 
 def profile_speakers(run: Run) -> None:
     """The speakers' profiles."""
-    records.write_profiles(run.path("profiles.parquet"), build_profiles(run.pairs, run.personas, run.space))
+    records.write_profiles(run.path("profiles.parquet"), build_profiles(run.encoded, run.personas, run.space))
     run.forget_read("profiles")
 
 
 def train_variant(run: Run, variant: Variant) -> None:
     """The adapter of one variant."""
     config = run.config
-    steps = plan(learnt(run.pairs, config.pairs), config.train, seed=config.seed)
+    steps = plan(learnt(run.encoded, config.pairs), config.train, seed=config.seed)
     description = {
         "variant": variant.model_dump(mode="json"),
         "space": run.space.to_dict(),
@@ -142,7 +182,7 @@ def train_variant(run: Run, variant: Variant) -> None:
 
 def _validation(run: Run, variant: Variant) -> Callable[[], float]:
     """What measures the loss per token on held-out pairs, with z as in training; the same pairs and draws each time."""
-    held = [pair for pair in learnt(run.pairs, run.config.pairs) if pair.split == "heldout"]
+    held = [pair for pair in learnt(run.encoded, run.config.pairs) if pair.split == "heldout"]
     ids = [pair.pair_id for pair in held]
     chosen = shuffled(held, "validation", run.config.seed, name=ids)[: run.config.train.validation_pairs]
     trees = [run.training_tree(variant, window, 0) for window in grouped(chosen).values()]
@@ -259,7 +299,7 @@ def _forced(run: Run, variant: Variant, decoder: Decoder, dimension: str) -> dic
 
 def _corpus(run: Run) -> human_chat.Corpus:
     return human_chat.Corpus(
-        run.pairs, run.speakers, run.profiles, run.personas, run.prior, run.space, run.config.sampling
+        run.encoded, run.speakers, run.profiles, run.personas, run.prior, run.space, run.config.sampling
     )
 
 

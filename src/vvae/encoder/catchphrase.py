@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import regex
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +24,7 @@ from vvae.dialogue import Pair
 from vvae.encoder.lexicon import Lexicon, default_lexicon, is_torn
 from vvae.language import UNSPACED, normal_form
 
-__all__ = ["Catchphrase", "CatchphraseConfig", "candidates", "log_odds", "mine"]
+__all__ = ["Catchphrase", "CatchphraseConfig", "candidates", "lists_from", "log_odds", "mine"]
 
 
 class CatchphraseConfig(BaseModel):
@@ -50,6 +50,11 @@ class Catchphrase(NamedTuple):
     replies: int
     """Training replies of the speaker that contain it."""
     partners: int
+
+
+def lists_from(data: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, tuple[Catchphrase, ...]]:
+    """Lists of catchphrases by speaker, from plain data."""
+    return {speaker: tuple(Catchphrase(*c) for c in phrases) for speaker, phrases in data.items()}
 
 
 _CLAUSE = regex.compile(r"[^.,!?;:~…。，！？；：、～\n()\"“”*\-–—/]+")

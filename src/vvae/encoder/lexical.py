@@ -11,9 +11,9 @@ from functools import lru_cache
 import regex
 
 from vvae.encoder.lexicon import default_lexicon
-from vvae.language import Span, emoji_spans, find_phrase, normal_form
+from vvae.language import Span, emoji_spans, find_phrase, normal_form, words
 
-__all__ = ["hobby_aliases", "read_catchphrase", "read_emoji", "read_hobby", "read_nickname"]
+__all__ = ["find_hobby", "hobby_aliases", "read_catchphrase", "read_emoji", "read_hobby", "read_nickname"]
 
 
 def read_emoji(reply: str) -> Span | None:
@@ -110,6 +110,25 @@ def _hobby_pattern() -> tuple[regex.Pattern[str], dict[str, str]]:
 def hobby_aliases(hobby: str) -> tuple[str, ...]:
     """All ways to mention a hobby; the value itself where it is not in the gazetteer."""
     return (hobby, *default_lexicon().hobbies.get(hobby, ()))
+
+
+def find_hobby(hobby: str, reply: str) -> Span | None:
+    """A hobby that somebody named, where the reply mentions it: by the gazetteer's name for it, or in its own words.
+
+    >>> find_hobby("playing the guitar", "just my ukulele lol")
+    Span(value='guitar', start=8, end=15)
+    >>> find_hobby("beekeeping", "my bees and i") is None
+    True
+    """
+    names = _hobby_pattern()[1]
+    for part in (normal_form(hobby), *words(hobby)):
+        known = names.get(part)
+        aliases = (part,) if known is None and part == normal_form(hobby) else hobby_aliases(known) if known else ()
+        spans = [span for alias in aliases if (span := find_phrase(alias, reply))]
+        if spans:
+            first = min(spans, key=lambda span: (span.start, -span.end))
+            return Span(known or part, first.start, first.end)
+    return None
 
 
 def read_hobby(reply: str) -> Span | None:

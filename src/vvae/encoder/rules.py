@@ -7,14 +7,15 @@ the prototype scores) is its state, saved beside the encodings so that chat and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vvae.dialogue import BURST, Pair
-from vvae.encoder.catchphrase import Catchphrase, CatchphraseConfig, mine
+from vvae.dialogue import BURST, Dialogue, Pair
+from vvae.encoder.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
 from vvae.encoder.lexical import read_catchphrase, read_emoji, read_hobby, read_nickname
 from vvae.encoder.prototypes import Embedder, PrototypeConfig, PrototypeReader, Standard
 from vvae.errors import DataError
@@ -36,6 +37,7 @@ class RulesConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["rules"] = "rules"
     catchphrase: CatchphraseConfig = Field(default_factory=CatchphraseConfig)
     prototypes: PrototypeConfig = Field(default_factory=PrototypeConfig)
 
@@ -60,6 +62,8 @@ class RulesEncoder:
             reader.standard = standards[name]
         self._phrases = {speaker: [c.phrase for c in phrases] for speaker, phrases in lists.items()}
         digest = blake2b(self.state().encode(), digest_size=6).hexdigest()
+        self.nulled: Counter[str] = Counter()
+        """Values that were not believed; labelling functions take none back."""
         self.id = f"rules-v{RULES_VERSION}-{digest}"
 
     @classmethod
@@ -87,7 +91,13 @@ class RulesEncoder:
             standards[dimension.name] = PrototypeReader(dimension, config.prototypes, embedder).fit(texts)
         return cls(space, config, lists, standards, embedder)
 
-    def encode(self, pairs: Sequence[Pair], *, progress: Progress | None = None) -> list[Encoding]:
+    def encode(
+        self,
+        pairs: Sequence[Pair],
+        dialogues: Mapping[str, Dialogue] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Iterator[Encoding]:
         """z of each pair, in order. The context is not needed by any of these functions."""
         labels: dict[str, dict[str, tuple[str, float]]] = {}
         if self._readers:
@@ -96,7 +106,7 @@ class RulesEncoder:
             for name, reader in self._readers.items():
                 read = zip(texts, reader.read(texts), strict=True)
                 labels[name] = {text: (label.value, label.score) for text, label in read if label}
-        return [Encoding(pair.pair_id, self.id, self._persona(pair, labels)) for pair in pairs]
+        return (Encoding(pair.pair_id, self.id, self._persona(pair, labels)) for pair in pairs)
 
     def _persona(self, pair: Pair, labels: Mapping[str, Mapping[str, tuple[str, float]]]) -> Persona:
         slots: dict[str, Slot] = {}
@@ -144,9 +154,8 @@ class RulesEncoder:
             if data["rules"] != RULES_VERSION:
                 raise ValueError(f"rules version {data['rules']}, this is {RULES_VERSION}")
             space = LatentSpace.from_dict(data["space"], where=where)
-            lists = {s: tuple(Catchphrase(*c) for c in phrases) for s, phrases in data["catchphrases"].items()}
             standards = {n: Standard(tuple(s["mean"]), tuple(s["deviation"])) for n, s in data["standards"].items()}
-            return cls(space, RulesConfig.model_validate(data["config"]), lists, standards)
+            return cls(space, RulesConfig.model_validate(data["config"]), lists_from(data["catchphrases"]), standards)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"not an encoder state ({error})", where=where, fix="run 'vvae encode' again") from None
 

@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from vvae.bench.metrics import METRICS
+from vvae.encoder.endpoint import Price
+from vvae.encoder.llm import Plan
 from vvae.prior import Prior
 
-__all__ = ["print_prior", "print_results"]
+__all__ = ["print_plan", "print_prior", "print_results"]
 
 BAR = 24
 
@@ -55,6 +57,16 @@ def print_results(path: Path, report: Path | None = None) -> None:
         console.print(Text(results["notice"], "yellow"))
     if report is not None:
         print(report)  # noqa: T201
+
+
+def print_plan(plan: Plan, price: Price | None) -> None:
+    """What encoding with a language model would take."""
+    tokens = f"about {plan.prompt_tokens:,} prompt and {plan.completion_tokens:,} completion tokens"
+    cost = "no price given (encoder.price)"
+    if price is not None:
+        cost = f"cost about {price.of(plan.prompt_tokens, plan.completion_tokens):.2f}"
+    known = f" ({plan.known:,} more are answered already)" if plan.known else ""
+    Console().print(f"{plan.calls:,} calls{known}, {tokens}, {cost}", highlight=False)
 
 
 def print_prior(prior: Prior, top: int) -> None:

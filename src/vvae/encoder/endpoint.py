@@ -1,0 +1,364 @@
+"""Calls to an OpenAI-compatible endpoint: one owner of retries, every attempt in the ledger, a breaker, a budget.
+
+What an attempt comes to is one of few words, and never the server's own text, which may quote chat or a key:
+
+    ok                                          the answer is kept
+    http 408, 409, 425, 429, 5xx                tried again after Retry-After, or after an exponential pause with jitter
+    timeout, no connection, broken body         tried again likewise
+    http 400 and other 4xx                      this call is refused; the next may not be
+    http 401, 403, 404                          no call can succeed: the work stops
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from vvae.encoder.ledger import Answer, Ledger, Spent
+from vvae.encoder.question import key
+from vvae.errors import ConfigError, EndpointError, ModelError
+from vvae.keyed_random import index_below, uniform
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Endpoint", "EndpointConfig", "Price", "Refused"]
+
+LARGEST_BODY = 1 << 20
+"""Bytes of an answer; a server that sends more sends no answer."""
+LONGEST_PAUSE = 120.0
+"""Seconds; a server that asks for a longer one is asked again after this."""
+FAILURES = 10
+"""Failed attempts in a row, of all calls, before the breaker may open."""
+AGAIN = frozenset({408, 409, 425, 429})
+HOPELESS = {
+    401: "the key is missing or refused",
+    403: "the key may not use this model",
+    404: "no such model or path",
+}
+
+
+class Price(BaseModel):
+    """What a million tokens cost, in any currency."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """The cost of so many tokens."""
+        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
+
+
+class EndpointConfig(BaseModel):
+    """Where a model is served and how it is called."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: tuple[str, ...] = Field(("http://127.0.0.1:8080/v1",), description="one, or replicas that share the work")
+    model: str = "default"
+    key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key; unset: none is sent")
+    concurrency: int = Field(16, ge=1, description="calls at once")
+    max_tokens: int = Field(256, ge=16, description="of an answer; one that is cut off is invalid")
+    timeout: float = Field(120.0, gt=0, description="seconds for a whole call")
+    attempts: int = Field(6, ge=1, description="of a call, before it counts as an error")
+    backoff: float = Field(0.5, ge=0, description="seconds before the second attempt; doubles each time")
+    patience: float = Field(60.0, ge=0, description="seconds without a success after which failing calls stop the work")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="further fields of the request; null leaves one out"
+    )
+    price: Price | None = Field(None, description="for a million tokens")
+    max_cost: float | None = Field(None, ge=0, description="stop before it is exceeded; needs a price")
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secrets(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("give a URL such as https://api.openai.com/v1")
+            if parts.username or parts.password or parts.query:
+                raise ValueError("a key does not belong in the URL; name its environment variable in key_env")
+        if not urls:
+            raise ValueError("give at least one URL")
+        return tuple(url.rstrip("/") for url in urls)
+
+    @field_validator("key_env")
+    @classmethod
+    def _name_of_a_variable(cls, name: str) -> str:
+        if not name.isidentifier():
+            raise ValueError("give the name of an environment variable that holds the key, not the key")
+        return name
+
+    def model_post_init(self, _: object) -> None:
+        """Checks that a budget can be held."""
+        if self.max_cost is not None and self.price is None:
+            raise ValueError("max_cost needs a price")
+
+    @property
+    def account(self) -> str:
+        """What the ledger books attempts on."""
+        return f"{self.base_url[0]} {self.model}"
+
+    def address(self, route: str) -> str:
+        """The replica that answers a route: what shares a prefix shares a cache."""
+        return self.base_url[index_below(len(self.base_url), "replica", route)]
+
+    def body(self, messages: Sequence[Mapping[str, str]], form: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a call."""
+        base = {"model": self.model, "temperature": 0.0, "max_tokens": self.max_tokens, **form, **self.parameters}
+        return {"messages": list(messages), **{name: value for name, value in base.items() if value is not None}}
+
+    def secret(self) -> str | None:
+        """The key, from the environment.
+
+        Raises:
+            ConfigError: it would travel over plain HTTP to another machine.
+        """
+        secret = os.environ.get(self.key_env, "").strip() or None
+        for url in self.base_url if secret else ():
+            parts = urlsplit(url)
+            if parts.scheme == "http" and not _nearby(str(parts.hostname)):
+                fix = f"use https, or unset {self.key_env}"
+                raise ConfigError("a key would be sent unencrypted", where=f"encoder.base_url: {url}", fix=fix)
+        return secret
+
+
+def _nearby(host: str) -> bool:
+    """Whether a host is this machine or in a private network."""
+    if host == "localhost" or "." not in host:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host.endswith((".local", ".internal"))
+
+
+class Refused(NamedTuple):
+    """A call that has no answer, and how its last attempt ended."""
+
+    outcome: str
+
+
+class _Attempt(NamedTuple):
+    outcome: str
+    answer: Answer | None = None
+    pause: float | None = None
+    """Seconds the server asks to wait."""
+
+
+class Endpoint:
+    """One endpoint (or several replicas of it) and one ledger; an asynchronous context manager."""
+
+    def __init__(self, config: EndpointConfig, ledger: Ledger) -> None:
+        try:
+            import aiohttp
+        except ImportError:
+            raise ModelError("aiohttp is not installed", fix="pip install 'vvae[llm]'") from None
+        self._aiohttp, self.config, self.ledger = aiohttp, config, ledger
+        self._headers = {"Content-Type": "application/json"}
+        if secret := config.secret():
+            self._headers["Authorization"] = f"Bearer {secret}"
+        self._asked: dict[str, asyncio.Future[Answer | Refused]] = {}
+        self._failed_in_a_row, self._last_success = 0, time.monotonic()
+        self._spent = ledger.spent(config.account)
+        self._reserved = 0.0
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Endpoint:
+        self._session = self._aiohttp.ClientSession(
+            connector=self._aiohttp.TCPConnector(limit=0),
+            timeout=self._aiohttp.ClientTimeout(total=self.config.timeout),
+            cookie_jar=self._aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+        )
+        self._last_success = time.monotonic()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    @property
+    def spent(self) -> Spent:
+        """Attempts and tokens so far, those of earlier runs with this ledger included."""
+        return self._spent
+
+    @property
+    def cost(self) -> float | None:
+        """What they cost, None without a price."""
+        return self.config.price.of(*self._spent[1:]) if self.config.price else None
+
+    async def ask(self, body: Mapping[str, Any], *, route: str = "") -> Answer | Refused:
+        """The answer to a call: from the ledger, or from the endpoint with as many attempts as allowed.
+
+        Raises:
+            EndpointError: the endpoint is of no use (breaker), or the budget is spent.
+        """
+        address = self.config.address(route)
+        name = key(address, body)
+        if (known := self.ledger.answer(name)) is not None:
+            return known
+        if (other := self._asked.get(name)) is not None:  # the same call is on its way
+            return await asyncio.shield(other)
+        future = self._asked[name] = asyncio.get_running_loop().create_future()
+        try:
+            found = await self._insist(address, name, body)
+            future.set_result(found)
+            return found
+        except BaseException as error:
+            future.set_exception(error)
+            future.exception()  # nobody may be waiting
+            raise
+        finally:
+            del self._asked[name]
+
+    async def _insist(self, address: str, name: str, body: Mapping[str, Any]) -> Answer | Refused:
+        data = json.dumps(body, ensure_ascii=False).encode()
+        most = self._most(len(data))
+        for number in range(1, self.config.attempts + 1):
+            self._afford(most)
+            try:
+                attempt = await self._once(address, name, data)
+            finally:
+                self._reserved -= most
+            if attempt.answer is not None:
+                self._failed_in_a_row, self._last_success = 0, time.monotonic()
+                return attempt.answer
+            self._breaker(attempt.outcome, address)
+            if not _may_try_again(attempt.outcome):
+                break
+            if number < self.config.attempts:
+                await asyncio.sleep(attempt.pause if attempt.pause is not None else self._pause(name, number))
+        return Refused(attempt.outcome)
+
+    def _pause(self, name: str, number: int) -> float:
+        """Exponential, with half of it jitter."""
+        whole = min(LONGEST_PAUSE, self.config.backoff * 2.0 ** (number - 1))
+        return whole * (0.5 + 0.5 * uniform("jitter", name, number))
+
+    def _most(self, size: int) -> float:
+        """The most a call can cost: no text has more tokens than bytes."""
+        return self.config.price.of(size, self.config.max_tokens) if self.config.price else 0.0
+
+    def _afford(self, most: float) -> None:
+        limit, cost = self.config.max_cost, self.cost
+        if limit is not None and cost is not None and cost + self._reserved + most > limit:
+            raise EndpointError(
+                f"the budget of {limit:g} is spent ({cost:.4f}, and the next call may cost {most:.4f})",
+                where=self.config.model,
+                fix="raise --max-cost and run again; what is answered is kept",
+            )
+        self._reserved += most
+
+    async def _once(self, address: str, name: str, data: bytes) -> _Attempt:
+        number = await self.ledger.begin(name, self.config.account)
+        attempt = await self._sent(address, data)
+        await self.ledger.end(number, name, attempt.outcome, attempt.answer)
+        used = attempt.answer or Answer(None, None)
+        before = self._spent
+        self._spent = Spent(
+            before.attempts + 1,
+            before.prompt_tokens + used.prompt_tokens,
+            before.completion_tokens + used.completion_tokens,
+        )
+        return attempt
+
+    async def _sent(self, address: str, data: bytes) -> _Attempt:
+        assert self._session is not None, "use the endpoint as a context manager"
+        url = f"{address}/chat/completions"
+        try:
+            async with self._session.post(url, data=data, headers=self._headers, allow_redirects=False) as response:
+                if response.status != 200:
+                    return _Attempt(f"http {response.status}", None, _asked_pause(response.headers.get("Retry-After")))
+                received = bytearray()
+                async for chunk in response.content.iter_any():
+                    received += chunk
+                    if len(received) > LARGEST_BODY:
+                        response.close()
+                        return _Attempt("broken body")
+        except TimeoutError:
+            return _Attempt("timeout")
+        except self._aiohttp.ClientPayloadError:
+            return _Attempt("broken body")
+        except (self._aiohttp.ClientError, OSError):
+            return _Attempt("no connection")
+        answer = _answer(bytes(received))
+        if answer is None:
+            return _Attempt("broken body")
+        if not answer.prompt_tokens:  # an endpoint that does not count: about four bytes a token
+            answer = answer._replace(
+                prompt_tokens=len(data) // 4, completion_tokens=len((answer.content or "").encode()) // 4
+            )
+        return _Attempt("ok", answer)
+
+    def _breaker(self, outcome: str, address: str) -> None:
+        """Stops the work when no call can succeed: one line instead of a failure for each pair."""
+        self._failed_in_a_row += 1
+        kept = "then run the same command again; what is answered is kept"
+        code = int(outcome.removeprefix("http ")) if outcome.startswith("http ") else 0
+        if code in HOPELESS:
+            fix = f"check encoder.model, base_url and ${self.config.key_env}, {kept}"
+            raise EndpointError(f"{HOPELESS[code]} (HTTP {code})", where=address, fix=fix)
+        if self._failed_in_a_row < FAILURES:
+            return
+        quiet = time.monotonic() - self._last_success
+        # A server that is merely busy says 429 for a while; one whose quota is spent says it for ever.
+        patience = max(self.config.patience, 2 * LONGEST_PAUSE) if code == 429 else self.config.patience
+        if quiet >= patience or not _may_try_again(outcome):
+            what = f"{self._failed_in_a_row} calls failed in a row, the last one: {outcome}"
+            raise EndpointError(what, where=address, fix=f"see whether it runs and what its log says, {kept}")
+
+
+def _may_try_again(outcome: str) -> bool:
+    if not outcome.startswith("http "):
+        return True
+    code = int(outcome.removeprefix("http "))
+    return code in AGAIN or code >= 500
+
+
+def _asked_pause(header: str | None) -> float | None:
+    """Seconds of a Retry-After, which is a number or a date."""
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except ValueError:
+            return None
+    return min(max(seconds, 0.0), LONGEST_PAUSE) if seconds == seconds else None
+
+
+def _answer(received: bytes) -> Answer | None:
+    """The first choice of a chat completion, None when this is none."""
+    try:
+        data = json.loads(received)
+        choice = data["choices"][0]
+        content, finish = choice["message"].get("content"), choice.get("finish_reason")
+        used = data.get("usage") or {}
+        tokens = int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return None
+    if content is not None and not isinstance(content, str):
+        return None
+    return Answer(content, finish if isinstance(finish, str) else None, *tokens)

@@ -1,0 +1,290 @@
+"""q(z|x,c) by a frozen language model behind an OpenAI-compatible endpoint: the encoder the paper means.
+
+It works in two passes. The first sees to it that every call has an answer in the ledger: windows are shared out among
+`concurrency` workers, each asks for the replies of a window in their order. The second is a pure function of pairs and
+ledger: it reads each answer, validates and grounds it. So a stopped run goes on where it was, and
+what it writes does not depend on when which answer came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from vvae.dialogue import Dialogue, Pair, Turn, context
+from vvae.encoder.answer import read_answer
+from vvae.encoder.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
+from vvae.encoder.endpoint import Endpoint, EndpointConfig, Refused
+from vvae.encoder.ledger import Answer, Ledger
+from vvae.encoder.question import QUESTION_VERSION, Structure, instructions, key, question, schema
+from vvae.errors import DataError, EndpointError
+from vvae.keyed_random import shuffled
+from vvae.language import estimated_tokens
+from vvae.persona import LatentSpace, Persona
+from vvae.records import Encoding
+
+__all__ = ["LLMConfig", "LLMEncoder", "Plan", "chosen_pairs"]
+
+Progress = Callable[[int, int], None]
+STRUCTURES: tuple[Structure, ...] = ("schema", "json", "text")
+SAID = {"schema": "JSON schema", "json": "JSON mode", "text": "plain text with a parser"}
+_PROBE = (Turn(0, "a", ()), Pair("probe", "probe", 1, 0, "b", ("a",), "train", "Thank you so much, you are too kind!"))
+
+
+class LLMConfig(EndpointConfig):
+    """The endpoint, and how much of the corpus it reads."""
+
+    kind: Literal["llm"]
+    catchphrase: CatchphraseConfig = Field(default_factory=CatchphraseConfig)
+    limit: int | None = Field(None, ge=1, description="read only the first so many pairs")
+    sample: int | None = Field(None, ge=1, description="read only so many pairs, a keyed choice")
+    error_limit: float = Field(0.01, ge=0, le=1, description="largest share of calls without an answer let pass")
+
+    def asked(self) -> dict[str, Any]:
+        """What the readings depend on: not how fast, how patiently, or for how much money they are got."""
+        how = {"concurrency", "timeout", "attempts", "backoff", "patience", "price", "max_cost", "key_env", "limit"}
+        return self.model_dump(mode="json", exclude=how | {"sample", "error_limit"})
+
+
+class Plan(NamedTuple):
+    """What reading some pairs would take: calls, those already answered, tokens by estimate."""
+
+    calls: int
+    known: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def chosen_pairs(pairs: Sequence[Pair], config: LLMConfig, *, seed: int) -> list[Pair]:
+    """The pairs to be read, in dialogue order."""
+    chosen = list(pairs)
+    if config.sample is not None:
+        kept = set(shuffled([p.pair_id for p in pairs], "encoder sample", seed)[: config.sample])
+        chosen = [pair for pair in pairs if pair.pair_id in kept]
+    return chosen[: config.limit]
+
+
+class LLMEncoder:
+    """A language model as encoder; its state says everything but the answers, which are in the ledger."""
+
+    def __init__(
+        self,
+        space: LatentSpace,
+        config: LLMConfig,
+        lists: Mapping[str, tuple[Catchphrase, ...]],
+        structure: Structure,
+        ledger: Path,
+    ) -> None:
+        self.space, self.config, self.lists, self.structure, self.ledger = space, config, lists, structure, ledger
+        self._phrases = {speaker: [c.phrase for c in phrases] for speaker, phrases in lists.items()}
+        self._instructions = instructions(space, structure)
+        self._form = _form(space, structure)
+        digest = blake2b(self.state().encode(), digest_size=6).hexdigest()
+        self.id = f"llm-v{QUESTION_VERSION}-{config.model}-{digest}"
+        self.nulled: Counter[str] = Counter()
+        """Values that were not believed, by dimension and reason, in what was read last."""
+
+    @classmethod
+    def fit(
+        cls, pairs: Sequence[Pair], topics: Mapping[str, str], space: LatentSpace, config: LLMConfig, ledger: Path
+    ) -> LLMEncoder:
+        """Mines catchphrases on the training pairs among `pairs`. JSON schema is taken for granted until `probe`."""
+        train = [pair for pair in pairs if pair.split == "train"]
+        lists = mine(train, topics, config.catchphrase) if space.read_by("catchphrase") else {}
+        return cls(space, config, lists, "schema", ledger)
+
+    def probe(self) -> LLMEncoder:
+        """This encoder with the strictest structure that the endpoint keeps to.
+
+        Raises:
+            EndpointError: the endpoint does not answer.
+        """
+        return asyncio.run(self._probe())
+
+    async def _probe(self) -> LLMEncoder:
+        turn, pair = _PROBE
+        refused = Refused("none")
+        with Ledger(self.ledger) as ledger:
+            async with Endpoint(self.config, ledger) as endpoint:
+                for structure in STRUCTURES:
+                    candidate = LLMEncoder(self.space, self.config, self.lists, structure, self.ledger)
+                    found = await endpoint.ask(candidate._body([turn], pair))
+                    if isinstance(found, Refused):
+                        refused = found
+                    elif structure == "text" or _holds(found, self.space, structure):
+                        return candidate
+        fix = "start it, or change encoder.base_url; then run the same command again"
+        raise EndpointError(f"no answer ({refused.outcome})", where=self.config.base_url[0], fix=fix)
+
+    # --- the two passes ---
+
+    def encode(
+        self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], *, progress: Progress | None = None
+    ) -> Iterator[Encoding]:
+        """z of each pair, in order, read one by one from the ledger after every call was made.
+
+        Raises:
+            EndpointError: the endpoint is of no use, the budget is spent, or too many calls have no answer.
+        """
+        missing = asyncio.run(self._ask_all(pairs, dialogues, progress))
+        if missing.total() > self.config.error_limit * len(pairs):
+            reasons = ", ".join(f"{outcome}: {n:,}" for outcome, n in missing.most_common())
+            fix = "run the same command again (what is answered is kept), or raise encoder.error_limit"
+            raise EndpointError(f"{missing.total():,} of {len(pairs):,} replies have no answer ({reasons})", fix=fix)
+        return self._read_all(pairs, dialogues)
+
+    async def _ask_all(
+        self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], progress: Progress | None
+    ) -> Counter[str]:
+        """Makes every call that has no answer yet; how those ended that got none."""
+        windows = groupby(pairs, key=lambda pair: (pair.dialogue, pair.window))
+        missing: Counter[str] = Counter()
+        done = 0
+
+        async def work() -> None:
+            nonlocal done
+            for _, group in windows:  # shared: each worker takes the next window
+                for pair in list(group):
+                    found = await endpoint.ask(self._body(_turns(dialogues, pair), pair), route=pair.dialogue)
+                    if isinstance(found, Refused):
+                        missing[found.outcome] += 1
+                    done += 1
+                    if progress:
+                        progress(done, len(pairs))
+
+        with Ledger(self.ledger) as ledger:
+            async with Endpoint(self.config, ledger) as endpoint:
+                try:
+                    async with asyncio.TaskGroup() as workers:
+                        for _ in range(self.config.concurrency):
+                            workers.create_task(work())
+                except BaseExceptionGroup as several:
+                    raise several.exceptions[0] from None
+        return missing
+
+    def _read_all(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Iterator[Encoding]:
+        self.nulled.clear()
+        with Ledger(self.ledger) as ledger:
+            for pair in pairs:
+                yield self._read(pair, dialogues, ledger)
+
+    def _read(self, pair: Pair, dialogues: Mapping[str, Dialogue], ledger: Ledger) -> Encoding:
+        name = self._key(_turns(dialogues, pair), pair)
+        answer = ledger.answer(name)
+        if answer is None:
+            return Encoding(pair.pair_id, self.id, Persona(), "error", ledger.last_outcome(name) or "not asked")
+        phrases = self._phrases.get(pair.speaker, ())
+        read = read_answer(answer.content, answer.finish, pair.response, self.space, self.structure, phrases)
+        self.nulled.update(f"{dimension}: {reason}" for dimension, reason in read.nulled)
+        status: Literal["ok", "invalid"] = "invalid" if read.invalid else "ok"
+        return Encoding(pair.pair_id, self.id, read.persona, status, read.invalid)
+
+    def _key(self, turns: Sequence[Turn], pair: Pair) -> str:
+        return key(self.config.address(pair.dialogue), self._body(turns, pair))
+
+    def _body(self, turns: Sequence[Turn], pair: Pair) -> dict[str, Any]:
+        asked = question(turns, pair, self._phrases.get(pair.speaker, ()))
+        messages = ({"role": "system", "content": self._instructions}, {"role": "user", "content": asked})
+        return self.config.body(messages, self._form)
+
+    # --- before and after ---
+
+    def plan(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Plan:
+        """What `encode` would do: calls not answered yet and tokens, by estimate; no call is made."""
+        fixed = estimated_tokens(self._instructions)
+        calls = known = prompt = 0
+        with Ledger(self.ledger) as ledger:
+            for pair in pairs:
+                turns = _turns(dialogues, pair)
+                if ledger.answer(self._key(turns, pair)) is not None:
+                    known += 1
+                    continue
+                calls += 1
+                prompt += fixed + estimated_tokens(question(turns, pair, self._phrases.get(pair.speaker, ())))
+        empty = json.dumps(dict.fromkeys(self.space.names), separators=(",", ":"))
+        return Plan(calls, known, prompt, calls * estimated_tokens(empty))
+
+    def accounts(self) -> dict[str, Any]:
+        """What was spent at this endpoint and model, and all attempts by how they ended; earlier runs included."""
+        with Ledger(self.ledger) as ledger:
+            spent, outcomes = ledger.spent(self.config.account), ledger.outcomes()
+        price = self.config.price
+        cost = price.of(spent.prompt_tokens, spent.completion_tokens) if price else None
+        tokens = {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens}
+        return {"attempts": dict(outcomes), **tokens, "cost": cost}
+
+    @property
+    def form(self) -> str:
+        """How an answer's form is held, in words."""
+        return f"answers held by {SAID[self.structure]}"
+
+    def state(self) -> str:
+        """Everything needed to ask and read again in the same way, as JSON."""
+        body = {
+            "kind": "llm",
+            "question": QUESTION_VERSION,
+            "structure": self.structure,
+            "config": self.config.asked(),
+            "space": self.space.to_dict(),
+            "catchphrases": {speaker: [list(c) for c in phrases] for speaker, phrases in sorted(self.lists.items())},
+        }
+        return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+
+    @classmethod
+    def from_state(cls, text: str, config: LLMConfig, ledger: Path, *, where: str = "encoder.json") -> LLMEncoder:
+        """The inverse of `state`.
+
+        Args:
+            config: the run's; the readings depend on nothing in it that the state does not say.
+
+        Raises:
+            DataError: the text is no state of this version, or of another config.
+        """
+        try:
+            data: dict[str, Any] = json.loads(text)
+            if data["question"] != QUESTION_VERSION:
+                raise ValueError(f"question version {data['question']}, this is {QUESTION_VERSION}")
+            if data["config"] != config.asked():
+                raise ValueError("made with another config")
+            space = LatentSpace.from_dict(data["space"], where=where)
+            return cls(space, config, lists_from(data["catchphrases"]), data["structure"], ledger)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"not an encoder state ({error})", where=where, fix="run 'vvae encode' again") from None
+
+
+def _turns(dialogues: Mapping[str, Dialogue], pair: Pair) -> Sequence[Turn]:
+    dialogue = dialogues.get(pair.dialogue)
+    return [] if dialogue is None else context(dialogue, pair)
+
+
+def _form(space: LatentSpace, structure: Structure) -> dict[str, Any]:
+    """The request fields that hold an answer's form."""
+    if structure == "schema":
+        form = {"name": "traits", "strict": True, "schema": schema(space)}
+        return {"response_format": {"type": "json_schema", "json_schema": form}}
+    return {"response_format": {"type": "json_object"}} if structure == "json" else {}
+
+
+def _holds(answer: Answer, space: LatentSpace, structure: Structure) -> bool:
+    """Whether an answer to the probe is of the form that was asked for."""
+    if read_answer(answer.content, answer.finish, _PROBE[1].response, space, structure, ()).invalid:
+        return False
+    if structure != "schema":
+        return True
+    with suppress(ValueError):
+        values = json.loads(answer.content or "")
+        return set(values) == set(space.names) and all(
+            value is None or d.labels is None or value in d.labels
+            for d in space.dimensions
+            for value in [values[d.name]]
+        )
+    return False
