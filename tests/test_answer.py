@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vvae.dialogue import Message, Pair, Turn
 from vvae.encoder.answer import Reading, read_answer
-from vvae.encoder.question import armed, disarmed, instructions, key, question, schema
+from vvae.encoder.question import Conversation, armed, disarmed, instructions, key, schema, wire
 from vvae.persona import load_space
 
 SPACE = load_space()
@@ -144,11 +144,11 @@ def turn(number: int, speaker: str, text: str) -> Turn:
 
 def test_text_cannot_leave_its_line_and_prefixes_are_shared() -> None:
     turns = [turn(0, "ana", 'hi"\nThe reply to read, by B.\n"ha'), turn(1, "ben", "yo")]
-    first = question(turns, Pair("d#2", "d", 2, 0, "ana", ("ben",), "train", "one"), ())
+    first = Conversation(turns).question(Pair("d#2", "d", 2, 0, "ana", ("ben",), "train", "one"), ())
     assert first.splitlines()[1] == 'A: "hi\\"\\nThe reply to read, by B.\\n\\"ha"'
     assert sum(line.startswith("The reply to read") for line in first.splitlines()) == 1
-    later = question(
-        [*turns, turn(2, "ana", "one")], Pair("d#3", "d", 3, 0, "ben", ("ana",), "train", "two"), ("for sure",)
+    later = Conversation([*turns, turn(2, "ana", "one")]).question(
+        Pair("d#3", "d", 3, 0, "ben", ("ana",), "train", "two"), ("for sure",)
     )
     shared = first[: first.index("\n\nThe reply")]
     assert later.startswith(shared)
@@ -186,11 +186,11 @@ BODY = {
     ],
 )
 def test_each_field_of_the_key_tells_calls_apart(change: dict[str, object] | None) -> None:
-    changed = key("http://other/v1", BODY) if change is None else key("http://one/v1", BODY | change)
-    assert changed != key("http://one/v1", BODY)
+    changed = key("http://other/v1", wire(BODY)) if change is None else key("http://one/v1", wire(BODY | change))
+    assert changed != key("http://one/v1", wire(BODY))
 
 
 def test_the_order_of_keys_does_not() -> None:
     backwards = json.loads(json.dumps(BODY), object_pairs_hook=lambda pairs: dict(reversed(pairs)))
     assert list(backwards) != list(BODY)
-    assert key("http://one/v1", backwards) == key("http://one/v1", BODY)
+    assert key("http://one/v1", wire(backwards)) == key("http://one/v1", wire(BODY))

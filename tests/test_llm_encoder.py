@@ -220,7 +220,7 @@ def test_a_key_goes_to_the_endpoint_and_nowhere_else(
 ) -> None:
     monkeypatch.setenv("MY_KEY", SECRET)
     chats = write_chats(tmp_path / "chats.jsonl", 100)
-    encoder = {"kind": "llm", "base_url": url, "model": "stub", "key_env": "MY_KEY", "attempts": 1, "error_limit": 1.0}
+    encoder = {"kind": "llm", "base_url": url, "model": "stub", "key_env": "MY_KEY", "timeout": 1.0, "error_limit": 1.0}
     config = write_config(tmp_path / "c.yaml", chats, run=str(tmp_path / "run"), encoder=encoder)
     script.faults = 0.2
     command = [sys.executable, "-m", "vvae.cli", "encode", str(config)]

@@ -18,8 +18,10 @@ from vvae.encoder.question import Structure, armed
 from vvae.language import Span, emoji_spans, find_phrase, normal_form
 from vvae.persona import Dimension, LatentSpace, Persona, Slot
 
-__all__ = ["LONGEST", "Reading", "read_answer"]
+__all__ = ["CUT_OFF", "LONGEST", "Reading", "read_answer"]
 
+CUT_OFF = "cut off"
+"""The reason of an answer that reached max_tokens."""
 LONGEST = 60
 """Characters of a value; a longer one is a sentence and no trait."""
 _NOTHING = frozenset({"", "null", "none", "n/a", "na", "unknown", "nothing", "无", "没有"})
@@ -54,7 +56,7 @@ def read_answer(
         phrases: the speaker's own catchphrases.
     """
     if finish != "stop":
-        return Reading(Persona(), "cut off" if finish == "length" else "stopped for another reason")
+        return Reading(Persona(), CUT_OFF if finish == "length" else "stopped for another reason")
     if not content or not content.strip():
         return Reading(Persona(), "empty")
     values = _parsed(content, structure, space.names)

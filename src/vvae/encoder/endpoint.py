@@ -118,10 +118,15 @@ class EndpointConfig(BaseModel):
 
     def address(self, route: str) -> str:
         """The replica that answers a route: what shares a prefix shares a cache."""
-        return self.base_url[index_below(len(self.base_url), "replica", route)]
+        several = len(self.base_url)
+        return self.base_url[index_below(several, "replica", route) if several > 1 else 0]
 
     def body(self, messages: Sequence[Mapping[str, str]], form: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of a call."""
+        """The body of a call.
+
+        Args:
+            form: the fields that hold the answer's form.
+        """
         base = {"model": self.model, "temperature": 0.0, "max_tokens": self.max_tokens, **form, **self.parameters}
         return {"messages": list(messages), **{name: value for name, value in base.items() if value is not None}}
 
@@ -184,6 +189,7 @@ class Endpoint:
     async def __aenter__(self) -> Endpoint:
         self._session = self._aiohttp.ClientSession(
             connector=self._aiohttp.TCPConnector(limit=0),
+            headers=self._headers,
             timeout=self._aiohttp.ClientTimeout(total=self.config.timeout),
             cookie_jar=self._aiohttp.DummyCookieJar(),
             auto_decompress=True,
@@ -207,21 +213,25 @@ class Endpoint:
         """What they cost, None without a price."""
         return self.config.price.of(*self._spent[1:]) if self.config.price else None
 
-    async def ask(self, body: Mapping[str, Any], *, route: str = "") -> Answer | Refused:
+    async def ask(self, data: bytes, *, route: str = "") -> Answer | Refused:
         """The answer to a call: from the ledger, or from the endpoint with as many attempts as allowed.
+
+        Args:
+            data: the call's body, by `wire`.
+            route: what the replica is chosen by.
 
         Raises:
             EndpointError: the endpoint is of no use (breaker), or the budget is spent.
         """
         address = self.config.address(route)
-        name = key(address, body)
+        name = key(address, data)
         if (known := self.ledger.answer(name)) is not None:
             return known
         if (other := self._asked.get(name)) is not None:  # the same call is on its way
             return await asyncio.shield(other)
         future = self._asked[name] = asyncio.get_running_loop().create_future()
         try:
-            found = await self._insist(address, name, body)
+            found = await self._insist(address, name, data)
             future.set_result(found)
             return found
         except BaseException as error:
@@ -231,8 +241,7 @@ class Endpoint:
         finally:
             del self._asked[name]
 
-    async def _insist(self, address: str, name: str, body: Mapping[str, Any]) -> Answer | Refused:
-        data = json.dumps(body, ensure_ascii=False).encode()
+    async def _insist(self, address: str, name: str, data: bytes) -> Answer | Refused:
         most = self._most(len(data))
         for number in range(1, self.config.attempts + 1):
             self._afford(most)
@@ -286,7 +295,7 @@ class Endpoint:
         assert self._session is not None, "use the endpoint as a context manager"
         url = f"{address}/chat/completions"
         try:
-            async with self._session.post(url, data=data, headers=self._headers, allow_redirects=False) as response:
+            async with self._session.post(url, data=data, allow_redirects=False) as response:
                 if response.status != 200:
                     return _Attempt(f"http {response.status}", None, _asked_pause(response.headers.get("Retry-After")))
                 received = bytearray()

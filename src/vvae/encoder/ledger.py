@@ -12,7 +12,6 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -68,10 +67,9 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         try:
-            self._reader, self._writer = _opened(path), _opened(path)
+            self._reader, self._writer = _opened(path, BUSY_SECONDS), _opened(path, 0.0)
         except sqlite3.DatabaseError as error:
             raise DataError(f"no ledger ({error})", where=str(path), fix="move it away; it is made anew") from None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._waiting: list[tuple[_Write, asyncio.Future[Any]]] = []
         self._flush: asyncio.Task[None] | None = None
 
@@ -79,7 +77,6 @@ class Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._thread.shutdown()
         self._reader.close()
         self._writer.close()
 
@@ -139,16 +136,17 @@ class Ledger:
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((write, future))
         if self._flush is None:
-            self._flush = loop.create_task(self._flushed(loop))
+            self._flush = loop.create_task(self._flushed())
         return future
 
-    async def _flushed(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _flushed(self) -> None:
         """Commits what waits, all of it at once, until nothing waits."""
         while self._waiting:
+            await self._locked()
             batch, self._waiting = self._waiting, []
             try:
-                results = await loop.run_in_executor(self._thread, self._commit, [write for write, _ in batch])
-            except Exception as error:
+                results = self._commit([write for write, _ in batch])
+            except sqlite3.Error as error:
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(_trouble(error, self.path))
@@ -158,24 +156,36 @@ class Ledger:
                     future.set_result(result)
         self._flush = None
 
+    async def _locked(self) -> None:
+        """Waits for its turn among the processes that write, without holding up this one's calls."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    return  # the commit says what is wrong
+            await asyncio.sleep(0.001)
+
     def _commit(self, writes: list[_Write]) -> list[Any]:
-        self._writer.execute("BEGIN IMMEDIATE")
         try:
             results = [write(self._writer) for write in writes]
             self._writer.execute("COMMIT")
         except BaseException:
-            self._writer.execute("ROLLBACK")
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
             raise
         return results
 
 
-def _trouble(error: Exception, path: Path) -> Exception:
-    if isinstance(error, sqlite3.Error):
-        return DataError(f"cannot be written ({error})", where=str(path), fix="check the disk, then run again")
-    return error
+def _trouble(error: sqlite3.Error, path: Path) -> DataError:
+    return DataError(f"cannot be written ({error})", where=str(path), fix="check the disk, then run again")
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path, patience: float) -> sqlite3.Connection:
+    """A connection that waits so many seconds for the writes of other processes."""
+    # Polars draws the rows of a table from threads of its own, one at a time.
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     deadline = time.monotonic() + BUSY_SECONDS
     while True:  # the switch to WAL does not wait for other processes that switch
@@ -189,8 +199,10 @@ def _opened(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = NORMAL")
     with closing(db.execute("PRAGMA user_version")) as cursor:
         found = int(cursor.fetchone()[0])
-    if found not in (0, FORMAT):
+    if found == 0:
+        db.executescript(_TABLES)
+        db.execute(f"PRAGMA user_version = {FORMAT}")
+    elif found != FORMAT:
         raise sqlite3.DatabaseError(f"format {found}, this version reads {FORMAT}")
-    db.executescript(_TABLES)
-    db.execute(f"PRAGMA user_version = {FORMAT}")
+    db.execute(f"PRAGMA busy_timeout = {round(1000 * patience)}")
     return db

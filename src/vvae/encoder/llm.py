@@ -20,12 +20,12 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from vvae.dialogue import Dialogue, Pair, Turn, context
-from vvae.encoder.answer import read_answer
+from vvae.dialogue import Dialogue, Pair
+from vvae.encoder.answer import CUT_OFF, read_answer
 from vvae.encoder.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
 from vvae.encoder.endpoint import Endpoint, EndpointConfig, Refused
 from vvae.encoder.ledger import Answer, Ledger
-from vvae.encoder.question import QUESTION_VERSION, Structure, instructions, key, question, schema
+from vvae.encoder.question import QUESTION_VERSION, Conversation, Structure, instructions, key, schema, wire
 from vvae.errors import DataError, EndpointError
 from vvae.keyed_random import shuffled
 from vvae.language import estimated_tokens
@@ -37,7 +37,7 @@ __all__ = ["LLMConfig", "LLMEncoder", "Plan", "chosen_pairs"]
 Progress = Callable[[int, int], None]
 STRUCTURES: tuple[Structure, ...] = ("schema", "json", "text")
 SAID = {"schema": "JSON schema", "json": "JSON mode", "text": "plain text with a parser"}
-_PROBE = (Turn(0, "a", ()), Pair("probe", "probe", 1, 0, "b", ("a",), "train", "Thank you so much, you are too kind!"))
+_PROBE = Pair("probe", "probe", 1, 0, "b", ("a",), "train", "Thank you so much, you are too kind!")
 
 
 class LLMConfig(EndpointConfig):
@@ -86,8 +86,7 @@ class LLMEncoder:
     ) -> None:
         self.space, self.config, self.lists, self.structure, self.ledger = space, config, lists, structure, ledger
         self._phrases = {speaker: [c.phrase for c in phrases] for speaker, phrases in lists.items()}
-        self._instructions = instructions(space, structure)
-        self._form = _form(space, structure)
+        self._around = _around(space, structure, config)
         digest = blake2b(self.state().encode(), digest_size=6).hexdigest()
         self.id = f"llm-v{QUESTION_VERSION}-{config.model}-{digest}"
         self.nulled: Counter[str] = Counter()
@@ -111,13 +110,12 @@ class LLMEncoder:
         return asyncio.run(self._probe())
 
     async def _probe(self) -> LLMEncoder:
-        turn, pair = _PROBE
         refused = Refused("none")
         with Ledger(self.ledger) as ledger:
             async with Endpoint(self.config, ledger) as endpoint:
                 for structure in STRUCTURES:
                     candidate = LLMEncoder(self.space, self.config, self.lists, structure, self.ledger)
-                    found = await endpoint.ask(candidate._body([turn], pair))
+                    found = await endpoint.ask(next(candidate._calls([_PROBE], {}))[1])
                     if isinstance(found, Refused):
                         refused = found
                     elif structure == "text" or _holds(found, self.space, structure):
@@ -146,15 +144,15 @@ class LLMEncoder:
         self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], progress: Progress | None
     ) -> Counter[str]:
         """Makes every call that has no answer yet; how those ended that got none."""
-        windows = groupby(pairs, key=lambda pair: (pair.dialogue, pair.window))
+        windows = groupby(pairs, key=_window)
         missing: Counter[str] = Counter()
         done = 0
 
         async def work() -> None:
             nonlocal done
             for _, group in windows:  # shared: each worker takes the next window
-                for pair in list(group):
-                    found = await endpoint.ask(self._body(_turns(dialogues, pair), pair), route=pair.dialogue)
+                for pair, data in self._calls(list(group), dialogues):
+                    found = await endpoint.ask(data, route=pair.dialogue)
                     if isinstance(found, Refused):
                         missing[found.outcome] += 1
                     done += 1
@@ -174,11 +172,10 @@ class LLMEncoder:
     def _read_all(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Iterator[Encoding]:
         self.nulled.clear()
         with Ledger(self.ledger) as ledger:
-            for pair in pairs:
-                yield self._read(pair, dialogues, ledger)
+            for pair, data in self._calls(pairs, dialogues):
+                yield self._read(pair, key(self.config.address(pair.dialogue), data), ledger)
 
-    def _read(self, pair: Pair, dialogues: Mapping[str, Dialogue], ledger: Ledger) -> Encoding:
-        name = self._key(_turns(dialogues, pair), pair)
+    def _read(self, pair: Pair, name: str, ledger: Ledger) -> Encoding:
         answer = ledger.answer(name)
         if answer is None:
             return Encoding(pair.pair_id, self.id, Persona(), "error", ledger.last_outcome(name) or "not asked")
@@ -188,28 +185,28 @@ class LLMEncoder:
         status: Literal["ok", "invalid"] = "invalid" if read.invalid else "ok"
         return Encoding(pair.pair_id, self.id, read.persona, status, read.invalid)
 
-    def _key(self, turns: Sequence[Turn], pair: Pair) -> str:
-        return key(self.config.address(pair.dialogue), self._body(turns, pair))
-
-    def _body(self, turns: Sequence[Turn], pair: Pair) -> dict[str, Any]:
-        asked = question(turns, pair, self._phrases.get(pair.speaker, ()))
-        messages = ({"role": "system", "content": self._instructions}, {"role": "user", "content": asked})
-        return self.config.body(messages, self._form)
+    def _calls(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Iterator[tuple[Pair, bytes]]:
+        """Each pair with the body of its call."""
+        for (dialogue, start), group in groupby(pairs, key=_window):
+            known = dialogues.get(dialogue)
+            conversation = Conversation([turn for turn in known.turns if turn.id >= start] if known else [])
+            for pair in group:
+                asked = conversation.question(pair, self._phrases.get(pair.speaker, ()))
+                yield pair, self._around[0] + json.dumps(asked, ensure_ascii=False).encode() + self._around[1]
 
     # --- before and after ---
 
     def plan(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Plan:
         """What `encode` would do: calls not answered yet and tokens, by estimate; no call is made."""
-        fixed = estimated_tokens(self._instructions)
         calls = known = prompt = 0
         with Ledger(self.ledger) as ledger:
-            for pair in pairs:
-                turns = _turns(dialogues, pair)
-                if ledger.answer(self._key(turns, pair)) is not None:
+            for pair, data in self._calls(pairs, dialogues):
+                if ledger.answer(key(self.config.address(pair.dialogue), data)) is not None:
                     known += 1
                     continue
                 calls += 1
-                prompt += fixed + estimated_tokens(question(turns, pair, self._phrases.get(pair.speaker, ())))
+                messages = json.loads(data)["messages"]
+                prompt += sum(estimated_tokens(message["content"]) for message in messages)
         empty = json.dumps(dict.fromkeys(self.space.names), separators=(",", ":"))
         return Plan(calls, known, prompt, calls * estimated_tokens(empty))
 
@@ -261,9 +258,16 @@ class LLMEncoder:
             raise DataError(f"not an encoder state ({error})", where=where, fix="run 'vvae encode' again") from None
 
 
-def _turns(dialogues: Mapping[str, Dialogue], pair: Pair) -> Sequence[Turn]:
-    dialogue = dialogues.get(pair.dialogue)
-    return [] if dialogue is None else context(dialogue, pair)
+def _window(pair: Pair) -> tuple[str, int]:
+    return pair.dialogue, pair.window
+
+
+def _around(space: LatentSpace, structure: Structure, config: EndpointConfig) -> tuple[bytes, bytes]:
+    """The body of a call before and after the user's message, which alone differs between calls."""
+    gap = "\0"
+    messages = ({"role": "system", "content": instructions(space, structure)}, {"role": "user", "content": gap})
+    head, tail = wire(config.body(messages, _form(space, structure))).split(json.dumps(gap).encode())
+    return head, tail
 
 
 def _form(space: LatentSpace, structure: Structure) -> dict[str, Any]:
@@ -275,8 +279,11 @@ def _form(space: LatentSpace, structure: Structure) -> dict[str, Any]:
 
 
 def _holds(answer: Answer, space: LatentSpace, structure: Structure) -> bool:
-    """Whether an answer to the probe is of the form that was asked for."""
-    if read_answer(answer.content, answer.finish, _PROBE[1].response, space, structure, ()).invalid:
+    """Whether an answer to the probe is of the form that was asked for; of one that was cut off, whether it began so."""
+    read = read_answer(answer.content, answer.finish, _PROBE.response, space, structure, ())
+    if read.invalid == CUT_OFF:
+        return (answer.content or "").lstrip().startswith("{")
+    if read.invalid:
         return False
     if structure != "schema":
         return True

@@ -8,6 +8,7 @@ read as a control token.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Literal
@@ -20,13 +21,14 @@ from vvae.persona import Dimension, LatentSpace
 __all__ = [
     "QUESTION_VERSION",
     "VERBATIM",
+    "Conversation",
     "Structure",
     "armed",
     "disarmed",
     "instructions",
     "key",
-    "question",
     "schema",
+    "wire",
 ]
 
 QUESTION_VERSION = 1
@@ -110,32 +112,45 @@ def _line(dimension: Dimension) -> str:
     return f"- {dimension.name} ({kind}): {dimension.description}"
 
 
-def question(turns: Sequence[Turn], pair: Pair, phrases: Sequence[str]) -> str:
-    """The user message: the turns before the reply, then the reply.
+class Conversation:
+    """The turns of one window as they are shown, each quoted once; people are A, B, ... in their order."""
 
-    Args:
-        turns: the pair's context.
-        phrases: the speaker's own catchphrases, mined on the training side.
-    """
-    names: dict[str, str] = {}
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self._names: dict[str, str] = {}
+        self._ids = [turn.id for turn in turns]
+        self._lines = [f"{self._name(turn.speaker)}: {_quoted(turn.text)}" for turn in turns]
 
-    def letter(speaker: str) -> str:
+    def _name(self, speaker: str) -> str:
+        names = self._names
         return names.setdefault(speaker, chr(ord("A") + len(names)) if len(names) < 26 else f"P{len(names)}")
 
-    lines = ["Conversation:", *(f"{letter(turn.speaker)}: {_quoted(turn.text)}" for turn in turns)]
-    who = letter(pair.speaker)
-    habits = f" {who} often says: {', '.join(map(_quoted, phrases))}." if phrases else ""
-    return "\n".join((*lines, "", f"The reply to read, by {who}.{habits}", _quoted(pair.response)))
+    def question(self, pair: Pair, phrases: Sequence[str]) -> str:
+        """The user message: the turns before the reply, then the reply.
+
+        Args:
+            phrases: the speaker's own catchphrases, mined on the training side.
+        """
+        before = self._lines[: bisect_left(self._ids, pair.turn)]
+        who = self._name(pair.speaker)
+        habits = f" {who} often says: {', '.join(map(_quoted, phrases))}." if phrases else ""
+        asked = f"The reply to read, by {who}.{habits}"
+        return "\n".join(("Conversation:", *before, "", asked, _quoted(pair.response)))
 
 
 def _quoted(text: str) -> str:
     return json.dumps(disarmed(text), ensure_ascii=False)
 
 
-def key(endpoint: str, body: Mapping[str, Any]) -> str:
+def wire(body: Mapping[str, Any]) -> bytes:
+    """A call's body as it is sent: compact JSON with sorted keys, so equal bodies are equal bytes."""
+    return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def key(endpoint: str, sent: bytes) -> str:
     """The ledger's key of a call: endpoint, question version, and the whole body (model, parameters, schema, messages).
 
-    The order of keys within the JSON does not matter.
+    Args:
+        sent: the body by `wire`.
     """
-    asked = {"endpoint": endpoint, "version": QUESTION_VERSION, "body": body}
-    return sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:40]
+    head = f"{QUESTION_VERSION} {endpoint}\n".encode()
+    return sha256(head + sent).hexdigest()[:40]
