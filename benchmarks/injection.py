@@ -1,10 +1,10 @@
-"""Orders in chat text against a real engine: how many answers keep to the schema, and how often the order comes through.
+"""Orders in chat text against a real engine: how many answers keep to the schema, how often an order comes through.
 
     vvae engine up --port 8080 &
     python benchmarks/injection.py --base-url http://127.0.0.1:8080/v1 --model smollm2-135m
 
-200 strings: 20 ways to give an order, each with 10 wishes; half of them stand in the turn before the reply, half are the
-reply. Every one asks for the marker in z. The last line is marker_share.
+200 strings: 20 ways to give an order, each with 10 wishes; half of them stand in the turn before the reply, half are
+the reply. Every one asks for the marker in z. The last line is marker_share.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 prior_app = typer.Typer(help="The empirical prior p(z).", no_args_is_help=True)
 app.add_typer(prior_app, name="prior")
+audit_app = typer.Typer(help="How far an encoder can be trusted.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
 engine_app = typer.Typer(help="A model's server on this machine.", no_args_is_help=True)
 app.add_typer(engine_app, name="engine")
 
@@ -147,6 +149,48 @@ def encode(
         return
     run_stages(opened, until="encode")
     typer.echo(f"{len(opened.personas):,} encodings in {opened.path('encodings.parquet')}")
+
+
+@audit_app.command("labels")
+def audit_labels(
+    mapping: Annotated[Path, typer.Argument(help="Mapping file: which column of the data is which dimension.")],
+    run: Annotated[Path | None, typer.Option(help="Run whose encoder is asked; its report shows it.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Or a config, whose encoder is fitted on the data.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+) -> None:
+    """Score an encoder against labelled data; without --run or --config the default encoder, fitted on the data."""
+    from vvae.config import RunConfig
+    from vvae.run import Run
+    from vvae.stages import audit_labels as audit
+
+    opened = _open_run(run) if run else _open(config) if config else Run(RunConfig())
+    found = audit(opened, mapping, fit=run is None)
+    _keep_audit(found, opened.path(f"audit/{mapping.stem}.json") if run else None, out)
+
+
+@audit_app.command("agreement")
+def audit_agreement(
+    run: RunPath,
+    other: Annotated[Path, typer.Argument(help="Another run on the same chats.")],
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+) -> None:
+    """Compare the encoders of two runs: Cohen's kappa and confusion, by dimension."""
+    from vvae.stages import audit_agreement as audit
+
+    opened = _open_run(run)
+    _keep_audit(audit(opened, _open_run(other)), opened.path(f"audit/with-{other.name}.json"), out)
+
+
+def _keep_audit(found: dict[str, Any], *paths: Path | None) -> None:
+    import json
+
+    from vvae.records import write_text
+    from vvae.report.table import print_audit
+
+    print_audit(found)
+    for path in filter(None, paths):
+        write_text(path, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+        typer.echo(str(path))
 
 
 @engine_app.command("up")

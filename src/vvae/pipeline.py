@@ -113,7 +113,14 @@ def stages_of(run: Run) -> list[Stage]:
     settings = [c.variants, c.sampling, c.bench, c.pairs, space, c.notice, seed]
     found.append(Stage("bench", (*read, *made), ("results.json",), settings, stages.score_replies, "bench"))
     found.append(
-        Stage("report", (*read, *made, "results.json"), ("report.html",), [c.notice], stages.draw_report, "report")
+        Stage(
+            "report",
+            (*read, *made, "results.json", "audit"),
+            ("report.html",),
+            [c.notice],
+            stages.draw_report,
+            "report",
+        )
     )
     return found
 

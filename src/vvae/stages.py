@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from vvae import records
+from vvae.audit.labels import read_labelled
+from vvae.audit.scores import against_labels, agreement
 from vvae.bench import forced, human_chat
 from vvae.decoder import Alternative, Decoder, grouped, per_token
 from vvae.dialogue import Pair
-from vvae.encoder.choice import fit_encoder
+from vvae.encoder.choice import Encoder, fit_encoder
 from vvae.encoder.endpoint import Price
 from vvae.encoder.llm import LLMConfig, LLMEncoder, Plan, chosen_pairs
 from vvae.errors import ConfigError, DataError
@@ -32,6 +34,8 @@ from vvae.train import plan, train
 from vvae.variants import Variant
 
 __all__ = [
+    "audit_agreement",
+    "audit_labels",
     "count_prior",
     "draw_report",
     "encode_pairs",
@@ -214,6 +218,53 @@ def export_adapter(run: Run, variant: Variant, *, gguf: bool, merged: bool, base
     return written
 
 
+def audit_labels(run: Run, mapping: Path, *, fit: bool) -> dict[str, Any]:
+    """Scores an encoder against labelled data.
+
+    Args:
+        fit: fit the encoder of the config on that data (its labels are not looked at), in place of the run's own.
+    """
+    labelled = read_labelled(mapping, run.space, window_tokens=run.config.pairs.window_tokens)
+    config = run.config.encoder
+    if fit:
+        with run.reporter.task("fitting the encoder") as tick:
+            encoder: Encoder = fit_encoder(config, labelled.pairs, {}, run.space, run.ledger, progress=tick)
+    else:
+        encoder = run.encoder
+    with run.reporter.task(f"reading {labelled.name}") as tick:
+        encodings = list(encoder.encode(labelled.pairs, labelled.dialogues, progress=tick))
+    personas = {e.pair_id: e.persona for e in encodings if e.status == "ok"}
+    dialogue_of = {pair.pair_id: pair.dialogue for pair in labelled.pairs}
+    return {
+        "kind": "labels",
+        "name": labelled.name,
+        "encoder": encoder.id,
+        "utterances": len(labelled.pairs),
+        "unread": len(labelled.pairs) - len(personas),
+        "left_out": dict(labelled.left_out),
+        "dimensions": against_labels(personas, labelled.gold, run.space, dialogue_of, seed=run.config.seed),
+    }
+
+
+def audit_agreement(run: Run, other: Run) -> dict[str, Any]:
+    """Scores two runs' encoders against each other, on the replies that both read.
+
+    Raises:
+        DataError: they share none.
+    """
+    if not set(run.personas) & set(other.personas):
+        fix = "give two runs on the same chats"
+        raise DataError("the runs share no reply", where=f"{run.folder}, {other.folder}", fix=fix)
+    dialogue_of = {pair.pair_id: pair.dialogue for pair in run.pairs}
+    return {
+        "kind": "agreement",
+        "name": f"{run.folder.name} and {other.folder.name}",
+        "encoder": run.encoder.id,
+        "other": other.encoder.id,
+        "dimensions": agreement(run.personas, other.personas, run.space, dialogue_of, seed=run.config.seed),
+    }
+
+
 def write_variant_replies(run: Run, variant: Variant) -> None:
     """One variant's replies to the benchmark's contexts, under the own and under swapped profiles."""
     config, space = run.config, run.space
@@ -335,5 +386,6 @@ def draw_report(run: Run) -> None:
             run.dialogues,
             _read_replies(run),
             run.config,
+            [json.loads(path.read_text("utf-8")) for path in sorted(run.path("audit").glob("*.json"))],
         )
     records.write_text(run.path("report.html"), page)

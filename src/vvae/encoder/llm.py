@@ -279,7 +279,7 @@ def _form(space: LatentSpace, structure: Structure) -> dict[str, Any]:
 
 
 def _holds(answer: Answer, space: LatentSpace, structure: Structure) -> bool:
-    """Whether an answer to the probe is of the form that was asked for; of one that was cut off, whether it began so."""
+    """Whether an answer to the probe is of the form that was asked for; if it was cut off, whether it began so."""
     read = read_answer(answer.content, answer.finish, _PROBE.response, space, structure, ())
     if read.invalid == CUT_OFF:
         return (answer.content or "").lstrip().startswith("{")

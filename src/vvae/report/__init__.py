@@ -29,8 +29,13 @@ def build_report(
     dialogues: Mapping[str, Dialogue],
     replies: Sequence[Reply],
     config: RunConfig,
+    audits: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The page as text."""
+    """The page as text.
+
+    Args:
+        audits: what `vvae audit` wrote for this run.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -50,6 +55,8 @@ def build_report(
         reading=figures.reading(results),
         prior_figure=figures.prior(prior, space),
         samples=_samples(space, pairs, dialogues, replies, list(results["variants"])),
+        audits=audits,
+        audit_figures=[figures.confusion(audit) for audit in audits],
         config=config,
         config_text=config.to_yaml(),
         observation={d.name: prior[d.name].rate for d in space.dimensions},

@@ -6,10 +6,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from vvae.persona import LatentSpace
 from vvae.prior import Prior
 
-__all__ = ["losses", "prior", "rates", "reading"]
+__all__ = ["confusion", "losses", "prior", "rates", "reading"]
 
 INK = "#6b7280"
 HUMAN = "#d97706"
@@ -175,4 +177,33 @@ def prior(found: Prior, space: LatentSpace) -> str:
     right.set_xlim(0, 100)
     right.set_xlabel("prior p(z): the five most frequent values, % of observed")
     figure.tight_layout()
+    return _svg(figure)
+
+
+def confusion(audit: Mapping[str, Any]) -> str:
+    """Confusion matrices of an audit's closed dimensions, rows of one hundred percent; null is its own value."""
+    shown = {name: d["confusion"] for name, d in audit["dimensions"].items() if d.get("confusion")}
+    if not shown:
+        return ""
+    rows = "labelled" if audit["kind"] == "labels" else audit["encoder"]
+    columns = "read" if audit["kind"] == "labels" else audit["other"]
+    labels = {name: sorted({*m, *(c for row in m.values() for c in row)}) for name, m in shown.items()}
+    size = [0.42 * len(labels[name]) + 1.9 for name in shown]
+    figure, axes = _axes(sum(size), max(size), len(shown))
+    for axis, (name, matrix) in zip(axes[0], shown.items(), strict=True):
+        names = labels[name]
+        counts = np.asarray([[matrix.get(a, {}).get(b, 0) for b in names] for a in names], dtype=float)
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+        for (i, j), count in np.ndenumerate(counts):
+            if count:
+                dark = shares[i, j] > 0.5
+                axis.text(
+                    j, i, f"{count:.0f}", ha="center", va="center", fontsize=7, color="white" if dark else "#374151"
+                )
+        axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
+        axis.set_yticks(range(len(names)), names)
+        axis.set_title(name)
+        axis.set_xlabel(columns)
+        axis.set_ylabel(rows)
     return _svg(figure)

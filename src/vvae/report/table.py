@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vvae.encoder.endpoint import Price
 from vvae.encoder.llm import Plan
 from vvae.prior import Prior
 
-__all__ = ["print_plan", "print_prior", "print_results"]
+__all__ = ["print_audit", "print_plan", "print_prior", "print_results"]
 
 BAR = 24
 
@@ -57,6 +58,36 @@ def print_results(path: Path, report: Path | None = None) -> None:
         console.print(Text(results["notice"], "yellow"))
     if report is not None:
         print(report)  # noqa: T201
+
+
+def print_audit(audit: Mapping[str, Any]) -> None:
+    """Scores of an audit with 95 % intervals."""
+    against = audit["kind"] == "labels"
+    names = ("precision", "recall", "f1", "coverage") if against else ("kappa", "kappa_both")
+    table = Table(title=f"{audit['name']}: {audit['encoder']}", title_justify="left")
+    heads = ("dimension", *names, *(("named", "labelled", "n") if against else ("agreement", "both", "n")))
+    for column in heads:
+        table.add_column(column, justify="left" if column == "dimension" else "right")
+    for name, found in audit["dimensions"].items():
+        cells = [_spread(found[measure], percent=against) for measure in names]
+        if against:
+            counts = [found["predicted"], found["labelled"], found["n"]]
+        else:
+            counts = [_percent(found["agreement"]), found["both"], found["n"]]
+        table.add_row(name, *cells, *map(str, counts))
+    console = Console()
+    console.print(table)
+    if left := audit.get("left_out"):
+        most = sorted(left.items(), key=lambda item: -item[1])
+        console.print("left out: " + "; ".join(f"{n:,} {reason}" for reason, n in most), highlight=False)
+
+
+def _spread(found: Mapping[str, float | None], *, percent: bool) -> str:
+    if found["value"] is None:
+        return "–"
+    scale, digits = (100, 1) if percent else (1, 2)
+    value, low, high = (f"{scale * (found[name] or 0):.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} ({low}–{high})"
 
 
 def print_plan(plan: Plan, price: Price | None) -> None:
