@@ -4,7 +4,7 @@ import pytest
 
 from vvae.dialogue import Dialogue, Pair
 from vvae.encoder.catchphrase import CatchphraseConfig, candidates, log_odds, mine
-from vvae.encoder.lexical import read_catchphrase, read_emoji, read_hobby, read_nickname
+from vvae.encoder.lexical import read_catchphrase, read_cue, read_emoji, read_hobby, read_nickname
 from vvae.encoder.rules import RulesConfig, RulesEncoder
 from vvae.errors import DataError
 from vvae.pairs import PairsConfig, make_pairs
@@ -17,6 +17,15 @@ from vvae.persona import load_space
         ("I love hiking in the hills", "hiking"),
         ("honestly i've been playing the guitar since i was six", "guitar"),
         ("my favorite hobby is rock climbing", "climbing"),
+        ("i also hike a lot when it is warm", "hiking"),
+        ("we usually volunteer on sundays", "volunteering"),
+        ("chess is kind of my thing", "chess"),
+        ("knitting in my free time mostly", "knitting"),
+        ("i also love fish and chips", None),
+        ("i do have a television", None),
+        ("i have to walk my dogs now", None),
+        ("i never hike", None),
+        ("paint it black, i paint that over", None),
         ("I don't like hiking", None),
         ("if i could i would go skiing", None),
         ("the hike was long", None),
@@ -140,6 +149,25 @@ def test_a_reply_is_read_alike_alone_in_company_and_after_a_reload(fitted: tuple
     again = RulesEncoder.from_state(encoder.state())
     assert again.id == encoder.id
     assert [next(again.encode([pair])) for pair in pairs[:10]] == together[:10]
+
+
+@pytest.mark.parametrize(
+    ("reply", "tone", "cue"),
+    [
+        ("ugh, my bus is late again", "annoyed", "ugh"),
+        ("你凭什么管我", "annoyed", "凭什么"),
+        ("I can’t wait to see you", "excited", "can’t wait"),
+        ("haha lol ok congrats", "playful", "haha"),
+        ("i am not fed up", None, None),
+        ("haha i am so fed up", None, None),
+        ("唐突", None, None),
+    ],
+)
+def test_words_that_say_a_tone_by_themselves(reply: str, tone: str | None, cue: str | None) -> None:
+    span = read_cue(reply, load_space().by_name["tone"])
+    assert (span.value if span else None) == tone
+    if span:
+        assert reply[span.start : span.end] == cue
 
 
 def test_meaning_is_read_in_both_languages(fitted: tuple[RulesEncoder, list[Pair]]) -> None:

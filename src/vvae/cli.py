@@ -33,6 +33,7 @@ engine_app = typer.Typer(help="A model's server on this machine.", no_args_is_he
 app.add_typer(engine_app, name="engine")
 
 ConfigPath = Annotated[Path, typer.Argument(help="Config file (make one with 'vvae init').")]
+EncodeEngine = Literal["local", "ray"]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 
@@ -134,6 +135,8 @@ def encode(
     limit: Annotated[int | None, typer.Option(min=1, help="Read only the first so many replies.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Read only so many replies, a keyed choice.")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0.0, help="Stop before the calls cost more.")] = None,
+    engine: Annotated[EncodeEngine, typer.Option(help="ray: shard by shard on a cluster (docs/scale.md).")] = "local",
+    shards: Annotated[int, typer.Option(min=1, help="Shards on Ray; one is one task.")] = 64,
 ) -> None:
     """Read z in every reply: with labelling functions, or with a language model (encoder.kind: llm)."""
     from vvae.pipeline import run_stages
@@ -147,6 +150,7 @@ def encode(
         run_stages(opened, until="pairs")
         print_plan(*plan_encoding(opened))
         return
+    opened.shards = shards if engine == "ray" else None
     run_stages(opened, until="encode")
     typer.echo(f"{len(opened.personas):,} encodings in {opened.path('encodings.parquet')}")
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from vvae.errors import ConfigError
 
-__all__ = ["Dimension", "LatentSpace", "Persona", "Reader", "Scope", "Slot", "Source", "load_space"]
+__all__ = ["Dimension", "LatentSpace", "Persona", "Reader", "Scope", "Signs", "Slot", "Source", "load_space"]
 
 Scope = Literal["speaker", "pair", "turn"]
 """To whom a value belongs: a speaker, a (speaker, listener) pair, or one turn."""
@@ -42,11 +42,20 @@ class Slot(NamedTuple):
     confidence: float | None = None
 
 
+class Signs(BaseModel):
+    """What speaks for a label: sentences to compare replies with, and words that say it by themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    examples: tuple[str, ...]
+    cues: tuple[str, ...] = ()
+
+
 class Dimension(BaseModel):
     """One dimension of z.
 
-    `labels` maps each label of a closed dimension to example sentences, the prototypes that the
-    default encoder compares replies with; an open dimension has none.
+    `labels` maps each label of a closed dimension to its `Signs`, or in short to example sentences; an open dimension
+    has none. `min_score` takes the place of the encoder's own, where sentences of a label say more of other things.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,13 +65,21 @@ class Dimension(BaseModel):
     scope: Scope
     reader: Reader
     description: str
-    labels: dict[str, tuple[str, ...]] | None = None
+    labels: dict[str, Signs] | None = None
+    min_score: float | None = None
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _short_form(cls, labels: object) -> object:
+        if not isinstance(labels, dict):
+            return labels
+        return {k: {"examples": signs} if isinstance(signs, list | tuple) else signs for k, signs in labels.items()}
 
     @field_validator("labels")
     @classmethod
-    def _labels_have_examples(cls, labels: dict[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
-        for label, examples in (labels or {}).items():
-            if not examples:
+    def _labels_have_examples(cls, labels: dict[str, Signs] | None) -> dict[str, Signs] | None:
+        for label, signs in (labels or {}).items():
+            if not signs.examples:
                 raise ValueError(f"label {label!r} has no example sentence")
         return labels
 

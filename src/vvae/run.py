@@ -71,6 +71,8 @@ class Run:
                 if name not in self.space.by_name:
                     fix = f"choose from {', '.join(self.space.names)}"
                     raise ConfigError(f"unknown dimension {name!r}", where=where, fix=fix)
+        self.shards: int | None = None
+        """Encode in so many shards on Ray."""
         self._few_shot: dict[str, list[str]] = {}
 
     def override_encoder(self, settings: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ from vvae.profile import build_profiles
 from vvae.prompt import PROMPT_VERSION
 from vvae.prompter import load_prompter
 from vvae.run import Run
+from vvae.scale import ShardReader, encode_on_ray, merged, write_shards
 from vvae.train import plan, train
 from vvae.variants import Variant
 
@@ -91,13 +92,27 @@ def encode_pairs(run: Run) -> None:
     if isinstance(encoder, LLMEncoder):
         run.reporter.say(f"{encoder.config.model} at {', '.join(encoder.config.base_url)}: {encoder.form}")
         pairs = chosen_pairs(run.pairs, encoder.config, seed=run.config.seed)
-    with run.reporter.task("encoding replies") as tick:
-        encodings = encoder.encode(pairs, run.dialogues, progress=tick)
-        ended = records.write_encodings(run.path("encodings.parquet"), encodings, run.space)
+    target = run.path("encodings.parquet")
+    if run.shards:
+        folder = run.path("shards").absolute()
+        if isinstance(config, LLMConfig) and config.max_cost is not None:  # a shard knows only what it spent itself
+            config = config.model_copy(update={"max_cost": config.max_cost / run.shards})
+        reader = ShardReader(folder, encoder.state(), config, run.space)
+        write_shards(folder, pairs, run.dialogues, run.shards)
+        with run.reporter.task("encoding shards on Ray") as tick:
+            found = encode_on_ray(reader, run.shards, progress=tick)
+        records.write_encodings(target, merged(folder, pairs, run.shards), run.space)
+    else:
+        with run.reporter.task("encoding replies") as tick:
+            encodings = encoder.encode(pairs, run.dialogues, progress=tick)
+            ended = records.write_encodings(target, encodings, run.space)
+        found = {
+            "encoder": encoder.id,
+            "pairs": dict(ended),
+            "not_believed": dict(encoder.nulled),
+            **encoder.accounts(),
+        }
     records.write_text(run.path("encoder.json"), encoder.state())
-    found: dict[str, Any] = {"encoder": encoder.id, "pairs": dict(ended), "not_believed": dict(encoder.nulled)}
-    if isinstance(encoder, LLMEncoder):
-        found |= encoder.accounts()
     records.write_text(run.path("encode.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n")
     run.forget_read("personas", "encoded", "speakers", "benched")
     for line in _told(found):

@@ -46,6 +46,10 @@ class Encoder(Protocol):
         """Everything needed to read again in the same way."""
         ...
 
+    def accounts(self) -> dict[str, Any]:
+        """What reading has cost so far: attempts by how they ended, tokens, cost; empty where nothing is called."""
+        ...
+
 
 def fit_encoder(
     config: RulesConfig | LLMConfig,

@@ -5,15 +5,17 @@ Each takes a reply and returns the value with its evidence span. They are determ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import regex
 
 from vvae.encoder.lexicon import default_lexicon
-from vvae.language import Span, emoji_spans, find_phrase, normal_form, words
+from vvae.language import Span, emoji_spans, find_phrase, is_unspaced, normal_form, words
+from vvae.persona import Dimension
 
-__all__ = ["find_hobby", "hobby_aliases", "read_catchphrase", "read_emoji", "read_hobby", "read_nickname"]
+__all__ = ["find_hobby", "hobby_aliases", "read_catchphrase", "read_cue", "read_emoji", "read_hobby", "read_nickname"]
 
 
 def read_emoji(reply: str) -> Span | None:
@@ -23,6 +25,35 @@ def read_emoji(reply: str) -> Span | None:
         return None
     values = [span.value for span in spans]
     return max(spans, key=lambda span: values.count(span.value))
+
+
+def read_cue(reply: str, dimension: Dimension) -> Span | None:
+    """The label whose cues stand in the reply most often, at the first of them; None without any, or when two tie."""
+    found = _cues(dimension.name, tuple((label, s.cues) for label, s in (dimension.labels or {}).items() if s.cues))
+    if found is None:
+        return None
+    pattern, label_of = found
+    spans = [Span(label_of[normal_form(m.group())], m.start(), m.end()) for m in pattern.finditer(reply)]
+    distinct = Counter(label for label, _ in {(span.value, reply[span.start : span.end]) for span in spans})
+    best = distinct.most_common(2)
+    if not best or (len(best) > 1 and best[0][1] == best[1][1]):
+        return None
+    return next(span for span in spans if span.value == best[0][0])
+
+
+@lru_cache(maxsize=64)
+def _cues(
+    dimension: str, cues: tuple[tuple[str, tuple[str, ...]], ...]
+) -> tuple[regex.Pattern[str], dict[str, str]] | None:
+    """One pattern for all cues of a dimension, and the label of each."""
+    label_of = {normal_form(cue): label for label, words in cues for cue in words}
+    if not label_of:
+        return None
+    spaced, unspaced = ([c for c in label_of if is_unspaced(c) is kind] for kind in (False, True))
+    parts = [rf"(?<![\p{{L}}\p{{N}}])(?:{_alternatives(spaced)})(?![\p{{L}}\p{{N}}])"] if spaced else []
+    parts += [rf"(?:{_alternatives(unspaced)})"] if unspaced else []
+    denied = r"(?<!\bnot\s)(?<!n['’]?t\s)(?<![不没])"
+    return regex.compile(denied + f"(?:{'|'.join(parts)})".replace("'", "['’]"), regex.IGNORECASE), label_of
 
 
 def read_catchphrase(reply: str, own: Sequence[str]) -> Span | None:
@@ -80,7 +111,7 @@ _LIKING = regex.compile(
     r"""(?:
       \b(?:i|we|i've|i'm|im|i'd)\b (?:['’](?:m|ve|d))? (?:\s+[\w'’]+){0,3}? \s+
       (?: love|loved|like|liked|enjoy|enjoyed|adore|prefer|into|play|played|playing|practice|practise|practicing
-        | do|go|went|been|started|learning|learned|passionate\ about|obsessed\ with|addicted\ to|fan\ of )\b
+        | do(?!\s+(?:have|not|miss|you)\b)|go|went|been|started|learning|learned|passionate\ about|obsessed\ with|addicted\ to|fan\ of )\b
     | \b(?:my|favou?rite)\s+(?:\w+\s+)? (?:hobby|hobbies|pastime|passion|free\ time|thing\ to\ do)\b
       [^.!?\n]{0,12}? \b(?:is|are|includes?|was)\b
     | (?:我|咱|人家)[^，。！？,.!?\n]{0,6}? (?:喜欢|爱|热爱|迷上|常去|经常|在学|会)
@@ -88,6 +119,11 @@ _LIKING = regex.compile(
     )""",
     regex.IGNORECASE | regex.VERBOSE,
 )
+_THING = (
+    r"(?:is|are)\s+(?:\w+\s+){0,2}?my\s+(?:thing|favou?rite|passion|hobby|hobbies|life|jam)\b"
+    r"|in\s+my\s+(?:free|spare)\s+time\b"
+)
+_HABITUALLY = r"(?:(?:also|still|really|usually|often|mostly|always|sometimes|do|actually|just|(?:love|like)\s+to)\s+)*"
 _NOT = regex.compile(
     r"""\b(?: not|never|(?:do|did|would|is)n['’]?t|can['’]?t|cannot|hate|hated|if|wish|would|was\ going\ to )\b
     | 不|没|讨厌|要是|如果""",
@@ -107,6 +143,18 @@ def _hobby_pattern() -> tuple[regex.Pattern[str], dict[str, str]]:
     return regex.compile(pattern, regex.IGNORECASE), names
 
 
+@lru_cache(maxsize=1)
+def _told_otherwise() -> tuple[regex.Pattern[str], dict[str, str]]:
+    """A hobby that is its own verb ("i hike a lot"), or that is called one afterwards ("chess is my thing")."""
+    names, verbs = _hobby_pattern()[1], default_lexicon().pursuits
+    spaced = _alternatives([a for a in names if a.isascii()])
+    pattern = (
+        rf"\b(?:i|we)\s+{_HABITUALLY}(?P<hobby>{_alternatives(list(verbs))})\b(?!\s+(?:you|him|her|it|them|that|up)\b)"
+        rf"|\b(?P<hobby>{spaced})\b[^.!?\n]{{0,12}}?\b(?:{_THING})"
+    )
+    return regex.compile(pattern, regex.IGNORECASE), {**names, **verbs}
+
+
 def hobby_aliases(hobby: str) -> tuple[str, ...]:
     """All ways to mention a hobby; the value itself where it is not in the gazetteer."""
     return (hobby, *default_lexicon().hobbies.get(hobby, ()))
@@ -121,20 +169,19 @@ def find_hobby(hobby: str, reply: str) -> Span | None:
     True
     """
     names = _hobby_pattern()[1]
-    for part in (normal_form(hobby), *words(hobby)):
-        known = names.get(part)
-        aliases = (part,) if known is None and part == normal_form(hobby) else hobby_aliases(known) if known else ()
-        spans = [span for alias in aliases if (span := find_phrase(alias, reply))]
-        if spans:
+    for known in (names.get(part) for part in (normal_form(hobby), *words(hobby))):
+        spans = [span for alias in hobby_aliases(known) if (span := find_phrase(alias, reply))] if known else []
+        if known and spans:
             first = min(spans, key=lambda span: (span.start, -span.end))
-            return Span(known or part, first.start, first.end)
-    return None
+            return Span(known, first.start, first.end)
+    return find_phrase(hobby, reply)
 
 
 def read_hobby(reply: str) -> Span | None:
     """The first hobby of the gazetteer that the speaker says to like or do, unless negated or wished."""
     pattern, names = _hobby_pattern()
-    if not pattern.search(reply):
+    otherwise, verbs = _told_otherwise()
+    if not (pattern.search(reply) or otherwise.search(reply)):
         return None
     for sentence in _SENTENCE.finditer(reply):
         text = sentence.group()
@@ -143,6 +190,12 @@ def read_hobby(reply: str) -> Span | None:
                 break
             found = pattern.search(text, frame.end(), frame.end() + _REACH + 24)
             if found and found.start() <= frame.end() + _REACH and not _NOT.search(text, frame.end(), found.start()):
-                start = sentence.start() + found.start()
-                return Span(names[normal_form(found.group())], start, start + len(found.group()))
+                return _hobby(found.group(), names, sentence.start() + found.start())
+        told = otherwise.search(text)
+        if told and not _NOT.search(text, endpos=told.end()):
+            return _hobby(told.group("hobby"), verbs, sentence.start() + told.start("hobby"))
     return None
+
+
+def _hobby(said: str, names: Mapping[str, str], start: int) -> Span:
+    return Span(names[normal_form(said)], start, start + len(said))

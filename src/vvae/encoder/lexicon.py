@@ -27,6 +27,7 @@ class Lexicon:
     chinese_address_terms: tuple[str, ...]
     greetings: frozenset[str]
     hobbies: Mapping[str, tuple[str, ...]]
+    pursuits: Mapping[str, str]
 
 
 @lru_cache(maxsize=1)
@@ -49,6 +50,7 @@ def default_lexicon() -> Lexicon:
         chinese_address_terms=tuple(listed("chinese_address_terms")),
         greetings=frozenset(listed("greetings")),
         hobbies={str(name): tuple(str(alias) for alias in aliases) for name, aliases in data["hobbies"].items()},
+        pursuits=data["pursuits"],
     )
 
 

@@ -9,7 +9,7 @@ at all (`min_cosine`), else the dimension is null.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,7 +95,7 @@ class PrototypeReader:
     """Reads one closed dimension."""
 
     def __init__(self, dimension: Dimension, config: PrototypeConfig, embedder: Embedder) -> None:
-        labels: Mapping[str, tuple[str, ...]] = dimension.labels or {}
+        labels = {label: signs.examples for label, signs in (dimension.labels or {}).items()}
         self.dimension, self.config, self._embedder = dimension, config, embedder
         self.labels = tuple(labels)
         self._examples = embedder.matrix([e for examples in labels.values() for e in examples])
@@ -130,6 +130,7 @@ class PrototypeReader:
         if cosines[best] < self.config.min_cosine or len(words(text)) < self.config.min_words:
             return None
         second = float(np.partition(scores, -2)[-2]) if len(scores) > 1 else -np.inf
-        if scores[best] < self.config.min_score or scores[best] - second < self.config.min_margin:
+        enough = self.config.min_score if self.dimension.min_score is None else self.dimension.min_score
+        if scores[best] < enough or scores[best] - second < self.config.min_margin:
             return None
         return Label(self.labels[best], float(scores[best]))

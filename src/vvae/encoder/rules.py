@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.dialogue import BURST, Dialogue, Pair
 from vvae.encoder.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
-from vvae.encoder.lexical import read_catchphrase, read_emoji, read_hobby, read_nickname
+from vvae.encoder.lexical import read_catchphrase, read_cue, read_emoji, read_hobby, read_nickname
 from vvae.encoder.prototypes import Embedder, PrototypeConfig, PrototypeReader, Standard
 from vvae.errors import DataError
 from vvae.keyed_random import shuffled
@@ -26,7 +26,7 @@ from vvae.records import Encoding
 
 __all__ = ["RULES_VERSION", "RulesConfig", "RulesEncoder"]
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised whenever the same reply would be read differently."""
 
 Progress = Callable[[int, int], None]
@@ -114,7 +114,9 @@ class RulesEncoder:
         for dimension in self.space.dimensions:
             name = dimension.name
             if dimension.reader == "prototype":
-                if found := labels[name].get(flat):
+                if cue := read_cue(pair.response, dimension):
+                    slots[name] = Slot(cue.value, "observed", (cue.start, cue.end), 1.0)
+                elif found := labels[name].get(flat):
                     slots[name] = Slot(found[0], "observed", (0, len(pair.response)), _confidence(found[1]))
             elif span := self._read(dimension.reader, pair):
                 slots[name] = Slot(span.value, "observed", (span.start, span.end), 1.0)
@@ -130,6 +132,10 @@ class RulesEncoder:
                 return read_nickname(pair.response)
             case _:
                 return read_hobby(pair.response)
+
+    def accounts(self) -> dict[str, Any]:
+        """Nothing is called."""
+        return {}
 
     def state(self) -> str:
         """Everything needed to read again in the same way, as JSON."""

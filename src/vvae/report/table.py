@@ -75,7 +75,7 @@ def print_audit(audit: Mapping[str, Any]) -> None:
         else:
             counts = [_percent(found["agreement"]), found["both"], found["n"]]
         table.add_row(name, *cells, *map(str, counts))
-    console = Console()
+    console = Console(width=max(Console().width, 108))
     console.print(table)
     if left := audit.get("left_out"):
         most = sorted(left.items(), key=lambda item: -item[1])
