@@ -111,7 +111,8 @@ _LIKING = regex.compile(
     r"""(?:
       \b(?:i|we|i've|i'm|im|i'd)\b (?:['’](?:m|ve|d))? (?:\s+[\w'’]+){0,3}? \s+
       (?: love|loved|like|liked|enjoy|enjoyed|adore|prefer|into|play|played|playing|practice|practise|practicing
-        | do(?!\s+(?:have|not|miss|you)\b)|go|went|been|started|learning|learned|passionate\ about|obsessed\ with|addicted\ to|fan\ of )\b
+        | do(?!\s+(?:have|not|miss|you)\b)|go|went|been|started|learning|learned
+        |passionate\ about|obsessed\ with|addicted\ to|fan\ of )\b
     | \b(?:my|favou?rite)\s+(?:\w+\s+)? (?:hobby|hobbies|pastime|passion|free\ time|thing\ to\ do)\b
       [^.!?\n]{0,12}? \b(?:is|are|includes?|was)\b
     | (?:我|咱|人家)[^，。！？,.!?\n]{0,6}? (?:喜欢|爱|热爱|迷上|常去|经常|在学|会)
