@@ -13,6 +13,7 @@ worker is done again by another, which finds the answers so far in the shard's l
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from vvae.dialogue import Dialogue, Pair
 from vvae.encoder.choice import Encoder, load_encoder
 from vvae.encoder.llm import LLMConfig
 from vvae.encoder.rules import RulesConfig
-from vvae.errors import DataError, ModelError, VVAEError
+from vvae.errors import DataError, EndpointError, ModelError, VVAEError
 from vvae.keyed_random import index_below
 from vvae.persona import LatentSpace
 from vvae.prior import Prior, count
@@ -73,20 +74,28 @@ class ShardReader:
     space: LatentSpace
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Reads the shard of a row, unless it is complete; returns the row with what its marker says."""
-        shard = int(row["shard"])
+        """Reads the shard of a row, unless it is complete; returns the row with what its marker says.
+
+        An error of ours is returned too, as its text: Ray keeps no exception of a task whole.
+        """
+        try:
+            return {"found": json.dumps(self._shard(int(row["shard"]))), "error": ""}
+        except VVAEError as error:
+            return {"found": "", "error": str(error)}
+
+    def _shard(self, shard: int) -> dict[str, Any]:
         encoder = load_encoder(self.state, self.config, _file(self.folder, "ledger", shard, "sqlite"))
         source, done = _file(self.folder, "pairs", shard), _file(self.folder, "done", shard, "json")
         mark = {"encoder": encoder.id, "corpus": records.digest(source)}
-        if done.is_file() and mark.items() <= (found := json.loads(done.read_text("utf-8"))).items():
-            return {"shard": shard, "found": json.dumps(found)}
+        if done.is_file() and mark.items() <= (known := json.loads(done.read_text("utf-8"))).items():
+            return dict(known)
         pairs = records.read_pairs(source)
         dialogues = {d.id: d for d in records.read_dialogues(_file(self.folder, "dialogues", shard))}
         ended, prior = self._read(encoder, pairs, dialogues, _file(self.folder, "encodings", shard), mark["corpus"])
         records.write_text(_file(self.folder, "prior", shard, "json"), prior.to_json())
         found = {**mark, "pairs": dict(ended), "not_believed": dict(encoder.nulled), **encoder.accounts()}
         records.write_text(done, json.dumps(found, ensure_ascii=False) + "\n")
-        return {"shard": shard, "found": json.dumps(found)}
+        return found
 
     def _read(
         self, encoder: Encoder, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], target: Path, corpus: str
@@ -114,19 +123,18 @@ def encode_on_ray(reader: ShardReader, shards: int, *, progress: Progress | None
         raise ModelError("ray is not installed", fix="pip install 'vvae[scale]'") from None
     own = not ray.is_initialized()
     if own:
-        ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
+        address, quiet = os.environ.get("RAY_ADDRESS"), logging.ERROR
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=quiet)
     try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         rows = ray.data.from_items([{"shard": shard} for shard in range(shards)], override_num_blocks=shards)
         done: list[dict[str, Any]] = []
-        for row in rows.map(reader, max_retries=-1).iter_rows():
+        for row in rows.map(reader).iter_rows():
+            if row["error"]:
+                raise EndpointError(row["error"])
             done.append(json.loads(row["found"]))
             if progress:
                 progress(len(done), shards)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, VVAEError):
-            raise error.cause from None
-        raise
     finally:
         if own:
             ray.shutdown()

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -188,9 +190,11 @@ class LLMEncoder:
     def _calls(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Iterator[tuple[Pair, bytes]]:
         """Each pair with the body of its call."""
         for (dialogue, start), group in groupby(pairs, key=_window):
-            known = dialogues.get(dialogue)
-            conversation = Conversation([turn for turn in known.turns if turn.id >= start] if known else [])
-            for pair in group:
+            own = list(group)
+            known = dialogues[dialogue].turns if dialogue in dialogues else ()
+            first, last = (bisect_left(known, turn, key=attrgetter("id")) for turn in (start, own[-1].turn))
+            conversation = Conversation(known[first:last])
+            for pair in own:
                 asked = conversation.question(pair, self._phrases.get(pair.speaker, ()))
                 yield pair, self._around[0] + json.dumps(asked, ensure_ascii=False).encode() + self._around[1]
 
