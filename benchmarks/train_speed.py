@@ -274,7 +274,11 @@ def main() -> None:
     parser.add_argument("--held", type=int, default=100, help="held-out replies of --seeds")
     parser.add_argument("--trainers", nargs="+", default=["tree", "flat", *PEERS, "tree-ft", "trl-turns"])
     parser.add_argument("--out", type=Path, default=Path("train-speed.jsonl"))
+    parser.add_argument("--plot", type=Path, help="draw the curve over turns from the rows of --out, measure nothing")
     arguments = parser.parse_args()
+    if arguments.plot:
+        plot([json.loads(line) for line in arguments.out.read_text("utf-8").splitlines()], arguments.plot)
+        return
     run = Run(load_config(arguments.config), reporter=ConsoleReporter(Console(stderr=True)))
     run_stages(run, until="profiles")
     model, variants = run.config.decoder.model, {v.name: v for v in run.variants}
@@ -333,6 +337,31 @@ def main() -> None:
             print(f"{name}: {found} ratio {found['tree'] / peer:.2f}")
     found = speeds["corpus"]
     print(f"ratio_vs_trl {found['tree'] / max(found[p] for p in PEERS if p in found):.2f}")
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Replies a second over the number of turns, medians with the range of the rounds."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 3.6))
+    for trainer, colour in (("tree", "#2563eb"), ("trl-tuned", "#d97706")):
+        found: dict[int, list[float]] = {}
+        for row in rows:
+            if row.get("trainer") == trainer and row["data"].endswith(" turns"):
+                found.setdefault(int(row["data"].split()[0]), []).append(row["replies_per_s"])
+        turns = sorted(found)
+        axis.plot(turns, [median(found[n]) for n in turns], "o-", color=colour, label=trainer)
+        axis.fill_between(
+            turns, [min(found[n]) for n in turns], [max(found[n]) for n in turns], color=colour, alpha=0.15, lw=0
+        )
+    axis.set(xscale="log", yscale="log", xlabel="turns of a dialogue", ylabel="replies trained on per second")
+    axis.set_xticks(turns, map(str, turns))
+    axis.minorticks_off()
+    axis.legend(frameon=False)
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 def thinned(tree: Tree, replies: int) -> Tree:
