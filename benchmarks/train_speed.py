@@ -359,6 +359,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         )
     axis.set(xscale="log", yscale="log", xlabel="turns of a dialogue", ylabel="replies trained on per second")
     axis.set_xticks(turns, map(str, turns))
+    axis.set_yticks([0.1, 0.3, 1, 3, 10], ["0.1", "0.3", "1", "3", "10"])
     axis.minorticks_off()
     axis.legend(frameon=False)
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
