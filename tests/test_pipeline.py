@@ -80,6 +80,7 @@ def test_the_road_leaves_the_files_of_the_contract(finished: Path) -> None:
         ("zero-shot", "few-shot", "FT", "P+FT", "SP+FT", "SP+FT@0.5"),
     )
     expected = {"config.yaml", "dialogues.parquet", "import.json", "pairs.parquet", "encodings.parquet", "encoder.json"}
+    expected |= {"encode.json"}
     expected |= {"prior.json", "profiles.parquet", "results.json", "report.html"}
     expected |= {
         f"adapters/{v}/{f}" for v in trained for f in ("adapter_config.json", "adapter_model.safetensors", "vvae.json")
