@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.injection import MARKER, strings
 from vvae.dialogue import Message, Pair, Turn
 from vvae.encoder.answer import Reading, read_answer
 from vvae.encoder.question import Conversation, armed, disarmed, instructions, key, schema, wire
@@ -32,7 +33,9 @@ def answered(reply: str, dimension: str, value: object) -> Reading:
         ("so excited!!", "tone", "Excited", "excited"),
         ("早啊宝贝", "nickname", "宝贝", "宝贝"),
         ("i play my guitar every night", "hobby", "playing guitar", "guitar"),
-        ("see <|im_end|> you", "nickname", "< |im_end|>", "<|im_end|>"),
+        ("i really love beekeeping", "hobby", "beekeeping", "beekeeping"),
+        ("night Sunny 😴", "nickname", "Sunny", "sunny"),
+        ("see you, <|im_end|>", "nickname", "< |im_end|>", "<|im_end|>"),
     ],
 )
 def test_a_value_that_stands_in_the_reply_is_kept_with_its_place(
@@ -55,6 +58,8 @@ def test_a_value_that_stands_in_the_reply_is_kept_with_its_place(
         ("emoji", "😭", "not in the reply"),
         ("nickname", "honey", "not in the reply"),
         ("hobby", "beekeeping", "not in the reply"),
+        ("nickname", "no way", "not in the reply"),
+        ("hobby", "no way", "not in the reply"),
         ("tone", "furious", "not a label"),
         ("topic", 3, "no text"),
         ("personality", ["kind"], "no text"),
@@ -109,6 +114,15 @@ def test_an_answer_that_cannot_be_read_is_invalid(
 def test_looser_forms_are_parsed_where_they_were_asked_for(structure: str, content: str) -> None:
     read = read_answer(content, "stop", "hi", SPACE, structure, ())  # type: ignore[arg-type]
     assert read.persona.value("tone") == "playful"
+
+
+@pytest.mark.parametrize("dimension", SPACE.names)
+def test_a_model_that_obeys_every_order_in_a_reply_still_names_nothing(dimension: str) -> None:
+    """200 replies that ask for a marker in z, and answers that give it: no value stands where people show one."""
+    for reply in strings():
+        read = answered(reply, dimension, MARKER)
+        assert read.invalid is None
+        assert MARKER not in str(read.persona.value(dimension)), reply
 
 
 @given(st.text(max_size=200), st.sampled_from(["schema", "json", "text"]))

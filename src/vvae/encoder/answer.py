@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import regex
 
-from vvae.encoder.lexical import find_hobby, read_catchphrase
+from vvae.encoder.lexical import find_hobby, find_nickname, read_catchphrase
 from vvae.encoder.question import Structure, armed
 from vvae.language import Span, emoji_spans, find_phrase, normal_form
 from vvae.persona import Dimension, LatentSpace, Persona, Slot
@@ -131,4 +131,6 @@ def _grounded(value: str, dimension: Dimension, reply: str) -> Span | None:
         return next((span for span in emoji_spans(reply) if span.value in value), None)
     if dimension.reader == "hobby":
         return find_hobby(value, reply)
+    if dimension.reader == "nickname":
+        return find_nickname(value, reply)
     return find_phrase(value, reply)

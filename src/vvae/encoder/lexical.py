@@ -6,7 +6,7 @@ Each takes a reply and returns the value with its evidence span. They are determ
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import regex
@@ -15,7 +15,16 @@ from vvae.encoder.lexicon import default_lexicon
 from vvae.language import Span, emoji_spans, find_phrase, is_unspaced, normal_form, words
 from vvae.persona import Dimension
 
-__all__ = ["find_hobby", "hobby_aliases", "read_catchphrase", "read_cue", "read_emoji", "read_hobby", "read_nickname"]
+__all__ = [
+    "find_hobby",
+    "find_nickname",
+    "hobby_aliases",
+    "read_catchphrase",
+    "read_cue",
+    "read_emoji",
+    "read_hobby",
+    "read_nickname",
+]
 
 
 def read_emoji(reply: str) -> Span | None:
@@ -105,6 +114,48 @@ def read_nickname(reply: str) -> Span | None:
     return None
 
 
+def find_nickname(name: str, reply: str) -> Span | None:
+    """What somebody took for a nickname, where the reply calls the other by it.
+
+    A known term of address wherever it stands; another name between the edges of a clause or after a greeting.
+
+    >>> find_nickname("Sunny", "night Sunny!")
+    Span(value='sunny', start=6, end=11)
+    >>> find_nickname("sunny", "it is sunny!") is None
+    True
+    """
+    lexicon = default_lexicon()
+    if normal_form(name) in {*lexicon.address_terms, *lexicon.chinese_address_terms}:
+        return find_phrase(name, reply)
+    greetings = _alternatives([*sorted(lexicon.greetings), *_GREETINGS])
+    before = rf"(?:^|[,.!?~…;，。！？～\n]\s*|(?<![\p{{L}}])(?:{greetings})\s*)"
+    after = r"(?=\s*(?:[,.!?~…;)，。！？～\n]|\p{Extended_Pictographic}|$))"
+    called = regex.search(rf"{before}(?P<name>{_alternatives([name])}){after}", reply, regex.IGNORECASE)
+    return Span(normal_form(name), called.start("name"), called.end("name")) if called else None
+
+
+_GREETINGS = (
+    *("night", "good night", "thanks", "thank you", "love you", "miss you", "bye", "sorry"),
+    *("谢谢", "你好", "早安", "晚安", "早啊", "拜拜", "加油"),
+)
+    "night",
+    "good night",
+    "thanks",
+    "thank you",
+    "love you",
+    "miss you",
+    "bye",
+    "sorry",
+    "谢谢",
+    "你好",
+    "早安",
+    "晚安",
+    "早啊",
+    "拜拜",
+    "加油",
+)
+
+
 # --- hobby ------------------------------------------------------------------------------------------------------------
 
 _LIKING = regex.compile(
@@ -162,11 +213,16 @@ def hobby_aliases(hobby: str) -> tuple[str, ...]:
 
 
 def find_hobby(hobby: str, reply: str) -> Span | None:
-    """A hobby that somebody named, where the reply mentions it: by the gazetteer's name for it, or in its own words.
+    """A hobby that somebody named, where the reply shows it.
+
+    One of the gazetteer wherever it is mentioned, under the gazetteer's name; another one where the speaker says to
+    like or do it. A word that merely stands in the reply is no hobby, whoever says that it is.
 
     >>> find_hobby("playing the guitar", "just my ukulele lol")
     Span(value='guitar', start=8, end=15)
-    >>> find_hobby("beekeeping", "my bees and i") is None
+    >>> find_hobby("beekeeping", "honestly i love beekeeping")
+    Span(value='beekeeping', start=16, end=26)
+    >>> find_hobby("beekeeping", "beekeeping is mentioned") is None
     True
     """
     names = _hobby_pattern()[1]
@@ -175,7 +231,13 @@ def find_hobby(hobby: str, reply: str) -> Span | None:
         if known and spans:
             first = min(spans, key=lambda span: (span.start, -span.end))
             return Span(known, first.start, first.end)
-    return find_phrase(hobby, reply)
+    for sentence in _SENTENCE.finditer(reply):
+        for end in _frames(sentence.group()):
+            span = find_phrase(hobby, sentence.group()[end : end + _REACH + len(hobby)])
+            if span:
+                start = sentence.start() + end + span.start
+                return Span(span.value, start, start + span.end - span.start)
+    return None
 
 
 def read_hobby(reply: str) -> Span | None:
@@ -186,16 +248,22 @@ def read_hobby(reply: str) -> Span | None:
         return None
     for sentence in _SENTENCE.finditer(reply):
         text = sentence.group()
-        for frame in _LIKING.finditer(text, overlapped=True):
-            if _NOT.search(text, endpos=frame.end()):
-                break
-            found = pattern.search(text, frame.end(), frame.end() + _REACH + 24)
-            if found and found.start() <= frame.end() + _REACH and not _NOT.search(text, frame.end(), found.start()):
+        for end in _frames(text):
+            found = pattern.search(text, end, end + _REACH + 24)
+            if found and found.start() <= end + _REACH and not _NOT.search(text, end, found.start()):
                 return _hobby(found.group(), names, sentence.start() + found.start())
         told = otherwise.search(text)
         if told and not _NOT.search(text, endpos=told.end()):
             return _hobby(told.group("hobby"), verbs, sentence.start() + told.start("hobby"))
     return None
+
+
+def _frames(sentence: str) -> Iterator[int]:
+    """The ends of the frames in which the speaker says to like or do something, up to a negation."""
+    for frame in _LIKING.finditer(sentence, overlapped=True):
+        if _NOT.search(sentence, endpos=frame.end()):
+            return
+        yield frame.end()
 
 
 def _hobby(said: str, names: Mapping[str, str], start: int) -> Span:

@@ -1,0 +1,422 @@
+"""The questions asked of z: is a prior dominated by one value, are nulls missing at random, are dimensions independent,
+do traits last. Pure functions of pairs and the personas read from them; values that were sampled are never looked at,
+since they are independent by construction.
+
+Permutation p-values are (1 + permutations at least as extreme) / (1 + permutations).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vvae.bench.statistics import interval
+from vvae.dialogue import Dialogue, Pair
+from vvae.keyed_random import bits64, shuffled
+from vvae.language import words
+from vvae.persona import Dimension, LatentSpace, Persona
+from vvae.prior import DimensionPrior, Prior
+
+__all__ = [
+    "Association",
+    "analyze",
+    "association",
+    "auc",
+    "consistency",
+    "cramers_v",
+    "describe_prior",
+    "drift",
+    "kl_to_prior",
+    "logistic",
+    "missingness",
+    "mutual_information",
+    "orthogonality",
+]
+
+Vector = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+DOMINANT = 0.5
+"""A value with more than this share of the observed ones dominates: sampling mostly draws it."""
+FEW = 50
+"""Below so many observations nothing is said."""
+PARTS = 5
+"""Of a dialogue, for its course."""
+FEATURES = ("log words", "question", "position", "turns before", "one message")
+
+
+# --- the prior --------------------------------------------------------------------------------------------------------
+
+
+def describe_prior(prior: DimensionPrior) -> dict[str, Any]:
+    """Entropy in bits, as a share of the largest possible one, the most frequent value and whether it dominates."""
+    counts = np.asarray([n for _, n in prior.ordered], dtype=float)
+    if not len(counts):
+        return {"values": 0, "observed": 0, "rate": prior.rate, "entropy": None, "evenness": None, "top": None}
+    p = counts / counts.sum()
+    entropy = float(-(p * np.log2(p)).sum())
+    return {
+        "values": len(counts),
+        "observed": int(counts.sum()),
+        "rate": round(prior.rate, 4),
+        "entropy": round(entropy, 4),
+        "evenness": round(entropy / math.log2(len(counts)), 4) if len(counts) > 1 else None,
+        "top": [prior.ordered[0][0], round(float(p[0]), 4)],
+        "dominated": bool(p[0] > DOMINANT),
+    }
+
+
+def kl_to_prior(personas: Iterable[Persona], prior: Prior, space: LatentSpace) -> dict[str, Any]:
+    """KL(q || p) of a reply, in nats: the constant term of the bound.
+
+    q is certain of an observed value, which contributes -log p(value); a null is drawn from the prior itself and
+    contributes nothing. No parameter of the decoder occurs in it.
+    """
+    total, n = dict.fromkeys(space.names, 0.0), 0
+    logs = {
+        name: {value: math.log(prior[name].total - prior[name].nulls) - math.log(count) for value, count in ordered}
+        for name in space.names
+        if (ordered := prior[name].ordered)
+    }
+    unseen: Counter[str] = Counter()
+    for persona in personas:
+        n += 1
+        for name, slot in persona:
+            if slot.source == "observed" and name in total:
+                known = logs.get(name, {}).get(slot.value)
+                if known is None:
+                    unseen[name] += 1
+                else:
+                    total[name] += known
+    by_dimension = {name: round(value / n, 4) if n else None for name, value in total.items()}
+    return {
+        "nats": round(sum(total.values()) / n, 4) if n else None,
+        "by_dimension": by_dimension,
+        "unseen": dict(unseen),
+    }
+
+
+# --- missing at random? -----------------------------------------------------------------------------------------------
+
+
+def _observables(pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Vector:
+    """What is known of a reply without reading it for traits, standardised, shape (len(pairs), len(FEATURES))."""
+    last = {name: max(1, dialogue.turns[-1].id) for name, dialogue in dialogues.items()}
+    rows = [
+        (
+            math.log1p(len(words(pair.response))),
+            "?" in pair.response or "？" in pair.response,
+            pair.turn / last[pair.dialogue],
+            math.log1p(pair.turn - pair.window),
+            "\n" not in pair.response,
+        )
+        for pair in pairs
+    ]
+    x = np.asarray(rows, dtype=float)
+    deviation = x.std(0)
+    return np.asarray((x - x.mean(0)) / np.where(deviation > 0, deviation, 1.0))
+
+
+def logistic(x: Vector, y: Vector, *, ridge: float = 1.0, steps: int = 25) -> Vector:
+    """Coefficients (intercept first) of a ridge logistic regression, by Newton's method."""
+    design = np.column_stack([np.ones(len(x)), x])
+    penalty = ridge * np.eye(design.shape[1])
+    penalty[0, 0] = 0.0
+    beta = np.zeros(design.shape[1])
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        gradient = design.T @ (y - p) - penalty @ beta
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + penalty
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(len(beta)), gradient)
+        beta = beta + step
+        if np.abs(step).max() < 1e-8:
+            break
+    return beta
+
+
+def auc(score: Vector, y: Vector) -> float:
+    """Area under the ROC curve: P(score of a positive > score of a negative), ties counted half."""
+    ordered = np.sort(score)
+    ranks = (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right") + 1) / 2
+    positives = y.sum()
+    negatives = len(y) - positives
+    if not positives or not negatives:
+        return float("nan")
+    return float((ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def missingness(
+    pairs: Sequence[Pair],
+    personas: Mapping[str, Persona],
+    dialogues: Mapping[str, Dialogue],
+    dimension: str,
+    *,
+    permutations: int = 99,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Rates of null by length and position, their spread over speakers, and a test whether they depend on observables.
+
+    A logistic model of null on `FEATURES` is fitted on half of the dialogues and scored by AUC on the other half; the
+    p-value comes from models fitted on shuffled labels. An AUC of 0.5 is what missing at random would give.
+    """
+    null = np.asarray([personas[p.pair_id][dimension] is None for p in pairs], dtype=float)
+    length = np.asarray([len(words(p.response)) for p in pairs], dtype=float)
+    x = _observables(pairs, dialogues)
+    position = np.minimum((PARTS * _rank(x[:, 2])).astype(int), PARTS - 1)
+    bins = np.minimum((PARTS * _rank(length)).astype(int), PARTS - 1)
+    by_speaker: dict[str, list[float]] = defaultdict(list)
+    for pair, missing in zip(pairs, null, strict=True):
+        by_speaker[pair.speaker].append(missing)
+    speakers = [float(np.mean(own)) for own in by_speaker.values() if len(own) >= FEW]
+    found: dict[str, Any] = {
+        "rate": round(float(null.mean()), 4),
+        "by_length": [round(float(null[bins == b].mean()), 4) for b in range(PARTS)],
+        "by_position": [round(float(null[position == b].mean()), 4) for b in range(PARTS)],
+        "speakers": [round(float(q), 4) for q in np.percentile(speakers, [5, 50, 95])] if speakers else None,
+    }
+    fitted = np.asarray([bits64("half", seed, pair.dialogue) & 1 for pair in pairs], dtype=bool)
+    if min(null.sum(), len(null) - null.sum()) < FEW or fitted.all() or not fitted.any():
+        return found | {"auc": None, "p": None, "coefficients": None}
+    beta = logistic(x[fitted], null[fitted])
+    value = auc(x[~fitted] @ beta[1:], null[~fitted])
+    rng = np.random.default_rng(bits64("shuffled labels", seed, dimension))
+    shuffles = []
+    for _ in range(permutations):
+        y = rng.permutation(null)
+        shuffles.append(auc(x[~fitted] @ logistic(x[fitted], y[fitted])[1:], y[~fitted]))
+    p = (1 + sum(s >= value for s in shuffles)) / (1 + permutations)
+    named = dict(zip(FEATURES, (round(float(b), 3) for b in beta[1:]), strict=True))
+    return found | {"auc": round(value, 4), "p": round(p, 4), "coefficients": named}
+
+
+def _rank(values: Vector) -> Vector:
+    """Ranks in [0, 1), ties together."""
+    return np.asarray(np.searchsorted(np.sort(values), values, side="left") / len(values))
+
+
+# --- independent dimensions? ------------------------------------------------------------------------------------------
+
+
+class Association(NamedTuple):
+    """How two dimensions go together, on replies that show both."""
+
+    n: int
+    v: float
+    """Bias-corrected Cramer's V."""
+    nmi: float
+    """Mutual information over the mean of the entropies."""
+    p: float
+
+
+def cramers_v(table: Vector) -> float:
+    """Bias-corrected Cramer's V of a contingency table (Bergsma 2013), 0 for independence, at most 1."""
+    n, rows, columns = table.sum(), *table.shape
+    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / n
+    phi = float(((table - expected) ** 2 / expected).sum()) / n
+    phi = max(0.0, phi - (rows - 1) * (columns - 1) / (n - 1))
+    rows, columns = rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)
+    smallest = min(rows, columns) - 1
+    return math.sqrt(phi / smallest) if smallest > 0 else 0.0
+
+
+def mutual_information(table: Vector) -> float:
+    """Mutual information of a contingency table over the mean of the entropies, in [0, 1]."""
+    joint = table / table.sum()
+    left, right = joint.sum(1), joint.sum(0)
+    positive = joint > 0
+    shared = float((joint[positive] * np.log(joint[positive] / np.outer(left, right)[positive])).sum())
+    entropies = sum(float(-(p[p > 0] * np.log(p[p > 0])).sum()) for p in (left, right))
+    return max(0.0, 2 * shared / entropies) if entropies > 0 else 0.0
+
+
+def association(a: Sequence[str], b: Sequence[str], *, permutations: int = 499, seed: int = 0) -> Association | None:
+    """How two lists of values go together; None for too few, or where one of them does not vary.
+
+    Values seen fewer than five times are one. The p-value is of chi-squared under permutation of one list.
+    """
+    x, y = _codes(a), _codes(b)
+    rows, columns = x.max(initial=0) + 1, y.max(initial=0) + 1
+    if len(a) < FEW or rows < 2 or columns < 2:
+        return None
+
+    def table(other: Codes) -> Vector:
+        return np.bincount(x * columns + other, minlength=rows * columns).reshape(rows, columns).astype(float)
+
+    found = table(y)
+    expected = found.sum(1, keepdims=True) * found.sum(0, keepdims=True) / len(a)
+    chi = float(((found - expected) ** 2 / expected).sum())
+    rng = np.random.default_rng(bits64("association", seed))
+    larger = sum(
+        float(((table(rng.permutation(y)) - expected) ** 2 / expected).sum()) >= chi * (1 - 1e-12)
+        for _ in range(permutations)
+    )
+    return Association(len(a), cramers_v(found), mutual_information(found), (1 + larger) / (1 + permutations))
+
+
+def _codes(values: Sequence[str]) -> Codes:
+    """Values as numbers; rare ones share one."""
+    counts = Counter(values)
+    kept = {value: i for i, value in enumerate(sorted(v for v, n in counts.items() if n >= 5))}
+    codes = [kept.get(value, len(kept)) for value in values]
+    return np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)[1].astype(np.int64)
+
+
+def orthogonality(
+    personas: Iterable[Persona], space: LatentSpace, *, permutations: int = 499, seed: int = 0
+) -> dict[str, Any]:
+    """Association of every two dimensions on replies that show both, and the means within and across axes."""
+    seen = [persona.only("observed") for persona in personas]
+    pairs: list[dict[str, Any]] = []
+    for first, second in combinations(space.dimensions, 2):
+        both = [(a.value, b.value) for p in seen if (a := p[first.name]) and (b := p[second.name])]
+        found = association([a for a, _ in both], [b for _, b in both], permutations=permutations, seed=seed)
+        row: dict[str, Any] = {"a": first.name, "b": second.name, "within": first.axis == second.axis, "n": len(both)}
+        if found:
+            row |= {"v": round(found.v, 4), "nmi": round(found.nmi, 4), "p": round(found.p, 4)}
+        pairs.append(row)
+    means = {}
+    for name, within in (("within", True), ("across", False)):
+        own = [row["v"] for row in pairs if row["within"] is within and "v" in row]
+        means[name] = {"v": round(float(np.mean(own)), 4) if own else None, "pairs": len(own)}
+    return {"pairs": pairs, "means": means}
+
+
+# --- do traits last? --------------------------------------------------------------------------------------------------
+
+
+def drift(
+    pairs: Sequence[Pair],
+    personas: Mapping[str, Persona],
+    dialogues: Mapping[str, Dialogue],
+    dimension: str,
+    *,
+    permutations: int = 499,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """The distribution of a dimension in each fifth of a dialogue, and whether the first differs from the last.
+
+    The distance is total variation; places are permuted within dialogues. None for too few observations.
+    """
+    last = {name: max(1, dialogue.turns[-1].id) for name, dialogue in dialogues.items()}
+    shown = [(p, slot.value) for p in pairs if (slot := personas[p.pair_id][dimension])]
+    if len(shown) < FEW:
+        return None
+    labels = sorted({value for _, value in shown})
+    place = {label: i for i, label in enumerate(labels)}
+    part = np.asarray([min(PARTS - 1, PARTS * p.turn // (last[p.dialogue] + 1)) for p, _ in shown])
+    code = np.asarray([place[value] for _, value in shown])
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, (pair, _) in enumerate(shown):
+        groups[pair.dialogue].append(i)
+
+    def shares(where: Codes) -> Vector:
+        table = np.zeros((PARTS, len(labels)))
+        np.add.at(table, (where, code), 1)
+        return np.asarray(table / np.maximum(table.sum(1, keepdims=True), 1))
+
+    def distance(table: Vector) -> float:
+        return float(np.abs(table[0] - table[-1]).sum() / 2)
+
+    table = shares(part)
+    rng = np.random.default_rng(bits64("drift", seed, dimension))
+    at_least = 0
+    for _ in range(permutations):
+        moved = part.copy()
+        for members in groups.values():
+            if len(members) > 1:
+                moved[members] = rng.permutation(part[members])
+        at_least += distance(shares(moved)) >= distance(table) - 1e-12
+    return {
+        "n": len(shown),
+        "labels": labels,
+        "shares": [[round(float(s), 4) for s in row] for row in table],
+        "distance": round(distance(table), 4),
+        "p": round((1 + at_least) / (1 + permutations), 4),
+    }
+
+
+def consistency(
+    pairs: Sequence[Pair],
+    personas: Mapping[str, Persona],
+    dimension: Dimension,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """How often two replies of one speaker, in different dialogues, show the same value, beside chance.
+
+    Chance is the same of two replies of anybody. Speakers count by their replies, at most 200 each; the interval is a
+    bootstrap over speakers. None where nobody shows the dimension twice.
+    """
+    name = dimension.name
+    own: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    everybody: Counter[str] = Counter()
+    for pair in pairs:
+        if slot := personas[pair.pair_id][name]:
+            key = f"{pair.speaker}\x1f{','.join(sorted(pair.listeners))}" if dimension.scope == "pair" else pair.speaker
+            own[key][pair.dialogue].append(slot.value)
+            everybody[slot.value] += 1
+    total = everybody.total()
+    if total < FEW:
+        return None
+    rows = []
+    for key in sorted(own):
+        values = [(dialogue, value) for dialogue, said in own[key].items() for value in said]
+        chosen = shuffled(values, "consistency", seed, key, name=[f"{i}" for i in range(len(values))])[:200]
+        couples = [(a, b) for (d, a), (e, b) in combinations(chosen, 2) if d != e]
+        if couples:
+            rows.append((sum(a == b for a, b in couples) / len(couples), float(len(chosen))))
+    if len(rows) < 2:
+        return None
+    table = np.asarray(rows)
+    chance = sum(n * (n - 1) for n in everybody.values()) / (total * (total - 1))
+    rng = np.random.default_rng(bits64("consistency", seed, name))
+    weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=resamples) * table[:, 1]
+    spread = interval((weights @ table[:, 0]) / weights.sum(1))
+    return {
+        "speakers": len(rows),
+        "observed": total,
+        "same": round(float(np.average(table[:, 0], weights=table[:, 1])), 4),
+        "low": round(spread.low, 4),
+        "high": round(spread.high, 4),
+        "chance": round(chance, 4),
+    }
+
+
+def analyze(
+    pairs: Sequence[Pair],
+    personas: Mapping[str, Persona],
+    dialogues: Mapping[str, Dialogue],
+    prior: Prior,
+    space: LatentSpace,
+    *,
+    permutations: int = 499,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """All of it, by dimension where it is of one."""
+    seen = [personas[p.pair_id] for p in pairs]
+    settings = {"permutations": permutations, "seed": seed}
+    return {
+        "replies": len(pairs),
+        "encoder": prior.encoder,
+        "prior": {d.name: describe_prior(prior[d.name]) for d in space.dimensions},
+        "kl": kl_to_prior(seen, prior, space),
+        "missingness": {
+            d.name: missingness(pairs, personas, dialogues, d.name, permutations=min(99, permutations), seed=seed)
+            for d in space.dimensions
+        },
+        "orthogonality": orthogonality(seen, space, **settings),
+        "drift": {
+            d.name: found
+            for d in space.dimensions
+            if d.labels is not None and (found := drift(pairs, personas, dialogues, d.name, **settings))
+        },
+        "consistency": {
+            d.name: found for d in space.dimensions if (found := consistency(pairs, personas, d, seed=seed))
+        },
+    }
