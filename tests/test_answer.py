@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from benchmarks.injection import MARKER, strings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.injection import MARKER, strings
 from vvae.dialogue import Message, Pair, Turn
 from vvae.encoder.answer import Reading, read_answer
 from vvae.encoder.question import Conversation, armed, disarmed, instructions, key, schema, wire
