@@ -157,9 +157,10 @@ def test_a_reply_is_read_alike_alone_in_company_and_after_a_reload(fitted: tuple
         ("ugh, my bus is late again", "annoyed", "ugh"),
         ("你凭什么管我", "annoyed", "凭什么"),
         ("I can’t wait to see you", "excited", "can’t wait"),
-        ("haha lol ok congrats", "playful", "haha"),
+        ("haha jk, you goofball, congrats", "playful", "jk"),
         ("i am not fed up", None, None),
-        ("haha i am so fed up", None, None),
+        ("jk i am so fed up", None, None),
+        ("haha lol", None, None),
         ("唐突", None, None),
     ],
 )

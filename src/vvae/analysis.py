@@ -24,6 +24,7 @@ from vvae.persona import Dimension, LatentSpace, Persona
 from vvae.prior import DimensionPrior, Prior
 
 __all__ = [
+    "FEATURES",
     "Association",
     "analyze",
     "association",
@@ -32,6 +33,7 @@ __all__ = [
     "cramers_v",
     "describe_prior",
     "drift",
+    "holm",
     "kl_to_prior",
     "logistic",
     "missingness",
@@ -234,7 +236,7 @@ def mutual_information(table: Vector) -> float:
     return max(0.0, 2 * shared / entropies) if entropies > 0 else 0.0
 
 
-def association(a: Sequence[str], b: Sequence[str], *, permutations: int = 499, seed: int = 0) -> Association | None:
+def association(a: Sequence[str], b: Sequence[str], *, permutations: int = 999, seed: int = 0) -> Association | None:
     """How two lists of values go together; None for too few, or where one of them does not vary.
 
     Values seen fewer than five times are one. The p-value is of chi-squared under permutation of one list.
@@ -266,8 +268,18 @@ def _codes(values: Sequence[str]) -> Codes:
     return np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)[1].astype(np.int64)
 
 
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Holm 1979), in the order given."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, largest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
 def orthogonality(
-    personas: Iterable[Persona], space: LatentSpace, *, permutations: int = 499, seed: int = 0
+    personas: Iterable[Persona], space: LatentSpace, *, permutations: int = 999, seed: int = 0
 ) -> dict[str, Any]:
     """Association of every two dimensions on replies that show both, and the means within and across axes."""
     seen = [persona.only("observed") for persona in personas]
@@ -279,6 +291,9 @@ def orthogonality(
         if found:
             row |= {"v": round(found.v, 4), "nmi": round(found.nmi, 4), "p": round(found.p, 4)}
         pairs.append(row)
+    tested = [row for row in pairs if "p" in row]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = round(adjusted, 4)
     means = {}
     for name, within in (("within", True), ("across", False)):
         own = [row["v"] for row in pairs if row["within"] is within and "v" in row]
@@ -295,7 +310,7 @@ def drift(
     dialogues: Mapping[str, Dialogue],
     dimension: str,
     *,
-    permutations: int = 499,
+    permutations: int = 999,
     seed: int = 0,
 ) -> dict[str, Any] | None:
     """The distribution of a dimension in each fifth of a dialogue, and whether the first differs from the last.
@@ -395,7 +410,7 @@ def analyze(
     prior: Prior,
     space: LatentSpace,
     *,
-    permutations: int = 499,
+    permutations: int = 999,
     seed: int = 0,
 ) -> dict[str, Any]:
     """All of it, by dimension where it is of one."""

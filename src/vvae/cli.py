@@ -155,6 +155,19 @@ def encode(
     typer.echo(f"{len(opened.personas):,} encodings in {opened.path('encodings.parquet')}")
 
 
+@app.command("analyze")
+def analyze_run(config: ConfigPath) -> None:
+    """Ask what z is like: the prior, missing at random, independence, course of a dialogue, whether traits last."""
+    from vvae.stages import analyze_z
+
+    done = _run_until(config, "prior")
+    found = analyze_z(done)
+    dominated = [name for name, d in found["prior"].items() if d.get("dominated")]
+    if dominated:
+        typer.echo(f"one value dominates: {', '.join(dominated)}")
+    typer.echo(str(done.path("analysis.html")))
+
+
 @audit_app.command("labels")
 def audit_labels(
     mapping: Annotated[Path, typer.Argument(help="Mapping file: which column of the data is which dimension.")],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vvae import records
+from vvae.analysis import analyze
 from vvae.audit.labels import read_labelled
 from vvae.audit.scores import against_labels, agreement
 from vvae.bench import forced, human_chat
@@ -35,6 +36,7 @@ from vvae.train import plan, train
 from vvae.variants import Variant
 
 __all__ = [
+    "analyze_z",
     "audit_agreement",
     "audit_labels",
     "count_prior",
@@ -231,6 +233,18 @@ def export_adapter(run: Run, variant: Variant, *, gguf: bool, merged: bool, base
             merge(decoder, folder / "merged")
         written.append(folder / "merged")
     return written
+
+
+def analyze_z(run: Run) -> dict[str, Any]:
+    """analysis.json and analysis.html of an encoded run."""
+    from vvae.report import build_analysis
+
+    train = [pair for pair in learnt(run.encoded, run.config.pairs) if pair.split == "train"]
+    with run.reporter.task("analysing z"):
+        found = analyze(train, run.personas, run.dialogues, run.prior, run.space, seed=run.config.seed)
+    records.write_text(run.path("analysis.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    records.write_text(run.path("analysis.html"), build_analysis(found, run.space, run.folder.name))
+    return found
 
 
 def audit_labels(run: Run, mapping: Path, *, fit: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from vvae.analysis import FEATURES
 from vvae.bench.metrics import METRICS, shows
 from vvae.config import RunConfig
 from vvae.dialogue import Dialogue, Pair, context
@@ -15,7 +16,7 @@ from vvae.prior import Prior
 from vvae.records import Reply
 from vvae.report import figures
 
-__all__ = ["build_report"]
+__all__ = ["build_analysis", "build_report"]
 
 SAMPLES = 8
 CONTEXT_TURNS = 4
@@ -36,17 +37,9 @@ def build_report(
     Args:
         audits: what `vvae audit` wrote for this run.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
-    environment.filters["points"] = lambda value: "–" if value is None else f"{value:+.1f}"
-    environment.filters["number"] = lambda value, digits=2: "–" if value is None else f"{value:.{digits}f}"
-    template = environment.from_string(resources.files("vvae.report").joinpath("page.html").read_text("utf-8"))
+    template = _template("page.html")
     metrics = [m for m in METRICS if m in results["human"]]
-    return template.render(
+    page: str = template.render(
         results=results,
         metrics=metrics,
         names={"CP": "catchphrase presence", "EC": "emoji consistency", "HM": "hobby mentioning"},
@@ -61,6 +54,32 @@ def build_report(
         config_text=config.to_yaml(),
         observation={d.name: prior[d.name].rate for d in space.dimensions},
     )
+    return page
+
+
+def build_analysis(found: Mapping[str, Any], space: LatentSpace, name: str) -> str:
+    """The page of `vvae analyze` as text."""
+    page: str = _template("analysis.html").render(
+        found=found,
+        name=name,
+        features=FEATURES,
+        missing=figures.missingness(found),
+        association=figures.association(found, space),
+        drift=figures.drift(found),
+    )
+    return page
+
+
+def _template(name: str) -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
+    environment.filters["points"] = lambda value: "–" if value is None else f"{value:+.1f}"
+    environment.filters["number"] = lambda value, digits=2: "–" if value is None else f"{value:.{digits}f}"
+    return environment.from_string(resources.files("vvae.report").joinpath(name).read_text("utf-8"))
 
 
 def _samples(

@@ -11,12 +11,14 @@ import numpy as np
 from vvae.persona import LatentSpace
 from vvae.prior import Prior
 
-__all__ = ["confusion", "losses", "prior", "rates", "reading"]
+__all__ = ["association", "confusion", "drift", "losses", "missingness", "prior", "rates", "reading"]
 
 INK = "#6b7280"
 HUMAN = "#d97706"
 MODEL = "#2563eb"
 SOFT = "#93c5fd"
+LINES = 6
+"""Labels of a dimension that a line figure shows, the most frequent ones."""
 PREDICTED = "#059669"
 
 
@@ -206,4 +208,71 @@ def confusion(audit: Mapping[str, Any]) -> str:
         axis.set_title(name)
         axis.set_xlabel(columns)
         axis.set_ylabel(rows)
+    return _svg(figure)
+
+
+def missingness(found: Mapping[str, Any]) -> str:
+    """Null rates of each dimension in the fifths of reply length and of the dialogue."""
+    names = list(found["missingness"])
+    figure, axes = _axes(9.0, 0.36 * len(names) + 1.2, 2)
+    for axis, (key, title) in zip(
+        axes[0], (("by_length", "by length of the reply"), ("by_position", "by place in the dialogue")), strict=True
+    ):
+        rates = np.asarray([found["missingness"][name][key] for name in names])
+        axis.imshow(rates, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for (i, j), value in np.ndenumerate(rates):
+            ink = "white" if value > 0.5 else "#374151"
+            axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=ink)
+        axis.set_title(f"null, %, {title}", fontsize=10)
+        axis.set_xticks(range(rates.shape[1]), ["first", *[""] * (rates.shape[1] - 2), "last"])
+        axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
+    return _svg(figure)
+
+
+def association(found: Mapping[str, Any], space: LatentSpace) -> str:
+    """Cramer's V of every two dimensions; axes are ruled off, and what is beyond chance is ringed."""
+    names = list(space.names)
+    matrix = np.full((len(names), len(names)), np.nan)
+    ringed = []
+    for row in found["orthogonality"]["pairs"]:
+        if "v" in row:
+            i, j = sorted((names.index(row["a"]), names.index(row["b"])))
+            matrix[j, i] = row["v"]
+            if row["p_holm"] < 0.05:
+                ringed.append((i, j))
+    figure, axes = _axes(5.6, 4.8)
+    axis = axes[0][0]
+    axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            ink = "white" if value > 0.5 else "#374151"
+            axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
+    for i, j in ringed:
+        axis.plot(i, j, "o", markersize=24, markerfacecolor="none", markeredgecolor=HUMAN)
+    for edge, (first, second) in enumerate(zip(space.dimensions, space.dimensions[1:], strict=False)):
+        if first.axis != second.axis:
+            axis.axhline(edge + 0.5, color=INK, lw=0.8)
+            axis.axvline(edge + 0.5, color=INK, lw=0.8)
+    axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    return _svg(figure)
+
+
+def drift(found: Mapping[str, Any]) -> str:
+    """Shares of the most frequent labels of each closed dimension over the fifths of a dialogue."""
+    shown = found["drift"]
+    if not shown:
+        return ""
+    import matplotlib.pyplot as plt
+
+    figure, axes = _axes(3.3 * len(shown), 3.0, len(shown))
+    for axis, (name, d) in zip(axes[0], shown.items(), strict=True):
+        shares = np.asarray(d["shares"])
+        colours = plt.get_cmap("Dark2")(range(LINES))
+        for line, k in enumerate(np.argsort(-shares.mean(0))[:LINES]):
+            axis.plot(range(1, len(shares) + 1), 100 * shares[:, k], color=colours[line], label=d["labels"][k])
+        axis.set_title(f"{name}\nn = {d['n']:,}, distance {d['distance']:.2f}, p = {d['p']:.3f}", fontsize=8)
+        axis.set_xlabel("fifth of the dialogue")
+        axis.legend(fontsize=6, frameon=False, ncols=2)
+    axes[0][0].set_ylabel("share, %")
     return _svg(figure)
