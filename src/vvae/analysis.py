@@ -169,16 +169,15 @@ def missingness(
     null = np.asarray([personas[p.pair_id][dimension] is None for p in pairs], dtype=float)
     length = np.asarray([len(words(p.response)) for p in pairs], dtype=float)
     x = _observables(pairs, dialogues)
-    position = np.minimum((PARTS * _rank(x[:, 2])).astype(int), PARTS - 1)
-    bins = np.minimum((PARTS * _rank(length)).astype(int), PARTS - 1)
+    position, bins = ((PARTS * _rank(of)).astype(np.int64) for of in (x[:, 2], length))
     by_speaker: dict[str, list[float]] = defaultdict(list)
     for pair, missing in zip(pairs, null, strict=True):
         by_speaker[pair.speaker].append(missing)
     speakers = [float(np.mean(own)) for own in by_speaker.values() if len(own) >= FEW]
     found: dict[str, Any] = {
         "rate": round(float(null.mean()), 4),
-        "by_length": [round(float(null[bins == b].mean()), 4) for b in range(PARTS)],
-        "by_position": [round(float(null[position == b].mean()), 4) for b in range(PARTS)],
+        "by_length": _means(null, bins),
+        "by_position": _means(null, position),
         "speakers": [round(float(q), 4) for q in np.percentile(speakers, [5, 50, 95])] if speakers else None,
     }
     fitted = np.asarray([bits64("half", seed, pair.dialogue) & 1 for pair in pairs], dtype=bool)
@@ -194,6 +193,12 @@ def missingness(
     p = (1 + sum(s >= value for s in shuffles)) / (1 + permutations)
     named = dict(zip(FEATURES, (round(float(b), 3) for b in beta[1:]), strict=True))
     return found | {"auc": round(value, 4), "p": round(p, 4), "coefficients": named}
+
+
+def _means(values: Vector, part: Codes) -> list[float | None]:
+    """The mean of each part, None of an empty one."""
+    own = (values[part == k] for k in range(PARTS))
+    return [round(float(some.mean()), 4) if len(some) else None for some in own]
 
 
 def _rank(values: Vector) -> Vector:

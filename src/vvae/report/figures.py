@@ -218,11 +218,12 @@ def missingness(found: Mapping[str, Any]) -> str:
     for axis, (key, title) in zip(
         axes[0], (("by_length", "by length of the reply"), ("by_position", "by place in the dialogue")), strict=True
     ):
-        rates = np.asarray([found["missingness"][name][key] for name in names])
+        rates = np.asarray([found["missingness"][name][key] for name in names], dtype=float)
         axis.imshow(rates, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (i, j), value in np.ndenumerate(rates):
             ink = "white" if value > 0.5 else "#374151"
-            axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=ink)
+            if np.isfinite(value):
+                axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=ink)
         axis.set_title(f"null, %, {title}", fontsize=10)
         axis.set_xticks(range(rates.shape[1]), ["first", *[""] * (rates.shape[1] - 2), "last"])
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
