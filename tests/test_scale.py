@@ -43,10 +43,10 @@ def test_a_shard_holds_whole_dialogues_in_order_whatever_the_rest_of_the_corpus(
     assert sorted(found, key=lambda p: place[p.pair_id]) == pairs
 
 
-def killed_worker() -> bool:
-    """Kills one process of Ray that reads a shard, if there is one."""
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
+def killed_worker(driver: int) -> bool:
+    """Kills one process of the driver's Ray that reads a shard, if there is one."""
+    for process in psutil.Process(driver).children(recursive=True):
+        line = " ".join(process.cmdline())
         if line.startswith("ray::") and "Map" in line:
             process.kill()
             return True
@@ -66,11 +66,11 @@ def test_on_ray_with_a_worker_killed_the_rows_are_those_of_one_process(tmp_path:
         process = subprocess.Popen(encode_on_ray(config), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         while process.poll() is None and script.asked.total() < asked + 40:
             time.sleep(0.05)
-        killed = killed_worker()
+        killed = killed_worker(process.pid)
         said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert killed
-    assert script.asked.total() - asked <= asked + 2 * SHARDS
+    assert script.asked.total() - asked <= asked + 2  # what was in flight
     for name in ("encodings.parquet", "encoder.json"):
         assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
     told = json.loads((tmp_path / "ray" / "encode.json").read_text("utf-8"))

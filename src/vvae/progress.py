@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,8 +30,8 @@ class ConsoleReporter:
         self._console = console
 
     def say(self, text: str) -> None:
-        """One line."""
-        self._console.print(text, highlight=False)
+        """One line, as it is."""
+        self._console.print(text, highlight=False, markup=False)
 
     @contextmanager
     def task(self, title: str) -> Iterator[Callable[..., None]]:
@@ -41,7 +42,8 @@ class ConsoleReporter:
                 yield tick
         else:
             yield self._lines(title, started)
-        self.say(f"[green]✓[/] {title} [dim]{_clock(time.monotonic() - started)}[/]")
+        taken = _clock(time.monotonic() - started)
+        self._console.print(f"[green]✓[/] {escape(title)} [dim]{taken}[/]", highlight=False)
 
     @contextmanager
     def _bar(self, title: str) -> Iterator[Callable[..., None]]:

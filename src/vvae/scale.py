@@ -33,7 +33,7 @@ from vvae.keyed_random import index_below
 from vvae.persona import LatentSpace
 from vvae.prior import Prior, count
 
-__all__ = ["ShardReader", "encode_on_ray", "merged", "prior_of", "shard_of", "write_shards"]
+__all__ = ["ShardReader", "encode_on_ray", "merged", "prior_of", "shard_of", "unanswered", "write_shards"]
 
 Progress = Callable[[int, int], None]
 
@@ -48,7 +48,7 @@ def _file(folder: Path, kind: str, shard: int, suffix: str = "parquet") -> Path:
 
 
 def write_shards(folder: Path, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], shards: int) -> None:
-    """Writes the shards of some pairs; one with the same content is left as it is."""
+    """Writes the shards of some pairs."""
     own: dict[int, list[Pair]] = {shard: [] for shard in range(shards)}
     for pair in pairs:
         own[shard_of(pair.dialogue, shards)].append(pair)
@@ -86,11 +86,13 @@ class ShardReader:
     def _shard(self, shard: int) -> dict[str, Any]:
         encoder = load_encoder(self.state, self.config, _file(self.folder, "ledger", shard, "sqlite"))
         source, done = _file(self.folder, "pairs", shard), _file(self.folder, "done", shard, "json")
-        mark = {"encoder": encoder.id, "corpus": records.digest(source)}
-        if done.is_file() and mark.items() <= (known := json.loads(done.read_text("utf-8"))).items():
-            return dict(known)
+        contexts = _file(self.folder, "dialogues", shard)
+        mark = {"encoder": encoder.id, "corpus": records.digest(source), "dialogues": records.digest(contexts)}
+        known: dict[str, Any] = json.loads(done.read_text("utf-8")) if done.is_file() else {}
+        if mark.items() <= known.items() and not unanswered(known["pairs"]):
+            return known
         pairs = records.read_pairs(source)
-        dialogues = {d.id: d for d in records.read_dialogues(_file(self.folder, "dialogues", shard))}
+        dialogues = {d.id: d for d in records.read_dialogues(contexts)}
         ended, prior = self._read(encoder, pairs, dialogues, _file(self.folder, "encodings", shard), mark["corpus"])
         records.write_text(_file(self.folder, "prior", shard, "json"), prior.to_json())
         found = {**mark, "pairs": dict(ended), "not_believed": dict(encoder.nulled), **encoder.accounts()}
@@ -124,7 +126,11 @@ def encode_on_ray(reader: ShardReader, shards: int, *, progress: Progress | None
     own = not ray.is_initialized()
     if own:
         address, quiet = os.environ.get("RAY_ADDRESS"), logging.ERROR
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=quiet)
+        try:
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=quiet)
+        except (ConnectionError, ValueError) as error:
+            fix = "check RAY_ADDRESS, or unset it to use this machine"
+            raise EndpointError("no Ray cluster", where=address or "this machine", fix=fix) from error
     try:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         rows = ray.data.from_items([{"shard": shard} for shard in range(shards)], override_num_blocks=shards)
@@ -149,16 +155,22 @@ def _together(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             result[name] = dict(reduce(add, (Counter(one[name]) for one in found)))
     for name in ("prompt_tokens", "completion_tokens", "cost"):
         if name in found[0]:
-            result[name] = None if found[0][name] is None else sum(one[name] for one in found)
+            known = [one[name] for one in found]
+            result[name] = None if None in known else sum(known)
     return result
+
+
+def unanswered(pairs: Mapping[str, int]) -> int:
+    """How many of some pairs, counted by how they ended, got no answer."""
+    return sum(n for ended, n in pairs.items() if ended.startswith("error"))
 
 
 def merged(folder: Path, pairs: Sequence[Pair], shards: int) -> Iterator[records.Encoding]:
     """The encodings of all shards in the order of the pairs."""
     rows = {shard: iter(records.read_encodings(_file(folder, "encodings", shard))) for shard in range(shards)}
     for pair in pairs:
-        encoding = next(rows[shard_of(pair.dialogue, shards)])
-        if encoding.pair_id != pair.pair_id:
+        encoding = next(rows[shard_of(pair.dialogue, shards)], None)
+        if encoding is None or encoding.pair_id != pair.pair_id:
             raise DataError("the shards are of other pairs", where=str(folder), fix="remove the folder, run again")
         yield encoding
 

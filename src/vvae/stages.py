@@ -31,7 +31,7 @@ from vvae.profile import build_profiles
 from vvae.prompt import PROMPT_VERSION
 from vvae.prompter import load_prompter
 from vvae.run import Run
-from vvae.scale import ShardReader, encode_on_ray, merged, write_shards
+from vvae.scale import ShardReader, encode_on_ray, merged, unanswered, write_shards
 from vvae.train import plan, train
 from vvae.variants import Variant
 
@@ -97,12 +97,15 @@ def encode_pairs(run: Run) -> None:
     target = run.path("encodings.parquet")
     if run.shards:
         folder = run.path("shards").absolute()
-        if isinstance(config, LLMConfig) and config.max_cost is not None:  # a shard knows only what it spent itself
-            config = config.model_copy(update={"max_cost": config.max_cost / run.shards})
+        if isinstance(config, LLMConfig):  # a shard knows only what it spent itself, and only its own errors
+            part = None if config.max_cost is None else config.max_cost / run.shards
+            config = config.model_copy(update={"max_cost": part, "error_limit": 1.0})
         reader = ShardReader(folder, encoder.state(), config, run.space)
         write_shards(folder, pairs, run.dialogues, run.shards)
         with run.reporter.task("encoding shards on Ray") as tick:
             found = encode_on_ray(reader, run.shards, progress=tick)
+        if isinstance(encoder, LLMEncoder):
+            encoder.check_errors(unanswered(found["pairs"]), len(pairs), found["pairs"])
         records.write_encodings(target, merged(folder, pairs, run.shards), run.space)
     else:
         with run.reporter.task("encoding replies") as tick:

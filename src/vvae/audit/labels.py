@@ -82,14 +82,16 @@ def read_labelled(path: Path, space: LatentSpace, *, window_tokens: int = 384) -
     file = path.parent / mapping.path
     said: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     left_out: Counter[str] = Counter()
+    named = (mapping.dialogue, mapping.speaker, mapping.text)
     needed = {mapping.dialogue, mapping.speaker, mapping.text, *(c.column for c in mapping.dimensions.values())}
     for number, row in enumerate(_rows(file), start=1):
         if missing := needed - set(row):
             raise DataError(f"no column {sorted(missing)[0]!r}", where=f"{file}: row {number}", fix="see the mapping")
-        if not str(row[mapping.text]).strip():
+        name, speaker, text = (str(row[c] if row[c] is not None else "").strip() for c in named)
+        if not text:
             left_out["empty text"] += 1
             continue
-        said.setdefault(str(row[mapping.dialogue]), []).append((str(row[mapping.speaker]), str(row[mapping.text]), row))
+        said.setdefault(name, []).append((speaker, text, row))
     if not said:
         raise DataError("no utterances", where=str(file), fix="see the mapping")
     dialogues, pairs = {}, []
@@ -108,6 +110,10 @@ def read_labelled(path: Path, space: LatentSpace, *, window_tokens: int = 384) -
                     left_out[f"{dimension}: {row[column.column]}"] += 1
                 else:
                     gold[dimension][pair.pair_id] = found
+    for dimension in gold:
+        if not gold[dimension]:
+            fix = "see that 'values' names the file's labels as they are written"
+            raise DataError("no row has a label that is mapped", where=f"{path}: dimensions.{dimension}", fix=fix)
     return Labelled(path.stem, dialogues, pairs, gold, left_out)
 
 
@@ -130,7 +136,7 @@ def _as_set(value: str | tuple[str, ...] | None) -> Gold:
 def _mapping(path: Path, space: LatentSpace) -> ColumnMapping:
     try:
         mapping = ColumnMapping.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         raise ConfigError("cannot be read", where=str(path), fix="give a mapping file (docs/encoders.md)") from None
     except yaml.YAMLError:
         raise ConfigError("not YAML", where=str(path)) from None

@@ -63,7 +63,8 @@ def read_answer(
     if isinstance(values, str):
         return Reading(Persona(), values)
     slots: dict[str, Slot] = {}
-    nulled = [(name, "no such dimension") for name in values if name not in space.by_name][:1]
+    # The name itself may be anything, also chat.
+    nulled = [("answer", "names no dimension")] if set(values) - set(space.names) else []
     for dimension in space.dimensions:
         found = _slot(values.get(dimension.name), dimension, reply, phrases)
         if isinstance(found, Slot):

@@ -3,10 +3,12 @@
 What an attempt comes to is one of few words, and never the server's own text, which may quote chat or a key:
 
     ok                                          the answer is kept
-    http 408, 409, 425, 429, 5xx                tried again after Retry-After, or after an exponential pause with jitter
+    http 408, 409, 425, 429, 5xx                tried again after an exponential pause with jitter, Retry-After at least
     timeout, no connection, broken body         tried again likewise
     http 400 and other 4xx                      this call is refused; the next may not be
-    http 401, 403, 404                          no call can succeed: the work stops
+    http 401, 404, and 403 before any success   no call can succeed: the work stops
+
+When the work stops, calls on their way are waited for, and no further one is made: what is paid for is kept.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+import regex
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vvae.encoder.ledger import Answer, Ledger, Spent
@@ -32,7 +35,7 @@ from vvae.keyed_random import index_below, uniform
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Endpoint", "EndpointConfig", "Price", "Refused"]
+__all__ = ["Endpoint", "EndpointConfig", "Price", "Refused", "may_try_again"]
 
 LARGEST_BODY = 1 << 20
 """Bytes of an answer; a server that sends more sends no answer."""
@@ -102,7 +105,7 @@ class EndpointConfig(BaseModel):
     @field_validator("key_env")
     @classmethod
     def _name_of_a_variable(cls, name: str) -> str:
-        if not name.isidentifier():
+        if not regex.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
             raise ValueError("give the name of an environment variable that holds the key, not the key")
         return name
 
@@ -137,6 +140,8 @@ class EndpointConfig(BaseModel):
             ConfigError: it would travel over plain HTTP to another machine.
         """
         secret = os.environ.get(self.key_env, "").strip() or None
+        if secret and not secret.isprintable():
+            raise ConfigError("the key has characters that no key has", where=f"${self.key_env}", fix="set it again")
         for url in self.base_url if secret else ():
             parts = urlsplit(url)
             if parts.scheme == "http" and not _nearby(str(parts.hostname)):
@@ -147,12 +152,10 @@ class EndpointConfig(BaseModel):
 
 def _nearby(host: str) -> bool:
     """Whether a host is this machine or in a private network."""
-    if host == "localhost" or "." not in host:
-        return True
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
-        return host.endswith((".local", ".internal"))
+        return host == "localhost" or "." not in host or host.endswith((".local", ".internal"))
 
 
 class Refused(NamedTuple):
@@ -181,9 +184,13 @@ class Endpoint:
         if secret := config.secret():
             self._headers["Authorization"] = f"Bearer {secret}"
         self._asked: dict[str, asyncio.Future[Answer | Refused]] = {}
-        self._failed_in_a_row, self._last_success = 0, time.monotonic()
+        self._succeeded = False
+        self._failing_since: float | None = None
+        self._failed_in_a_row, self._refused_in_a_row = 0, 0
         self._spent = ledger.spent(config.account)
-        self._reserved = 0.0
+        self._reserved, self._settled = 0.0, asyncio.Event()
+        self.trouble: EndpointError | None = None
+        """Why the work stopped."""
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Endpoint:
@@ -194,7 +201,6 @@ class Endpoint:
             cookie_jar=self._aiohttp.DummyCookieJar(),
             auto_decompress=True,
         )
-        self._last_success = time.monotonic()
         return self
 
     async def __aexit__(
@@ -202,6 +208,7 @@ class Endpoint:
     ) -> None:
         assert self._session is not None
         await self._session.close()
+        await self.ledger.drain()
 
     @property
     def spent(self) -> Spent:
@@ -242,22 +249,28 @@ class Endpoint:
             del self._asked[name]
 
     async def _insist(self, address: str, name: str, data: bytes) -> Answer | Refused:
-        most = self._most(len(data))
+        most, outcome = self._most(len(data)), "not asked"
         for number in range(1, self.config.attempts + 1):
-            self._afford(most)
+            await self._afford(most)
+            if self.trouble is not None:
+                break
+            self._reserved += most
             try:
                 attempt = await self._once(address, name, data)
             finally:
                 self._reserved -= most
+                self._settled.set()
+            outcome = attempt.outcome
             if attempt.answer is not None:
-                self._failed_in_a_row, self._last_success = 0, time.monotonic()
+                self._succeeded, self._failing_since = True, None
+                self._failed_in_a_row = self._refused_in_a_row = 0
                 return attempt.answer
-            self._breaker(attempt.outcome, address)
-            if not _may_try_again(attempt.outcome):
+            self._breaker(outcome, address)
+            if not may_try_again(outcome):
                 break
             if number < self.config.attempts:
-                await asyncio.sleep(attempt.pause if attempt.pause is not None else self._pause(name, number))
-        return Refused(attempt.outcome)
+                await asyncio.sleep(max(attempt.pause or 0.0, self._pause(name, number)))
+        return Refused(outcome)
 
     def _pause(self, name: str, number: int) -> float:
         """Exponential, with half of it jitter."""
@@ -266,17 +279,27 @@ class Endpoint:
 
     def _most(self, size: int) -> float:
         """The most a call can cost: no text has more tokens than bytes."""
-        return self.config.price.of(size, self.config.max_tokens) if self.config.price else 0.0
+        limits = (self.config.max_tokens, self.config.parameters.get("max_completion_tokens") or 0)
+        return self.config.price.of(size, max(limits)) if self.config.price else 0.0
 
-    def _afford(self, most: float) -> None:
-        limit, cost = self.config.max_cost, self.cost
-        if limit is not None and cost is not None and cost + self._reserved + most > limit:
-            raise EndpointError(
-                f"the budget of {limit:g} is spent ({cost:.4f}, and the next call may cost {most:.4f})",
-                where=self.config.model,
-                fix="raise --max-cost and run again; what is answered is kept",
-            )
-        self._reserved += most
+    async def _afford(self, most: float) -> None:
+        """Waits while calls on their way may still need what this one would; stops the work when nothing is left."""
+        limit = self.config.max_cost
+        while limit is not None and self.trouble is None:
+            cost = self.cost or 0.0
+            if cost + self._reserved + most <= limit:
+                return
+            if self._reserved <= most * 1e-9:
+                what = f"the budget of {limit:g} is spent ({cost:.4f}, and the next call may cost {most:.4f})"
+                fix = "raise --max-cost and run again; what is answered is kept"
+                self._stop(EndpointError(what, where=self.config.model, fix=fix))
+            self._settled.clear()
+            await self._settled.wait()
+
+    def _stop(self, error: EndpointError) -> None:
+        self.trouble = self.trouble or error
+        self._settled.set()
+        raise error
 
     async def _once(self, address: str, name: str, data: bytes) -> _Attempt:
         number = await self.ledger.begin(name, self.config.account)
@@ -313,31 +336,36 @@ class Endpoint:
         answer = _answer(bytes(received))
         if answer is None:
             return _Attempt("broken body")
-        if not answer.prompt_tokens:  # an endpoint that does not count: about four bytes a token
+        if not answer.prompt_tokens:  # an endpoint that does not count: about three bytes a token
             answer = answer._replace(
-                prompt_tokens=len(data) // 4, completion_tokens=len((answer.content or "").encode()) // 4
+                prompt_tokens=len(data) // 3, completion_tokens=len((answer.content or "").encode()) // 3
             )
         return _Attempt("ok", answer)
 
     def _breaker(self, outcome: str, address: str) -> None:
         """Stops the work when no call can succeed: one line instead of a failure for each pair."""
-        self._failed_in_a_row += 1
         kept = "then run the same command again; what is answered is kept"
         code = int(outcome.removeprefix("http ")) if outcome.startswith("http ") else 0
-        if code in HOPELESS:
-            fix = f"check encoder.model, base_url and ${self.config.key_env}, {kept}"
-            raise EndpointError(f"{HOPELESS[code]} (HTTP {code})", where=address, fix=fix)
-        if self._failed_in_a_row < FAILURES:
-            return
-        quiet = time.monotonic() - self._last_success
-        # A server that is merely busy says 429 for a while; one whose quota is spent says it for ever.
-        patience = max(self.config.patience, 2 * LONGEST_PAUSE) if code == 429 else self.config.patience
-        if quiet >= patience or not _may_try_again(outcome):
-            what = f"{self._failed_in_a_row} calls failed in a row, the last one: {outcome}"
-            raise EndpointError(what, where=address, fix=f"see whether it runs and what its log says, {kept}")
+        if code in HOPELESS and not (code == 403 and self._succeeded):  # some gateways say 403 of a single text
+            fix = f"check encoder.model, base_url and the key's variable, {kept}"
+            self._stop(EndpointError(f"{HOPELESS[code]} (HTTP {code})", where=address, fix=fix))
+        if not may_try_again(outcome):
+            self._refused_in_a_row += 1
+            failed, enough = self._refused_in_a_row, 0.0
+        else:
+            self._failed_in_a_row += 1
+            # A server that is merely busy says 429 for a while; one whose quota is spent says it for ever.
+            busy = max(self.config.patience, 2 * LONGEST_PAUSE)
+            failed, enough = self._failed_in_a_row, busy if code == 429 else self.config.patience
+        now = time.monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        if failed >= FAILURES and now - self._failing_since >= enough:
+            what = f"{failed} calls failed in a row, the last one: {outcome}"
+            self._stop(EndpointError(what, where=address, fix=f"see whether it runs and what its log says, {kept}"))
 
 
-def _may_try_again(outcome: str) -> bool:
+def may_try_again(outcome: str) -> bool:
+    """Whether the same call may succeed later."""
     if not outcome.startswith("http "):
         return True
     code = int(outcome.removeprefix("http "))
@@ -365,9 +393,12 @@ def _answer(received: bytes) -> Answer | None:
         choice = data["choices"][0]
         content, finish = choice["message"].get("content"), choice.get("finish_reason")
         used = data.get("usage") or {}
-        tokens = int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        prompt, completion = (int(used.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     if content is not None and not isinstance(content, str):
         return None
-    return Answer(content, finish if isinstance(finish, str) else None, *tokens)
+    # JSON can hold lone surrogates, and any number; the ledger cannot.
+    whole = None if content is None else content.encode("utf-8", "replace").decode()
+    said = finish.encode("utf-8", "replace").decode() if isinstance(finish, str) else None
+    return Answer(whole, said, *(min(max(n, 0), 2**31) for n in (prompt, completion)))

@@ -139,22 +139,31 @@ class Ledger:
             self._flush = loop.create_task(self._flushed())
         return future
 
+    async def drain(self) -> None:
+        """Returns when everything that waits is written."""
+        if self._flush is not None:
+            await asyncio.shield(self._flush)
+
     async def _flushed(self) -> None:
         """Commits what waits, all of it at once, until nothing waits."""
-        while self._waiting:
-            await self._locked()
-            batch, self._waiting = self._waiting, []
-            try:
-                results = self._commit([write for write, _ in batch])
-            except sqlite3.Error as error:
-                for _, future in batch:
+        try:
+            while self._waiting:
+                batch: list[tuple[_Write, asyncio.Future[Any]]] = []
+                try:
+                    await self._locked()
+                    batch, self._waiting = self._waiting, []
+                    results = self._commit([write for write, _ in batch])
+                except Exception as error:
+                    batch, self._waiting = batch + self._waiting, []
+                    for _, future in batch:
+                        if not future.done():
+                            future.set_exception(_trouble(error, self.path))
+                    continue
+                for (_, future), result in zip(batch, results, strict=True):
                     if not future.done():
-                        future.set_exception(_trouble(error, self.path))
-                continue
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
-        self._flush = None
+                        future.set_result(result)
+        finally:
+            self._flush = None
 
     async def _locked(self) -> None:
         """Waits for its turn among the processes that write, without holding up this one's calls."""
@@ -164,8 +173,8 @@ class Ledger:
                 self._writer.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    return  # the commit says what is wrong
+                if not _busy(error) or time.monotonic() > deadline:
+                    raise
             await asyncio.sleep(0.001)
 
     def _commit(self, writes: list[_Write]) -> list[Any]:
@@ -179,7 +188,11 @@ class Ledger:
         return results
 
 
-def _trouble(error: sqlite3.Error, path: Path) -> DataError:
+def _busy(error: sqlite3.Error) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _trouble(error: Exception, path: Path) -> DataError:
     return DataError(f"cannot be written ({error})", where=str(path), fix="check the disk, then run again")
 
 
@@ -192,8 +205,8 @@ def _opened(path: Path, patience: float) -> sqlite3.Connection:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             break
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if not _busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
     db.execute("PRAGMA synchronous = NORMAL")

@@ -25,7 +25,7 @@ from pydantic import Field
 from vvae.dialogue import Dialogue, Pair
 from vvae.encoder.answer import CUT_OFF, read_answer
 from vvae.encoder.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
-from vvae.encoder.endpoint import Endpoint, EndpointConfig, Refused
+from vvae.encoder.endpoint import Endpoint, EndpointConfig, Refused, may_try_again
 from vvae.encoder.ledger import Answer, Ledger
 from vvae.encoder.question import QUESTION_VERSION, Conversation, Structure, instructions, key, schema, wire
 from vvae.errors import DataError, EndpointError
@@ -120,6 +120,8 @@ class LLMEncoder:
                     found = await endpoint.ask(next(candidate._calls([_PROBE], {}))[1])
                     if isinstance(found, Refused):
                         refused = found
+                        if may_try_again(found.outcome):  # it says nothing of the form
+                            break
                     elif structure == "text" or _holds(found, self.space, structure):
                         return candidate
         fix = "start it, or change encoder.base_url; then run the same command again"
@@ -136,11 +138,19 @@ class LLMEncoder:
             EndpointError: the endpoint is of no use, the budget is spent, or too many calls have no answer.
         """
         missing = asyncio.run(self._ask_all(pairs, dialogues, progress))
-        if missing.total() > self.config.error_limit * len(pairs):
-            reasons = ", ".join(f"{outcome}: {n:,}" for outcome, n in missing.most_common())
-            fix = "run the same command again (what is answered is kept), or raise encoder.error_limit"
-            raise EndpointError(f"{missing.total():,} of {len(pairs):,} replies have no answer ({reasons})", fix=fix)
+        self.check_errors(missing.total(), len(pairs), missing)
         return self._read_all(pairs, dialogues)
+
+    def check_errors(self, missing: int, total: int, outcomes: Mapping[str, int]) -> None:
+        """Raises EndpointError where too many calls have no answer.
+
+        Args:
+            outcomes: how they ended.
+        """
+        if missing > self.config.error_limit * total:
+            reasons = ", ".join(f"{outcome}: {n:,}" for outcome, n in outcomes.items() if outcome != "ok")
+            fix = "run the same command again (what is answered is kept), or raise encoder.error_limit"
+            raise EndpointError(f"{missing:,} of {total:,} replies have no answer ({reasons})", fix=fix)
 
     async def _ask_all(
         self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], progress: Progress | None
@@ -154,7 +164,12 @@ class LLMEncoder:
             nonlocal done
             for _, group in windows:  # shared: each worker takes the next window
                 for pair, data in self._calls(list(group), dialogues):
-                    found = await endpoint.ask(data, route=pair.dialogue)
+                    try:
+                        found = await endpoint.ask(data, route=pair.dialogue)
+                    except EndpointError:
+                        return  # the others end their calls too: endpoint.trouble
+                    if endpoint.trouble:
+                        return
                     if isinstance(found, Refused):
                         missing[found.outcome] += 1
                     done += 1
@@ -169,6 +184,8 @@ class LLMEncoder:
                             workers.create_task(work())
                 except BaseExceptionGroup as several:
                     raise several.exceptions[0] from None
+                if endpoint.trouble:
+                    raise endpoint.trouble
         return missing
 
     def _read_all(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Iterator[Encoding]:
@@ -294,7 +311,7 @@ def _holds(answer: Answer, space: LatentSpace, structure: Structure) -> bool:
     with suppress(ValueError):
         values = json.loads(answer.content or "")
         return set(values) == set(space.names) and all(
-            value is None or d.labels is None or value in d.labels
+            value is None or (isinstance(value, str) and (d.labels is None or value in d.labels))
             for d in space.dimensions
             for value in [values[d.name]]
         )

@@ -43,7 +43,7 @@ VERBATIM = frozenset({"catchphrase", "emoji", "nickname"})
 # Control tokens of the common chat templates; a sticker such as [doge] is none.
 _CONTROL = regex.compile(
     r"<(?=[^<>\s]{1,40}>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|IMG|CLS|SEP|MASK|gMASK|PAD|BOS|EOS|UNK)\])"
+    r"|\[(?=/?(?:[A-Z][A-Z_]{2,}|gMASK|sMASK)\])"
 )
 _DISARMED = regex.compile(r"([<\[]) (?=[^<>\s\[\]]{1,40}[>\]])")
 

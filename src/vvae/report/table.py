@@ -79,7 +79,7 @@ def print_audit(audit: Mapping[str, Any]) -> None:
     console.print(table)
     if left := audit.get("left_out"):
         most = sorted(left.items(), key=lambda item: -item[1])
-        console.print("left out: " + "; ".join(f"{n:,} {reason}" for reason, n in most), highlight=False)
+        console.print("left out: " + "; ".join(f"{n:,} {reason}" for reason, n in most), highlight=False, markup=False)
 
 
 def _spread(found: Mapping[str, float | None], *, percent: bool) -> str:
