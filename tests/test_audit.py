@@ -121,6 +121,7 @@ def test_a_mapping_says_which_column_is_which_dimension(mapping: Path) -> None:
         (("column: emotion", "column: mood"), "no column 'mood'"),
         (("path: chat.csv", "path: other.csv"), "cannot be read"),
         (("speaker: who\n", ""), "Field required"),
+        (("{anger: annoyed, happy: [excited, playful], neutral: null}", "{Anger: annoyed}"), "no row has a label"),
     ],
 )
 def test_a_wrong_mapping_is_one_line(mapping: Path, change: tuple[str, str], what: str) -> None:

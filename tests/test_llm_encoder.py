@@ -19,6 +19,7 @@ from vvae.encoder.ledger import Ledger
 from vvae.encoder.llm import LLMConfig, LLMEncoder, chosen_pairs
 from vvae.errors import ConfigError, DataError, EndpointError
 from vvae.llama import LlamaServer
+from vvae.persona import load_space
 from vvae.pretrained import gguf_of
 
 
@@ -165,6 +166,80 @@ def test_a_budget_is_never_exceeded(tmp_path: Path, script: Scripted, url: str) 
     assert cost == pytest.approx(script.asked.total() * 110 * 1000 / 1e6)
 
 
+def test_a_budget_lets_calls_settle_and_loses_none_that_is_paid(tmp_path: Path, script: Scripted, url: str) -> None:
+    """Reserved is far more than a call costs: the last of the budget is used one by one, and every answer is kept."""
+    script.pause = 0.02
+    settings = {"price": {"prompt": 1000.0, "completion": 1000.0}, "max_cost": 14.6, "concurrency": 16}
+    encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(400), **settings)
+    with pytest.raises(EndpointError, match=r"the budget of 14\.6 is spent"):
+        encoder.encode(pairs, {d.id: d for d in dialogues})
+    told = encoder.accounts()
+    assert told["cost"] == pytest.approx(script.asked.total() * 110 * 1000 / 1e6)
+    assert told["attempts"] == {"ok": script.asked.total()}
+    assert 8 < told["cost"] <= 14.6
+
+
+def test_work_that_stops_keeps_the_answers_on_their_way(tmp_path: Path, script: Scripted, url: str) -> None:
+    script.pause = 0.05
+    encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(400), concurrency=16)
+    by_id = {d.id: d for d in dialogues}
+
+    def tick(done: int, _: int) -> None:
+        if done == 100:
+            script.status = 401
+
+    with pytest.raises(EndpointError, match="401"):
+        encoder.encode(pairs, by_id, progress=tick)
+    assert "interrupted" not in encoder.accounts()["attempts"]
+    script.status = None
+    assert {e.status for e in encoder.encode(pairs, by_id)} == {"ok"}
+    assert max(script.answered.values()) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        json.dumps(dict.fromkeys(load_space().names) | {"tone": ["playful"]}),
+        '{"[/INST] anna has PIN 1234": null}',
+        "\ud83d",
+        "{" * 2000,
+        '{"tone": 1e999}',
+    ],
+)
+def test_whatever_a_model_says_is_typed_and_leaves_no_trace(
+    tmp_path: Path, script: Scripted, url: str, said: str
+) -> None:
+    chats = write_chats(tmp_path / "chats.jsonl", 100)
+    encoder = {"kind": "llm", "base_url": url, "model": "stub"}
+    config = write_config(tmp_path / "c.yaml", chats, run=str(tmp_path / "run"), encoder=encoder)
+    script.say = said
+    done = subprocess.run([sys.executable, "-m", "vvae.cli", "encode", str(config)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = (tmp_path / "run" / "encode.json").read_text("utf-8")
+    assert sum(json.loads(told)["pairs"].values()) == 100
+    assert "PIN" not in told + done.stdout + done.stderr
+
+
+def test_a_busy_endpoint_says_nothing_of_the_form(tmp_path: Path, script: Scripted, url: str) -> None:
+    script.status = 503
+    with pytest.raises(EndpointError, match="no answer"):
+        encoder_at(url, tmp_path, conversations(20), attempts=1)
+    assert script.asked.total() == 1  # and no looser form was tried
+
+
+def test_a_dry_run_leaves_no_trace_in_the_config_of_the_run(tmp_path: Path, script: Scripted, url: str) -> None:
+    chats = write_chats(tmp_path / "chats.jsonl", 100)
+    encoder = {"kind": "llm", "base_url": url, "price": {"prompt": 1.0, "completion": 2.0}}
+    config = write_config(tmp_path / "c.yaml", chats, run=str(tmp_path / "run"), encoder=encoder)
+    command = [sys.executable, "-m", "vvae.cli", "encode", str(config), "--dry-run", "--sample", "10"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "10 calls" in done.stdout
+    assert "cost about" in " ".join(done.stdout.split())
+    assert not script.asked
+    assert load_config(tmp_path / "run" / "config.yaml").encoder == load_config(config).encoder
+
+
 def test_a_plan_calls_nothing_and_knows_what_is_answered(tmp_path: Path, script: Scripted, url: str) -> None:
     encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(100))
     by_id = {d.id: d for d in dialogues}
@@ -245,6 +320,7 @@ def test_a_key_goes_to_the_endpoint_and_nowhere_else(
         ({"base_url": "https://me:secret@x/v1"}, "key does not belong in the URL"),
         ({"base_url": "https://x/v1?api_key=secret"}, "key does not belong in the URL"),
         ({"key_env": "sk-secret"}, "not the key"),
+        ({"key_env": "gsk_secret"}, "not the key"),
         ({"max_cost": 1.0}, "max_cost needs a price"),
         ({"modle": "x"}, "unknown key"),
     ],
@@ -261,6 +337,8 @@ def test_a_key_does_not_travel_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     with pytest.raises(ConfigError, match="unencrypted"):
         EndpointConfig(base_url=("http://llm.example.com/v1",)).secret()
+    with pytest.raises(ConfigError, match="unencrypted"):
+        EndpointConfig(base_url=("http://[2600:1f18::1]/v1",)).secret()
     for near in ("http://127.0.0.1:8000/v1", "http://vllm-0:8000/v1", "http://10.1.2.3/v1", "https://llm.example.com"):
         assert EndpointConfig(base_url=(near,)).secret() == SECRET
 
