@@ -1,5 +1,6 @@
 """How fast the language-model encoder calls, and what it keeps in memory, against an endpoint that answers at once.
 
+    pip install openai
     python benchmarks/encoder_calls.py --pairs 10000                  calls/s beside a bare aiohttp client
     python benchmarks/encoder_calls.py --pairs 4000 --latency 0.02    of an endpoint that takes so many seconds
     python benchmarks/encoder_calls.py --pairs 200000 --memory        growth of memory over the pairs
