@@ -16,21 +16,8 @@ from scipy.stats.contingency import association as scipy_association
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
 
-from vvae.analysis import (
-    analyze,
-    association,
-    auc,
-    consistency,
-    cramers_v,
-    describe_prior,
-    drift,
-    holm,
-    kl_to_prior,
-    logistic,
-    missingness,
-    mutual_information,
-    orthogonality,
-)
+from vvae.analysis import analyze, consistency, describe_prior, drift, kl_to_prior, missingness, orthogonality
+from vvae.bench.association import association, auc, cramers_v, holm, logistic, mutual_information
 from vvae.decoder import Alternative, Decoder
 from vvae.dialogue import Dialogue, Message, Pair, Turn
 from vvae.encoder.rules import RulesConfig, RulesEncoder

@@ -18,8 +18,8 @@ from vvae.bench import forced, human_chat
 from vvae.decoder import Alternative, Decoder, grouped, per_token
 from vvae.dialogue import Pair
 from vvae.encoder.choice import Encoder, fit_encoder
-from vvae.encoder.endpoint import Price
 from vvae.encoder.llm import LLMConfig, LLMEncoder, Plan, chosen_pairs
+from vvae.encoder.settings import Price
 from vvae.errors import ConfigError, DataError
 from vvae.export import adapter_to_gguf, merge, modelfile
 from vvae.importers import load

@@ -25,9 +25,10 @@ from pydantic import Field
 from vvae.dialogue import Dialogue, Pair
 from vvae.encoder.answer import CUT_OFF, read_answer
 from vvae.encoder.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
-from vvae.encoder.endpoint import Endpoint, EndpointConfig, Refused, may_try_again
+from vvae.encoder.endpoint import Endpoint, Refused, may_try_again
 from vvae.encoder.ledger import Answer, Ledger
 from vvae.encoder.question import QUESTION_VERSION, Conversation, Structure, instructions, key, schema, wire
+from vvae.encoder.settings import EndpointConfig
 from vvae.errors import DataError, EndpointError
 from vvae.keyed_random import shuffled
 from vvae.language import estimated_tokens

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vvae.bench.metrics import METRICS
-from vvae.encoder.endpoint import Price
 from vvae.encoder.llm import Plan
+from vvae.encoder.settings import Price
 from vvae.prior import Prior
 
 __all__ = ["print_audit", "print_plan", "print_prior", "print_results"]
