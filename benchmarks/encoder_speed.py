@@ -29,9 +29,9 @@ def main() -> None:
         encoder = RulesEncoder.fit(pairs, topics, chosen, RulesConfig())
         sample = pairs[:: max(1, len(pairs) // number)][:number]
         fresh = RulesEncoder.from_state(encoder.state())
-        fresh.encode(sample[:8])
+        list(fresh.encode(sample[:8]))
         started = time.perf_counter()
-        fresh.encode(sample)
+        list(fresh.encode(sample))
         rates[name] = len(sample) / (time.perf_counter() - started)
         print(f"{name}: {len(sample)} pairs, {rates[name]:.0f} pairs/s")
     print(f"lexical_pairs_per_s {rates['lexical']:.0f}")
