@@ -191,6 +191,13 @@ def _told_otherwise() -> tuple[regex.Pattern[str], dict[str, str]]:
     return regex.compile(pattern, regex.IGNORECASE), {**names, **verbs}
 
 
+@lru_cache(maxsize=1)
+def _hobby_mention() -> regex.Pattern[str]:
+    """Any hobby or pursuit, in whatever words around it."""
+    verbs = _alternatives(list(default_lexicon().pursuits))
+    return regex.compile(rf"{_hobby_pattern()[0].pattern}|\b(?:{verbs})\b", regex.IGNORECASE)
+
+
 def hobby_aliases(hobby: str) -> tuple[str, ...]:
     """All ways to mention a hobby; the value itself where it is not in the gazetteer."""
     return (hobby, *default_lexicon().hobbies.get(hobby, ()))
@@ -228,7 +235,7 @@ def read_hobby(reply: str) -> Span | None:
     """The first hobby of the gazetteer that the speaker says to like or do, unless negated or wished."""
     pattern, names = _hobby_pattern()
     otherwise, verbs = _told_otherwise()
-    if not (pattern.search(reply) or otherwise.search(reply)):
+    if not _hobby_mention().search(reply):  # most replies end here
         return None
     for sentence in _SENTENCE.finditer(reply):
         text = sentence.group()
