@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vvae.bench.association import FEW, association, auc, holm, logistic
-from vvae.bench.statistics import interval
+from vvae.bench.statistics import interval, resampled
 from vvae.dialogue import Dialogue, Pair
 from vvae.keyed_random import bits64, shuffled
 from vvae.language import words
@@ -98,9 +98,14 @@ def kl_to_prior(personas: Iterable[Persona], prior: Prior, space: LatentSpace) -
 # --- missing at random? -----------------------------------------------------------------------------------------------
 
 
+def _last_turns(dialogues: Mapping[str, Dialogue]) -> dict[str, int]:
+    """The id of each dialogue's last turn, at least 1."""
+    return {name: max(1, dialogue.turns[-1].id) for name, dialogue in dialogues.items()}
+
+
 def _observables(pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Vector:
     """What is known of a reply without reading it for traits, standardised, shape (len(pairs), len(FEATURES))."""
-    last = {name: max(1, dialogue.turns[-1].id) for name, dialogue in dialogues.items()}
+    last = _last_turns(dialogues)
     rows = [
         (
             math.log1p(len(words(pair.response))),
@@ -212,7 +217,7 @@ def drift(
 
     The distance is total variation; places are permuted within dialogues. None for too few observations.
     """
-    last = {name: max(1, dialogue.turns[-1].id) for name, dialogue in dialogues.items()}
+    last = _last_turns(dialogues)
     shown = [(p, slot.value) for p in pairs if (slot := personas[p.pair_id][dimension])]
     if len(shown) < FEW:
         return None
@@ -285,8 +290,7 @@ def consistency(
         return None
     table = np.asarray(rows)
     chance = sum(n * (n - 1) for n in everybody.values()) / (total * (total - 1))
-    rng = np.random.default_rng(bits64("consistency", seed, name))
-    weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=resamples) * table[:, 1]
+    weights = resampled(len(rows), resamples, "consistency", seed, name) * table[:, 1]
     spread = interval((weights @ table[:, 0]) / weights.sum(1))
     return {
         "speakers": len(rows),

@@ -68,6 +68,11 @@ class Dimension(BaseModel):
     labels: dict[str, Signs] | None = None
     min_score: float | None = None
 
+    @cached_property
+    def cues(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The labels that have cues, with them."""
+        return tuple((label, signs.cues) for label, signs in (self.labels or {}).items() if signs.cues)
+
     @field_validator("labels", mode="before")
     @classmethod
     def _short_form(cls, labels: object) -> object:

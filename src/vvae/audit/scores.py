@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vvae.audit.labels import Gold
-from vvae.keyed_random import bits64
+from vvae.bench.statistics import interval, resampled
 from vvae.language import normal_form
 from vvae.persona import LatentSpace, Persona
 
@@ -71,7 +71,7 @@ def _same(a: str, b: str) -> bool:
 
 def _scores(table: Vector, resamples: int, seed: int) -> dict[str, Any]:
     """Of a table of (TP, P, G, N), a row for each dialogue."""
-    drawn = _resampled(table, resamples, seed)
+    drawn = resampled(len(table), resamples, "audit", seed) @ table
     names = ("precision", "recall", "f1", "coverage")
     point, spread = _rates(table.sum(0)[None]), _rates(drawn)
     result: dict[str, Any] = {"n": int(table[:, 3].sum()), "dialogues": len(table)}
@@ -87,19 +87,11 @@ def _rates(totals: Vector) -> tuple[Vector, Vector, Vector, Vector]:
         return hits / predicted, hits / labelled, 2 * hits / (predicted + labelled), predicted / n
 
 
-def _resampled(table: Vector, resamples: int, seed: int) -> Vector:
-    """Totals of bootstrap samples of the rows, shape (resamples, columns)."""
-    rng = np.random.default_rng(bits64("audit", seed))
-    weights = rng.multinomial(len(table), np.full(len(table), 1 / len(table)), size=resamples)
-    return weights @ table
-
-
 def _with_interval(value: float, samples: Vector) -> dict[str, float | None]:
-    kept = samples[np.isfinite(samples)]
-    if not np.isfinite(value) or not len(kept):
+    spread = interval(samples)
+    if not np.isfinite((value, *spread)).all():
         return {"value": None, "low": None, "high": None}
-    low, high = np.percentile(kept, [2.5, 97.5])
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+    return {"value": round(value, 4), "low": round(spread.low, 4), "high": round(spread.high, 4)}
 
 
 def _nested(confusion: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
@@ -186,6 +178,5 @@ def _kappa(
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray((hits / n - chance) / (1 - chance))
 
-    rng = np.random.default_rng(bits64("kappa", seed))
-    weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=resamples).astype(float)
+    weights = resampled(len(rows), resamples, "kappa", seed).astype(float)
     return _with_interval(float(kappa(np.ones((1, len(rows))))[0]), kappa(weights))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from vvae.keyed_random import bits64
 
-__all__ = ["Counts", "Hit", "Interval", "bootstrap", "calibration_slope", "interval", "rate", "tabulate"]
+__all__ = ["Counts", "Hit", "Interval", "bootstrap", "calibration_slope", "interval", "rate", "resampled", "tabulate"]
 
 Vector = npt.NDArray[np.float64]
 Counts = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -70,9 +70,7 @@ def bootstrap(tables: Mapping[str, Counts], *, resamples: int = 2000, seed: int 
     speakers = sorted({speaker for counts in tables.values() for speaker in counts})
     if not speakers:
         return {name: np.full(resamples, np.nan) for name in tables}
-    chosen = np.random.default_rng(bits64("speakers", seed)).multinomial(
-        len(speakers), np.full(len(speakers), 1 / len(speakers)), size=resamples
-    )
+    chosen = resampled(len(speakers), resamples, "speakers", seed)
     result: dict[str, Vector] = {}
     for name, counts in tables.items():
         weighted, present = np.zeros(resamples), np.zeros(resamples)
@@ -80,15 +78,18 @@ def bootstrap(tables: Mapping[str, Counts], *, resamples: int = 2000, seed: int 
             dialogues = sorted(counts.get(speaker, {}).items())
             if not dialogues:
                 continue
-            key = bits64("dialogues", seed, speaker, *(dialogue for dialogue, _ in dialogues))
-            uniform = np.full(len(dialogues), 1 / len(dialogues))
-            drawn = np.random.default_rng(key).multinomial(len(dialogues), uniform, size=resamples)
+            drawn = resampled(len(dialogues), resamples, "dialogues", seed, speaker, *(d for d, _ in dialogues))
             hits, replies = (np.asarray([value[i] for _, value in dialogues]) for i in (0, 1))
             weighted += chosen[:, column] * (drawn @ hits) / (drawn @ replies)
             present += chosen[:, column]
         with np.errstate(invalid="ignore"):
             result[name] = weighted / present
     return result
+
+
+def resampled(n: int, resamples: int, *key: str | int) -> npt.NDArray[np.int64]:
+    """How often each of n things is drawn in each bootstrap sample, shape (resamples, n); a function of the key."""
+    return np.random.default_rng(bits64(*key)).multinomial(n, np.full(n, 1 / n), size=resamples)
 
 
 def interval(samples: Vector) -> Interval:

@@ -86,7 +86,6 @@ class Endpoint:
             headers=self._headers,
             timeout=self._aiohttp.ClientTimeout(total=self.config.timeout),
             cookie_jar=self._aiohttp.DummyCookieJar(),
-            auto_decompress=True,
         )
         return self
 
@@ -98,13 +97,8 @@ class Endpoint:
         await self.ledger.drain()
 
     @property
-    def spent(self) -> Spent:
-        """Attempts and tokens so far, those of earlier runs with this ledger included."""
-        return self._spent
-
-    @property
     def cost(self) -> float | None:
-        """What they cost, None without a price."""
+        """What all attempts cost so far, those of earlier runs with this ledger included; None without a price."""
         return self.config.price.of(*self._spent[1:]) if self.config.price else None
 
     async def ask(self, data: bytes, *, route: str = "") -> Answer | Refused:

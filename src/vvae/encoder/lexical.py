@@ -38,10 +38,9 @@ def read_emoji(reply: str) -> Span | None:
 
 def read_cue(reply: str, dimension: Dimension) -> Span | None:
     """The label whose cues stand in the reply most often, at the first of them; None without any, or when two tie."""
-    found = _cues(dimension.name, tuple((label, s.cues) for label, s in (dimension.labels or {}).items() if s.cues))
-    if found is None:
+    if not dimension.cues:
         return None
-    pattern, label_of = found
+    pattern, label_of = _cues(dimension.cues)
     spans = [Span(label_of[normal_form(m.group())], m.start(), m.end()) for m in pattern.finditer(reply)]
     distinct = Counter(label for label, _ in {(span.value, reply[span.start : span.end]) for span in spans})
     best = distinct.most_common(2)
@@ -51,13 +50,9 @@ def read_cue(reply: str, dimension: Dimension) -> Span | None:
 
 
 @lru_cache(maxsize=64)
-def _cues(
-    dimension: str, cues: tuple[tuple[str, tuple[str, ...]], ...]
-) -> tuple[regex.Pattern[str], dict[str, str]] | None:
+def _cues(cues: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[regex.Pattern[str], dict[str, str]]:
     """One pattern for all cues of a dimension, and the label of each."""
     label_of = {normal_form(cue): label for label, words in cues for cue in words}
-    if not label_of:
-        return None
     spaced, unspaced = ([c for c in label_of if is_unspaced(c) is kind] for kind in (False, True))
     parts = [rf"(?<![\p{{L}}\p{{N}}])(?:{_alternatives(spaced)})(?![\p{{L}}\p{{N}}])"] if spaced else []
     parts += [rf"(?:{_alternatives(unspaced)})"] if unspaced else []
