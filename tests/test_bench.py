@@ -88,7 +88,9 @@ def bench_corpus() -> tuple[Corpus, list[Pair]]:
             personas[pair.pair_id] = Persona({"catchphrase": Slot(phrase, "observed")} if said else {})
     prior = count((personas[p.pair_id] for p in pairs if p.split == "train"), SPACE, encoder="e", corpus="c")
     profiles = build_profiles(pairs, personas, SPACE)
-    return Corpus(pairs, ["ana", "ben"], profiles, personas, prior, SPACE, SamplingConfig()), pairs
+    return Corpus(
+        pairs, ["ana", "ben"], profiles, personas, prior, SPACE, SamplingConfig(), lambda *_: prior.dimensions
+    ), pairs
 
 
 def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:

@@ -45,7 +45,10 @@ def test_json_round_trip_and_sums_over_shards(space: LatentSpace) -> None:
 def test_golden_draws(space: LatentSpace) -> None:
     prior = prior_of(space, 60, 40, 0)
     dimension = space.by_name["relationship"]
-    drawn = [fill(Persona(), prior, dimension, f"d{i}#1", seed=0).value("relationship") for i in range(8)]
+    drawn = [
+        fill(Persona(), prior[dimension.name], dimension.name, f"d{i}#1", seed=0).value("relationship")
+        for i in range(8)
+    ]
     assert drawn == GOLDEN
 
 
@@ -58,7 +61,10 @@ def test_draws_do_not_depend_on_order_or_partition(ids: list[str], cut: int) -> 
     prior, dimension = prior_of(space, 6, 4, 0), space.by_name["relationship"]
 
     def drawn(part: list[str]) -> dict[str, str | None]:
-        return {i: fill(Persona(), prior, dimension, i, seed=3, s=0.5).value("relationship") for i in part}
+        return {
+            i: fill(Persona(), prior[dimension.name], dimension.name, i, seed=3, s=0.5).value("relationship")
+            for i in part
+        }
 
     assert drawn(sorted(ids)) == drawn(ids[:cut]) | drawn(ids[cut:])
 
@@ -66,15 +72,18 @@ def test_draws_do_not_depend_on_order_or_partition(ids: list[str], cut: int) -> 
 def test_a_value_is_never_overwritten_and_s_is_the_share_filled(space: LatentSpace) -> None:
     prior, dimension = prior_of(space, 6, 4, 0), space.by_name["relationship"]
     held = Persona({"relationship": Slot("family", "observed")})
-    assert fill(held, prior, dimension, "x", seed=0) is held
-    filled = [fill(Persona(), prior, dimension, f"p{i}", seed=0, s=0.25)["relationship"] for i in range(4000)]
+    assert fill(held, prior[dimension.name], dimension.name, "x", seed=0) is held
+    filled = [
+        fill(Persona(), prior[dimension.name], dimension.name, f"p{i}", seed=0, s=0.25)["relationship"]
+        for i in range(4000)
+    ]
     share = sum(slot is not None for slot in filled) / 4000
     assert 0.22 < share < 0.28
     assert {slot.source for slot in filled if slot} == {"sampled"}
 
 
 def test_a_dimension_never_observed_stays_null(space: LatentSpace) -> None:
-    assert fill(Persona(), prior_of(space, 1, 0, 0), space.by_name["hobby"], "x", seed=0)["hobby"] is None
+    assert fill(Persona(), prior_of(space, 1, 0, 0)["hobby"], "hobby", "x", seed=0)["hobby"] is None
 
 
 def test_scopes_share_draws() -> None:

@@ -115,7 +115,7 @@ class ChatSession:
         for dimension in self.space.dimensions:
             moving = dimension.scope == "turn" or self.modes.get(dimension.name) == "sample"
             scope = f"chat#{len(self._turns)}" if moving else f"chat with {self.profile.speaker}"
-            persona = fill(persona, self.prior, dimension, scope, seed=self.seed)
+            persona = fill(persona, self.prior[dimension.name], dimension.name, scope, seed=self.seed)
         return persona
 
     def _read(self, heard: str) -> Persona:

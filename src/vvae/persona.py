@@ -7,7 +7,7 @@ distinct from the empty string. The space is read from a YAML file that users ed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -225,6 +225,10 @@ class Persona:
     def with_slots(self, slots: Mapping[str, Slot]) -> Persona:
         """This persona with some slots replaced or added."""
         return Persona({**self.slots, **slots})
+
+    def within(self, names: Collection[str]) -> Persona:
+        """The slots of some dimensions."""
+        return Persona({name: slot for name, slot in self.slots.items() if name in names})
 
     def only(self, *sources: Source) -> Persona:
         """The slots that come from the given sources."""

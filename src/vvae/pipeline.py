@@ -46,6 +46,8 @@ class Stage:
     """Whether unfinished outputs of the same inputs and settings are used."""
 
 
+BENCHED = {"replies", "per_speaker", "swapped", "losses", "forced", "known"}
+"""The settings of the benchmark on which replies and losses depend."""
 STAGES = ("dialogues", "pairs", "encode", "prior", "profiles", "train", "replies", "losses", "bench", "report")
 """The groups of stages in order; a command runs all up to its own."""
 
@@ -89,7 +91,7 @@ def stages_of(run: Run) -> list[Stage]:
     for v in run.variants:
         if v.trained:
             settings = [
-                v,
+                _said(v),
                 c.train.model_dump(exclude={"tracker"}),
                 c.decoder,
                 c.pairs,
@@ -100,17 +102,17 @@ def stages_of(run: Run) -> list[Stage]:
             ]
             work = _bind(stages.train_variant, v)
             found.append(Stage(f"train {v.name}", read, (f"adapters/{v.name}",), settings, work, "train", resumes=True))
-    tested = [c.decoder, space, c.bench.model_dump(exclude={"resamples"}), c.pairs, seed, PROMPT_VERSION]
+    tested = [c.decoder, space, c.bench.model_dump(include=BENCHED), c.pairs, seed, PROMPT_VERSION]
     made: list[str] = []
-    for group, suffix, own, measure in (
-        ("replies", "parquet", c.generate, stages.write_variant_replies),
-        ("losses", "json", c.sampling, stages.measure_losses),
+    for group, own, measure in (
+        ("replies", c.generate, stages.write_variant_replies),
+        ("losses", c.sampling, stages.measure_losses),
     ):
         for v in run.variants:
             inputs = (*read, f"adapters/{v.name}") if v.trained else read
-            made.append(f"{group}/{v.name}.{suffix}")
+            made.append(f"{group}/{v.name}.parquet")
             work = _bind(measure, v)
-            found.append(Stage(f"{group} {v.name}", inputs, (made[-1],), [v, own, *tested], work, group))
+            found.append(Stage(f"{group} {v.name}", inputs, (made[-1],), [_said(v), own, *tested], work, group))
     settings = [c.variants, c.sampling, c.bench, c.pairs, space, c.notice, seed]
     found.append(Stage("bench", (*read, *made), ("results.json",), settings, stages.score_replies, "bench"))
     found.append(
@@ -131,6 +133,11 @@ def _reading(config: RulesConfig | LLMConfig) -> Any:
     return (
         {**config.asked(), "limit": config.limit, "sample": config.sample} if isinstance(config, LLMConfig) else config
     )
+
+
+def _said(variant: Variant) -> Any:
+    """What makes a variant this one: a key that is added later changes no older one."""
+    return variant.model_dump(mode="json", exclude_defaults=True)
 
 
 def _bind(work: Callable[[Run, Variant], None], variant: Variant) -> Callable[[Run], None]:

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vvae.dialogue import Pair
 from vvae.errors import DataError
 from vvae.keyed_random import index_below, uniform
-from vvae.persona import Dimension, LatentSpace, Persona, Slot
+from vvae.persona import LatentSpace, Persona, Slot
 
 __all__ = ["DimensionPrior", "Prior", "SamplingConfig", "count", "fill", "predicted_rate", "scope_id"]
 
@@ -174,22 +174,21 @@ def scope_id(pair: Pair, scope: DrawScope | Literal["listener", "turn"]) -> str:
 
 def fill(
     persona: Persona,
-    prior: Prior,
-    dimension: Dimension,
+    values: DimensionPrior,
+    name: str,
     scope: str,
     *,
     seed: int,
     s: float = 1.0,
     draw: int = 0,
 ) -> Persona:
-    """The persona with a null of one dimension replaced, with probability s, by a draw from the prior.
+    """The persona with a null of one dimension replaced, with probability s, by a draw from its prior.
 
     The draw is a pure function of (seed, dimension, scope id, draw number).
     """
-    name = dimension.name
     if persona[name] is not None or uniform("shown", seed, name, scope, draw) >= s:
         return persona
-    value = prior[name].draw("value", seed, name, scope, draw)
+    value = values.draw("value", seed, name, scope, draw)
     return persona if value is None else persona.with_slots({name: Slot(value, "sampled")})
 
 

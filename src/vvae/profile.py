@@ -80,5 +80,6 @@ def completed(profile: Profile, pair: Pair, prior: Prior, space: LatentSpace, *,
     persona = profile.persona(pair.listener)
     for dimension in space.dimensions:
         shared = {"speaker": "speaker", "pair": "listener", "turn": "turn"}[dimension.scope]
-        persona = fill(persona, prior, dimension, scope_id(pair, shared), seed=seed)  # type: ignore[arg-type]
+        name = dimension.name
+        persona = fill(persona, prior[name], name, scope_id(pair, shared), seed=seed)  # type: ignore[arg-type]
     return persona

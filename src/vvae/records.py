@@ -28,16 +28,19 @@ from vvae.profile import Profile, Ranked
 __all__ = [
     "FORMAT_VERSION",
     "Encoding",
+    "Likelihood",
     "Reply",
     "atomic_path",
     "digest",
     "read_dialogues",
     "read_encodings",
+    "read_likelihoods",
     "read_pairs",
     "read_profiles",
     "read_replies",
     "write_dialogues",
     "write_encodings",
+    "write_likelihoods",
     "write_pairs",
     "write_profiles",
     "write_replies",
@@ -73,6 +76,20 @@ class Reply:
     reply: str
     finish_reason: str
     """``stop``, or ``length`` where it was cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a human reply is under a variant that is shown one z, or how likely the speaker's phrase is in it."""
+
+    pair_id: str
+    shown: str
+    """``posterior``: z read from the reply; ``profile``, ``swapped``: the speaker's and another's; ``none``."""
+    nats: float | None = None
+    """Summed cross-entropy of the reply."""
+    tokens: int | None = None
+    phrase: float | None = None
+    """Probability that the speaker's own catchphrase stands in the reply."""
 
 
 @contextmanager
@@ -360,3 +377,24 @@ def read_replies(path: Path) -> list[Reply]:
 def _reply(row: Mapping[str, Any]) -> Reply:
     shown = row["persona"]
     return Reply(**{**row, "persona": None if shown is None else _persona(shown, list(shown))})
+
+
+# --- likelihoods ------------------------------------------------------------------------------------------------------
+
+_LIKELIHOOD = {
+    "pair_id": pl.String,
+    "shown": pl.String,
+    "nats": pl.Float64,
+    "tokens": pl.Int64,
+    "phrase": pl.Float64,
+}
+
+
+def write_likelihoods(path: Path, rows: Iterable[Likelihood]) -> None:
+    """losses/<variant>.parquet: a row per human reply and z shown."""
+    _write(path, "likelihoods", ({name: getattr(row, name) for name in _LIKELIHOOD} for row in rows), _LIKELIHOOD)
+
+
+def read_likelihoods(path: Path) -> list[Likelihood]:
+    """The inverse of `write_likelihoods`."""
+    return [Likelihood(**row) for row in _read(path, "likelihoods").iter_rows(named=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -24,9 +25,9 @@ from vvae.errors import ConfigError, DataError
 from vvae.packing import Tree
 from vvae.pairs import benchmark_pairs, eligible_speakers
 from vvae.persona import LatentSpace, Persona, load_space
-from vvae.prior import Prior
+from vvae.prior import DimensionPrior, Prior, count
 from vvae.profile import Profile, completed
-from vvae.variants import Variant, examples_of, shown_block, training_persona
+from vvae.variants import Fill, Variant, examples_of, imputed, shown_block, training_persona
 
 __all__ = ["Reporter", "Run", "Silent"]
 
@@ -66,11 +67,13 @@ class Run:
         self.variants = config.resolved_variants
         self.space: LatentSpace = load_space(config.space)
         chosen = [("sampling.s", config.sampling.s), *((f"variants: {v.name}.s", v.s) for v in self.variants)]
-        for where, s in chosen:
-            for name in s if isinstance(s, dict) else ():
-                if name not in self.space.by_name:
-                    fix = f"choose from {', '.join(self.space.names)}"
-                    raise ConfigError(f"unknown dimension {name!r}", where=where, fix=fix)
+        named = [(where, name) for where, s in chosen if isinstance(s, dict) for name in s]
+        named += [(f"variants: {v.name}.dimensions", name) for v in self.variants for name in v.dimensions or ()]
+        named += [("bench.known", name) for name in config.bench.known]
+        for where, name in named:
+            if name not in self.space.by_name:
+                fix = f"choose from {', '.join(self.space.names)}"
+                raise ConfigError(f"unknown dimension {name!r}", where=where, fix=fix)
         self.shards: int | None = None
         """Encode in so many shards on Ray."""
         self._few_shot: dict[str, list[str]] = {}
@@ -169,18 +172,49 @@ class Run:
         return records.read_profiles(self.path("profiles.parquet"))
 
     @cached_property
-    def speakers(self) -> list[str]:
-        """The speakers who can be benchmarked."""
-        return eligible_speakers(self.encoded, self.config.pairs)
+    def own_priors(self) -> dict[str, Prior]:
+        """Speaker -> the distribution of the values read in that speaker's training replies."""
+        read: dict[str, list[Persona]] = defaultdict(list)
+        for pair in self.encoded:
+            if pair.split == "train":
+                read[pair.speaker].append(self.personas[pair.pair_id])
+        encoder, corpus = self.prior.encoder, self.prior.corpus
+        return {s: count(personas, self.space, encoder=encoder, corpus=corpus) for s, personas in read.items()}
 
     @cached_property
-    def benched(self) -> list[Pair]:
-        """The held-out pairs that are replied to; a smaller measure takes the first of them."""
-        bench = self.config.bench
-        wanted = max(bench.replies, bench.losses, bench.forced)
-        return benchmark_pairs(
-            self.encoded, self.speakers, total=wanted, per_speaker=bench.per_speaker, seed=self.config.seed
-        )
+    def speakers(self) -> list[str]:
+        """The speakers who can be benchmarked.
+
+        Raises:
+            DataError: nobody has enough replies, or what `bench.known` asks for.
+        """
+        eligible, known = eligible_speakers(self.encoded, self.config.pairs), self.config.bench.known
+        able = [s for s in eligible if all(self.profiles[s].persona()[name] for name in known)]
+        if not able:
+            raise DataError(f"no profile with {' and '.join(known)}", where="bench.known", fix="ask for less")
+        return able
+
+    @cached_property
+    def _benchmark(self) -> list[Pair]:
+        """The held-out pairs in the order in which they are used."""
+        every = len(self.encoded)
+        per_speaker, seed = self.config.bench.per_speaker, self.config.seed
+        return benchmark_pairs(self.encoded, self.speakers, total=every, per_speaker=per_speaker, seed=seed)
+
+    def benched(self, variant: Variant, number: int) -> list[Pair]:
+        """The first held-out pairs for a measure of so many; each seed of a variant has others.
+
+        Raises:
+            DataError: there are not that many.
+        """
+        start = variant.seed * number
+        if variant.seed and start + number > len(self._benchmark):
+            raise DataError(
+                f"{len(self._benchmark):,} held-out replies to benchmark, {start + number:,} are asked for",
+                where=f"{variant.name} (seed {variant.seed})",
+                fix="lower bench.replies or bench.losses, or raise bench.per_speaker",
+            )
+        return self._benchmark[start : start + number]
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -230,14 +264,25 @@ class Run:
             self._few_shot[speaker] = examples_of(speaker, self.pairs, seed=self.config.seed)
         return self._few_shot[speaker]
 
+    @cached_property
+    def _imputed(self) -> dict[tuple[Fill, str | None], Mapping[str, DimensionPrior]]:
+        return {}
+
+    def imputed(self, variant: Variant, speaker: str) -> Mapping[str, DimensionPrior]:
+        """What a variant's nulls are filled from in training."""
+        own = speaker if variant.fill == "speaker" else None
+        key = (variant.fill, own)
+        if key not in self._imputed:
+            self._imputed[key] = imputed(variant.fill, self.prior, self.own_priors.get(own) if own else None)
+        return self._imputed[key]
+
     def training_block(self, variant: Variant, pair: Pair, draw: int) -> str | None:
         """The z block a variant is trained with for a pair; also its posterior z at test time."""
         persona = training_persona(
             variant,
             pair,
             self.personas[pair.pair_id],
-            self.prior,
-            self.space,
+            self.imputed(variant, pair.speaker),
             self.config.sampling,
             seed=self.config.seed,
             draw=draw,

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vvae import records
 from vvae.analysis import analyze
 from vvae.audit.labels import read_labelled
@@ -76,7 +74,7 @@ def split_pairs(run: Run) -> None:
     pairs, left_out = make_pairs(run.dialogues.values(), run.config.pairs, seed=run.config.seed)
     eligible = eligible_speakers(pairs, run.config.pairs)
     records.write_pairs(run.path("pairs.parquet"), pairs)
-    run.forget_read("pairs", "speakers", "benched")
+    run.forget_read("pairs")
     train_side = sum(pair.split == "train" for pair in pairs)
     left = "; ".join(f"{n:,} {reason}" for reason, n in left_out.items())
     run.reporter.say(
@@ -119,7 +117,7 @@ def encode_pairs(run: Run) -> None:
         }
     records.write_text(run.path("encoder.json"), encoder.state())
     records.write_text(run.path("encode.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n")
-    run.forget_read("personas", "encoded", "speakers", "benched")
+    run.forget_read("personas", "encoded")
     for line in _told(found):
         run.reporter.say(line)
 
@@ -158,19 +156,20 @@ def count_prior(run: Run) -> None:
     personas = (run.personas[pair_id] for pair_id in ids)
     prior = count(personas, run.space, encoder=encoder, corpus=records.digest(run.path("pairs.parquet")))
     records.write_text(run.path("prior.json"), prior.to_json())
-    run.forget_read("prior")
+    run.forget_read("prior", "own_priors", "_imputed")
 
 
 def profile_speakers(run: Run) -> None:
     """The speakers' profiles."""
     records.write_profiles(run.path("profiles.parquet"), build_profiles(run.encoded, run.personas, run.space))
-    run.forget_read("profiles")
+    run.forget_read("profiles", "speakers", "_benchmark")
 
 
 def train_variant(run: Run, variant: Variant) -> None:
     """The adapter of one variant."""
     config = run.config
-    steps = plan(learnt(run.encoded, config.pairs), config.train, seed=config.seed)
+    seed = config.seed + variant.seed
+    steps = plan(learnt(run.encoded, config.pairs), config.train, seed=seed)
     description = {
         "variant": variant.model_dump(mode="json"),
         "space": run.space.to_dict(),
@@ -179,7 +178,7 @@ def train_variant(run: Run, variant: Variant) -> None:
         "decoder": config.decoder.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
         "sampling": config.sampling.model_dump(mode="json"),
-        "seed": config.seed,
+        "seed": seed,
     }
     build = partial(run.training_tree, variant)
     folder = run.path(f"adapters/{variant.name}")
@@ -196,7 +195,7 @@ def train_variant(run: Run, variant: Variant) -> None:
             build,
             config.train,
             folder,
-            seed=config.seed,
+            seed=seed,
             description=description,
             progress=tick,
             say=run.reporter.say,
@@ -300,7 +299,7 @@ def audit_agreement(run: Run, other: Run) -> dict[str, Any]:
 def write_variant_replies(run: Run, variant: Variant) -> None:
     """One variant's replies to the benchmark's contexts, under the own and under swapped profiles."""
     config, space = run.config, run.space
-    wanted = run.benched[: config.bench.replies]
+    wanted = run.benched(variant, config.bench.replies)
     dimension = next((d.name for d in space.read_by("catchphrase")), None)
     asked: list[tuple[Pair, str]] = [(pair, pair.speaker) for pair in wanted]
     if dimension and variant.z != "none":
@@ -335,7 +334,7 @@ def measure_losses(run: Run, variant: Variant) -> None:
     config = run.config
     decoder = run.with_adapter(variant)
     dimension = next((d.name for d in run.space.read_by("catchphrase")), None)
-    pairs = run.benched[: config.bench.losses]
+    pairs = run.benched(variant, config.bench.losses)
     asked: dict[str, list[Alternative]] = {}
     for pair in pairs:
         asked[pair.pair_id] = [
@@ -347,42 +346,51 @@ def measure_losses(run: Run, variant: Variant) -> None:
             asked[pair.pair_id].append(Alternative("swapped", run.test_block(variant, pair, other)))
     with run.reporter.task(f"likelihood of human replies: {variant.name}") as tick:
         losses = forced.reply_losses(decoder, run.dialogues, pairs, asked, progress=tick)
-    found: dict[str, Any] = {"loss_n": len(pairs)}
-    for name in ("posterior", "profile", "swapped", "none"):
-        rows = [losses[key] for p in pairs if (key := f"{p.pair_id}|{name}") in losses]
-        found[f"loss_{name}_z"] = round(per_token(rows), 4) if rows else None
+    rows = [records.Likelihood(*_parted(key), nats, tokens) for key, (nats, tokens) in losses.items()]
     if dimension:
-        found["forced"] = _forced(run, variant, decoder, dimension)
-    records.write_text(run.path(f"losses/{variant.name}.json"), json.dumps(found, indent=1) + "\n")
+        phrases = _phrases(run, variant, decoder, dimension)
+        rows += [records.Likelihood(*_parted(key), phrase=p) for key, p in phrases.items()]
+    records.write_likelihoods(run.path(f"losses/{variant.name}.parquet"), rows)
+
+
+def _parted(key: str) -> tuple[str, str]:
+    """Pair id and name of a branch's key."""
+    pair_id, _, name = key.rpartition("|")
+    return pair_id, name
 
 
 def _other(run: Run, pair: Pair, dimension: str | None) -> str | None:
     return human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension) if dimension else None
 
 
-def _forced(run: Run, variant: Variant, decoder: Decoder, dimension: str) -> dict[str, Any] | None:
+def _phrases(run: Run, variant: Variant, decoder: Decoder, dimension: str) -> dict[str, float]:
     """Probability of the speaker's own catchphrase under the own and under a swapped profile."""
+    bench = run.config.bench
     asked: dict[str, list[tuple[Alternative, str]]] = {}
     chosen: list[Pair] = []
-    for pair in run.benched:
+    for pair in run.benched(variant, max(bench.replies, bench.losses, bench.forced)):
         phrase = run.profiles[pair.speaker].persona().value(dimension)
         other = _other(run, pair, dimension)
-        if phrase is None or other is None or len(chosen) >= run.config.bench.forced:
+        if phrase is None or other is None or len(chosen) >= bench.forced:
             continue
         chosen.append(pair)
-        blocks = {"true": run.test_block(variant, pair, pair.speaker), "swapped": run.test_block(variant, pair, other)}
+        shown = {"profile": pair.speaker, "swapped": other}
+        blocks = {name: run.test_block(variant, pair, whose) for name, whose in shown.items()}
         asked[pair.pair_id] = [(Alternative(name, block), phrase) for name, block in blocks.items()]
-    if not chosen:
-        return None
     with run.reporter.task(f"probability of catchphrases: {variant.name}") as tick:
-        found = forced.phrase_probability(decoder, run.dialogues, chosen, asked, progress=tick)
-    means = {n: round(float(np.mean([found[f"{p.pair_id}|{n}"] for p in chosen])), 4) for n in ("true", "swapped")}
-    return {**means, "n": len(chosen)}
+        return forced.phrase_probability(decoder, run.dialogues, chosen, asked, progress=tick)
 
 
 def _corpus(run: Run) -> human_chat.Corpus:
     return human_chat.Corpus(
-        run.encoded, run.speakers, run.profiles, run.personas, run.prior, run.space, run.config.sampling
+        run.encoded,
+        run.speakers,
+        run.profiles,
+        run.personas,
+        run.prior,
+        run.space,
+        run.config.sampling,
+        run.imputed,
     )
 
 
@@ -398,8 +406,8 @@ def score_replies(run: Run) -> None:
     with run.reporter.task("scoring"):
         results = human_chat.score(_corpus(run), run.variants, replies, run.config.bench, seed=run.config.seed)
     for variant in run.variants:
-        losses: Mapping[str, Any] = json.loads(run.path(f"losses/{variant.name}.json").read_text("utf-8"))
-        results["variants"][variant.name] |= losses
+        rows = records.read_likelihoods(run.path(f"losses/{variant.name}.parquet"))
+        results["variants"][variant.name] |= forced.summary(rows)
     results["timings"] = run.timings
     results["notice"] = run.config.notice
     records.write_text(run.path("results.json"), json.dumps(results, ensure_ascii=False, indent=1) + "\n")

@@ -7,12 +7,16 @@
     P+FT              fine-tuned with the extracted z, nulls left out
     SP+FT             fine-tuned with the extracted z, nulls sampled from the prior (with probability s)
 
+A variant may also fill its nulls from elsewhere than the prior, share draws more widely, see only some dimensions, or
+be trained with another seed: what the studies vary.
+
 At test time every variant that takes a persona is shown the same one: the speaker's profile, its nulls drawn
 from the prior.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -20,12 +24,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.dialogue import Pair
 from vvae.errors import ConfigError
-from vvae.keyed_random import shuffled
+from vvae.keyed_random import index_below, shuffled
 from vvae.persona import LatentSpace, Persona
-from vvae.prior import Prior, SamplingConfig, fill, scope_id
+from vvae.prior import DimensionPrior, DrawScope, Prior, SamplingConfig, fill, scope_id
 from vvae.prompt import few_shot_block, persona_block, prompted_block
 
-__all__ = ["PRESETS", "Variant", "examples_of", "resolve", "shown_block", "training_persona"]
+__all__ = ["PRESETS", "Fill", "Variant", "examples_of", "imputed", "resolve", "shown_block", "training_persona"]
+
+Fill = Literal["prior", "speaker", "frequent", "noise"]
 
 
 class Variant(BaseModel):
@@ -40,6 +46,10 @@ class Variant(BaseModel):
     )
     prompt: Literal["persona", "plain", "rarely", "few-shot"] = Field("persona", description="how z is worded")
     s: float | dict[str, float] | None = Field(None, description="sampling probability; null: sampling.s of the config")
+    fill: Fill = Field("prior", description="what nulls are filled from in training")
+    scope: DrawScope | None = Field(None, description="what shares a draw; null: sampling.scope of the config")
+    dimensions: tuple[str, ...] | None = Field(None, description="the only dimensions it is shown; null: all")
+    seed: int = Field(0, ge=0, description="another one: other training pairs, order, draws, first weights, contexts")
 
     @model_validator(mode="after")
     def _consistent(self) -> Variant:
@@ -48,6 +58,11 @@ class Variant(BaseModel):
         if self.trained != (self.prompt == "persona"):
             raise ValueError("trained variants use the prompt 'persona', the others do not")
         return self
+
+    def sampling(self, default: SamplingConfig) -> SamplingConfig:
+        """How its nulls are filled: the config's way where it says nothing itself."""
+        own = {name: value for name in ("s", "scope") if (value := getattr(self, name)) is not None}
+        return default.model_copy(update=own)
 
 
 PRESETS: Mapping[str, Variant] = {
@@ -87,23 +102,58 @@ def training_persona(
     variant: Variant,
     pair: Pair,
     read: Persona,
-    prior: Prior,
-    space: LatentSpace,
+    values: Mapping[str, DimensionPrior],
     sampling: SamplingConfig,
     *,
     seed: int,
     draw: int,
 ) -> Persona | None:
-    """z as a trained variant sees it beside the pair's reply; each pass over the data is a new draw."""
+    """z as a trained variant sees it beside the pair's reply; each pass over the data is a new draw.
+
+    Args:
+        read: z as the encoder read it.
+        values: dimension -> what its nulls are drawn from (`imputed`).
+        seed: of the run; the variant's own is added.
+    """
     if variant.z == "none":
         return None
-    if variant.z == "observed":
-        return read
-    chosen = sampling if variant.s is None else sampling.model_copy(update={"s": variant.s})
-    for dimension in space.dimensions:
-        s = chosen.probability(dimension.name)
-        read = fill(read, prior, dimension, scope_id(pair, chosen.scope), seed=seed, s=s, draw=draw)
+    if variant.z == "sampled":
+        chosen = variant.sampling(sampling)
+        scope = scope_id(pair, chosen.scope)
+        for name, counted in values.items():
+            s = chosen.probability(name)
+            read = fill(read, counted, name, scope, seed=seed + variant.seed, s=s, draw=draw)
     return read
+
+
+def imputed(fill: Fill, prior: Prior, own: Prior | None) -> Mapping[str, DimensionPrior]:
+    """What the nulls of each dimension are drawn from.
+
+        prior     the prior
+        speaker   the speaker's own values (`own`); the prior's where the speaker has none
+        frequent  the prior's most frequent value
+        noise     words of all the priors, as many as the prior's value has, that mean nothing here
+
+    Noise is as long as a value and can be told from one: it disturbs, and stands for no missing value.
+    """
+    match fill:
+        case "speaker" if own is not None:
+            return {name: own[name] if own[name].counts else counted for name, counted in prior.dimensions.items()}
+        case "frequent":
+            return {name: DimensionPrior(dict(p.ordered[:1]), p.nulls) for name, p in prior.dimensions.items()}
+        case "noise":
+            words = sorted({word for p in prior.dimensions.values() for value in p.counts for word in value.split()})
+            return {name: _noise(name, counted, words) for name, counted in prior.dimensions.items()}
+        case _:
+            return prior.dimensions
+
+
+def _noise(name: str, counted: DimensionPrior, words: Sequence[str]) -> DimensionPrior:
+    counts: Counter[str] = Counter()
+    for value, n in counted.ordered:
+        places = range(len(value.split()))
+        counts[" ".join(words[index_below(len(words), "noise", name, value, place)] for place in places)] += n
+    return DimensionPrior(dict(counts), counted.nulls)
 
 
 def shown_block(
@@ -112,6 +162,8 @@ def shown_block(
     """The z block of a variant for a persona; None where it is shown none."""
     if persona is None or variant.z == "none":
         return None
+    if variant.dimensions is not None:
+        persona = persona.within(variant.dimensions)
     match variant.prompt:
         case "plain" | "rarely":
             return prompted_block(persona, space, rarely=variant.prompt == "rarely")

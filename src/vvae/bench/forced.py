@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vvae.decoder import Alternative, Decoder
+from vvae.decoder import Alternative, Decoder, per_token
 from vvae.dialogue import BURST, Dialogue, Pair
 from vvae.language import is_unspaced, normal_form
 from vvae.packing import Node, Tree, collate
+from vvae.records import Likelihood
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["phrase_probability", "reply_losses"]
+__all__ = ["phrase_probability", "reply_losses", "summary"]
+
+PHRASE_UNDER = ("profile", "swapped")
 
 Progress = Callable[[int, int], None]
 
@@ -69,6 +72,19 @@ def phrase_probability(
         if progress:
             progress(number, len(pairs))
     return result
+
+
+def summary(rows: Sequence[Likelihood]) -> dict[str, Any]:
+    """The losses per token in nats, and the mean probabilities of a phrase, of results.json."""
+    read: dict[str, Any] = {"loss_n": len({row.pair_id for row in rows if row.nats is not None})}
+    for shown in ("posterior", "profile", "swapped", "none"):
+        held = [(row.nats, row.tokens) for row in rows if row.shown == shown and row.nats is not None and row.tokens]
+        read[f"loss_{shown}_z"] = round(per_token(held), 4) if held else None
+    phrases = {s: [row.phrase for row in rows if row.shown == s and row.phrase is not None] for s in PHRASE_UNDER}
+    if all(phrases.values()):
+        means = {shown: round(sum(found) / len(found), 4) for shown, found in phrases.items()}
+        read["forced"] = {**means, "n": len(phrases["profile"])}
+    return read
 
 
 def _hazards(decoder: Decoder, tree: Tree, phrases: Sequence[str], boundary: torch.Tensor) -> list[list[float]]:

@@ -8,7 +8,7 @@ points: plus says too often.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from vvae.bench.statistics import Counts, Hit, bootstrap, calibration_slope, int
 from vvae.dialogue import Pair
 from vvae.keyed_random import shuffled
 from vvae.persona import LatentSpace, Persona
-from vvae.prior import Prior, SamplingConfig, predicted_rate
+from vvae.prior import DimensionPrior, Prior, SamplingConfig, predicted_rate
 from vvae.profile import Profile
 from vvae.records import Reply
 from vvae.variants import Variant, training_persona
@@ -38,6 +38,7 @@ class BenchConfig(BaseModel):
 
     replies: int = Field(200, ge=1, description="held-out replies written anew by each variant")
     per_speaker: int = Field(15, ge=1, description="at most this many for one speaker")
+    known: tuple[str, ...] = Field((), description="only speakers whose profile has these dimensions")
     swapped: int = Field(50, ge=0, description="of these, how many also under another speaker's profile")
     losses: int = Field(100, ge=1, description="human replies whose likelihood is measured")
     forced: int = Field(40, ge=0, description="human replies on which the phrase's probability is measured")
@@ -56,6 +57,8 @@ class Corpus:
     prior: Prior
     space: LatentSpace
     sampling: SamplingConfig
+    imputed: Callable[[Variant, str], Mapping[str, DimensionPrior]]
+    """What a variant's nulls are filled from in training, for a speaker."""
 
 
 def swapped_profile(pair: Pair, speakers: Sequence[str], profiles: Mapping[str, Profile], dimension: str) -> str | None:
@@ -154,13 +157,15 @@ def _profile_values(corpus: Corpus, dimension: str) -> dict[str, str]:
     return {speaker: value for speaker, value in values if value is not None}
 
 
+def _taught(variant: Variant, dimension: str) -> bool:
+    """Whether a variant is shown a dimension in training."""
+    return variant.trained and variant.z != "none" and (variant.dimensions is None or dimension in variant.dimensions)
+
+
 def _predicted(variant: Variant, corpus: Corpus, dimension: str) -> float | None:
-    if not variant.trained or variant.z == "none":
+    if not _taught(variant, dimension) or variant.fill != "prior":
         return None
-    s = 0.0
-    if variant.z == "sampled":
-        chosen = corpus.sampling if variant.s is None else corpus.sampling.model_copy(update={"s": variant.s})
-        s = chosen.probability(dimension)
+    s = variant.sampling(corpus.sampling).probability(dimension) if variant.z == "sampled" else 0.0
     return _rounded(predicted_rate(corpus.prior[dimension].rate, s))
 
 
@@ -169,14 +174,14 @@ def _in_training(variant: Variant, corpus: Corpus, metric: str, dimension: str, 
 
     It exceeds the prediction by the replies that happen to show a sampled value.
     """
-    if not variant.trained or variant.z == "none":
+    if not _taught(variant, dimension):
         return None
-    alone = LatentSpace(corpus.space.name, (corpus.space.by_name[dimension],))
     train = [pair for pair in corpus.pairs if pair.split == "train"]
     shown = hits = 0
     for pair in train[:: -(-len(train) // TAUGHT_SAMPLE)]:
         read = corpus.personas[pair.pair_id]
-        z = training_persona(variant, pair, read, corpus.prior, alone, corpus.sampling, seed=seed, draw=0)
+        values = {dimension: corpus.imputed(variant, pair.speaker)[dimension]}
+        z = training_persona(variant, pair, read, values, corpus.sampling, seed=seed, draw=0)
         value = z.value(dimension) if z else None
         if value is not None:
             shown += 1

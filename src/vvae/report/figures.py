@@ -135,7 +135,7 @@ def reading(results: Mapping[str, Any]) -> str:
     figure, axes = _axes(6.4, 0.42 * len(names) + 1.2)
     axis = axes[0][0]
     for shift, key, colour, label in (
-        (-0.18, "true", MODEL, "own profile shown"),
+        (-0.18, "profile", MODEL, "own profile shown"),
         (0.18, "swapped", SOFT, "another's profile shown"),
     ):
         values = [100 * results["variants"][name]["forced"][key] for name in names]
