@@ -12,7 +12,17 @@ import numpy.typing as npt
 
 from vvae.keyed_random import bits64
 
-__all__ = ["FEW", "Association", "association", "auc", "cramers_v", "holm", "logistic", "mutual_information"]
+__all__ = [
+    "FEW",
+    "Association",
+    "association",
+    "auc",
+    "benjamini_hochberg",
+    "cramers_v",
+    "holm",
+    "logistic",
+    "mutual_information",
+]
 
 Vector = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -110,6 +120,16 @@ def _codes(values: Sequence[str]) -> Codes:
     kept = {value: i for i, value in enumerate(sorted(v for v, n in counts.items() if n >= 5))}
     codes = [kept.get(value, len(kept)) for value in values]
     return np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)[1].astype(np.int64)
+
+
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """p-values adjusted to control the false discovery rate (Benjamini & Hochberg 1995), in the order given."""
+    order = sorted(range(len(p)), key=lambda i: -p[i])
+    adjusted, smallest = [0.0] * len(p), 1.0
+    for rank, i in enumerate(order):
+        smallest = min(smallest, p[i] * len(p) / (len(p) - rank))
+        adjusted[i] = smallest
+    return adjusted
 
 
 def holm(p: Sequence[float]) -> list[float]:

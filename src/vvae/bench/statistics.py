@@ -16,16 +16,17 @@ from vvae.keyed_random import bits64
 __all__ = ["Counts", "Hit", "Interval", "bootstrap", "calibration_slope", "interval", "rate", "resampled", "tabulate"]
 
 Vector = npt.NDArray[np.float64]
-Counts = Mapping[str, Mapping[str, tuple[int, int]]]
-"""speaker -> dialogue -> (hits, replies)"""
+Counts = Mapping[str, Mapping[str, tuple[float, float]]]
+"""speaker -> dialogue -> (hits, replies), or of another ratio its summed values and weights"""
 
 
 class Hit(NamedTuple):
-    """One reply: who is imitated, in which dialogue, and whether it shows the value."""
+    """One reply: who is imitated, in which dialogue, and whether it shows the value (or another figure of it)."""
 
     speaker: str
     dialogue: str
-    hit: bool
+    hit: float
+    weight: float = 1
 
 
 class Interval(NamedTuple):
@@ -37,11 +38,11 @@ class Interval(NamedTuple):
 
 def tabulate(hits: Iterable[Hit]) -> Counts:
     """Counts by speaker and dialogue."""
-    table: dict[str, dict[str, tuple[int, int]]] = {}
-    for speaker, dialogue, hit in hits:
+    table: dict[str, dict[str, tuple[float, float]]] = {}
+    for speaker, dialogue, hit, weight in hits:
         of_speaker = table.setdefault(speaker, {})
         positive, total = of_speaker.get(dialogue, (0, 0))
-        of_speaker[dialogue] = (positive + hit, total + 1)
+        of_speaker[dialogue] = (positive + hit, total + weight)
     return table
 
 
@@ -72,13 +73,17 @@ def bootstrap(tables: Mapping[str, Counts], *, resamples: int = 2000, seed: int 
         return {name: np.full(resamples, np.nan) for name in tables}
     chosen = resampled(len(speakers), resamples, "speakers", seed)
     result: dict[str, Vector] = {}
+    drawn_of: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
     for name, counts in tables.items():
         weighted, present = np.zeros(resamples), np.zeros(resamples)
         for column, speaker in enumerate(speakers):
             dialogues = sorted(counts.get(speaker, {}).items())
             if not dialogues:
                 continue
-            drawn = resampled(len(dialogues), resamples, "dialogues", seed, speaker, *(d for d, _ in dialogues))
+            held = (speaker, *(d for d, _ in dialogues))
+            if held not in drawn_of:
+                drawn_of[held] = resampled(len(dialogues), resamples, "dialogues", seed, *held)
+            drawn = drawn_of[held]
             hits, replies = (np.asarray([value[i] for _, value in dialogues]) for i in (0, 1))
             weighted += chosen[:, column] * (drawn @ hits) / (drawn @ replies)
             present += chosen[:, column]
