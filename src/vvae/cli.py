@@ -169,6 +169,22 @@ def analyze_run(config: ConfigPath) -> None:
     typer.echo(str(done.path("analysis.html")))
 
 
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="variants, ablation, ... (docs/studies.md), or a YAML file.")],
+    config: ConfigPath,
+) -> None:
+    """Run a named experiment: its variants with several seeds, and a verdict on each of its claims."""
+    from vvae.report.table import print_claims
+    from vvae.study import load_study, run_study
+
+    asked = load_study(name)
+    opened = _open(config)
+    found = run_study(name, asked, opened.config, reporter=opened.reporter)
+    print_claims(found)
+    typer.echo(str(opened.path(f"studies/{Path(name).stem}/report.html")))
+
+
 @audit_app.command("labels")
 def audit_labels(
     mapping: Annotated[Path, typer.Argument(help="Mapping file: which column of the data is which dimension.")],

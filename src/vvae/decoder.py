@@ -214,6 +214,11 @@ class Decoder(Prompter):
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     @property
+    def parameters(self) -> int:
+        """Parameters of the base model."""
+        return sum(p.numel() for name, p in self.causal.named_parameters() if "lora_" not in name)
+
+    @property
     def device(self) -> Any:
         """Where the model lives."""
         return self.causal.device

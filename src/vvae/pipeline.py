@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -144,10 +144,13 @@ def _bind(work: Callable[[Run, Variant], None], variant: Variant) -> Callable[[R
     return lambda run: work(run, variant)
 
 
-def run_stages(run: Run, *, until: str = "report") -> None:
+def run_stages(run: Run, *, until: str = "report", skip: Collection[str] = ()) -> None:
     """Runs all stages up to a group, skipping what is done.
 
     Where several processes came together, all of them train; everything else is done by the first.
+
+    Args:
+        skip: names of stages that are left out.
 
     Raises:
         VVAEError: whatever a stage raises; finished stages stay.
@@ -159,7 +162,7 @@ def run_stages(run: Run, *, until: str = "report") -> None:
             _remove(torn)  # left by a run that was killed while it wrote
         records.write_text(run.path("config.yaml"), run.config.to_yaml())
     for stage in stages_of(run):
-        if stage.group not in wanted:
+        if stage.group not in wanted or stage.name in skip:
             continue
         workers.wait()  # the stage before is written
         key = _key(run, stage)

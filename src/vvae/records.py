@@ -29,18 +29,21 @@ __all__ = [
     "FORMAT_VERSION",
     "Encoding",
     "Likelihood",
+    "Measured",
     "Reply",
     "atomic_path",
     "digest",
     "read_dialogues",
     "read_encodings",
     "read_likelihoods",
+    "read_measured",
     "read_pairs",
     "read_profiles",
     "read_replies",
     "write_dialogues",
     "write_encodings",
     "write_likelihoods",
+    "write_measured",
     "write_pairs",
     "write_profiles",
     "write_replies",
@@ -90,6 +93,21 @@ class Likelihood:
     tokens: int | None = None
     phrase: float | None = None
     """Probability that the speaker's own catchphrase stands in the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One figure of one reply in a study; a measure is the ratio of summed values and weights."""
+
+    variant: str
+    """Or ``human``."""
+    seed: int
+    measure: str
+    pair_id: str
+    speaker: str
+    dialogue: str
+    value: float
+    weight: float
 
 
 @contextmanager
@@ -398,3 +416,27 @@ def write_likelihoods(path: Path, rows: Iterable[Likelihood]) -> None:
 def read_likelihoods(path: Path) -> list[Likelihood]:
     """The inverse of `write_likelihoods`."""
     return [Likelihood(**row) for row in _read(path, "likelihoods").iter_rows(named=True)]
+
+
+# --- what a study measured --------------------------------------------------------------------------------------------
+
+_MEASURED = {
+    "variant": pl.String,
+    "seed": pl.Int64,
+    "measure": pl.String,
+    "pair_id": pl.String,
+    "speaker": pl.String,
+    "dialogue": pl.String,
+    "value": pl.Float64,
+    "weight": pl.Float64,
+}
+
+
+def write_measured(path: Path, rows: Iterable[Measured]) -> None:
+    """studies/<name>/rows.parquet: a row per variant, seed, measure and reply."""
+    _write(path, "measured", ({name: getattr(row, name) for name in _MEASURED} for row in rows), _MEASURED)
+
+
+def read_measured(path: Path) -> list[Measured]:
+    """The inverse of `write_measured`."""
+    return [Measured(**row) for row in _read(path, "measured").iter_rows(named=True)]

@@ -37,6 +37,7 @@ __all__ = [
     "analyze_z",
     "audit_agreement",
     "audit_labels",
+    "corpus_of",
     "count_prior",
     "draw_report",
     "encode_pairs",
@@ -381,7 +382,8 @@ def _phrases(run: Run, variant: Variant, decoder: Decoder, dimension: str) -> di
         return forced.phrase_probability(decoder, run.dialogues, chosen, asked, progress=tick)
 
 
-def _corpus(run: Run) -> human_chat.Corpus:
+def corpus_of(run: Run) -> human_chat.Corpus:
+    """What the benchmark compares with."""
     return human_chat.Corpus(
         run.encoded,
         run.speakers,
@@ -404,7 +406,7 @@ def score_replies(run: Run) -> None:
     if not replies:
         raise DataError("no replies to score", where=str(run.folder), fix="run the stages before")
     with run.reporter.task("scoring"):
-        results = human_chat.score(_corpus(run), run.variants, replies, run.config.bench, seed=run.config.seed)
+        results = human_chat.score(corpus_of(run), run.variants, replies, run.config.bench, seed=run.config.seed)
     for variant in run.variants:
         rows = records.read_likelihoods(run.path(f"losses/{variant.name}.parquet"))
         results["variants"][variant.name] |= forced.summary(rows)

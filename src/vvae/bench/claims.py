@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vvae.bench.association import benjamini_hochberg, holm
 from vvae.bench.statistics import Counts, bootstrap, interval, rate
 
-__all__ = ["HABITS", "HUMAN", "Adjust", "Claim", "judge", "needed"]
+__all__ = ["HABITS", "HUMAN", "Adjust", "Claim", "Tables", "judge", "needed", "summarize"]
 
 Vector = npt.NDArray[np.float64]
 Tables = Mapping[str, Mapping[str, Counts]]
@@ -135,6 +135,39 @@ def judge(
         verdict = "undecided" if p > ALPHA else "holds" if holds else "does not hold"
         judged[index] |= {"p_adjusted": round(p, 5), "verdict": verdict}
     return judged
+
+
+def summarize(
+    tables: Tables, *, by_seed: Sequence[Tables] = (), resamples: int = 2000, seed: int = 0
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """measure -> variant (or `HUMAN`) -> estimate, 95 % interval, n, speakers, and each seed's own estimate.
+
+    Rates as shares, losses in nats per token. Where people were measured, also the signed deviation with its interval.
+    """
+    flat = {f"{m}|{v}": counts for m, variants in tables.items() for v, counts in variants.items() if counts}
+    drawn = bootstrap(flat, resamples=resamples, seed=seed)
+    result: dict[str, dict[str, dict[str, Any]]] = {}
+    for measure, variants in tables.items():
+        people = variants.get(HUMAN)
+        for variant, counts in variants.items():
+            samples = drawn[f"{measure}|{variant}"]
+            low, high = interval(samples)
+            found: dict[str, Any] = {
+                "estimate": _round(rate(counts)),
+                "low": _round(low),
+                "high": _round(high),
+                "n": round(sum(n for of in counts.values() for _, n in of.values())),
+                "speakers": len(counts),
+            }
+            if variant != HUMAN:
+                alone = [one[measure][variant] for one in by_seed if one.get(measure, {}).get(variant)]
+                found["by_seed"] = [_round(rate(one)) for one in alone]
+                if people:
+                    low, high = interval(samples - drawn[f"{measure}|{HUMAN}"])
+                    found |= {"deviation": _round(rate(counts) - rate(people))}
+                    found |= {"deviation_low": _round(low), "deviation_high": _round(high)}
+            result.setdefault(measure, {})[variant] = found
+    return result
 
 
 def _unmeasured(claim: Claim, tables: Tables, predicted: Mapping[str, float | None]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from vvae.profile import Profile
 from vvae.records import Reply
 from vvae.variants import Variant, training_persona
 
-__all__ = ["MEASURABLE", "BenchConfig", "Corpus", "score", "swapped_profile"]
+__all__ = ["MEASURABLE", "BenchConfig", "Corpus", "predicted", "score", "swapped_profile"]
 
 TAUGHT_SAMPLE = 20_000
 MEASURABLE = 30
@@ -134,7 +134,7 @@ def score(
                 "low": _points(spread.low),
                 "high": _points(spread.high),
                 "n": sum(n for dialogues in counts.values() for _, n in dialogues.values()),
-                "predicted": _predicted(variant, corpus, dimension),
+                "predicted": predicted(variant, corpus, dimension),
                 "in_training": _in_training(variant, corpus, metric, dimension, seed),
                 "slope": _rounded(calibration_slope(counts, human)),
                 "swapped": _swapped(metric, swapped[variant.name], by_id, values),
@@ -162,7 +162,8 @@ def _taught(variant: Variant, dimension: str) -> bool:
     return variant.trained and variant.z != "none" and (variant.dimensions is None or dimension in variant.dimensions)
 
 
-def _predicted(variant: Variant, corpus: Corpus, dimension: str) -> float | None:
+def predicted(variant: Variant, corpus: Corpus, dimension: str) -> float | None:
+    """The rate at which a variant trained to convergence shows a dimension's value; None where nothing is predicted."""
     if not _taught(variant, dimension) or variant.fill != "prior":
         return None
     s = variant.sampling(corpus.sampling).probability(dimension) if variant.z == "sampled" else 0.0

@@ -16,9 +16,27 @@ from vvae.encoder.llm import Plan
 from vvae.encoder.settings import Price
 from vvae.prior import Prior
 
-__all__ = ["print_audit", "print_plan", "print_prior", "print_results"]
+__all__ = ["print_audit", "print_claims", "print_plan", "print_prior", "print_results"]
 
 BAR = 24
+
+
+def print_claims(found: Mapping[str, Any]) -> None:
+    """The claims of a study with their verdicts; rates in points, losses in nats."""
+    table = Table(title=f"{found['title']}: {found['question']}", title_justify="left")
+    for column in ("claim", "estimate", "95 % interval", "n", "p adjusted", "verdict"):
+        table.add_column(column, justify="left" if column in ("claim", "verdict") else "right")
+    for row in found["claims"]:
+        estimate = spread = n = p = "–"
+        if "estimate" in row:
+            digits = 3 if row["unit"] == "nats" else 1
+            estimate = f"{row['estimate']:+.{digits}f} {row['unit']}"
+            spread = f"{row['low']:+.{digits}f} … {row['high']:+.{digits}f}"
+            n = f"{row['n']:,}"
+            p = f"{row['p_adjusted']:.3f}" if "p_adjusted" in row else "–"
+        colour = {"holds": "green", "does not hold": "red"}.get(row["verdict"], "yellow")
+        table.add_row(Text(row["claim"]), estimate, spread, n, p, Text(row["verdict"], colour))
+    Console().print(table)
 
 
 def print_results(path: Path, report: Path | None = None) -> None:

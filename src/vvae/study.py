@@ -1,0 +1,229 @@
+"""Named experiments over the stages: several variants and seeds in one run folder, and claims judged on what they did.
+
+A study is a small YAML file (`vvae/studies`): variants, seeds, claims. It shares the run folder's chats, encodings,
+prior and profiles, and every variant that another study has made with the same settings; a stopped study goes on where
+it was. Seed 0 of a variant is the variant itself; another seed trains on other pairs in another order, from other first
+weights and draws, and replies to other held-out contexts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vvae import records
+from vvae.bench import human_chat
+from vvae.bench.claims import HUMAN, Adjust, Claim, Tables, judge, summarize
+from vvae.bench.metrics import METRICS, shows, spoken_length
+from vvae.bench.statistics import Counts, Hit, tabulate
+from vvae.config import RunConfig
+from vvae.dialogue import Pair
+from vvae.errors import ConfigError
+from vvae.persona import LatentSpace
+from vvae.pipeline import run_stages
+from vvae.records import Measured
+from vvae.run import Reporter, Run
+from vvae.stages import corpus_of
+from vvae.variants import Variant, resolve
+
+__all__ = ["Study", "load_study", "run_study", "studies"]
+
+
+class Study(BaseModel):
+    """An experiment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    question: str
+    seeds: int = Field(3, ge=1)
+    variants: tuple[str | Variant, ...]
+    leave_out: Literal["axes", "dimensions"] | None = Field(None, description="adds SP+FT without each of these")
+    replies: tuple[str, ...] | None = Field(None, description="the only variants that write replies; null: all")
+    adjust: Adjust = "holm"
+    claims: tuple[Claim, ...] = ()
+
+    def resolved(self, space: LatentSpace) -> tuple[Variant, ...]:
+        """The variants of one seed."""
+        return (*resolve(self.variants), *(variant for _, variant in self._left_out(space)))
+
+    def all_claims(self, space: LatentSpace) -> tuple[Claim, ...]:
+        """Its claims, and one for each thing left out: that the loss is higher without it."""
+        return (
+            *self.claims,
+            *(
+                Claim(
+                    claim=f"Without {what} the loss under the profile is higher",
+                    measure="loss_profile_z",
+                    of=variant.name,
+                    against="SP+FT",
+                    expect="above",
+                )
+                for what, variant in self._left_out(space)
+            ),
+        )
+
+    def _left_out(self, space: LatentSpace) -> Iterator[tuple[str, Variant]]:
+        groups = space.axes if self.leave_out == "axes" else space.names if self.leave_out else ()
+        for group in groups:
+            kept = tuple(d.name for d in space.dimensions if group not in (d.axis, d.name))
+            yield group, Variant(name=f"without-{'-'.join(group.split())}", dimensions=kept)
+
+
+def studies() -> list[str]:
+    """The names of the studies that come with the package."""
+    folder = resources.files("vvae").joinpath("studies")
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def load_study(name: str) -> Study:
+    """A study by its name, or from a YAML file.
+
+    Raises:
+        ConfigError: there is none of this name, or a key is wrong.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError("cannot be read", where=name, fix="give a study's name or a YAML file") from None
+    elif name in studies():
+        text = resources.files("vvae").joinpath(f"studies/{name}.yaml").read_text("utf-8")
+    else:
+        raise ConfigError(f"unknown study {name!r}", where="vvae study", fix=f"choose from {', '.join(studies())}")
+    try:
+        study = Study.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML ({getattr(error, 'problem', None) or error})", where=name) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = ".".join(str(part) for part in first["loc"] if str(part) not in ("str", "Variant"))
+        raise ConfigError(str(first["msg"]), where=f"{name}: {keys}", fix="see docs/studies.md") from None
+    resolve(study.variants)
+    return study
+
+
+def run_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter) -> dict[str, Any]:
+    """Makes what is missing, judges the claims, and writes `studies/<name>/` in the run folder.
+
+    Returns:
+        What claims.json holds.
+    """
+    rows: list[Measured] = []
+    for seed in range(study.seeds):
+        run = Run(config, reporter=reporter)
+        variants = [_seeded(variant, seed) for variant in study.resolved(run.space)]
+        run = Run(config.model_copy(update={"variants": tuple(variants)}), reporter=reporter)
+        silent = {f"replies {_seeded(v, seed).name}" for v in study.resolved(run.space) if not _writes(study, v)}
+        reporter.say(f"seed {seed}: {', '.join(v.name for v in variants)}")
+        run_stages(run, until="losses", skip=silent)
+        rows += measured(run, study, seed)
+    folder = run.path(f"studies/{Path(name).stem}")
+    records.write_measured(folder / "rows.parquet", rows)
+    found = _judged(study, run, rows, config)
+    records.write_text(folder / "claims.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    return found
+
+
+def _seeded(variant: Variant, seed: int) -> Variant:
+    return variant.model_copy(update={"name": f"{variant.name}.seed{seed}", "seed": seed}) if seed else variant
+
+
+def _writes(study: Study, variant: Variant) -> bool:
+    return study.replies is None or variant.name in study.replies
+
+
+def measured(run: Run, study: Study, seed: int) -> list[Measured]:
+    """What one seed's variants did, reply by reply; with seed 0 also what people did."""
+    pairs = {pair.pair_id: pair for pair in run.encoded}
+    rows = _habits(HUMAN, seed, run, ((p, p.speaker, p.response) for p in _heldout(run))) if seed == 0 else []
+    for variant in study.resolved(run.space):
+        name = _seeded(variant, seed).name
+        if _writes(study, variant):
+            replies = records.read_replies(run.path(f"replies/{name}.parquet"))
+            own = ((pairs[r.pair_id], r.profile, r.reply) for r in replies if r.profile == pairs[r.pair_id].speaker)
+            rows += _habits(variant.name, seed, run, own)
+        for one in records.read_likelihoods(run.path(f"losses/{name}.parquet")):
+            pair = pairs[one.pair_id]
+            row = Measured(variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0)
+            if one.nats is not None and one.tokens:
+                rows.append(replace(row, measure=f"loss_{one.shown}_z", value=one.nats, weight=float(one.tokens)))
+            if one.phrase is not None:
+                rows.append(replace(row, measure=f"phrase_{one.shown}", value=one.phrase))
+    return rows
+
+
+def _heldout(run: Run) -> Iterator[Pair]:
+    speakers = frozenset(run.speakers)
+    return (pair for pair in run.encoded if pair.split == "heldout" and pair.speaker in speakers)
+
+
+def _habits(variant: str, seed: int, run: Run, replies: Iterator[tuple[Pair, str, str]]) -> list[Measured]:
+    """The rates of HumanChatBench and the length of (pair, whose profile, reply)."""
+    read = {m: found[0].name for m, reader in METRICS.items() if (found := run.space.read_by(reader))}
+    rows = []
+    for pair, whose, text in replies:
+        row = Measured(variant, seed, "length", pair.pair_id, pair.speaker, pair.dialogue, spoken_length([text]), 1.0)
+        rows.append(row)
+        persona = run.profiles[whose].persona()
+        rows += [
+            replace(row, measure=metric, value=float(shows(metric, value, text)))
+            for metric, dimension in read.items()
+            if (value := persona.value(dimension)) is not None
+        ]
+    return rows
+
+
+def tables_of(rows: Sequence[Measured]) -> Tables:
+    """measure -> variant -> sums by speaker and dialogue."""
+    held: dict[str, dict[str, list[Hit]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        held[row.measure][row.variant].append(Hit(row.speaker, row.dialogue, row.value, row.weight))
+    return {m: {v: tabulate(hits) for v, hits in variants.items()} for m, variants in held.items()}
+
+
+def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig) -> dict[str, Any]:
+    tables = tables_of(rows)
+    people: dict[str, Counts] = {m: of[HUMAN] for m, of in tables.items() if HUMAN in of}
+    alone: list[Mapping[str, Mapping[str, Counts]]] = []
+    for seed in range(study.seeds):
+        one = tables_of([row for row in rows if row.seed == seed and row.variant != HUMAN])
+        alone.append({m: {**of, **({HUMAN: people[m]} if m in people else {})} for m, of in one.items()})
+    claims, variants = study.all_claims(run.space), study.resolved(run.space)
+    parameters = run.decoder.parameters if any(claim.min_parameters for claim in claims) else None
+    phrase = next((d.name for d in run.space.read_by("catchphrase")), None)
+    predicted = {v.name: human_chat.predicted(v, corpus_of(run), phrase) if phrase else None for v in variants}
+    with run.reporter.task("judging the claims"):
+        options: dict[str, Any] = {"resamples": config.bench.resamples, "seed": config.seed}
+        judged = judge(
+            claims,
+            tables,
+            predicted=predicted,
+            by_seed=alone,
+            parameters=parameters,
+            adjust=study.adjust,
+            **options,
+        )
+        summary = summarize(tables, by_seed=alone, **options)
+    return {
+        "title": study.title,
+        "question": study.question,
+        "adjusted_by": study.adjust,
+        "seeds": study.seeds,
+        "model": config.decoder.model,
+        "pairs": config.train.pairs * config.train.passes,
+        "variants": [v.name for v in variants],
+        "predicted": predicted,
+        "observation_rate": {name: run.prior[name].rate for name in run.space.names},
+        "claims": judged,
+        "measures": summary,
+    }
