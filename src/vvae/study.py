@@ -30,6 +30,7 @@ from vvae.errors import ConfigError
 from vvae.persona import LatentSpace
 from vvae.pipeline import run_stages
 from vvae.records import Measured
+from vvae.report import build_study
 from vvae.run import Reporter, Run
 from vvae.stages import corpus_of
 from vvae.variants import Variant, resolve
@@ -131,6 +132,7 @@ def run_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter)
     records.write_measured(folder / "rows.parquet", rows)
     found = _judged(study, run, rows, config)
     records.write_text(folder / "claims.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    records.write_text(folder / "report.html", build_study(found))
     return found
 
 

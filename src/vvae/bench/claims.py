@@ -71,6 +71,14 @@ class Claim(BaseModel):
         return tuple(self.over) if self.over else tuple(filter(None, (self.of, self.against)))
 
     @property
+    def what(self) -> str:
+        """The quantity whose estimate is given."""
+        measure = {"rate": "{}", "deviation": "{} - people", "distance": "|{} - people|"}[self.how].format(self.measure)
+        if self.over:
+            return f"slope of {measure} over {', '.join(self.over)}"
+        return f"{measure}, {self.of}" + (f" less {self.against}" if self.against else "")
+
+    @property
     def measures(self) -> tuple[str, ...]:
         """The measures it needs."""
         return HABITS if self.measure == "habits" else (self.measure,)
@@ -106,7 +114,7 @@ def judge(
     judged: list[dict[str, Any]] = []
     tested: list[tuple[int, float, bool]] = []
     for claim in claims:
-        row: dict[str, Any] = {"claim": claim.claim, **_unmeasured(claim, tables, predicted or {})}
+        row: dict[str, Any] = {"claim": claim.claim, "what": claim.what, **_unmeasured(claim, tables, predicted or {})}
         judged.append(row)
         if "why" in row:
             continue

@@ -16,7 +16,16 @@ from vvae.prior import Prior
 from vvae.records import Reply
 from vvae.report import figures
 
-__all__ = ["build_analysis", "build_report"]
+__all__ = ["build_analysis", "build_report", "build_study"]
+
+PANELS = {
+    "CP": "CP: catchphrase",
+    "EC": "EC: emoji",
+    "HM": "HM: hobby",
+    "phrase_profile": "P(catchphrase)",
+    "loss_profile_z": "loss, profile z",
+    "loss_posterior_z": "loss, posterior z",
+}
 
 SAMPLES = 8
 CONTEXT_TURNS = 4
@@ -70,6 +79,16 @@ def build_analysis(found: Mapping[str, Any], space: LatentSpace, name: str) -> s
     return page
 
 
+def build_study(found: Mapping[str, Any]) -> str:
+    """The page of a study as text."""
+    page: str = _template("study.html").render(
+        found=found,
+        panels={m: title for m, title in PANELS.items() if m in found["measures"]},
+        figure=figures.measures(found, PANELS),
+    )
+    return page
+
+
 def _template(name: str) -> Any:
     import jinja2
 
@@ -78,6 +97,7 @@ def _template(name: str) -> Any:
     )
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
     environment.filters["points"] = lambda value: "–" if value is None else f"{value:+.1f}"
+    environment.filters["signed"] = lambda value, digits=1: f"{round(value, digits) + 0.0:+.{digits}f}"
     environment.filters["number"] = lambda value, digits=2: "–" if value is None else f"{value:.{digits}f}"
     return environment.from_string(resources.files("vvae.report").joinpath(name).read_text("utf-8"))
 

@@ -11,7 +11,17 @@ import numpy as np
 from vvae.persona import LatentSpace
 from vvae.prior import Prior
 
-__all__ = ["association", "confusion", "drift", "losses", "missingness", "prior", "rates", "reading"]
+__all__ = [
+    "association",
+    "confusion",
+    "drift",
+    "losses",
+    "measures",
+    "missingness",
+    "prior",
+    "rates",
+    "reading",
+]
 
 INK = "#6b7280"
 HUMAN = "#d97706"
@@ -148,6 +158,44 @@ def reading(results: Mapping[str, Any]) -> str:
     axis.invert_yaxis()
     axis.set_xlabel("% probability that the speaker's own catchphrase stands in the reply")
     axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    return _svg(figure)
+
+
+def measures(found: Mapping[str, Any], panels: Mapping[str, str]) -> str:
+    """A study's measures: estimate and interval of each variant, each seed's own, people, and what r predicts.
+
+    Args:
+        panels: measure -> title, in order; measures in which people were rated come with a line for them.
+    """
+    shown = [m for m in panels if m in found["measures"]]
+    names = list(found["variants"])
+    figure, axes = _axes(2.6 * len(shown) + 1.6, 0.36 * len(names) + 1.4, len(shown))
+    for axis, measure in zip(axes[0], shown, strict=True):
+        of, factor = found["measures"][measure], 1 if measure.startswith("loss") else 100
+        people = found["measures"]["CP"].get("human") if measure == "phrase_profile" else of.get("human")
+        if people:
+            axis.axvspan(factor * people["low"], factor * people["high"], color=HUMAN, alpha=0.15, lw=0)
+            axis.axvline(factor * people["estimate"], color=HUMAN, lw=1.6, label="people (95 %)")
+        for row, name in enumerate(names):
+            if name not in of:
+                axis.text(0.5, row, "–", transform=axis.get_yaxis_transform(), ha="center", va="center")
+                continue
+            one = of[name]
+            axis.plot([factor * one["low"], factor * one["high"]], [row, row], color=SOFT, lw=5, solid_capstyle="butt")
+            axis.plot([factor * v for v in one["by_seed"]], [row] * len(one["by_seed"]), "|", color=INK, ms=8)
+            axis.plot(factor * one["estimate"], row, "o", color=MODEL, ms=6)
+        axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
+        axis.set_ylim(len(names) - 0.4, -0.6)
+        high = axis.get_xlim()[1]
+        for row, name in enumerate(names):
+            rate = found["predicted"].get(name)
+            if measure in ("CP", "phrase_profile") and rate is not None:
+                if 100 * rate <= 1.6 * high:
+                    axis.plot(100 * rate, row, "D", mfc="none", mec=PREDICTED, ms=7)
+                else:
+                    axis.annotate(f"{100 * rate:.0f} ▸", (high, row), ha="right", va="center", color=PREDICTED)
+        axis.set_xlabel("nats per token" if factor == 1 else "% of replies")
+        axis.set_title(panels[measure], color=INK, fontsize=10)
     return _svg(figure)
 
 

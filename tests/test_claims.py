@@ -1,0 +1,128 @@
+"""Claims against worked examples: estimates by hand, verdicts where the answer is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy.stats import false_discovery_control
+
+from vvae.bench.association import benjamini_hochberg
+from vvae.bench.claims import HUMAN, Claim, judge, summarize
+from vvae.bench.statistics import Counts, Hit, tabulate
+
+
+def habit(rate: float, *, speakers: int = 40, replies: int = 20, seed: int = 0) -> Counts:
+    """Speakers who show a habit at a rate, in dialogues of their own."""
+    rng = np.random.default_rng(seed)
+    return tabulate(Hit(f"s{i}", f"s{i}d{j % 5}", rng.random() < rate) for i in range(speakers) for j in range(replies))
+
+
+TABLES = {
+    "CP": {
+        HUMAN: habit(0.10, seed=1),
+        "shy": habit(0.02, seed=2),
+        "loud": habit(0.45, seed=3),
+        "human-like": habit(0.10, seed=4),
+    }
+}
+
+
+def verdict(**claim: object) -> str:
+    fields = {"claim": "x", "measure": "CP", **claim}
+    return str(judge([Claim.model_validate(fields)], TABLES, resamples=500)[0]["verdict"])
+
+
+def test_a_claim_is_estimated_by_hand() -> None:
+    tables: dict[str, dict[str, Counts]] = {
+        "CP": {
+            HUMAN: {"a": {"d": (1, 10)}, "b": {"d": (3, 10)}},  # 20 %
+            "m": {"a": {"d": (5, 10)}, "b": {"d": (0, 2)}},  # 25 %
+            "k": {"a": {"d": (0, 4)}, "b": {"d": (1, 10)}},  # 5 %
+        },
+        "loss_profile_z": {"m": {"a": {"d": (30.0, 10.0)}, "b": {"d": (10.0, 5.0)}}},  # 2.5 nats
+    }
+    asked = [
+        Claim(claim="deviation", measure="CP", how="deviation", of="m", expect="above"),
+        Claim(claim="distance", measure="CP", how="distance", of="k", against="m", expect="below"),
+        Claim(claim="loss", measure="loss_profile_z", of="m", expect="below", than=3),
+        Claim(claim="slope", measure="CP", over={"m": 0.0, "k": 0.5}, expect="below"),
+    ]
+    found = judge(asked, tables, resamples=50)
+    assert [row["estimate"] for row in found] == [5.0, 10.0, 2.5, -40.0]
+    assert [row["unit"] for row in found] == ["points", "points", "nats", "points"]
+    assert found[0]["n"] == 12
+    assert found[2]["what"] == "loss_profile_z, m"
+    assert (found[2]["low"], found[2]["high"]) == pytest.approx((2.0, 3.0))
+
+
+def test_verdicts_where_the_answer_is_known() -> None:
+    assert verdict(how="deviation", of="loud", expect="above") == "holds"
+    assert verdict(how="deviation", of="shy", expect="above") == "does not hold"
+    assert verdict(how="deviation", of="human-like", expect="above") == "undecided"
+    assert verdict(how="deviation", of="human-like", expect="equal", margin=6) == "holds"
+    assert verdict(how="deviation", of="loud", expect="equal", margin=6) == "does not hold"
+    assert verdict(how="distance", of="human-like", against="loud", expect="below") == "holds"
+    assert verdict(of="loud", expect="below", than=20) == "does not hold"
+
+
+def test_what_was_not_measured_is_undecided_and_says_why() -> None:
+    asked = [
+        Claim(claim="1", measure="CP", of="absent", expect="above"),
+        Claim(claim="2", measure="EC", of="loud", expect="above"),
+        Claim(claim="3", measure="CP", of="loud", expect="equal", than="predicted", margin=1),
+        Claim(claim="4", measure="CP", how="deviation", of="loud", expect="above", min_parameters=1e9),
+    ]
+    found = judge(asked, TABLES, predicted={"loud": None}, parameters=135e6, resamples=100)
+    assert {row["verdict"] for row in found} == {"undecided"}
+    assert [row["why"] for row in found] == [
+        "CP of absent was not measured",
+        "EC of loud was not measured",
+        "nothing is predicted for loud",
+        "a model of 135M parameters cannot decide it",
+    ]
+    assert found[3]["estimate"] > 20, "the figure is shown all the same"
+
+
+def test_many_claims_need_more_evidence_each() -> None:
+    rng = np.random.default_rng(0)
+    tables = {"CP": {f"v{i}": habit(0.1, speakers=12, seed=int(rng.integers(1 << 30))) for i in range(12)}}
+    asked = [Claim(claim=str(i), measure="CP", of=f"v{i}", expect="above", than=6.5) for i in range(12)]
+    alone = [judge([claim], tables, resamples=1000)[0] for claim in asked]
+    together = judge(asked, tables, resamples=1000)
+    assert sum(r["verdict"] != "undecided" for r in together) < sum(r["verdict"] != "undecided" for r in alone)
+    assert all(a["p_adjusted"] >= a["p"] for a in together)
+
+
+def test_the_summary_has_signed_deviations_and_each_seed() -> None:
+    found = summarize(TABLES, by_seed=[{"CP": {"loud": habit(0.5, seed=9)}}], resamples=200)["CP"]
+    assert found["loud"]["deviation"] == pytest.approx(found["loud"]["estimate"] - found[HUMAN]["estimate"], abs=1e-3)
+    assert found["loud"]["deviation_low"] < found["loud"]["deviation"] < found["loud"]["deviation_high"]
+    assert found["shy"]["deviation"] < 0
+    assert len(found["loud"]["by_seed"]) == 1
+    assert "deviation" not in found[HUMAN]
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"expect": "above"},
+        {"of": "a", "over": {"a": 0, "b": 1}, "expect": "above"},
+        {"of": "a", "expect": "equal"},
+        {"of": "a", "expect": "above", "margin": 1},
+        {"of": "a", "measure": "habits", "expect": "above"},
+    ],
+)
+def test_a_claim_that_says_nothing_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Claim.model_validate({"claim": "x", "measure": "CP", **fields})
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_benjamini_hochberg_is_scipys(p: list[float]) -> None:
+    assert benjamini_hochberg(p) == pytest.approx(list(false_discovery_control(p, method="bh")))

@@ -1,0 +1,115 @@
+"""A study as a user runs it: with a tiny model, made once, shared, resumed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.test_pipeline import write_config
+from vvae import records
+from vvae.dialogue import Dialogue
+from vvae.errors import ConfigError
+from vvae.persona import load_space
+from vvae.study import load_study, studies
+
+CLAIMS = [
+    {"claim": "near", "measure": "CP", "how": "distance", "of": "SP+FT", "against": "FT", "expect": "below"},
+    {"claim": "loss", "measure": "loss_profile_z", "of": "SP+FT", "expect": "above", "than": 1},
+    {"claim": "silent", "measure": "CP", "of": "noise", "expect": "above"},
+]
+SMALL: dict[str, object] = {
+    "title": "A small study",
+    "question": "Does the road hold?",
+    "seeds": 2,
+    "variants": ["FT", "SP+FT", {"name": "noise", "fill": "noise"}, {"name": "own", "fill": "speaker"}],
+    "replies": ["FT", "SP+FT"],
+    "claims": CLAIMS,
+}
+
+
+def run(study: Path, config: Path) -> str:
+    command = [sys.executable, "-m", "vvae.cli", "study", str(study), str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def test_a_study_is_made_once_and_its_variants_are_shared(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
+    bench = {"replies": 6, "swapped": 2, "losses": 4, "forced": 2, "resamples": 100, "known": ["catchphrase"]}
+    config = write_config(tmp_path, corpus, tiny_model, bench=bench, train={"pairs": 16, "batch_replies": 4})
+    study = tmp_path / "small.yaml"
+    study.write_text(yaml.safe_dump(SMALL))
+    run(study, config)
+    folder = tmp_path / "run/studies/small"
+    found = json.loads((folder / "claims.json").read_text())
+    assert [row["verdict"] for row in found["claims"]][1:] == ["holds", "undecided"], "a random model has 10 nats"
+    assert found["claims"][2]["why"] == "CP of noise was not measured"
+    assert len(found["claims"][0]["by_seed"]) == 2
+    assert found["predicted"]["noise"] is None, "the formula is about values from the prior"
+    rows = records.read_measured(folder / "rows.parquet")
+    for variant in ("FT", "SP+FT"):
+        first, second = (
+            {r.pair_id for r in rows if (r.variant, r.seed, r.measure) == (variant, seed, "length")} for seed in (0, 1)
+        )
+        assert len(first) == len(second) == 6
+        assert not first & second, "each seed replies to other contexts"
+    assert {r.speaker for r in rows} <= {"ana", "ben", "cleo"}, "dan has no catchphrase"
+    adapters = [
+        (tmp_path / f"run/adapters/{n}/adapter_model.safetensors").read_bytes() for n in ("noise", "SP+FT", "own")
+    ]
+    assert len(set(adapters)) == 3
+    page = (folder / "report.html").read_text()
+    assert "src=" not in page
+    assert page.count("<svg") == 1
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.safetensors")}
+    before = (folder / "claims.json").read_bytes()
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump({**SMALL, "variants": ["SP+FT"], "claims": CLAIMS[1:2], "replies": None}))
+    run(again, config)
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps, "what one study made another uses"
+    run(study, config)
+    assert (folder / "claims.json").read_bytes() == before
+
+
+def test_every_study_that_comes_along_can_be_read() -> None:
+    assert {"variants", "ablation", "imputation"} <= set(studies())
+    space = load_space()
+    for name in studies():
+        study = load_study(name)
+        known = {v.name for v in study.resolved(space)}
+        for claim in study.all_claims(space):
+            assert set(claim.variants) <= known, claim.claim
+            if claim.measure in ("CP", "EC", "HM", "habits") and study.replies is not None:
+                assert set(claim.variants) <= set(study.replies), claim.claim
+
+
+def test_leaving_out_makes_a_variant_and_a_claim_of_each_part() -> None:
+    space = load_space()
+    axes, dimensions = load_study("ablation"), load_study("ablation-dimensions")
+    assert [v.name for v in axes.resolved(space)][1:] == [
+        "without-talking-style",
+        "without-interaction-pattern",
+        "without-personal-attributes",
+    ]
+    assert axes.resolved(space)[3].dimensions == space.names[:7]
+    assert len(dimensions.all_claims(space)) == len(space.names)
+    assert all(len(v.dimensions or ()) == len(space.names) - 1 for v in dimensions.resolved(space)[1:])
+
+
+def test_a_study_that_cannot_be_read_says_what_and_where(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="choose from ablation"):
+        load_study("variant")
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump({**SMALL, "claims": [{"claim": "x", "measure": "CP", "expect": "up", "of": "FT"}]}))
+    with pytest.raises(ConfigError, match=r"claims\.0\.expect"):
+        load_study(str(wrong))
+    wrong.write_text(yaml.safe_dump({**SMALL, "variants": ["FTT"]}))
+    with pytest.raises(ConfigError, match="FTT"):
+        load_study(str(wrong))
