@@ -37,6 +37,7 @@ from vvae.pairs import benchmark_pairs
 from vvae.pipeline import run_stages
 from vvae.prior import predicted_rate
 from vvae.progress import ConsoleReporter
+from vvae.prompt import Block
 from vvae.run import Run
 from vvae.train import plan, train
 from vvae.variants import Variant
@@ -76,15 +77,15 @@ class Reworded(Run):
             decoder.frame = replace(frame, late_system=False, before_z="\n\n", after_z=frame.generation)
         return decoder
 
-    def test_block(self, variant: Variant, pair: Pair, speaker: str) -> str | None:
+    def test_block(self, variant: Variant, pair: Pair, speaker: str) -> Block:
         """The z block at test time, reworded."""
         block = super().test_block(variant, pair, speaker)
-        return block and WORDINGS[self.wording](block)
+        return WORDINGS[self.wording](block) if isinstance(block, str) else block
 
-    def training_block(self, variant: Variant, pair: Pair, draw: int) -> str | None:
+    def training_block(self, variant: Variant, pair: Pair, draw: int) -> Block:
         """The z block in training, reworded."""
         block = super().training_block(variant, pair, draw)
-        return block and WORDINGS[self.wording](block)
+        return WORDINGS[self.wording](block) if isinstance(block, str) else block
 
 
 def evaluation_pairs(run: Run, number: int) -> list[tuple[Pair, str]]:

@@ -299,7 +299,8 @@ def main() -> None:
         bare = {p.pair_id: [Alternative("", None)] for window in windows for p in window}
         whole_windows = [run.decoder.tree(run.dialogues[w[0].dialogue], w, bare) for w in windows]
         save(whole_windows, folder / "ft.json")
-        blocks = [b for w in windows for p in w if (b := run.training_block(variants["SP+FT"], p, 0))]
+        shown = (run.training_block(variants["SP+FT"], p, 0) for w in windows for p in w)
+        blocks = [block for block in shown if isinstance(block, str)]
         for number in range(arguments.rounds):
             for trainer in arguments.trainers:
                 name = "ft.json" if trainer in ("tree-ft", "trl-turns") else "z.json"

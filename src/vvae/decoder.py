@@ -22,12 +22,14 @@ from vvae.engine import TransformersEngine
 from vvae.errors import DataError, ModelError
 from vvae.packing import Batch, Node, Tree, collate
 from vvae.pretrained import SMOLLM2, hub_name, quiet, source_of, unloadable
-from vvae.prompt import trunk
+from vvae.prompt import Block, Voice, trunk
 from vvae.prompter import Prompter, load_prompter
 from vvae.workers import local_device
 
 if TYPE_CHECKING:
     import torch
+
+    from vvae.voices import Voices
 
 __all__ = ["Alternative", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "load_decoder", "per_token"]
 
@@ -58,7 +60,7 @@ class Alternative:
     """One way to ask for the reply of a pair: a z block (None for none) under a name."""
 
     name: str
-    block: str | None
+    block: Block
 
 
 class Decoder(Prompter):
@@ -67,6 +69,7 @@ class Decoder(Prompter):
     def __init__(self, model: Any, prompter: Prompter, config: DecoderConfig, *, bf16: bool) -> None:
         super().__init__(prompter.tokenizer, prompter.frame, config.model)
         self.model, self.config, self.bf16 = model, config, bf16
+        self._voices: Voices | None = None
 
     # --- text to tokens ---
 
@@ -74,6 +77,14 @@ class Decoder(Prompter):
     def engine(self) -> TransformersEngine:
         """Generation with the model as it stands."""
         return TransformersEngine(self.model, self.tokenizer, self.stops, bf16=self.bf16)
+
+    def header(self, block: Block) -> tuple[int, ...]:
+        """Token ids between the last user content and the reply."""
+        voices = self._voices
+        if not isinstance(block, Voice) or voices is None:
+            return super().header(block)
+        before, after = self.frame.around_voice
+        return (*self.tokens(before), voices.id_of(block.speaker), *self.tokens(after))
 
     def tree(self, dialogue: Dialogue, pairs: Sequence[Pair], asked: Mapping[str, Sequence[Alternative]]) -> Tree:
         """The prefix tree of one speaker's pairs in one window.
@@ -96,7 +107,7 @@ class Decoder(Prompter):
         for pair in pairs:
             reply = self.tokens(self.frame.reply(pair.response))
             for one in asked[pair.pair_id]:
-                header = self.tokens(self.frame.branch(one.block))
+                header = self.header(one.block)
                 key = f"{pair.pair_id}|{one.name}"
                 nodes.append(Node(key, (*header, *reply), 0, ends[seen.cuts[pair.turn]], len(reply)))
         tree = Tree(tuple(nodes))
@@ -216,7 +227,9 @@ class Decoder(Prompter):
     @property
     def parameters(self) -> int:
         """Parameters of the base model."""
-        return sum(p.numel() for name, p in self.causal.named_parameters() if "lora_" not in name)
+        learnt = {id(p) for p in self._voices.parameters(recurse=False)} if self._voices else set()
+        named = self.causal.named_parameters()
+        return sum(p.numel() for name, p in named if "lora_" not in name and id(p) not in learnt)
 
     @property
     def device(self) -> Any:
@@ -230,8 +243,12 @@ class Decoder(Prompter):
 
     # --- adapters ---
 
-    def add_adapter(self, seed: int) -> None:
-        """A fresh adapter on all linear layers, initialised from the seed; replaces the one there is."""
+    def add_adapter(self, seed: int, speakers: Sequence[str] = ()) -> None:
+        """A fresh adapter on all linear layers, initialised from the seed; replaces the one there is.
+
+        Args:
+            speakers: also a vector for each of these (`prompt.Voice`).
+        """
         import peft
         import torch
 
@@ -248,6 +265,10 @@ class Decoder(Prompter):
         with quiet():
             self.model = self._adapted(peft.get_peft_model(base, settings))
         self.model.peft_config["default"].base_model_name_or_path = hub_name(self.config.model)
+        if speakers:
+            from vvae.voices import Voices
+
+            self._give(Voices(self.causal.get_input_embeddings(), speakers))
 
     def load_adapter(self, folder: Path, *, trainable: bool = False) -> None:
         """A saved adapter; replaces the one there is.
@@ -263,11 +284,22 @@ class Decoder(Prompter):
             self.model = self._adapted(
                 peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
             )
+        from vvae.voices import Voices
+
+        if voices := Voices.load(self.causal.get_input_embeddings(), folder):
+            self._give(voices)
+            voices.common.requires_grad = voices.own.requires_grad = trainable
 
     def save_adapter(self, folder: Path) -> None:
         """Saves the adapter in PEFT's layout, as safetensors; it holds no embeddings, so no hub is asked about them."""
         self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+        if self._voices:
+            self._voices.save(folder)
+
+    def _give(self, voices: Voices) -> None:
+        self._voices = voices
+        self.causal.set_input_embeddings(voices)
 
     def _adapted(self, model: Any) -> Any:
         """PEFT casts each layer's input to the adapter's fp32, and autocast casts it back: two copies for nothing."""
@@ -286,7 +318,11 @@ class Decoder(Prompter):
         self.model = self._bare()
 
     def _bare(self) -> Any:
-        return self.model.unload() if hasattr(self.model, "unload") else self.model
+        bare = self.model.unload() if hasattr(self.model, "unload") else self.model
+        if self._voices:
+            bare.set_input_embeddings(self._voices.base)
+            self._voices = None
+        return bare
 
 
 def grouped(pairs: Iterable[Pair]) -> dict[tuple[str, int, str], list[Pair]]:

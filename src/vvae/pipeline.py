@@ -88,6 +88,20 @@ def stages_of(run: Run) -> list[Stage]:
             "profiles",
         ),
     ]
+    described = [v for v in run.variants if v.prompt == "description"]
+    for v in described:
+        settings = [
+            v.seed,
+            c.train.pairs,
+            c.decoder,
+            c.pairs,
+            c.bench.model_dump(include={"known"}),
+            seed,
+            PROMPT_VERSION,
+        ]
+        target = f"descriptions/{v.name}.json"
+        work = _bind(stages.describe_speakers, v)
+        found.append(Stage(f"describe {v.name}", read, (target,), settings, work, "profiles"))
     for v in run.variants:
         if v.trained:
             settings = [
@@ -101,7 +115,8 @@ def stages_of(run: Run) -> list[Stage]:
                 PROMPT_VERSION,
             ]
             work = _bind(stages.train_variant, v)
-            found.append(Stage(f"train {v.name}", read, (f"adapters/{v.name}",), settings, work, "train", resumes=True))
+            seen = (*read, f"descriptions/{v.name}.json") if v in described else read
+            found.append(Stage(f"train {v.name}", seen, (f"adapters/{v.name}",), settings, work, "train", resumes=True))
     tested = [c.decoder, space, c.bench.model_dump(include=BENCHED), c.pairs, seed, PROMPT_VERSION]
     made: list[str] = []
     for group, own, measure in (

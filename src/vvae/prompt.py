@@ -26,9 +26,13 @@ from vvae.persona import LatentSpace, Persona
 __all__ = [
     "PROMPT_VERSION",
     "SYSTEM_LINE",
+    "Block",
     "Frame",
     "Render",
     "Trunk",
+    "Voice",
+    "description_block",
+    "description_request",
     "escape",
     "few_shot_block",
     "persona_block",
@@ -46,6 +50,18 @@ RARELY = (
     "Reply as a person with these traits, and let each one show only as rarely as it would in a real person's messages:"
 )
 
+DESCRIBE_SYSTEM = "You describe how people chat."
+DESCRIBE = "Describe this person in two sentences: how they write, and what they are like."
+
+
+class Voice(NamedTuple):
+    """A z block without words: the learned vector of a speaker (`voices`)."""
+
+    speaker: str
+
+
+Block = str | Voice | None
+"""What stands between context and reply: words, a vector, or nothing."""
 Message = dict[str, str]
 Render = Callable[[list[Message], bool], str]
 """(messages, add_generation_prompt) -> text; raises whatever the template raises."""
@@ -81,9 +97,24 @@ def prompted_block(persona: Persona, space: LatentSpace, *, rarely: bool = False
 def few_shot_block(persona: Persona, space: LatentSpace, examples: Sequence[str]) -> str | None:
     """The z block of the few-shot variant: the zero-shot instruction and replies the same person wrote."""
     head = prompted_block(persona, space)
-    lines = "\n".join(f"- {' / '.join(example.split(BURST))}" for example in examples)
-    parts = [head, f"Messages this person wrote before:\n{lines}" if lines else None]
+    parts = [head, _written(examples) if examples else None]
     return "\n".join(part for part in parts if part) or None
+
+
+def description_block(text: str) -> str:
+    """The z block of a persona in free text."""
+    return f"[persona] {' '.join(text.split())}"
+
+
+def description_request(frame: Frame, replies: Sequence[str]) -> str:
+    """What a model is asked for the description of a person who wrote some replies."""
+    asked = escape(f"{_written(replies)}\n\n{DESCRIBE}", frame.control)
+    return frame.opening + DESCRIBE_SYSTEM + frame.system_to_user + asked + frame.generation
+
+
+def _written(replies: Sequence[str]) -> str:
+    lines = "\n".join(f"- {' / '.join(reply.split(BURST))}" for reply in replies)
+    return f"Messages this person wrote before:\n{lines}"
 
 
 def _traits(persona: Persona, space: LatentSpace) -> str:
@@ -166,6 +197,11 @@ class Frame:
     def branch(self, z: str | None) -> str:
         """The text between the last user content and the reply."""
         return self.generation if z is None else self.before_z + escape(z, self.control) + self.after_z
+
+    @property
+    def around_voice(self) -> tuple[str, str]:
+        """The text before and after a vector that stands for z."""
+        return self.before_z + "[persona] ", self.after_z
 
     def reply(self, text: str) -> str:
         """A reply as it is learnt, with the end of its turn."""

@@ -8,7 +8,7 @@ from vvae.dialogue import Dialogue, Pair, context
 from vvae.engine import Request
 from vvae.errors import ModelError
 from vvae.pretrained import load_tokenizer
-from vvae.prompt import Frame, trunk
+from vvae.prompt import Block, Frame, Voice, trunk
 
 __all__ = ["Prompter", "load_prompter"]
 
@@ -27,11 +27,21 @@ class Prompter:
         """Token ids of a piece of prompt."""
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def request(self, dialogue: Dialogue, pair: Pair, block: str | None, *, key: str | None = None) -> Request:
+    def header(self, block: Block) -> tuple[int, ...]:
+        """Token ids between the last user content and the reply.
+
+        Raises:
+            ModelError: z is a vector, and this is no decoder that has learnt it.
+        """
+        if isinstance(block, Voice):
+            raise ModelError("this persona is a vector that only the decoder it was trained with can read")
+        return self.tokens(self.frame.branch(block))
+
+    def request(self, dialogue: Dialogue, pair: Pair, block: Block, *, key: str | None = None) -> Request:
         """The prompt for a pair's reply under a z block."""
         seen = trunk(self.frame, context(dialogue, pair), pair.speaker, named=len(dialogue.speakers) > 2)
         ids = [token for segment in seen.segments for token in self.tokens(segment)]
-        return Request(key or pair.pair_id, (*ids, *self.tokens(self.frame.branch(block))))
+        return Request(key or pair.pair_id, (*ids, *self.header(block)))
 
 
 def load_prompter(model: str) -> Prompter:

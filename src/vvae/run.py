@@ -27,7 +27,9 @@ from vvae.pairs import benchmark_pairs, eligible_speakers
 from vvae.persona import LatentSpace, Persona, load_space
 from vvae.prior import DimensionPrior, Prior, count
 from vvae.profile import Profile, completed
-from vvae.variants import Fill, Variant, examples_of, imputed, shown_block, training_persona
+from vvae.prompt import Block
+from vvae.retrieval import Nearest
+from vvae.variants import FEW_SHOT_EXAMPLES, Fill, Variant, examples_of, imputed, shown_block, training_persona
 
 __all__ = ["Reporter", "Run", "Silent"]
 
@@ -76,7 +78,8 @@ class Run:
                 raise ConfigError(f"unknown dimension {name!r}", where=where, fix=fix)
         self.shards: int | None = None
         """Encode in so many shards on Ray."""
-        self._few_shot: dict[str, list[str]] = {}
+        self._few_shot: dict[tuple[str, int], list[str]] = {}
+        self._descriptions: dict[str, dict[str, str]] = {}
 
     def override_encoder(self, settings: Mapping[str, Any]) -> None:
         """Replaces settings of a language model as encoder, for this start.
@@ -111,6 +114,9 @@ class Run:
         if found is None:
             names = ", ".join(v.name for v in self.variants if v.trained)
             raise ConfigError(f"no trained variant {name!r}", where="--variant", fix=f"choose from {names or 'none'}")
+        if found.prompt != "persona":
+            fix = "choose a variant that was trained with z in words, or none"
+            raise ConfigError(f"{name} takes no z", where="--variant", fix=fix)
         if not (made := self.path(f"adapters/{name}/vvae.json")).is_file():
             raise DataError("the run has no such file", where=str(made), fix="finish it with 'vvae train CONFIG'")
         return found
@@ -254,15 +260,39 @@ class Run:
         """The persona of a speaker's profile for a pair, complete."""
         return completed(self.profiles[speaker], pair, self.prior, self.space, seed=self.config.seed)
 
-    def test_block(self, variant: Variant, pair: Pair, speaker: str) -> str | None:
+    def test_block(self, variant: Variant, pair: Pair, speaker: str) -> Block:
         """The z block of a variant at test time."""
-        examples = self._examples(speaker) if variant.prompt == "few-shot" else ()
-        return shown_block(variant, self.test_persona(pair, speaker), self.space, examples)
+        return self._block(variant, pair, speaker, self.test_persona(pair, speaker))
 
-    def _examples(self, speaker: str) -> Sequence[str]:
-        if speaker not in self._few_shot:
-            self._few_shot[speaker] = examples_of(speaker, self.pairs, seed=self.config.seed)
-        return self._few_shot[speaker]
+    def _block(self, variant: Variant, pair: Pair, speaker: str, persona: Persona | None) -> Block:
+        """What a variant is shown of a speaker's persona for a pair."""
+        examples: Sequence[str] = ()
+        described: str | None = None
+        if variant.prompt == "few-shot":
+            examples = self.examples(speaker)
+        elif variant.prompt == "retrieval":
+            examples = self._nearest.replies(pair, speaker, FEW_SHOT_EXAMPLES)
+        elif variant.prompt == "description":
+            described = self._described(variant.name).get(speaker)
+        return shown_block(variant, speaker, persona, self.space, examples=examples, description=described)
+
+    def examples(self, speaker: str, number: int = FEW_SHOT_EXAMPLES) -> Sequence[str]:
+        """Training replies of a speaker to show, a keyed choice."""
+        if (speaker, number) not in self._few_shot:
+            chosen = examples_of(speaker, self.pairs, seed=self.config.seed, number=number)
+            self._few_shot[speaker, number] = chosen
+        return self._few_shot[speaker, number]
+
+    @cached_property
+    def _nearest(self) -> Nearest:
+        return Nearest(self.pairs, self.dialogues)
+
+    def _described(self, variant: str) -> Mapping[str, str]:
+        """Speaker -> description, of one variant."""
+        if variant not in self._descriptions:
+            path = self.path(f"descriptions/{variant}.json")
+            self._descriptions[variant] = json.loads(path.read_text("utf-8"))
+        return self._descriptions[variant]
 
     @cached_property
     def _imputed(self) -> dict[tuple[Fill, str | None], Mapping[str, DimensionPrior]]:
@@ -276,7 +306,7 @@ class Run:
             self._imputed[key] = imputed(variant.fill, self.prior, self.own_priors.get(own) if own else None)
         return self._imputed[key]
 
-    def training_block(self, variant: Variant, pair: Pair, draw: int) -> str | None:
+    def training_block(self, variant: Variant, pair: Pair, draw: int) -> Block:
         """The z block a variant is trained with for a pair; also its posterior z at test time."""
         persona = training_persona(
             variant,
@@ -287,12 +317,11 @@ class Run:
             seed=self.config.seed,
             draw=draw,
         )
-        examples = self._examples(pair.speaker) if variant.prompt == "few-shot" else ()
-        return shown_block(variant, persona, self.space, examples)
+        return self._block(variant, pair, pair.speaker, persona)
 
     def training_tree(self, variant: Variant, window: Sequence[Pair], draw: int) -> Tree:
         """The tree a variant is trained on for one speaker's pairs in a window; each draw of z is a branch."""
-        draws = self.config.train.draws_per_pair if variant.z == "sampled" else 1
+        draws = self.config.train.draws_per_pair if variant.z == "sampled" and variant.shows_slots else 1
         asked = {
             pair.pair_id: [
                 Alternative(str(k), self.training_block(variant, pair, draw * draws + k)) for k in range(draws)

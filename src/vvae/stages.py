@@ -18,6 +18,7 @@ from vvae.dialogue import Pair
 from vvae.encoder.choice import Encoder, fit_encoder
 from vvae.encoder.llm import LLMConfig, LLMEncoder, Plan, chosen_pairs
 from vvae.encoder.settings import Price
+from vvae.engine import GenerationConfig, Request
 from vvae.errors import ConfigError, DataError
 from vvae.export import adapter_to_gguf, merge, modelfile
 from vvae.importers import load
@@ -26,11 +27,11 @@ from vvae.pairs import eligible_speakers, learnt, make_pairs
 from vvae.pretrained import gguf_of, hub_name
 from vvae.prior import count
 from vvae.profile import build_profiles
-from vvae.prompt import PROMPT_VERSION
+from vvae.prompt import PROMPT_VERSION, description_request
 from vvae.prompter import load_prompter
 from vvae.run import Run
 from vvae.scale import ShardReader, encode_on_ray, merged, unanswered, write_shards
-from vvae.train import plan, train
+from vvae.train import plan, planned, train
 from vvae.variants import Variant
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "audit_labels",
     "corpus_of",
     "count_prior",
+    "describe_speakers",
     "draw_report",
     "encode_pairs",
     "export_adapter",
@@ -51,6 +53,9 @@ __all__ = [
     "train_variant",
     "write_variant_replies",
 ]
+
+DESCRIBED_REPLIES, DESCRIPTION_TOKENS = 12, 80
+"""Training replies a description is made from, and its length at the most."""
 
 
 def import_dialogues(run: Run) -> None:
@@ -166,6 +171,25 @@ def profile_speakers(run: Run) -> None:
     run.forget_read("profiles", "speakers", "_benchmark")
 
 
+def describe_speakers(run: Run, variant: Variant) -> None:
+    """Descriptions in free text of the speakers a variant meets; its base model writes them."""
+    config, prompter = run.config, run.decoder
+    steps = plan(learnt(run.encoded, config.pairs), config.train, seed=config.seed + variant.seed)
+    described = sorted({*run.speakers, *(pair.speaker for pair in planned(steps))})
+    shown = {s: run.examples(s, DESCRIBED_REPLIES) for s in described}
+    asked = [
+        Request(s, prompter.tokens(description_request(prompter.frame, replies)))
+        for s, replies in shown.items()
+        if replies
+    ]
+    settings = GenerationConfig(temperature=0, max_new_tokens=DESCRIPTION_TOKENS)
+    prompter.drop_adapter()
+    with run.reporter.task(f"describing speakers: {variant.name}") as tick:
+        written = prompter.engine.complete(asked, settings, seed=config.seed, progress=tick)
+    found = {request.key: " ".join(c.text.split()) for request, c in zip(asked, written, strict=True)}
+    records.write_text(run.path(f"descriptions/{variant.name}.json"), json.dumps(found, ensure_ascii=False, indent=1))
+
+
 def train_variant(run: Run, variant: Variant) -> None:
     """The adapter of one variant."""
     config = run.config
@@ -198,6 +222,7 @@ def train_variant(run: Run, variant: Variant) -> None:
             folder,
             seed=seed,
             description=description,
+            speakers=sorted({pair.speaker for pair in planned(steps)}) if variant.prompt == "voice" else (),
             progress=tick,
             say=run.reporter.say,
             validate=validate,
@@ -303,7 +328,7 @@ def write_variant_replies(run: Run, variant: Variant) -> None:
     wanted = run.benched(variant, config.bench.replies)
     dimension = next((d.name for d in space.read_by("catchphrase")), None)
     asked: list[tuple[Pair, str]] = [(pair, pair.speaker) for pair in wanted]
-    if dimension and variant.z != "none":
+    if dimension and variant.shows_persona:
         for pair in wanted[: config.bench.swapped]:
             other = human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension)
             asked += [(pair, other)] if other else []
@@ -314,14 +339,13 @@ def write_variant_replies(run: Run, variant: Variant) -> None:
     ]
     with run.reporter.task(f"writing replies: {variant.name}") as tick:
         completions = decoder.engine.complete(requests, run.generation, seed=config.seed, progress=tick)
-    persona = variant.z != "none"
     replies = [
         records.Reply(
             variant.name,
             p.pair_id,
             config.seed,
             whose,
-            run.test_persona(p, whose) if persona else None,
+            run.test_persona(p, whose) if variant.shows_slots else None,
             c.text,
             c.finish_reason,
         )

@@ -27,7 +27,7 @@ from vvae.keyed_random import bits64, shuffled
 from vvae.packing import Tree, collate
 from vvae.records import atomic_path, write_text
 
-__all__ = ["Progress", "Step", "TrainConfig", "plan", "rate_at", "stepped", "train"]
+__all__ = ["Progress", "Step", "TrainConfig", "plan", "planned", "rate_at", "stepped", "train"]
 
 Window = Sequence[Pair]
 """The pairs of one speaker in one window: what one tree is made of."""
@@ -101,6 +101,11 @@ def plan(pairs: Sequence[Pair], config: TrainConfig, *, seed: int) -> list[Step]
     return steps
 
 
+def planned(steps: Iterable[Step]) -> Iterator[Pair]:
+    """The pairs of a plan, as often as they are trained on."""
+    return (pair for step in steps for window in step.windows for pair in window)
+
+
 def stepped(windows: Iterable[tuple[Pair, ...]], replies: int, draw: int = 0) -> list[Step]:
     """Windows in order, in steps of at least so many replies; the last one takes what is left."""
     steps: list[Step] = []
@@ -132,6 +137,7 @@ def train(
     *,
     seed: int,
     description: Mapping[str, Any],
+    speakers: Sequence[str] = (),
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
     each_step: Callable[[int], None] | None = None,
@@ -141,6 +147,7 @@ def train(
 
     Args:
         description: what made the adapter (variant, latent space, prompt version, prior, seed); saved as vvae.json.
+        speakers: those who get a vector of their own (`voices`).
         say: called with one line where a checkpoint is damaged and the one before it is used.
         each_step: called with the number of steps done, after each; a study measures here.
         validate: the loss that early stopping watches, needed with `patience`; asked for at each checkpoint.
@@ -153,7 +160,7 @@ def train(
     checkpoints = _Checkpoints(folder / "checkpoints")
     last = checkpoints.open(say or (lambda _: None))
     if last is None:
-        decoder.add_adapter(bits64("adapter", seed) % 2**31)
+        decoder.add_adapter(bits64("adapter", seed) % 2**31, speakers)
     else:
         decoder.load_adapter(last.folder, trainable=True)
     weights = [p for p in decoder.model.parameters() if p.requires_grad]

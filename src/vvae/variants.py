@@ -6,6 +6,9 @@
     FT                fine-tuned on (c, x), no persona
     P+FT              fine-tuned with the extracted z, nulls left out
     SP+FT             fine-tuned with the extracted z, nulls sampled from the prior (with probability s)
+    retrieval         few-shot, with the k training replies that answered what is most like the message to answer
+    unstructured      fine-tuned with a description of the speaker in free text, from training replies
+    continuous        fine-tuned with a learned vector per speaker, in place of words
 
 A variant may also fill its nulls from elsewhere than the prior, share draws more widely, see only some dimensions, or
 be trained with another seed: what the studies vary.
@@ -27,11 +30,22 @@ from vvae.errors import ConfigError
 from vvae.keyed_random import index_below, shuffled
 from vvae.persona import LatentSpace, Persona
 from vvae.prior import DimensionPrior, DrawScope, Prior, SamplingConfig, fill, scope_id
-from vvae.prompt import few_shot_block, persona_block, prompted_block
+from vvae.prompt import Block, Voice, description_block, few_shot_block, persona_block, prompted_block
 
-__all__ = ["PRESETS", "Fill", "Variant", "examples_of", "imputed", "resolve", "shown_block", "training_persona"]
+__all__ = [
+    "FEW_SHOT_EXAMPLES",
+    "PRESETS",
+    "Fill",
+    "Variant",
+    "examples_of",
+    "imputed",
+    "resolve",
+    "shown_block",
+    "training_persona",
+]
 
 Fill = Literal["prior", "speaker", "frequent", "noise"]
+TRAINED_PROMPTS = ("persona", "description", "voice")
 
 
 class Variant(BaseModel):
@@ -44,7 +58,9 @@ class Variant(BaseModel):
     z: Literal["none", "observed", "sampled"] = Field(
         "sampled", description="which z a trained variant is shown in training"
     )
-    prompt: Literal["persona", "plain", "rarely", "few-shot"] = Field("persona", description="how z is worded")
+    prompt: Literal["persona", "description", "voice", "plain", "rarely", "few-shot", "retrieval"] = Field(
+        "persona", description="how a persona is put: z in words, or a description or a vector of the speaker"
+    )
     s: float | dict[str, float] | None = Field(None, description="sampling probability; null: sampling.s of the config")
     fill: Fill = Field("prior", description="what nulls are filled from in training")
     scope: DrawScope | None = Field(None, description="what shares a draw; null: sampling.scope of the config")
@@ -55,9 +71,19 @@ class Variant(BaseModel):
     def _consistent(self) -> Variant:
         if self.name == "human" or set(self.name) == {"."}:
             raise ValueError(f"a variant cannot be called {self.name!r}")
-        if self.trained != (self.prompt == "persona"):
-            raise ValueError("trained variants use the prompt 'persona', the others do not")
+        if self.trained != (self.prompt in TRAINED_PROMPTS):
+            raise ValueError(f"trained variants use the prompts {', '.join(TRAINED_PROMPTS)}, the others do not")
         return self
+
+    @property
+    def shows_slots(self) -> bool:
+        """Whether it is shown z."""
+        return self.z != "none" and self.prompt not in ("description", "voice")
+
+    @property
+    def shows_persona(self) -> bool:
+        """Whether what it is shown depends on whose persona it is."""
+        return self.z != "none"
 
     def sampling(self, default: SamplingConfig) -> SamplingConfig:
         """How its nulls are filled: the config's way where it says nothing itself."""
@@ -74,6 +100,9 @@ PRESETS: Mapping[str, Variant] = {
         Variant(name="FT", z="none"),
         Variant(name="P+FT", z="observed"),
         Variant(name="SP+FT", z="sampled"),
+        Variant(name="retrieval", trained=False, prompt="retrieval"),
+        Variant(name="unstructured", prompt="description"),
+        Variant(name="continuous", prompt="voice"),
     )
 }
 
@@ -157,24 +186,40 @@ def _noise(name: str, counted: DimensionPrior, words: Sequence[str]) -> Dimensio
 
 
 def shown_block(
-    variant: Variant, persona: Persona | None, space: LatentSpace, examples: Sequence[str] = ()
-) -> str | None:
-    """The z block of a variant for a persona; None where it is shown none."""
-    if persona is None or variant.z == "none":
+    variant: Variant,
+    speaker: str,
+    persona: Persona | None,
+    space: LatentSpace,
+    *,
+    examples: Sequence[str] = (),
+    description: str | None = None,
+) -> Block:
+    """The z block of a variant for a persona; None where it is shown none.
+
+    Args:
+        speaker: whose persona it is.
+        examples: replies of that speaker, for the prompts that show some.
+        description: of that speaker.
+    """
+    if persona is None or not variant.shows_persona:
         return None
     if variant.dimensions is not None:
         persona = persona.within(variant.dimensions)
     match variant.prompt:
+        case "voice":
+            return Voice(speaker)
+        case "description":
+            return description_block(description) if description else None
         case "plain" | "rarely":
             return prompted_block(persona, space, rarely=variant.prompt == "rarely")
-        case "few-shot":
+        case "few-shot" | "retrieval":
             return few_shot_block(persona, space, examples)
         case _:
             return persona_block(persona, space)
 
 
-def examples_of(speaker: str, pairs: Sequence[Pair], *, seed: int) -> list[str]:
-    """Training replies of a speaker for the few-shot prompt, a keyed choice of `FEW_SHOT_EXAMPLES`."""
+def examples_of(speaker: str, pairs: Sequence[Pair], *, seed: int, number: int = FEW_SHOT_EXAMPLES) -> list[str]:
+    """Training replies of a speaker, a keyed choice; a smaller number of them is a part of a larger one."""
     own = [pair for pair in pairs if pair.speaker == speaker and pair.split == "train"]
-    chosen = shuffled(own, "few-shot", seed, name=[pair.pair_id for pair in own])[:FEW_SHOT_EXAMPLES]
+    chosen = shuffled(own, "few-shot", seed, name=[pair.pair_id for pair in own])[:number]
     return [pair.response for pair in chosen]

@@ -159,7 +159,7 @@ def _profile_values(corpus: Corpus, dimension: str) -> dict[str, str]:
 
 def _taught(variant: Variant, dimension: str) -> bool:
     """Whether a variant is shown a dimension in training."""
-    return variant.trained and variant.z != "none" and (variant.dimensions is None or dimension in variant.dimensions)
+    return variant.trained and variant.shows_slots and (variant.dimensions is None or dimension in variant.dimensions)
 
 
 def predicted(variant: Variant, corpus: Corpus, dimension: str) -> float | None:
