@@ -137,7 +137,8 @@ class Decoder(Prompter):
 
         device, causal = self.device, self.causal
         ids, positions, sources = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.sources))
-        sight = {"sight": Sight.of(batch, causal.dtype)} if self.blockwise else {}
+        dtype = causal.get_output_embeddings().weight.dtype  # the first parameters may be learnt ones, in fp32
+        sight = {"sight": Sight.of(batch, dtype)} if self.blockwise else {}
         with self._autocast():
             states = getattr(causal, causal.base_model_prefix)(
                 input_ids=ids[None],
