@@ -43,7 +43,7 @@ def test_a_voice_is_looked_up_behind_the_vocabulary(tiny_decoder: Decoder) -> No
     ana, ben, cleo = voices(torch.tensor([size, size + 1, size + 2]))
     assert torch.allclose(ana, voices.weight.mean(0), atol=1e-6), "a voice starts as the mean word"
     assert torch.equal(ana, cleo), "who was not trained on sounds like nobody in particular"
-    assert torch.allclose(ben - ana, torch.full_like(ana, 20.0))
+    assert torch.allclose(ben - ana, torch.full_like(ana, 100.0))
     words = torch.tensor([5, 6])
     assert torch.equal(voices(words), voices.base(words))
     one, other, unknown = losses(tiny_decoder, "ana", "ben", "cleo")

@@ -67,7 +67,7 @@ def test_a_study_is_made_once_and_its_variants_are_shared(
     assert len(set(adapters)) == 3
     page = (folder / "report.html").read_text()
     assert "src=" not in page
-    assert page.count("<svg") == 1
+    assert page.count("<svg") == 2
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.safetensors")}
     before = (folder / "claims.json").read_bytes()
     again = tmp_path / "again.yaml"

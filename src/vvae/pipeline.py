@@ -1,6 +1,6 @@
 """The stages in order, each from files to files in one run folder, resumable.
 
-    dialogues ▶ pairs ▶ encode ▶ prior ▶ profiles ▶ train, replies, losses (each variant) ▶ bench ▶ report
+    dialogues ▶ pairs ▶ encode ▶ prior ▶ profiles ▶ train, replies, readings, losses (each variant) ▶ bench ▶ report
 
 A stage writes its outputs whole and then a marker with the hash of its inputs' content and of its settings. A second
 run skips what is done and redoes what changed; a training stage that was stopped goes on from its last checkpoint.
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vvae import records, stages, workers
+from vvae.config import RunConfig
 from vvae.encoder.llm import LLMConfig
 from vvae.encoder.question import QUESTION_VERSION
 from vvae.encoder.rules import RULES_VERSION, RulesConfig
@@ -60,6 +61,7 @@ def stages_of(run: Run) -> list[Stage]:
     corpus = ("dialogues.parquet", "pairs.parquet")
     read = (*corpus, "encodings.parquet", "prior.json", "profiles.parquet")
     source = {} if c.data.path == "byu" else {"file": records.digest(Path(c.data.path))}
+    read_as = [_reading(c.encoder), space, RULES_VERSION, QUESTION_VERSION]
     found = [
         Stage(
             "dialogues",
@@ -74,7 +76,7 @@ def stages_of(run: Run) -> list[Stage]:
             "encode",
             corpus,
             ("encodings.parquet", "encoder.json", "encode.json"),
-            [_reading(c.encoder), space, RULES_VERSION, QUESTION_VERSION],
+            read_as,
             stages.encode_pairs,
             "encode",
         ),
@@ -128,6 +130,11 @@ def stages_of(run: Run) -> list[Stage]:
             made.append(f"{group}/{v.name}.parquet")
             work = _bind(measure, v)
             found.append(Stage(f"{group} {v.name}", inputs, (made[-1],), [_said(v), own, *tested], work, group))
+            if group == "replies" and reads_replies(c):
+                given = (*corpus, "encoder.json", made[-1])
+                made.append(f"readings/{v.name}.parquet")
+                work = _bind(stages.read_variant_replies, v)
+                found.append(Stage(f"readings {v.name}", given, (made[-1],), read_as, work, group))
     settings = [c.variants, c.sampling, c.bench, c.pairs, space, c.notice, seed]
     found.append(Stage("bench", (*read, *made), ("results.json",), settings, stages.score_replies, "bench"))
     found.append(
@@ -148,6 +155,12 @@ def _reading(config: RulesConfig | LLMConfig) -> Any:
     return (
         {**config.asked(), "limit": config.limit, "sample": config.sample} if isinstance(config, LLMConfig) else config
     )
+
+
+def reads_replies(config: RunConfig) -> bool:
+    """Whether z is read in the replies written."""
+    chosen = config.bench.read_replies
+    return not isinstance(config.encoder, LLMConfig) if chosen is None else chosen
 
 
 def _said(variant: Variant) -> Any:

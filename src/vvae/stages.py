@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from vvae import records
 from vvae.analysis import analyze
 from vvae.audit.labels import read_labelled
 from vvae.audit.scores import against_labels, agreement
-from vvae.bench import forced, human_chat
+from vvae.bench import forced, habits, human_chat
+from vvae.bench.habits import Said
 from vvae.decoder import Alternative, Decoder, grouped, per_token
 from vvae.dialogue import Pair
 from vvae.encoder.choice import Encoder, fit_encoder
@@ -24,6 +26,7 @@ from vvae.export import adapter_to_gguf, merge, modelfile
 from vvae.importers import load
 from vvae.keyed_random import shuffled
 from vvae.pairs import eligible_speakers, learnt, make_pairs
+from vvae.persona import Persona
 from vvae.pretrained import gguf_of, hub_name
 from vvae.prior import count
 from vvae.profile import build_profiles
@@ -48,6 +51,9 @@ __all__ = [
     "measure_losses",
     "plan_encoding",
     "profile_speakers",
+    "read_variant_replies",
+    "readings_of",
+    "said_by",
     "score_replies",
     "split_pairs",
     "train_variant",
@@ -354,6 +360,29 @@ def write_variant_replies(run: Run, variant: Variant) -> None:
     records.write_replies(run.path(f"replies/{variant.name}.parquet"), replies, space)
 
 
+def read_variant_replies(run: Run, variant: Variant) -> None:
+    """z in one variant's replies under the own profile, as the encoder reads it in people's."""
+    said = said_by(run, variant)
+    pairs = [replace(one.pair, response=one.text) for one in said]
+    with run.reporter.task(f"reading replies: {variant.name}") as tick:
+        encodings = run.encoder.encode(pairs, run.dialogues, progress=tick)
+        records.write_encodings(run.path(f"readings/{variant.name}.parquet"), encodings, run.space)
+
+
+def said_by(run: Run, variant: Variant) -> list[Said]:
+    """A variant's replies under the own profile."""
+    by_id = {pair.pair_id: pair for pair in run.encoded}
+    replies = records.read_replies(run.path(f"replies/{variant.name}.parquet"))
+    said = (Said(by_id[r.pair_id], r.profile, r.reply) for r in replies)
+    return [one for one in said if one.profile == one.pair.speaker]
+
+
+def readings_of(run: Run, variant: Variant) -> dict[str, Persona]:
+    """Pair id -> z read in a variant's replies; none where they were not read."""
+    path = run.path(f"readings/{variant.name}.parquet")
+    return {e.pair_id: e.persona for e in records.read_encodings(path) if e.status == "ok"} if path.exists() else {}
+
+
 def measure_losses(run: Run, variant: Variant) -> None:
     """Likelihood of human replies, and of catchphrases in them, under one variant."""
     config = run.config
@@ -431,6 +460,17 @@ def score_replies(run: Run) -> None:
         raise DataError("no replies to score", where=str(run.folder), fix="run the stages before")
     with run.reporter.task("scoring"):
         results = human_chat.score(corpus_of(run), run.variants, replies, run.config.bench, seed=run.config.seed)
+        written = {v.name: said_by(run, v) for v in run.variants}
+        results["habits"] = habits.compare(
+            run.encoded,
+            run.speakers,
+            run.personas,
+            run.space,
+            written,
+            {v.name: z for v in run.variants if (z := readings_of(run, v))},
+            resamples=run.config.bench.resamples,
+            seed=run.config.seed,
+        )
     for variant in run.variants:
         rows = records.read_likelihoods(run.path(f"losses/{variant.name}.parquet"))
         results["variants"][variant.name] |= forced.summary(rows)

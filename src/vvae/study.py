@@ -22,17 +22,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vvae import records
 from vvae.bench import human_chat
 from vvae.bench.claims import HUMAN, Adjust, Claim, Tables, judge, summarize
+from vvae.bench.habits import Said, Yardstick, compare
 from vvae.bench.metrics import METRICS, shows, spoken_length
 from vvae.bench.statistics import Counts, Hit, tabulate
 from vvae.config import RunConfig
-from vvae.dialogue import Pair
 from vvae.errors import ConfigError
-from vvae.persona import LatentSpace
+from vvae.persona import LatentSpace, Persona
 from vvae.pipeline import run_stages
 from vvae.records import Measured
 from vvae.report import build_study
 from vvae.run import Reporter, Run
-from vvae.stages import corpus_of
+from vvae.stages import corpus_of, readings_of, said_by
 from vvae.variants import Variant, resolve
 
 __all__ = ["Study", "load_study", "run_study", "studies"]
@@ -124,7 +124,8 @@ def run_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter)
         run = Run(config, reporter=reporter)
         variants = [_seeded(variant, seed) for variant in study.resolved(run.space)]
         run = Run(config.model_copy(update={"variants": tuple(variants)}), reporter=reporter)
-        silent = {f"replies {_seeded(v, seed).name}" for v in study.resolved(run.space) if not _writes(study, v)}
+        unheard = [_seeded(v, seed).name for v in study.resolved(run.space) if not _writes(study, v)]
+        silent = {f"{stage} {name}" for stage in ("replies", "readings") for name in unheard}
         reporter.say(f"seed {seed}: {', '.join(v.name for v in variants)}")
         run_stages(run, until="losses", skip=silent)
         rows += measured(run, study, seed)
@@ -147,13 +148,12 @@ def _writes(study: Study, variant: Variant) -> bool:
 def measured(run: Run, study: Study, seed: int) -> list[Measured]:
     """What one seed's variants did, reply by reply; with seed 0 also what people did."""
     pairs = {pair.pair_id: pair for pair in run.encoded}
-    rows = _habits(HUMAN, seed, run, ((p, p.speaker, p.response) for p in _heldout(run))) if seed == 0 else []
+    yardstick = Yardstick(run.encoded, run.speakers)
+    rows = _habits(HUMAN, seed, run, yardstick, _heldout(run)) if seed == 0 else []
     for variant in study.resolved(run.space):
         name = _seeded(variant, seed).name
         if _writes(study, variant):
-            replies = records.read_replies(run.path(f"replies/{name}.parquet"))
-            own = ((pairs[r.pair_id], r.profile, r.reply) for r in replies if r.profile == pairs[r.pair_id].speaker)
-            rows += _habits(variant.name, seed, run, own)
+            rows += _habits(variant.name, seed, run, yardstick, said_by(run, _seeded(variant, seed)))
         for one in records.read_likelihoods(run.path(f"losses/{name}.parquet")):
             pair = pairs[one.pair_id]
             row = Measured(variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0)
@@ -164,18 +164,20 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
     return rows
 
 
-def _heldout(run: Run) -> Iterator[Pair]:
+def _heldout(run: Run) -> list[Said]:
     speakers = frozenset(run.speakers)
-    return (pair for pair in run.encoded if pair.split == "heldout" and pair.speaker in speakers)
+    held = (pair for pair in run.encoded if pair.split == "heldout" and pair.speaker in speakers)
+    return [Said(pair, pair.speaker, pair.response) for pair in held]
 
 
-def _habits(variant: str, seed: int, run: Run, replies: Iterator[tuple[Pair, str, str]]) -> list[Measured]:
-    """The rates of HumanChatBench and the length of (pair, whose profile, reply)."""
+def _habits(variant: str, seed: int, run: Run, yardstick: Yardstick, said: Sequence[Said]) -> list[Measured]:
+    """The rates of HumanChatBench and the other figures of replies."""
     read = {m: found[0].name for m, reader in METRICS.items() if (found := run.space.read_by(reader))}
     rows = []
-    for pair, whose, text in replies:
+    for (pair, whose, text), figures in zip(said, yardstick.measure(said), strict=True):
         row = Measured(variant, seed, "length", pair.pair_id, pair.speaker, pair.dialogue, spoken_length([text]), 1.0)
         rows.append(row)
+        rows += [replace(row, measure=name, value=v, weight=weight) for name, (v, weight) in figures.items()]
         persona = run.profiles[whose].persona()
         rows += [
             replace(row, measure=metric, value=float(shows(metric, value, text)))
@@ -216,6 +218,8 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
             **options,
         )
         summary = summarize(tables, by_seed=alone, **options)
+    with run.reporter.task("comparing habits"):
+        bodies = _bodies(study, run, **options)
     return {
         "title": study.title,
         "question": study.question,
@@ -228,4 +232,20 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
         "observation_rate": {name: run.prior[name].rate for name in run.space.names},
         "claims": judged,
         "measures": summary,
+        "habits": bodies,
     }
+
+
+def _bodies(study: Study, run: Run, **options: Any) -> dict[str, Any]:
+    """What the seeds' replies together are like beside people's; nothing where none were written."""
+    written: dict[str, list[Said]] = {}
+    read: dict[str, dict[str, Persona]] = {}
+    for variant in study.resolved(run.space):
+        if _writes(study, variant):
+            seeded = [_seeded(variant, seed) for seed in range(study.seeds)]
+            written[variant.name] = [one for v in seeded for one in said_by(run, v)]
+            readings = [readings_of(run, v) for v in seeded]
+            if all(readings):
+                read[variant.name] = {pair_id: z for reading in readings for pair_id, z in reading.items()}
+    found = compare(run.encoded, run.speakers, run.personas, run.space, written, read, **options) if written else {}
+    return found

@@ -20,7 +20,7 @@ import torch
 
 __all__ = ["Voices"]
 
-RATE = 20.0
+RATE = 100.0
 FILE = "voices.safetensors"
 
 

@@ -251,7 +251,11 @@ def _counted(claim: Claim, tables: Tables) -> dict[str, int]:
 
 
 def _unit(claim: Claim) -> str:
-    return "nats" if claim.measure.startswith("loss") else "words" if claim.measure == "length" else "points"
+    if claim.measure.startswith("loss"):
+        return "nats"
+    return {"length": "words", "overlap": "words", "message_length": "words", "messages": "messages"}.get(
+        claim.measure, "points"
+    )
 
 
 def _round(value: float) -> float:

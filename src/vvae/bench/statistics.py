@@ -5,7 +5,7 @@ Speakers are weighted equally: a rate is the mean of the speakers' own rates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,18 @@ import numpy.typing as npt
 
 from vvae.keyed_random import bits64
 
-__all__ = ["Counts", "Hit", "Interval", "bootstrap", "calibration_slope", "interval", "rate", "resampled", "tabulate"]
+__all__ = [
+    "Counts",
+    "Hit",
+    "Interval",
+    "bootstrap",
+    "calibration_slope",
+    "interval",
+    "jackknifed",
+    "rate",
+    "resampled",
+    "tabulate",
+]
 
 Vector = npt.NDArray[np.float64]
 Counts = Mapping[str, Mapping[str, tuple[float, float]]]
@@ -119,3 +130,21 @@ def calibration_slope(model: Counts, human: Counts) -> float | None:
     x, y, w = x_hits / x_n, y_hits / y_n, y_n / y_n.sum()
     spread = float((w * (x - (w * x).sum()) ** 2).sum())
     return float((w * (x - (w * x).sum()) * (y - (w * y).sum())).sum()) / spread if spread > 1e-12 else None
+
+
+def jackknifed(speakers: Collection[str], statistic: Callable[[Collection[str]], float]) -> Interval:
+    """A 95 % interval of a figure of a body of replies: each speaker is left out once (Tukey 1958).
+
+    A bootstrap would draw the same reply twice, and twice the same is what such figures count.
+
+    Args:
+        statistic: of some speakers' replies.
+    """
+    held = sorted(speakers)
+    n = len(held)
+    if n < 3:
+        return Interval(float("nan"), float("nan"))
+    without = np.asarray([statistic([s for s in held if s != left]) for left in held])
+    deviation = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
+    centre = statistic(held)
+    return Interval(centre - 1.96 * deviation, centre + 1.96 * deviation)

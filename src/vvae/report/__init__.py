@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 from vvae.analysis import FEATURES
@@ -55,6 +54,8 @@ def build_report(
         rates=figures.rates(results, [m for m in metrics if results["human"][m]["measurable"]]),
         losses=figures.losses(results),
         reading=figures.reading(results),
+        habits=results["habits"],
+        habits_figure=figures.habits(results["habits"]),
         prior_figure=figures.prior(prior, space),
         samples=_samples(space, pairs, dialogues, replies, list(results["variants"])),
         audits=audits,
@@ -85,6 +86,8 @@ def build_study(found: Mapping[str, Any]) -> str:
         found=found,
         panels={m: title for m, title in PANELS.items() if m in found["measures"]},
         figure=figures.measures(found, PANELS),
+        habits=found["habits"],
+        habits_figure=figures.habits(found["habits"]) if found["habits"] else "",
     )
     return page
 
@@ -93,13 +96,27 @@ def _template(name: str) -> Any:
     import jinja2
 
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("vvae", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
+    environment.filters["figure"] = _figure
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
     environment.filters["points"] = lambda value: "–" if value is None else f"{value:+.1f}"
     environment.filters["signed"] = lambda value, digits=1: f"{round(value, digits) + 0.0:+.{digits}f}"
     environment.filters["number"] = lambda value, digits=2: "–" if value is None else f"{value:.{digits}f}"
-    return environment.from_string(resources.files("vvae.report").joinpath(name).read_text("utf-8"))
+    return environment.get_template(name)
+
+
+def _figure(value: float | None, unit: str, *, signed: bool = False) -> str:
+    """A figure of replies as text: a share in percent, anything else as a number."""
+    if value is None:
+        return "–"
+    scaled = 100 * value if unit == "%" else value
+    digits = 1 if unit == "%" else 2
+    return f"{round(scaled, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
 
 
 def _samples(

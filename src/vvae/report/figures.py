@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ __all__ = [
     "association",
     "confusion",
     "drift",
+    "habits",
     "losses",
     "measures",
     "missingness",
@@ -42,7 +44,7 @@ def _svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def _axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+def _axes(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
     import matplotlib
 
     matplotlib.use("svg")
@@ -62,7 +64,7 @@ def _axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
         "svg.fonttype": "path",
     }
     matplotlib.rcParams.update(style)
-    return plt.subplots(1, columns, figsize=(width, height), squeeze=False)
+    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
 
 
 def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
@@ -196,6 +198,40 @@ def measures(found: Mapping[str, Any], panels: Mapping[str, str]) -> str:
                     axis.annotate(f"{100 * rate:.0f} ▸", (high, row), ha="right", va="center", color=PREDICTED)
         axis.set_xlabel("nats per token" if factor == 1 else "% of replies")
         axis.set_title(panels[measure], color=INK, fontsize=10)
+    return _svg(figure)
+
+
+def habits(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Figures of replies: a panel each, a row for each variant, people as a line with their interval."""
+    names = list(next(iter(found.values()))["variants"])
+    across = 5
+    down = -(-len(found) // across)
+    figure, axes = _axes(2.5 * across + 1.2, down * (0.26 * len(names) + 1.15), across, down)
+    for number, (axis, of) in enumerate(zip(axes.flat, found.values(), strict=False)):
+        factor = 100 if of["unit"] == "%" else 1
+        human = of["human"]
+        if human["value"] is not None:
+            if human["low"] is not None:
+                axis.axvspan(factor * human["low"], factor * human["high"], color=HUMAN, alpha=0.15, lw=0)
+            axis.axvline(factor * human["value"], color=HUMAN, lw=1.6)
+        for row, name in enumerate(names):
+            one = of["variants"][name]
+            if one["value"] is None:
+                axis.text(0.5, row, "–", transform=axis.get_yaxis_transform(), ha="center", va="center")
+                continue
+            if one["low"] is not None and human["value"] is not None:  # the interval of the difference, where it stands
+                ends = [factor * (human["value"] + one[end]) for end in ("low", "high")]
+                axis.plot(ends, [row, row], color=SOFT, lw=4, solid_capstyle="butt")
+            axis.plot(factor * one["value"], row, "o", color=MODEL, ms=5)
+        axis.set_yticks(range(len(names)), names if number % across == 0 else [""] * len(names))
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.set_title(
+            "\n".join(textwrap.wrap(of["title"], 28)) + (", %" if factor == 100 else ""), color=INK, fontsize=9
+        )
+        axis.tick_params(labelsize=8)
+    for axis in axes.flat[len(found) :]:
+        axis.axis("off")
+    figure.tight_layout(h_pad=1.2)
     return _svg(figure)
 
 
