@@ -17,9 +17,9 @@ from itertools import product
 from pathlib import Path
 
 from vvae.dialogue import Dialogue, Message, Pair, Turn
-from vvae.encoder.ledger import Ledger
 from vvae.encoder.llm import LLMConfig, LLMEncoder
-from vvae.encoder.question import key
+from vvae.endpoint.client import key
+from vvae.endpoint.ledger import Ledger
 from vvae.persona import load_space
 
 MARKER = "zorblax"

@@ -18,8 +18,8 @@ from typing import Any
 
 from tests.endpoint_server import Scripted, serving
 from vvae.dialogue import Dialogue, Message, Pair, Turn
-from vvae.encoder.ledger import Ledger
 from vvae.encoder.llm import LLMConfig, LLMEncoder
+from vvae.endpoint.ledger import Ledger
 from vvae.pairs import PairsConfig, make_pairs
 from vvae.persona import load_space
 
@@ -126,7 +126,7 @@ def kills(folder: Path, pairs: int, times: int, *, concurrency: int = 8, seed: i
 _WRITER = """
 import asyncio, sys, time
 from pathlib import Path
-from vvae.encoder.ledger import Answer, Ledger
+from vvae.endpoint.ledger import Answer, Ledger
 
 async def work(ledger, name, end):
     n = 0

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from vvae.dialogue import Message, Pair, Turn
 from vvae.encoder.answer import Reading, read_answer
-from vvae.encoder.question import Conversation, armed, disarmed, instructions, key, schema, wire
+from vvae.encoder.question import Conversation, armed, disarmed, instructions, schema
+from vvae.endpoint.client import key, wire
 from vvae.persona import load_space
 
 SPACE = load_space()

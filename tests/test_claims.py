@@ -77,7 +77,7 @@ def test_what_was_not_measured_is_undecided_and_says_why() -> None:
         Claim(claim="3", measure="CP", of="loud", expect="equal", than="predicted", margin=1),
         Claim(claim="4", measure="CP", how="deviation", of="loud", expect="above", min_parameters=1e9),
     ]
-    found = judge(asked, TABLES, predicted={"loud": None}, parameters=135e6, resamples=100)
+    found = judge(asked, TABLES, predicted={"loud": None}, parameters={"loud": 135e6}, resamples=100)
     assert {row["verdict"] for row in found} == {"undecided"}
     assert [row["why"] for row in found] == [
         "CP of absent was not measured",

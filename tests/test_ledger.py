@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.endurance import shared_ledger
-from vvae.encoder.ledger import Answer, Ledger
+from vvae.endpoint.ledger import Answer, Ledger
 from vvae.errors import DataError
 
 ANSWER = Answer('{"tone": null}', "stop", 10, 2)

@@ -14,9 +14,9 @@ from tests.endpoint_server import Scripted, serving
 from tests.endurance import conversations, encoder_at, faults, kills, write_chats, write_config
 from vvae import records
 from vvae.config import load_config
-from vvae.encoder.ledger import Ledger
 from vvae.encoder.llm import LLMConfig, LLMEncoder, chosen_pairs
-from vvae.encoder.settings import EndpointConfig
+from vvae.endpoint.ledger import Ledger
+from vvae.endpoint.settings import EndpointConfig
 from vvae.errors import ConfigError, DataError, EndpointError
 from vvae.llama import LlamaServer
 from vvae.persona import load_space

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.endpoint_server import Scripted, serving
 from tests.test_pipeline import write_config
 from vvae import records
 from vvae.dialogue import Dialogue
@@ -113,3 +114,47 @@ def test_a_study_that_cannot_be_read_says_what_and_where(tmp_path: Path) -> None
     wrong.write_text(yaml.safe_dump({**SMALL, "variants": ["FTT"]}))
     with pytest.raises(ConfigError, match="FTT"):
         load_study(str(wrong))
+
+
+def test_an_endpoint_is_measured_without_training(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+    bench = {"replies": 8, "swapped": 2, "resamples": 100}
+    config = write_config(tmp_path, corpus, tiny_model, bench=bench)
+    server = Scripted()
+    with serving(server) as url:
+        server.say = "haha, fair enough\nand you?"
+        command = [sys.executable, "-m", "vvae.cli", "bench", str(config), "--endpoint", url, "--model", "org/chat:1.5"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr + done.stdout
+        first = sum(server.asked.values())
+        bodies = list(server.bodies)
+        assert subprocess.run(command, capture_output=True, text=True, timeout=300).returncode == 0
+        assert sum(server.asked.values()) == first, "every answer was in the ledger"
+    folder = tmp_path / "run/studies/endpoint@org-chat-1.5"
+    found = json.loads((folder / "claims.json").read_text())
+    assert found["habits"]["laughter"]["variants"]["no-persona"]["value"] == 1.0
+    assert found["habits"]["question"]["variants"]["zero-shot"]["value"] == 1.0
+    assert found["habits"]["messages"]["variants"]["few-shot"]["value"] == 2.0
+    assert found["measures"]["CP"]["zero-shot"]["n"] > 0
+    assert not (tmp_path / "run/adapters").exists(), "nothing was trained"
+    assert "org/chat:1.5" in (folder / "report.html").read_text()
+    plain = [body["messages"][0]["content"] for body in bodies]
+    assert any("Reply as a person with these traits: catchphrase" in text for text in plain)
+    assert any("Messages this person wrote before" in text for text in plain)
+    assert all(body["messages"][-1]["role"] == "user" for body in bodies)
+    assert {body["temperature"] for body in bodies} == {1.0}, "a rate can only be right at temperature 1"
+    variants = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["variants"]
+    assert variants[:2] == ["zero-shot", "few-shot"], "the run is as the user configured it"
+
+
+def test_an_endpoint_that_does_not_answer_is_one_line(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+    config = write_config(tmp_path, corpus, tiny_model)
+    server = Scripted()
+    with serving(server) as url:
+        server.status = 401
+        command = [sys.executable, "-m", "vvae.cli", "bench", str(config), "--endpoint", url, "--model", "m"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "the key is missing or refused" in done.stderr
+    assert done.stderr.count("\n") == 1
+    alone = subprocess.run([*command[:-2]], capture_output=True, text=True, timeout=60)
+    assert "needs a URL and a model" in alone.stderr

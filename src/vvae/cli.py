@@ -35,6 +35,15 @@ app.add_typer(engine_app, name="engine")
 ConfigPath = Annotated[Path, typer.Argument(help="Config file (make one with 'vvae init').")]
 EncodeEngine = Literal["local", "ray"]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
+EndpointUrl = Annotated[
+    str | None, typer.Option("--endpoint", help="OpenAI-compatible URL: it writes the prompted variants' replies.")
+]
+EndpointModel = Annotated[str | None, typer.Option("--model", help="The endpoint's model.")]
+EndpointKey = Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")]
+EndpointCost = Annotated[float | None, typer.Option(min=0.0, help="Stop before the calls cost more; needs --price.")]
+EndpointPrice = Annotated[
+    tuple[float, float] | None, typer.Option(help="Of a million prompt tokens and of a million completion tokens.")
+]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
@@ -173,16 +182,44 @@ def analyze_run(config: ConfigPath) -> None:
 def study(
     name: Annotated[str, typer.Argument(help="variants, ablation, ... (docs/studies.md), or a YAML file.")],
     config: ConfigPath,
+    endpoint: EndpointUrl = None,
+    model: EndpointModel = None,
+    key_env: EndpointKey = "OPENAI_API_KEY",
+    max_cost: EndpointCost = None,
+    price: EndpointPrice = None,
 ) -> None:
     """Run a named experiment: its variants with several seeds, and a verdict on each of its claims."""
+    _study(name, config, endpoint, model, key_env, max_cost, price)
+
+
+def _study(
+    name: str,
+    config: Path,
+    endpoint: str | None,
+    model: str | None,
+    key_env: str,
+    max_cost: float | None,
+    price: tuple[float, float] | None,
+) -> None:
+    from pydantic import ValidationError
+
+    from vvae.endpoint.settings import EndpointConfig, Price
     from vvae.report.table import print_claims
     from vvae.study import load_study, run_study
 
-    asked = load_study(name)
-    opened = _open(config)
-    found = run_study(name, asked, opened.config, reporter=opened.reporter)
+    asked, opened, called = load_study(name), _open(config), None
+    if (endpoint is None) != (model is None):
+        raise ConfigError("an endpoint needs a URL and a model", where="--endpoint", fix="give --endpoint and --model")
+    if endpoint and model:
+        cost = {"price": Price(prompt=price[0], completion=price[1]) if price else None, "max_cost": max_cost}
+        try:
+            called = EndpointConfig(base_url=(endpoint,), model=model, key_env=key_env, **cost)
+        except ValidationError as error:
+            reason = error.errors()[0]
+            raise ConfigError(str(reason.get("ctx", {}).get("error", reason["msg"])), where="--endpoint") from None
+    found = run_study(name, asked, opened.config, reporter=opened.reporter, endpoint=called)
     print_claims(found)
-    typer.echo(str(opened.path(f"studies/{Path(name).stem}/report.html")))
+    typer.echo(str(opened.path(f"studies/{found['folder']}/report.html")))
 
 
 @audit_app.command("labels")
@@ -287,10 +324,23 @@ def train(config: ConfigPath) -> None:
 
 
 @app.command()
-def bench(config: ConfigPath) -> None:
-    """Write held-out replies with every variant and score them (HumanChatBench)."""
+def bench(
+    config: ConfigPath,
+    endpoint: EndpointUrl = None,
+    model: EndpointModel = None,
+    key_env: EndpointKey = "OPENAI_API_KEY",
+    max_cost: EndpointCost = None,
+    price: EndpointPrice = None,
+) -> None:
+    """Write held-out replies with every variant and score them (HumanChatBench).
+
+    With --endpoint and --model: measure the chatbot behind an endpoint, prompted in several ways; nothing is trained.
+    """
     from vvae.report.table import print_results
 
+    if endpoint or model:
+        _study("endpoint", config, endpoint, model, key_env, max_cost, price)
+        return
     done = _run_until(config, "bench")
     print_results(done.path("results.json"))
 

@@ -126,6 +126,8 @@ def stages_of(run: Run) -> list[Stage]:
         ("losses", c.sampling, stages.measure_losses),
     ):
         for v in run.variants:
+            if group == "losses" and v.endpoint:
+                continue  # an endpoint tells no likelihoods
             inputs = (*read, f"adapters/{v.name}") if v.trained else read
             made.append(f"{group}/{v.name}.parquet")
             work = _bind(measure, v)
@@ -165,20 +167,22 @@ def reads_replies(config: RunConfig) -> bool:
 
 def _said(variant: Variant) -> Any:
     """What makes a variant this one: a key that is added later changes no older one."""
-    return variant.model_dump(mode="json", exclude_defaults=True)
+    said = variant.model_dump(mode="json", exclude_defaults=True)
+    return {**said, "endpoint": variant.endpoint.asked()} if variant.endpoint else said
 
 
 def _bind(work: Callable[[Run, Variant], None], variant: Variant) -> Callable[[Run], None]:
     return lambda run: work(run, variant)
 
 
-def run_stages(run: Run, *, until: str = "report", skip: Collection[str] = ()) -> None:
+def run_stages(run: Run, *, until: str = "report", skip: Collection[str] = (), config: RunConfig | None = None) -> None:
     """Runs all stages up to a group, skipping what is done.
 
     Where several processes came together, all of them train; everything else is done by the first.
 
     Args:
         skip: names of stages that are left out.
+        config: what config.yaml shall say; the run's own by default.
 
     Raises:
         VVAEError: whatever a stage raises; finished stages stay.
@@ -188,7 +192,7 @@ def run_stages(run: Run, *, until: str = "report", skip: Collection[str] = ()) -
         run.folder.mkdir(parents=True, exist_ok=True)
         for torn in [*run.folder.rglob(".*.part"), *run.folder.rglob(".part")]:
             _remove(torn)  # left by a run that was killed while it wrote
-        records.write_text(run.path("config.yaml"), run.config.to_yaml())
+        records.write_text(run.path("config.yaml"), (config or run.config).to_yaml())
     for stage in stages_of(run):
         if stage.group not in wanted or stage.name in skip:
             continue

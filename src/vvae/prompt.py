@@ -31,6 +31,7 @@ __all__ = [
     "Render",
     "Trunk",
     "Voice",
+    "chat_messages",
     "description_block",
     "description_request",
     "escape",
@@ -115,6 +116,27 @@ def description_request(frame: Frame, replies: Sequence[str]) -> str:
 def _written(replies: Sequence[str]) -> str:
     lines = "\n".join(f"- {' / '.join(reply.split(BURST))}" for reply in replies)
     return f"Messages this person wrote before:\n{lines}"
+
+
+def chat_messages(turns: Sequence[Turn], speaker: str, block: str | None, *, named: bool = False) -> list[Message]:
+    """The context as an endpoint takes it: z with the system line in front, since many refuse a late one.
+
+    Args:
+        named: write who speaks before each turn of the others: where the dialogue has more than two people.
+    """
+    messages = [{"role": "system", "content": f"{SYSTEM_LINE}\n\n{block}" if block else SYSTEM_LINE}]
+    for turn in turns:
+        if turn.speaker == speaker:
+            if len(messages) == 1:
+                messages.append({"role": "user", "content": START})
+            messages.append({"role": "assistant", "content": turn.text})
+            continue
+        line = f"{turn.speaker}: {turn.text}" if named else turn.text
+        if messages[-1]["role"] == "user":
+            messages[-1]["content"] += BURST + line
+        else:
+            messages.append({"role": "user", "content": line})
+    return messages
 
 
 def _traits(persona: Persona, space: LatentSpace) -> str:

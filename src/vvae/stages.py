@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,21 +16,22 @@ from vvae.audit.scores import against_labels, agreement
 from vvae.bench import forced, habits, human_chat
 from vvae.bench.habits import Said
 from vvae.decoder import Alternative, Decoder, grouped, per_token
-from vvae.dialogue import Pair
+from vvae.dialogue import Pair, context
 from vvae.encoder.choice import Encoder, fit_encoder
 from vvae.encoder.llm import LLMConfig, LLMEncoder, Plan, chosen_pairs
-from vvae.encoder.settings import Price
-from vvae.engine import GenerationConfig, Request
-from vvae.errors import ConfigError, DataError
+from vvae.endpoint.client import Prompt, completions
+from vvae.endpoint.settings import Price
+from vvae.engine import Completion, GenerationConfig, Request
+from vvae.errors import ConfigError, DataError, EndpointError
 from vvae.export import adapter_to_gguf, merge, modelfile
 from vvae.importers import load
-from vvae.keyed_random import shuffled
+from vvae.keyed_random import bits64, shuffled
 from vvae.pairs import eligible_speakers, learnt, make_pairs
 from vvae.persona import Persona
 from vvae.pretrained import gguf_of, hub_name
 from vvae.prior import count
 from vvae.profile import build_profiles
-from vvae.prompt import PROMPT_VERSION, description_request
+from vvae.prompt import PROMPT_VERSION, chat_messages, description_request
 from vvae.prompter import load_prompter
 from vvae.run import Run
 from vvae.scale import ShardReader, encode_on_ray, merged, unanswered, write_shards
@@ -60,6 +61,8 @@ __all__ = [
     "write_variant_replies",
 ]
 
+MISSING = 0.01
+"""Largest share of an endpoint's replies that may be missing."""
 DESCRIBED_REPLIES, DESCRIPTION_TOKENS = 12, 80
 """Training replies a description is made from, and its length at the most."""
 
@@ -338,13 +341,7 @@ def write_variant_replies(run: Run, variant: Variant) -> None:
         for pair in wanted[: config.bench.swapped]:
             other = human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension)
             asked += [(pair, other)] if other else []
-    decoder = run.with_adapter(variant)
-    requests = [
-        decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, whose), key=f"{p.pair_id}|{whose}")
-        for p, whose in asked
-    ]
-    with run.reporter.task(f"writing replies: {variant.name}") as tick:
-        completions = decoder.engine.complete(requests, run.generation, seed=config.seed, progress=tick)
+    completions = (_asked_endpoint if variant.endpoint else _generated)(run, variant, asked)
     replies = [
         records.Reply(
             variant.name,
@@ -356,8 +353,53 @@ def write_variant_replies(run: Run, variant: Variant) -> None:
             c.finish_reason,
         )
         for (p, whose), c in zip(asked, completions, strict=True)
+        if c is not None
     ]
     records.write_replies(run.path(f"replies/{variant.name}.parquet"), replies, space)
+
+
+def _generated(run: Run, variant: Variant, asked: Sequence[tuple[Pair, str]]) -> Sequence[Completion | None]:
+    """Replies to (pair, whose profile) by the decoder."""
+    decoder = run.with_adapter(variant)
+    requests = [
+        decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, whose), key=f"{p.pair_id}|{whose}")
+        for p, whose in asked
+    ]
+    with run.reporter.task(f"writing replies: {variant.name}") as tick:
+        return decoder.engine.complete(requests, run.generation, seed=run.config.seed, progress=tick)
+
+
+def _asked_endpoint(run: Run, variant: Variant, asked: Sequence[tuple[Pair, str]]) -> Sequence[Completion | None]:
+    """Replies to (pair, whose profile) by an endpoint, each call and answer in the ledger; None where there is none.
+
+    Raises:
+        EndpointError: too many calls have no answer.
+    """
+    assert variant.endpoint is not None
+    generate, prompts = run.config.generate, []
+    for pair, whose in asked:
+        dialogue, block = run.dialogues[pair.dialogue], run.test_block(variant, pair, whose)
+        messages = chat_messages(
+            context(dialogue, pair),
+            pair.speaker,
+            block if isinstance(block, str) else None,
+            named=len(dialogue.speakers) > 2,
+        )
+        seed = bits64("endpoint reply", run.config.seed, pair.pair_id, whose) % 2**31
+        form = {"temperature": generate.temperature, "top_p": generate.top_p, "seed": seed}
+        prompts.append(Prompt(messages, form, route=pair.dialogue))
+    with run.reporter.task(f"writing replies: {variant.name}") as tick:
+        answers, missing = completions(variant.endpoint, prompts, run.ledger, progress=tick)
+    if missing:
+        reasons = ", ".join(f"{n:,} {outcome}" for outcome, n in missing.items())
+        if missing.total() > MISSING * len(asked):
+            fix = "run the same command again; what is answered is kept"
+            raise EndpointError(f"{missing.total():,} of {len(asked):,} replies have no answer ({reasons})", fix=fix)
+        run.reporter.say(f"{variant.name}: left out without an answer: {reasons}")
+    return [
+        None if a is None else Completion((a.content or "").strip(), a.finish or "stop", a.completion_tokens)
+        for a in answers
+    ]
 
 
 def read_variant_replies(run: Run, variant: Variant) -> None:
@@ -472,7 +514,8 @@ def score_replies(run: Run) -> None:
             seed=run.config.seed,
         )
     for variant in run.variants:
-        rows = records.read_likelihoods(run.path(f"losses/{variant.name}.parquet"))
+        path = run.path(f"losses/{variant.name}.parquet")
+        rows = [] if variant.endpoint else records.read_likelihoods(path)
         results["variants"][variant.name] |= forced.summary(rows)
     results["timings"] = run.timings
     results["notice"] = run.config.notice

@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import regex
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +27,7 @@ from vvae.bench.habits import Said, Yardstick, compare
 from vvae.bench.metrics import METRICS, shows, spoken_length
 from vvae.bench.statistics import Counts, Hit, tabulate
 from vvae.config import RunConfig
+from vvae.endpoint.settings import EndpointConfig
 from vvae.errors import ConfigError
 from vvae.persona import LatentSpace, Persona
 from vvae.pipeline import run_stages
@@ -113,12 +115,20 @@ def load_study(name: str) -> Study:
     return study
 
 
-def run_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter) -> dict[str, Any]:
+def run_study(
+    name: str, study: Study, config: RunConfig, *, reporter: Reporter, endpoint: EndpointConfig | None = None
+) -> dict[str, Any]:
     """Makes what is missing, judges the claims, and writes `studies/<name>/` in the run folder.
+
+    Args:
+        endpoint: writes the replies of the prompted variants.
 
     Returns:
         What claims.json holds.
     """
+    title = Path(name).stem
+    if endpoint:
+        study, title = _at(study, endpoint), f"{title}@{_slug(endpoint.model)}"
     rows: list[Measured] = []
     for seed in range(study.seeds):
         run = Run(config, reporter=reporter)
@@ -127,18 +137,31 @@ def run_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter)
         unheard = [_seeded(v, seed).name for v in study.resolved(run.space) if not _writes(study, v)]
         silent = {f"{stage} {name}" for stage in ("replies", "readings") for name in unheard}
         reporter.say(f"seed {seed}: {', '.join(v.name for v in variants)}")
-        run_stages(run, until="losses", skip=silent)
+        run_stages(run, until="losses", skip=silent, config=config)
         rows += measured(run, study, seed)
-    folder = run.path(f"studies/{Path(name).stem}")
+    folder = run.path(f"studies/{title}")
     records.write_measured(folder / "rows.parquet", rows)
     found = _judged(study, run, rows, config)
+    found["folder"] = title
     records.write_text(folder / "claims.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
     records.write_text(folder / "report.html", build_study(found))
     return found
 
 
 def _seeded(variant: Variant, seed: int) -> Variant:
-    return variant.model_copy(update={"name": f"{variant.name}.seed{seed}", "seed": seed}) if seed else variant
+    """A variant as the run folder holds it: its name says the endpoint and the seed."""
+    name = f"{variant.name}@{_slug(variant.endpoint.model)}" if variant.endpoint else variant.name
+    return variant.model_copy(update={"name": f"{name}.seed{seed}" if seed else name, "seed": seed})
+
+
+def _at(study: Study, endpoint: EndpointConfig) -> Study:
+    """A study whose prompted variants are written by an endpoint."""
+    variants = [v if v.trained else v.model_copy(update={"endpoint": endpoint}) for v in resolve(study.variants)]
+    return study.model_copy(update={"variants": tuple(variants)})
+
+
+def _slug(model: str) -> str:
+    return regex.sub(r"[^\w+.\-]+", "-", model).strip("-.") or "model"
 
 
 def _writes(study: Study, variant: Variant) -> bool:
@@ -154,7 +177,7 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
         name = _seeded(variant, seed).name
         if _writes(study, variant):
             rows += _habits(variant.name, seed, run, yardstick, said_by(run, _seeded(variant, seed)))
-        for one in records.read_likelihoods(run.path(f"losses/{name}.parquet")):
+        for one in () if variant.endpoint else records.read_likelihoods(run.path(f"losses/{name}.parquet")):
             pair = pairs[one.pair_id]
             row = Measured(variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0)
             if one.nats is not None and one.tokens:
@@ -203,7 +226,9 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
         one = tables_of([row for row in rows if row.seed == seed and row.variant != HUMAN])
         alone.append({m: {**of, **({HUMAN: people[m]} if m in people else {})} for m, of in one.items()})
     claims, variants = study.all_claims(run.space), study.resolved(run.space)
-    parameters = run.decoder.parameters if any(claim.min_parameters for claim in claims) else None
+    local = {v.name for v in variants if not v.endpoint}  # nobody says how large an endpoint's model is
+    sized = any(claim.min_parameters and local.intersection(claim.variants) for claim in claims)
+    parameters = dict.fromkeys(local, run.decoder.parameters) if sized else {}
     phrase = next((d.name for d in run.space.read_by("catchphrase")), None)
     predicted = {v.name: human_chat.predicted(v, corpus_of(run), phrase) if phrase else None for v in variants}
     with run.reporter.task("judging the claims"):
@@ -226,6 +251,7 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
         "adjusted_by": study.adjust,
         "seeds": study.seeds,
         "model": config.decoder.model,
+        "endpoint": next((v.endpoint.model for v in variants if v.endpoint), None),
         "pairs": config.train.pairs * config.train.passes,
         "variants": [v.name for v in variants],
         "predicted": predicted,

@@ -26,6 +26,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.dialogue import Pair
+from vvae.endpoint.settings import EndpointConfig
 from vvae.errors import ConfigError
 from vvae.keyed_random import index_below, shuffled
 from vvae.persona import LatentSpace, Persona
@@ -65,6 +66,7 @@ class Variant(BaseModel):
     fill: Fill = Field("prior", description="what nulls are filled from in training")
     scope: DrawScope | None = Field(None, description="what shares a draw; null: sampling.scope of the config")
     dimensions: tuple[str, ...] | None = Field(None, description="the only dimensions it is shown; null: all")
+    endpoint: EndpointConfig | None = Field(None, description="who writes a prompted variant; null: the base model")
     seed: int = Field(0, ge=0, description="another one: other training pairs, order, draws, first weights, contexts")
 
     @model_validator(mode="after")
@@ -73,6 +75,8 @@ class Variant(BaseModel):
             raise ValueError(f"a variant cannot be called {self.name!r}")
         if self.trained != (self.prompt in TRAINED_PROMPTS):
             raise ValueError(f"trained variants use the prompts {', '.join(TRAINED_PROMPTS)}, the others do not")
+        if self.trained and self.endpoint:
+            raise ValueError("an endpoint's model is prompted, not trained")
         return self
 
     @property

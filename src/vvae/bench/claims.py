@@ -95,7 +95,7 @@ def judge(
     *,
     predicted: Mapping[str, float | None] | None = None,
     by_seed: Sequence[Tables] = (),
-    parameters: float | None = None,
+    parameters: Mapping[str, float] | None = None,
     adjust: Adjust = "holm",
     resamples: int = 2000,
     seed: int = 0,
@@ -105,7 +105,7 @@ def judge(
     Args:
         predicted: variant -> the rate of CP predicted from r.
         by_seed: the same tables for each training seed alone; their estimates are reported, and do not decide.
-        parameters: of the base model.
+        parameters: variant -> those of its model, where they are known.
     """
     wanted = needed(claims)
     flat = {f"{m}|{v}": counts for m in sorted(wanted) for v, counts in tables.get(m, {}).items() if counts}
@@ -134,8 +134,9 @@ def judge(
         }
         false, opposite = _tails(claim, spread)
         row["p"] = round(min(1.0, 2 * min(false, opposite)), 5)
-        if claim.min_parameters and parameters is not None and parameters < claim.min_parameters:
-            row |= {"verdict": "undecided", "why": f"a model of {_size(parameters)} parameters cannot decide it"}
+        size = min((n for v, n in (parameters or {}).items() if v in claim.variants), default=None)
+        if claim.min_parameters and size is not None and size < claim.min_parameters:
+            row |= {"verdict": "undecided", "why": f"a model of {_size(size)} parameters cannot decide it"}
         else:
             tested.append((len(judged) - 1, row["p"], false < opposite))
     adjusted = (holm if adjust == "holm" else benjamini_hochberg)([p for _, p, _ in tested])

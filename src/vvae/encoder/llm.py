@@ -25,10 +25,10 @@ from pydantic import Field
 from vvae.dialogue import Dialogue, Pair
 from vvae.encoder.answer import CUT_OFF, read_answer
 from vvae.encoder.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
-from vvae.encoder.endpoint import Endpoint, Refused, may_try_again
-from vvae.encoder.ledger import Answer, Ledger
-from vvae.encoder.question import QUESTION_VERSION, Conversation, Structure, instructions, key, schema, wire
-from vvae.encoder.settings import EndpointConfig
+from vvae.encoder.question import QUESTION_VERSION, Conversation, Structure, instructions, schema
+from vvae.endpoint.client import Call, Endpoint, Refused, ask_all, key, may_try_again, wire
+from vvae.endpoint.ledger import Answer, Ledger
+from vvae.endpoint.settings import HOW, EndpointConfig
 from vvae.errors import DataError, EndpointError
 from vvae.keyed_random import shuffled
 from vvae.language import estimated_tokens
@@ -54,8 +54,7 @@ class LLMConfig(EndpointConfig):
 
     def asked(self) -> dict[str, Any]:
         """What the readings depend on: not how fast, how patiently, or for how much money they are got."""
-        how = {"concurrency", "timeout", "attempts", "backoff", "patience", "price", "max_cost", "key_env", "limit"}
-        return self.model_dump(mode="json", exclude=how | {"sample", "error_limit"})
+        return self.model_dump(mode="json", exclude=HOW | {"limit", "sample", "error_limit"})
 
 
 class Plan(NamedTuple):
@@ -138,7 +137,7 @@ class LLMEncoder:
         Raises:
             EndpointError: the endpoint is of no use, the budget is spent, or too many calls have no answer.
         """
-        missing = asyncio.run(self._ask_all(pairs, dialogues, progress))
+        missing = self._ask_all(pairs, dialogues, progress)
         self.check_errors(missing.total(), len(pairs), missing)
         return self._read_all(pairs, dialogues)
 
@@ -153,40 +152,26 @@ class LLMEncoder:
             fix = "run the same command again (what is answered is kept), or raise encoder.error_limit"
             raise EndpointError(f"{missing:,} of {total:,} replies have no answer ({reasons})", fix=fix)
 
-    async def _ask_all(
+    def _ask_all(
         self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], progress: Progress | None
     ) -> Counter[str]:
         """Makes every call that has no answer yet; how those ended that got none."""
-        windows = groupby(pairs, key=_window)
         missing: Counter[str] = Counter()
         done = 0
 
-        async def work() -> None:
+        def heard(_: int, found: Answer | Refused) -> None:
             nonlocal done
-            for _, group in windows:  # shared: each worker takes the next window
-                for pair, data in self._calls(list(group), dialogues):
-                    try:
-                        found = await endpoint.ask(data, route=pair.dialogue)
-                    except EndpointError:
-                        return  # the others end their calls too: endpoint.trouble
-                    if endpoint.trouble:
-                        return
-                    if isinstance(found, Refused):
-                        missing[found.outcome] += 1
-                    done += 1
-                    if progress:
-                        progress(done, len(pairs))
+            if isinstance(found, Refused):
+                missing[found.outcome] += 1
+            done += 1
+            if progress:
+                progress(done, len(pairs))
 
-        with Ledger(self.ledger) as ledger:
-            async with Endpoint(self.config, ledger) as endpoint:
-                try:
-                    async with asyncio.TaskGroup() as workers:
-                        for _ in range(self.config.concurrency):
-                            workers.create_task(work())
-                except BaseExceptionGroup as several:
-                    raise several.exceptions[0] from None
-                if endpoint.trouble:
-                    raise endpoint.trouble
+        windows = (
+            (Call(n, data, pair.dialogue) for n, (pair, data) in enumerate(self._calls(list(group), dialogues)))
+            for _, group in groupby(pairs, key=_window)
+        )
+        asyncio.run(ask_all(self.config, self.ledger, windows, heard))
         return missing
 
     def _read_all(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Iterator[Encoding]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import regex
@@ -26,9 +25,7 @@ __all__ = [
     "armed",
     "disarmed",
     "instructions",
-    "key",
     "schema",
-    "wire",
 ]
 
 QUESTION_VERSION = 1
@@ -139,18 +136,3 @@ class Conversation:
 
 def _quoted(text: str) -> str:
     return json.dumps(disarmed(text), ensure_ascii=False)
-
-
-def wire(body: Mapping[str, Any]) -> bytes:
-    """A call's body as it is sent: compact JSON with sorted keys, so equal bodies are equal bytes."""
-    return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-
-
-def key(endpoint: str, sent: bytes) -> str:
-    """The ledger's key of a call: endpoint, question version, and the whole body (model, parameters, schema, messages).
-
-    Args:
-        sent: the body by `wire`.
-    """
-    head = f"{QUESTION_VERSION} {endpoint}\n".encode()
-    return sha256(head + sent).hexdigest()[:40]

@@ -119,7 +119,9 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
 
 def losses(results: Mapping[str, Any]) -> str:
     """Both validation losses of each variant."""
-    names = list(results["variants"])
+    names = [name for name, variant in results["variants"].items() if variant["loss_profile_z"] is not None]
+    if not names:
+        return ""
     figure, axes = _axes(6.4, 0.42 * len(names) + 1.2)
     axis = axes[0][0]
     for shift, key, colour, label in (

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vvae.bench.metrics import METRICS
 from vvae.encoder.llm import Plan
-from vvae.encoder.settings import Price
+from vvae.endpoint.settings import Price
 from vvae.prior import Prior
 
 __all__ = ["print_audit", "print_claims", "print_plan", "print_prior", "print_results"]

@@ -14,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from vvae.errors import ConfigError
 from vvae.keyed_random import index_below
 
-__all__ = ["EndpointConfig", "Price"]
+__all__ = ["HOW", "EndpointConfig", "Price"]
+
+HOW = {"concurrency", "timeout", "attempts", "backoff", "patience", "price", "max_cost", "key_env"}
+"""Settings on which no answer depends."""
 
 
 class Price(BaseModel):
@@ -80,6 +83,10 @@ class EndpointConfig(BaseModel):
         if self.max_cost is not None and self.price is None:
             raise ValueError("max_cost needs a price")
 
+    def asked(self) -> dict[str, Any]:
+        """What an answer depends on."""
+        return self.model_dump(mode="json", exclude=HOW)
+
     @property
     def account(self) -> str:
         """What the ledger books attempts on."""
@@ -112,7 +119,7 @@ class EndpointConfig(BaseModel):
             parts = urlsplit(url)
             if parts.scheme == "http" and not _nearby(str(parts.hostname)):
                 fix = f"use https, or unset {self.key_env}"
-                raise ConfigError("a key would be sent unencrypted", where=f"encoder.base_url: {url}", fix=fix)
+                raise ConfigError("a key would be sent unencrypted", where=f"base_url: {url}", fix=fix)
         return secret
 
 

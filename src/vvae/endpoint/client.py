@@ -16,20 +16,23 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vvae.encoder.ledger import Answer, Ledger, Spent
-from vvae.encoder.question import key
-from vvae.encoder.settings import EndpointConfig
+from vvae.endpoint.ledger import Answer, Ledger, Spent
+from vvae.endpoint.settings import EndpointConfig
 from vvae.errors import EndpointError, ModelError
 from vvae.keyed_random import uniform
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Endpoint", "Refused", "may_try_again"]
+__all__ = ["Call", "Endpoint", "Prompt", "Refused", "ask_all", "completions", "key", "may_try_again", "wire"]
 
 LARGEST_BODY = 1 << 20
 """Bytes of an answer; a server that sends more sends no answer."""
@@ -228,7 +231,7 @@ class Endpoint:
         kept = "then run the same command again; what is answered is kept"
         code = int(outcome.removeprefix("http ")) if outcome.startswith("http ") else 0
         if code in HOPELESS and not (code == 403 and self._succeeded):  # some gateways say 403 of a single text
-            fix = f"check encoder.model, base_url and the key's variable, {kept}"
+            fix = f"check the model, base_url and the key's variable, {kept}"
             self._stop(EndpointError(f"{HOPELESS[code]} (HTTP {code})", where=address, fix=fix))
         if not may_try_again(outcome):
             self._refused_in_a_row += 1
@@ -243,6 +246,110 @@ class Endpoint:
         if failed >= FAILURES and now - self._failing_since >= enough:
             what = f"{failed} calls failed in a row, the last one: {outcome}"
             self._stop(EndpointError(what, where=address, fix=f"see whether it runs and what its log says, {kept}"))
+
+
+class Prompt(NamedTuple):
+    """A chat to be completed."""
+
+    messages: Sequence[Mapping[str, str]]
+    form: Mapping[str, Any]
+    """Further fields of the request: temperature, seed."""
+    route: str = ""
+    """What the replica is chosen by."""
+
+
+def completions(
+    config: EndpointConfig,
+    prompts: Sequence[Prompt],
+    ledger: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Answer | None], Counter[str]]:
+    """The answers in order, None for those without one, and how these ended; known answers come from the ledger.
+
+    Raises:
+        EndpointError: the endpoint is of no use, or the budget is spent.
+    """
+    answers: list[Answer | None] = [None] * len(prompts)
+    missing: Counter[str] = Counter()
+    done = 0
+
+    def heard(index: int, found: Answer | Refused) -> None:
+        nonlocal done
+        if isinstance(found, Refused):
+            missing[found.outcome] += 1
+        else:
+            answers[index] = found
+        done += 1
+        if progress:
+            progress(done, len(prompts))
+
+    calls = (
+        [Call(index, wire(config.body(prompt.messages, prompt.form)), prompt.route)]
+        for index, prompt in enumerate(prompts)
+    )
+    asyncio.run(ask_all(config, ledger, calls, heard))
+    return answers, missing
+
+
+class Call(NamedTuple):
+    """A call to be made: its place in order, its body by `wire`, and what the replica is chosen by."""
+
+    place: int
+    data: bytes
+    route: str
+
+
+async def ask_all(
+    config: EndpointConfig,
+    ledger: Path,
+    groups: Iterator[Iterable[Call]],
+    heard: Callable[[int, Answer | Refused], None],
+) -> None:
+    """Makes calls, so many at once as the config allows; those of a group one after the other.
+
+    Args:
+        heard: called with a call's place and what came of it.
+
+    Raises:
+        EndpointError: the endpoint is of no use, or the budget is spent; what was answered is in the ledger.
+    """
+
+    async def work() -> None:
+        for group in groups:  # shared: each worker takes the next one
+            for place, data, route in group:
+                try:
+                    found = await endpoint.ask(data, route=route)
+                except EndpointError:
+                    return  # the others end their calls too: endpoint.trouble
+                if endpoint.trouble:
+                    return
+                heard(place, found)
+
+    with Ledger(ledger) as opened:
+        async with Endpoint(config, opened) as endpoint:
+            try:
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(config.concurrency):
+                        workers.create_task(work())
+            except BaseExceptionGroup as several:
+                raise several.exceptions[0] from None
+            if endpoint.trouble:
+                raise endpoint.trouble
+
+
+def wire(body: Mapping[str, Any]) -> bytes:
+    """A call's body as it is sent: compact JSON with sorted keys, so equal bodies are equal bytes."""
+    return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def key(address: str, sent: bytes) -> str:
+    """The ledger's key of a call: the endpoint and the whole body (model, parameters, messages).
+
+    Args:
+        sent: the body by `wire`.
+    """
+    return sha256(f"{address}\n".encode() + sent).hexdigest()[:40]
 
 
 def may_try_again(outcome: str) -> bool:
