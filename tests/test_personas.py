@@ -12,13 +12,17 @@ from tests.test_pipeline import write_config
 from vvae.config import load_config
 from vvae.decoder import Alternative, Decoder, load_decoder
 from vvae.dialogue import Dialogue, Message, Pair, Turn
+from vvae.encoder.prototypes import Embedder, nearest_labels
 from vvae.engine import GenerationConfig
 from vvae.errors import ConfigError, ModelError
+from vvae.persona import Persona, Slot, load_space
 from vvae.pipeline import run_stages
+from vvae.prior import DimensionPrior, Prior
 from vvae.prompt import Voice
 from vvae.prompter import load_prompter
 from vvae.retrieval import Nearest
 from vvae.run import Run
+from vvae.variants import Misreading, misread
 
 CHAT = Dialogue(
     "d", tuple(Turn(i, "ab"[i % 2], (Message(text),)) for i, text in enumerate(["hi there", "hey you", "so?", "fine"]))
@@ -133,3 +137,41 @@ def test_the_whole_road_with_other_personas(tmp_path: Path, corpus: list[Dialogu
         assert found["CP"]["predicted"] is None, "r predicts what a decoder does that is shown z"
     with pytest.raises(ConfigError, match="takes no z"):
         run.trained_variant("continuous")
+
+
+PRIOR = Prior(
+    {"tone": DimensionPrior({"tender": 3, "playful": 1}, 4), "hobby": DimensionPrior({"chess": 2}, 6)}, "e", "c"
+)
+READ = Persona({"tone": Slot("tender", "observed", (0, 4)), "hobby": Slot("chess", "observed")})
+NEAR = {"tone": {"tender": "playful"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "tone", "hobby"),
+    [("null", None, None), ("other", "playful", "chess"), ("near", "playful", "chess")],
+)
+def test_what_is_misread_as_what(kind: str, tone: str | None, hobby: str | None) -> None:
+    error = Misreading.model_validate({"kind": kind, "rate": 1})
+    found = misread(READ, error, PRIOR, NEAR, pair="d#1", seed=0)
+    assert (found.value("tone"), found.value("hobby")) == (tone, hobby), "the only hobby has no other"
+    untouched = misread(READ, Misreading.model_validate({"kind": kind, "rate": 0}), PRIOR, NEAR, pair="d#1", seed=0)
+    assert untouched == READ
+
+
+def test_as_many_are_misread_as_asked_and_more_of_the_same_at_a_larger_rate() -> None:
+    def missed(rate: float) -> set[str]:
+        error = Misreading(kind="null", rate=rate)
+        ids = [f"d#{i}" for i in range(2000)]
+        return {i for i in ids if misread(READ, error, PRIOR, NEAR, pair=i, seed=1)["tone"] is None}
+
+    few, many = missed(0.25), missed(0.5)
+    assert few < many
+    assert (len(few) / 2000, len(many) / 2000) == (pytest.approx(0.25, abs=0.03), pytest.approx(0.5, abs=0.03))
+
+
+def test_the_nearest_label_means_something_alike() -> None:
+    space = load_space()
+    found = nearest_labels(space.by_name["tone"], Embedder())
+    assert set(found) == set(space.by_name["tone"].labels or {})
+    assert all(label != other for label, other in found.items())
+    assert nearest_labels(space.by_name["hobby"], Embedder()) == {}

@@ -13,10 +13,13 @@ import yaml
 from tests.endpoint_server import Scripted, serving
 from tests.test_pipeline import write_config
 from vvae import records
+from vvae.config import load_config
 from vvae.dialogue import Dialogue
 from vvae.errors import ConfigError
 from vvae.persona import load_space
-from vvae.study import load_study, studies
+from vvae.pipeline import run_stages
+from vvae.run import Run
+from vvae.study import load_study, studies, usefulness
 
 CLAIMS = [
     {"claim": "near", "measure": "CP", "how": "distance", "of": "SP+FT", "against": "FT", "expect": "below"},
@@ -158,3 +161,21 @@ def test_an_endpoint_that_does_not_answer_is_one_line(tmp_path: Path, corpus: li
     assert done.stderr.count("\n") == 1
     alone = subprocess.run([*command[:-2]], capture_output=True, text=True, timeout=60)
     assert "needs a URL and a model" in alone.stderr
+
+
+def test_dimensions_grow_in_order_of_usefulness(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+    space = load_space()
+    study = load_study("dimensionality").model_copy(update={"order": space.names[::-1]})
+    grown = study.resolved(space)[2:]
+    assert [v.dimensions for v in grown[:2]] == [("hobby",), ("hobby", "personality")]
+    assert len(grown) == len(space.names) - 1, "all of them is SP+FT"
+    run = Run(load_config(write_config(tmp_path, corpus, tiny_model)))
+    run_stages(run, until="prior")
+    order, by = usefulness(run)
+    assert (set(order), by) == (set(space.names), "bits a reply tells, r H(prior)")
+    assert order[0] != "nickname", "nobody is called anything in this corpus"
+    losses = {f"without-{name}": {"estimate": float(i)} for i, name in enumerate(space.names)}
+    made = run.path("studies/ablation-dimensions/claims.json")
+    made.parent.mkdir(parents=True)
+    made.write_text(json.dumps({"measures": {"loss_profile_z": losses}}))
+    assert usefulness(run) == (space.names[::-1], "the loss without each")

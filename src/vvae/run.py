@@ -20,6 +20,7 @@ from vvae.decoder import Alternative, Decoder, load_decoder
 from vvae.dialogue import Dialogue, Pair
 from vvae.encoder.choice import Encoder, load_encoder
 from vvae.encoder.llm import LLMConfig
+from vvae.encoder.prototypes import Embedder, nearest_labels
 from vvae.engine import GenerationConfig
 from vvae.errors import ConfigError, DataError
 from vvae.packing import Tree
@@ -29,7 +30,7 @@ from vvae.prior import DimensionPrior, Prior, count
 from vvae.profile import Profile, completed
 from vvae.prompt import Block
 from vvae.retrieval import Nearest
-from vvae.variants import FEW_SHOT_EXAMPLES, Fill, Variant, examples_of, imputed, shown_block, training_persona
+from vvae.variants import FEW_SHOT_EXAMPLES, Fill, Variant, examples_of, imputed, misread, shown_block, training_persona
 
 __all__ = ["Reporter", "Run", "Silent"]
 
@@ -306,12 +307,22 @@ class Run:
             self._imputed[key] = imputed(variant.fill, self.prior, self.own_priors.get(own) if own else None)
         return self._imputed[key]
 
+    @cached_property
+    def _confusable(self) -> dict[str, dict[str, str]]:
+        embedder = Embedder()
+        return {d.name: nearest_labels(d, embedder) for d in self.space.dimensions}
+
     def training_block(self, variant: Variant, pair: Pair, draw: int) -> Block:
         """The z block a variant is trained with for a pair; also its posterior z at test time."""
+        read = self.personas[pair.pair_id]
+        if variant.error:
+            near = self._confusable if variant.error.kind == "near" else {}
+            seed = self.config.seed + variant.seed
+            read = misread(read, variant.error, self.prior, near, pair=pair.pair_id, seed=seed)
         persona = training_persona(
             variant,
             pair,
-            self.personas[pair.pair_id],
+            read,
             self.imputed(variant, pair.speaker),
             self.config.sampling,
             seed=self.config.seed,

@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vvae import records
+from vvae.analysis import describe_prior
 from vvae.bench import human_chat
 from vvae.bench.claims import HUMAN, Adjust, Claim, Tables, judge, summarize
 from vvae.bench.habits import Said, Yardstick, compare
@@ -37,7 +38,7 @@ from vvae.run import Reporter, Run
 from vvae.stages import corpus_of, readings_of, said_by
 from vvae.variants import Variant, resolve
 
-__all__ = ["Study", "load_study", "run_study", "studies"]
+__all__ = ["Study", "load_study", "run_study", "studies", "usefulness"]
 
 
 class Study(BaseModel):
@@ -50,13 +51,15 @@ class Study(BaseModel):
     seeds: int = Field(3, ge=1)
     variants: tuple[str | Variant, ...]
     leave_out: Literal["axes", "dimensions"] | None = Field(None, description="adds SP+FT without each of these")
+    grow: bool = Field(False, description="adds SP+FT with the first dimension, the first two, ... but the last")
+    order: tuple[str, ...] = Field((), description="of dimensions that grow; empty: by usefulness, as far as measured")
     replies: tuple[str, ...] | None = Field(None, description="the only variants that write replies; null: all")
     adjust: Adjust = "holm"
     claims: tuple[Claim, ...] = ()
 
     def resolved(self, space: LatentSpace) -> tuple[Variant, ...]:
         """The variants of one seed."""
-        return (*resolve(self.variants), *(variant for _, variant in self._left_out(space)))
+        return (*resolve(self.variants), *(variant for _, variant in (*self._left_out(space), *self._grown(space))))
 
     def all_claims(self, space: LatentSpace) -> tuple[Claim, ...]:
         """Its claims, and one for each thing left out: that the loss is higher without it."""
@@ -64,13 +67,13 @@ class Study(BaseModel):
             *self.claims,
             *(
                 Claim(
-                    claim=f"Without {what} the loss under the profile is higher",
+                    claim=f"{what} the loss under the profile is higher",
                     measure="loss_profile_z",
                     of=variant.name,
                     against="SP+FT",
                     expect="above",
                 )
-                for what, variant in self._left_out(space)
+                for what, variant in (*self._left_out(space), *self._grown(space))
             ),
         )
 
@@ -78,7 +81,31 @@ class Study(BaseModel):
         groups = space.axes if self.leave_out == "axes" else space.names if self.leave_out else ()
         for group in groups:
             kept = tuple(d.name for d in space.dimensions if group not in (d.axis, d.name))
-            yield group, Variant(name=f"without-{'-'.join(group.split())}", dimensions=kept)
+            yield f"Without {group}", Variant(name=f"without-{'-'.join(group.split())}", dimensions=kept)
+
+    def _grown(self, space: LatentSpace) -> Iterator[tuple[str, Variant]]:
+        order = self.order or space.names
+        for n in range(1, len(order)) if self.grow else ():
+            what = f"With {'only ' if n == 1 else ''}{', '.join(order[:n])}"
+            yield what, Variant(name=f"first-{n}", dimensions=order[:n])
+
+
+def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
+    """The dimensions, most useful first, and what that was measured by.
+
+    Where the study `ablation-dimensions` has been made: by how much the loss under the profile rises without each.
+    Before that: by the bits that a reply tells on average, r times the entropy of the prior.
+    """
+    path = run.path("studies/ablation-dimensions/claims.json")
+    if path.is_file():
+        losses = json.loads(path.read_text("utf-8"))["measures"]["loss_profile_z"]
+        worth = {name: losses[f"without-{name}"]["estimate"] for name in run.space.names}
+        measured_by = "the loss without each"
+    else:
+        bits = {name: describe_prior(run.prior[name]) for name in run.space.names}
+        worth = {name: of["rate"] * (of["entropy"] or 0.0) for name, of in bits.items()}
+        measured_by = "bits a reply tells, r H(prior)"
+    return tuple(sorted(run.space.names, key=lambda name: -worth[name])), measured_by
 
 
 def studies() -> list[str]:
@@ -129,6 +156,12 @@ def run_study(
     title = Path(name).stem
     if endpoint:
         study, title = _at(study, endpoint), f"{title}@{_slug(endpoint.model)}"
+    ordered_by = None
+    if study.grow and not study.order:
+        run = Run(config, reporter=reporter)
+        run_stages(run, until="prior")
+        order, ordered_by = usefulness(run)
+        study = study.model_copy(update={"order": order})
     rows: list[Measured] = []
     for seed in range(study.seeds):
         run = Run(config, reporter=reporter)
@@ -142,7 +175,7 @@ def run_study(
     folder = run.path(f"studies/{title}")
     records.write_measured(folder / "rows.parquet", rows)
     found = _judged(study, run, rows, config)
-    found["folder"] = title
+    found |= {"folder": title, "order": study.order, "ordered_by": ordered_by}
     records.write_text(folder / "claims.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
     records.write_text(folder / "report.html", build_study(found))
     return found

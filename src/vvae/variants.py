@@ -28,8 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vvae.dialogue import Pair
 from vvae.endpoint.settings import EndpointConfig
 from vvae.errors import ConfigError
-from vvae.keyed_random import index_below, shuffled
-from vvae.persona import LatentSpace, Persona
+from vvae.keyed_random import index_below, shuffled, uniform
+from vvae.persona import LatentSpace, Persona, Slot
 from vvae.prior import DimensionPrior, DrawScope, Prior, SamplingConfig, fill, scope_id
 from vvae.prompt import Block, Voice, description_block, few_shot_block, persona_block, prompted_block
 
@@ -37,9 +37,11 @@ __all__ = [
     "FEW_SHOT_EXAMPLES",
     "PRESETS",
     "Fill",
+    "Misreading",
     "Variant",
     "examples_of",
     "imputed",
+    "misread",
     "resolve",
     "shown_block",
     "training_persona",
@@ -47,6 +49,19 @@ __all__ = [
 
 Fill = Literal["prior", "speaker", "frequent", "noise"]
 TRAINED_PROMPTS = ("persona", "description", "voice")
+
+
+class Misreading(BaseModel):
+    """Errors put into the values read, as an encoder might make them.
+
+    other: another value, drawn from the prior; null: the value is missed; near: the label most like it (of closed
+    dimensions; values of open ones are left).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["other", "null", "near"]
+    rate: float = Field(ge=0, le=1, description="share of the values that are misread")
 
 
 class Variant(BaseModel):
@@ -65,6 +80,7 @@ class Variant(BaseModel):
     s: float | dict[str, float] | None = Field(None, description="sampling probability; null: sampling.s of the config")
     fill: Fill = Field("prior", description="what nulls are filled from in training")
     scope: DrawScope | None = Field(None, description="what shares a draw; null: sampling.scope of the config")
+    error: Misreading | None = Field(None, description="errors put into z in training")
     dimensions: tuple[str, ...] | None = Field(None, description="the only dimensions it is shown; null: all")
     endpoint: EndpointConfig | None = Field(None, description="who writes a prompted variant; null: the base model")
     seed: int = Field(0, ge=0, description="another one: other training pairs, order, draws, first weights, contexts")
@@ -157,6 +173,31 @@ def training_persona(
             s = chosen.probability(name)
             read = fill(read, counted, name, scope, seed=seed + variant.seed, s=s, draw=draw)
     return read
+
+
+def misread(
+    persona: Persona, error: Misreading, prior: Prior, near: Mapping[str, Mapping[str, str]], *, pair: str, seed: int
+) -> Persona:
+    """z with errors, the same for a pair in every pass; a larger rate misreads what a smaller one does, and more.
+
+    Args:
+        near: closed dimension -> label -> the one most like it.
+    """
+    slots: dict[str, Slot] = {}
+    for name, slot in persona:
+        value: str | None = slot.value
+        if uniform("misread", seed, name, pair) < error.rate:
+            match error.kind:
+                case "null":
+                    value = None
+                case "near":
+                    value = near.get(name, {}).get(slot.value, slot.value)
+                case "other":
+                    counts = {v: n for v, n in prior[name].counts.items() if v != slot.value}
+                    value = DimensionPrior(counts, 0).draw("misread as", seed, name, pair) or slot.value
+        if value is not None:
+            slots[name] = slot if value == slot.value else Slot(value, "observed")
+    return Persona(slots)
 
 
 def imputed(fill: Fill, prior: Prior, own: Prior | None) -> Mapping[str, DimensionPrior]:

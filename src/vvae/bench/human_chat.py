@@ -167,7 +167,7 @@ def _taught(variant: Variant, dimension: str) -> bool:
 
 def predicted(variant: Variant, corpus: Corpus, dimension: str) -> float | None:
     """The rate at which a variant trained to convergence shows a dimension's value; None where nothing is predicted."""
-    if not _taught(variant, dimension) or variant.fill != "prior":
+    if not _taught(variant, dimension) or variant.fill != "prior" or variant.error:
         return None
     s = variant.sampling(corpus.sampling).probability(dimension) if variant.z == "sampled" else 0.0
     return _rounded(predicted_rate(corpus.prior[dimension].rate, s))
@@ -178,7 +178,7 @@ def _in_training(variant: Variant, corpus: Corpus, metric: str, dimension: str, 
 
     It exceeds the prediction by the replies that happen to show a sampled value.
     """
-    if not _taught(variant, dimension):
+    if not _taught(variant, dimension) or variant.error:
         return None
     train = [pair for pair in corpus.pairs if pair.split == "train"]
     shown = hits = 0

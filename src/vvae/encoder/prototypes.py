@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vvae.language import words
 from vvae.persona import Dimension
 
-__all__ = ["Embedder", "Label", "PrototypeConfig", "PrototypeReader", "Standard"]
+__all__ = ["Embedder", "Label", "PrototypeConfig", "PrototypeReader", "Standard", "nearest_labels"]
 
 Array = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
@@ -89,6 +89,18 @@ class Embedder:
         if not texts:
             return np.zeros((0, 512), dtype=np.float32)
         return np.stack([self._vectors[t] for t in texts])
+
+
+def nearest_labels(dimension: Dimension, embedder: Embedder) -> dict[str, str]:
+    """Label -> the other one whose example sentences mean what is most like its own; none for an open dimension."""
+    labels = list(dimension.labels or {})
+    if len(labels) < 2:
+        return {}
+    means = np.stack([embedder.matrix(signs.examples).mean(0) for signs in (dimension.labels or {}).values()])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    likeness = means @ means.T
+    np.fill_diagonal(likeness, -np.inf)
+    return {label: labels[int(best)] for label, best in zip(labels, likeness.argmax(1), strict=True)}
 
 
 class PrototypeReader:
