@@ -222,6 +222,23 @@ def _study(
     typer.echo(str(opened.path(f"studies/{found['folder']}/report.html")))
 
 
+@app.command()
+def control(
+    run: RunPath,
+    variant: Annotated[str, typer.Option(help="Which adapter.")] = "SP+FT",
+    contexts: Annotated[int, typer.Option(min=4, help="In each of which every value is set.")] = 12,
+) -> None:
+    """Set one dimension of z, keep the rest, read the replies again: does the value come back, and what else moves?"""
+    from vvae.control import control as measure
+
+    opened = _open_run(run)
+    found = measure(opened, opened.trained_variant(variant), contexts)
+    for row in found["matrix"]:
+        if row["set"] == row["read"] and "v" in row:
+            typer.echo(f"{row['set']}: V {row['v']:.2f} (p {row['p_adjusted']:.3f})")
+    typer.echo(str(opened.path(f"control/{variant}/report.html")))
+
+
 @audit_app.command("labels")
 def audit_labels(
     mapping: Annotated[Path, typer.Argument(help="Mapping file: which column of the data is which dimension.")],

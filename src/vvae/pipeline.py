@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -29,7 +29,7 @@ from vvae.prompt import PROMPT_VERSION
 from vvae.run import Run
 from vvae.variants import Variant
 
-__all__ = ["STAGES", "Stage", "run_stages", "stages_of"]
+__all__ = ["STAGES", "Stage", "make", "run_stages", "stages_of"]
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,16 @@ def run_stages(run: Run, *, until: str = "report", skip: Collection[str] = (), c
         for torn in [*run.folder.rglob(".*.part"), *run.folder.rglob(".part")]:
             _remove(torn)  # left by a run that was killed while it wrote
         records.write_text(run.path("config.yaml"), (config or run.config).to_yaml())
-    for stage in stages_of(run):
-        if stage.group not in wanted or stage.name in skip:
-            continue
+    make(run, [stage for stage in stages_of(run) if stage.group in wanted and stage.name not in skip])
+
+
+def make(run: Run, asked: Sequence[Stage]) -> None:
+    """Makes stages in order, skipping what is done.
+
+    Raises:
+        VVAEError: whatever a stage raises; finished stages stay.
+    """
+    for stage in asked:
         workers.wait()  # the stage before is written
         key = _key(run, stage)
         marker = run.marker(stage.name)

@@ -15,7 +15,7 @@ from vvae.prior import Prior
 from vvae.records import Reply
 from vvae.report import figures
 
-__all__ = ["build_analysis", "build_report", "build_study"]
+__all__ = ["build_analysis", "build_control", "build_report", "build_study"]
 
 PANELS = {
     "CP": "CP: catchphrase",
@@ -88,6 +88,19 @@ def build_study(found: Mapping[str, Any]) -> str:
         figure=figures.measures(found, PANELS),
         habits=found["habits"],
         habits_figure=figures.habits(found["habits"]) if found["habits"] else "",
+    )
+    return page
+
+
+def build_control(found: Mapping[str, Any]) -> str:
+    """The page of `vvae control` as text."""
+    own = {row["set"]: row for row in found["matrix"] if row["set"] == row["read"]}
+    page: str = _template("control.html").render(
+        found=found,
+        own=own,
+        matrix=figures.leakage(found),
+        confusions={name: figures.set_and_read(table) for name, table in found["confusion"].items()},
+        rates=figures.asked_rates(found["rates"]),
     )
     return page
 

@@ -13,16 +13,19 @@ from vvae.persona import LatentSpace
 from vvae.prior import Prior
 
 __all__ = [
+    "asked_rates",
     "association",
     "confusion",
     "drift",
     "habits",
+    "leakage",
     "losses",
     "measures",
     "missingness",
     "prior",
     "rates",
     "reading",
+    "set_and_read",
 ]
 
 INK = "#6b7280"
@@ -234,6 +237,81 @@ def habits(found: Mapping[str, Mapping[str, Any]]) -> str:
     for axis in axes.flat[len(found) :]:
         axis.axis("off")
     figure.tight_layout(h_pad=1.2)
+    return _svg(figure)
+
+
+def leakage(found: Mapping[str, Any]) -> str:
+    """Cramer's V between the value set in a row's dimension and what is read in each column's."""
+    rows, columns = found["dimensions"], found["read"]
+    cells = {(row["set"], row["read"]): row for row in found["matrix"]}
+    figure, axes = _axes(0.85 * len(columns) + 1.6, 0.42 * len(rows) + 1.2)
+    axis = axes[0][0]
+    values = np.asarray([[cells[r, c].get("v", np.nan) for c in columns] for r in rows], dtype=float)
+    axis.imshow(values, cmap="Blues", vmin=0, vmax=max(0.3, float(np.nanmax(values))), aspect="auto", alpha=0.85)
+    for y, r in enumerate(rows):
+        for x, c in enumerate(columns):
+            cell = cells[r, c]
+            text = "–" if "v" not in cell else f"{cell['v']:.2f}" + ("*" if cell["p_adjusted"] <= 0.05 else "")
+            dark = "v" in cell and cell["v"] > 0.6 * max(0.3, float(np.nanmax(values)))
+            axis.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else INK)
+            if r == c:
+                axis.add_patch(_frame(x, y))
+    axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right")
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xlabel("read in the replies")
+    axis.set_ylabel("set in z")
+    return _svg(figure)
+
+
+def _frame(x: int, y: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=HUMAN, lw=1.6)
+
+
+def set_and_read(table: Mapping[str, Mapping[str, int]]) -> str:
+    """Which value was set (rows) and which was read (columns), in shares of a row."""
+    rows = list(table)
+    columns = [*rows, *sorted({v for of in table.values() for v in of if v and v not in table})[:4], ""]
+    figure, axes = _axes(0.75 * len(columns) + 1.8, 0.36 * len(rows) + 1.1)
+    axis = axes[0][0]
+    shares = np.asarray([[of.get(c, 0) / max(1, sum(of.values())) for c in columns] for of in table.values()])
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", alpha=0.85)
+    for y in range(len(rows)):
+        for x in range(len(columns)):
+            if shares[y, x] > 0:
+                colour = "white" if shares[y, x] > 0.6 else INK
+                axis.text(x, y, f"{100 * shares[y, x]:.0f}", ha="center", va="center", fontsize=8, color=colour)
+    shown = [c if c.isascii() else "?" for c in columns]
+    axis.set_xticks(range(len(columns)), [c or "null" for c in shown], rotation=35, ha="right")
+    axis.set_yticks(range(len(rows)), [r if r.isascii() else "?" for r in rows])
+    axis.set_xlabel("read, % of the row")
+    axis.set_ylabel("set")
+    return _svg(figure)
+
+
+def asked_rates(rates: Mapping[str, Mapping[str, Any]]) -> str:
+    """The rate in replies for each rate asked for, a line between the value hidden and the value shown."""
+    if not rates:
+        return ""
+    figure, axes = _axes(3.2 * len(rates) + 0.6, 3.0, len(rates))
+    for axis, (metric, found) in zip(axes[0], rates.items(), strict=True):
+        hidden, shown = found["hidden"], found["shown"]
+        axis.plot([0, 100], [0, 100], color=INK, lw=1, ls=":", label="as asked")
+        axis.fill_between(
+            [0, 100],
+            [100 * hidden["low"], 100 * shown["low"]],
+            [100 * hidden["high"], 100 * shown["high"]],
+            color=SOFT,
+            alpha=0.4,
+            lw=0,
+        )
+        axis.plot([0, 100], [100 * hidden["rate"], 100 * shown["rate"]], "o-", color=MODEL, ms=4, label="in replies")
+        axis.set_ylim(-2, max(30, 110 * shown["high"]))
+        axis.set_xlabel("shown in z, % of replies")
+        axis.set_title(metric, color=INK, fontsize=10)
+    axes[0][0].set_ylabel("in replies, %")
+    axes[0][0].legend(frameon=False, fontsize=8)
     return _svg(figure)
 
 
