@@ -239,6 +239,24 @@ def control(
     typer.echo(str(opened.path(f"control/{variant}/report.html")))
 
 
+@app.command()
+def turing(
+    run: RunPath,
+    answers: Annotated[list[Path] | None, typer.Argument(help="Answers that judges saved: score them.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="Whose replies; all by default.")] = None,
+    items: Annotated[int, typer.Option(min=1, help="Pairs of replies for each variant.")] = 20,
+) -> None:
+    """A blind test: make a page on which people say which of two replies a person wrote, or score their answers."""
+    from vvae.report.table import print_turing
+    from vvae.turing import make_page, score_answers
+
+    opened = _open_run(run)
+    if answers:
+        print_turing(score_answers(opened, answers))
+    else:
+        typer.echo(str(make_page(opened, variant or [], items)))
+
+
 @audit_app.command("labels")
 def audit_labels(
     mapping: Annotated[Path, typer.Argument(help="Mapping file: which column of the data is which dimension.")],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from vvae.analysis import FEATURES
@@ -15,7 +17,7 @@ from vvae.prior import Prior
 from vvae.records import Reply
 from vvae.report import figures
 
-__all__ = ["build_analysis", "build_control", "build_report", "build_study"]
+__all__ = ["build_analysis", "build_control", "build_report", "build_study", "build_turing"]
 
 PANELS = {
     "CP": "CP: catchphrase",
@@ -102,6 +104,19 @@ def build_control(found: Mapping[str, Any]) -> str:
         confusions={name: figures.set_and_read(table) for name, table in found["confusion"].items()},
         rates=figures.asked_rates(found["rates"]),
     )
+    return page
+
+
+def build_turing(items: Sequence[Mapping[str, Any]]) -> str:
+    """The page of a blind test as text.
+
+    Args:
+        items: id, context as (is it the one who replies, text), replies a and b.
+    """
+    # In a script element only "<" could end the data early.
+    data = json.dumps(list(items), ensure_ascii=False).replace("<", "\\u003c")
+    name = blake2b(data.encode(), digest_size=6).hexdigest()
+    page: str = _template("turing.html").render(items=data, page=name)
     return page
 
 

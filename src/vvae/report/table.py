@@ -16,7 +16,7 @@ from vvae.encoder.llm import Plan
 from vvae.endpoint.settings import Price
 from vvae.prior import Prior
 
-__all__ = ["print_audit", "print_claims", "print_plan", "print_prior", "print_results"]
+__all__ = ["print_audit", "print_claims", "print_plan", "print_prior", "print_results", "print_turing"]
 
 BAR = 24
 
@@ -36,6 +36,19 @@ def print_claims(found: Mapping[str, Any]) -> None:
             p = f"{row['p_adjusted']:.3f}" if "p_adjusted" in row else "–"
         colour = {"holds": "green", "does not hold": "red"}.get(row["verdict"], "yellow")
         table.add_row(Text(row["claim"]), estimate, spread, n, p, Text(row["verdict"], colour))
+    Console().print(table)
+
+
+def print_turing(scores: Mapping[str, Any]) -> None:
+    """How often judges picked the person, by variant and by judge."""
+    table = Table(title="Judges picked the person (50 %: could not tell)", title_justify="left")
+    for column in ("", "share", "95 % interval", "answers"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, row in scores["variants"].items():
+        spread = f"{_percent(row['low'])} … {_percent(row['high'])}"
+        table.add_row(Text(name), _percent(row["picked_the_person"]), spread, str(row["answers"]))
+    for name, row in scores["judges"].items():
+        table.add_row(Text(f"judge {name}"), _percent(row["picked_the_person"]), "", str(row["answers"]))
     Console().print(table)
 
 
