@@ -166,12 +166,18 @@ def encode(
 
 
 @app.command("analyze")
-def analyze_run(config: ConfigPath) -> None:
+def analyze_run(
+    config: ConfigPath,
+    groups: Annotated[Path | None, typer.Option(help="CSV with a column 'speaker': compare two groups.")] = None,
+    column: Annotated[str, typer.Option(help="The column that says the group.")] = "group",
+) -> None:
     """Ask what z is like: the prior, missing at random, independence, course of a dialogue, whether traits last."""
+    from vvae.population import read_groups
     from vvae.stages import analyze_z
 
+    grouped = read_groups(groups, column) if groups else None
     done = _run_until(config, "prior")
-    found = analyze_z(done)
+    found = analyze_z(done, grouped)
     dominated = [name for name, d in found["prior"].items() if d.get("dominated")]
     if dominated:
         typer.echo(f"one value dominates: {', '.join(dominated)}")

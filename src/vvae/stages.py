@@ -28,6 +28,7 @@ from vvae.importers import load
 from vvae.keyed_random import bits64, shuffled
 from vvae.pairs import eligible_speakers, learnt, make_pairs
 from vvae.persona import Persona
+from vvae.population import populations
 from vvae.pretrained import gguf_of, hub_name
 from vvae.prior import count
 from vvae.profile import build_profiles
@@ -272,13 +273,23 @@ def export_adapter(run: Run, variant: Variant, *, gguf: bool, merged: bool, base
     return written
 
 
-def analyze_z(run: Run) -> dict[str, Any]:
-    """analysis.json and analysis.html of an encoded run."""
+def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """analysis.json and analysis.html of an encoded run.
+
+    Args:
+        groups: speaker -> one of two groups, to be compared.
+    """
     from vvae.report import build_analysis
 
     train = [pair for pair in learnt(run.encoded, run.config.pairs) if pair.split == "train"]
     with run.reporter.task("analysing z"):
         found = analyze(train, run.personas, run.dialogues, run.prior, run.space, seed=run.config.seed)
+    if groups:
+        with run.reporter.task("comparing groups"):
+            written = {v.name: said_by(run, v) for v in run.variants if run.path(f"replies/{v.name}.parquet").exists()}
+            found["populations"] = populations(
+                run.encoded, run.personas, run.space, groups, written, seed=run.config.seed
+            )
     records.write_text(run.path("analysis.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n")
     records.write_text(run.path("analysis.html"), build_analysis(found, run.space, run.folder.name))
     return found
