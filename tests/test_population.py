@@ -13,10 +13,13 @@ from scipy import stats
 
 from tests.test_pipeline import write_config
 from vvae.bench.habits import Said
+from vvae.config import load_config
 from vvae.dialogue import Dialogue, Pair
 from vvae.errors import ConfigError, DataError
 from vvae.persona import Persona, Slot, load_space
 from vvae.population import populations, read_groups
+from vvae.run import Run
+from vvae.stages import analyze_z
 
 SPACE = load_space()
 GROUPS = {f"s{i:02d}": "old" if i < 10 else "young" for i in range(20)}
@@ -90,7 +93,9 @@ def test_groups_are_read_from_a_file(tmp_path: Path) -> None:
         populations(*corpus_of(differ=False), SPACE, {"s00": "old", "s10": "young"}, {})
 
 
-def test_groups_stand_in_the_analysis(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_groups_stand_in_the_analysis(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = write_config(tmp_path, corpus, tiny_model)
     file = tmp_path / "speakers.csv"
     file.write_text("speaker,town\nana,A\nben,A\ncleo,B\ndan,B\n", "utf-8")
@@ -98,3 +103,9 @@ def test_groups_stand_in_the_analysis(tmp_path: Path, corpus: list[Dialogue], ti
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "3 of each group are needed" in done.stderr
+    monkeypatch.setattr("vvae.population.LEAST", 2)
+    run = Run(load_config(config))
+    analyze_z(run, read_groups(file, "town"))
+    page = run.path("analysis.html").read_text()
+    assert "Two groups of speakers" in page
+    assert "A: 2 speakers" in page

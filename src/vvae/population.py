@@ -73,7 +73,8 @@ def populations(
 
     Returns:
         `groups` with their speakers, and rows: `what` (a dimension's values, its observation rate, or a figure of
-        replies of people or of a variant), the groups' own figures or the distance of their distributions, p, adjusted p.
+        replies of people or of a variant), the groups' own figures or the distance of their distributions, p and
+        adjusted p.
 
     Raises:
         DataError: a group has fewer than `LEAST` speakers with replies.
@@ -128,10 +129,9 @@ def populations(
                 )
     for row, adjusted in zip(rows, benjamini_hochberg([row["p"] for row in rows]), strict=True):
         row["p_adjusted"] = round(adjusted, 4)
-    sizes = {
-        name: {"speakers": counted[name], "replies": sum(groups[p.speaker] == name for p in train)} for name in names
-    }
-    return {"groups": sizes, "rows": rows, "permutations": permutations}
+    replies_of = Counter(groups[p.speaker] for p in train)
+    found_groups = {name: {"speakers": counted[name], "replies": replies_of[name]} for name in names}
+    return {"groups": found_groups, "rows": rows, "permutations": permutations}
 
 
 def _distances(shuffles: Vector, table: Vector) -> Vector:
@@ -139,7 +139,7 @@ def _distances(shuffles: Vector, table: Vector) -> Vector:
     sums = np.stack([shuffles @ table, (1 - shuffles) @ table])
     with np.errstate(invalid="ignore"):
         shares = sums / sums.sum(-1, keepdims=True)
-    return np.nan_to_num(np.abs(shares[0] - shares[1]).sum(-1) / 2)
+    return np.asarray(np.nan_to_num(np.abs(shares[0] - shares[1]).sum(-1) / 2))
 
 
 def _differences(shuffles: Vector, hits: Vector, weights: Vector) -> Vector:
