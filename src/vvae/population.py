@@ -101,7 +101,8 @@ def populations(
                 table[row_of[pair.speaker], column[slot.value]] += 1
         if values:
             distances = _distances(shuffles, table)
-            rows.append({"what": f"{name}: values", "distance": round(float(distances[0]), 4), "p": _p(distances)})
+            distance = round(float(distances[0]), 4)
+            rows.append({"what": f"{name}: values", "unit": "", "distance": distance, "p": _p(distances)})
         rates = _differences(shuffles, table.sum(1), replies)
         rows.append(
             {
