@@ -12,6 +12,7 @@ import typer
 from vvae.errors import ConfigError, DataError, UserError, VVAEError
 
 if TYPE_CHECKING:
+    from vvae.endpoint.settings import EndpointConfig
     from vvae.run import Run
 
 __all__ = ["app", "main"]
@@ -34,6 +35,7 @@ app.add_typer(engine_app, name="engine")
 
 ConfigPath = Annotated[Path, typer.Argument(help="Config file (make one with 'vvae init').")]
 EncodeEngine = Literal["local", "ray"]
+DialogScoring = Literal["chat", "base"]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
 EndpointUrl = Annotated[
     str | None, typer.Option("--endpoint", help="OpenAI-compatible URL: it writes the prompted variants' replies.")
@@ -207,25 +209,34 @@ def _study(
     max_cost: float | None,
     price: tuple[float, float] | None,
 ) -> None:
-    from pydantic import ValidationError
-
-    from vvae.endpoint.settings import EndpointConfig, Price
     from vvae.report.table import print_claims
     from vvae.study import load_study, run_study
 
-    asked, opened, called = load_study(name), _open(config), None
+    asked, opened = load_study(name), _open(config)
+    called = _endpoint(endpoint, model, key_env, max_cost, price)
+    found = run_study(name, asked, opened.config, reporter=opened.reporter, endpoint=called)
+    print_claims(found)
+    typer.echo(str(opened.path(f"studies/{found['folder']}/report.html")))
+
+
+def _endpoint(
+    endpoint: str | None, model: str | None, key_env: str, max_cost: float | None, price: tuple[float, float] | None
+) -> EndpointConfig | None:
+    """What the options say of an endpoint; None where they name none."""
+    from pydantic import ValidationError
+
+    from vvae.endpoint.settings import EndpointConfig, Price
+
     if (endpoint is None) != (model is None):
         raise ConfigError("an endpoint needs a URL and a model", where="--endpoint", fix="give --endpoint and --model")
     if endpoint and model:
         cost = {"price": Price(prompt=price[0], completion=price[1]) if price else None, "max_cost": max_cost}
         try:
-            called = EndpointConfig(base_url=(endpoint,), model=model, key_env=key_env, **cost)
+            return EndpointConfig(base_url=(endpoint,), model=model, key_env=key_env, **cost)
         except ValidationError as error:
             reason = error.errors()[0]
             raise ConfigError(str(reason.get("ctx", {}).get("error", reason["msg"])), where="--endpoint") from None
-    found = run_study(name, asked, opened.config, reporter=opened.reporter, endpoint=called)
-    print_claims(found)
-    typer.echo(str(opened.path(f"studies/{found['folder']}/report.html")))
+    return None
 
 
 @app.command()
@@ -261,6 +272,55 @@ def turing(
         print_turing(score_answers(opened, answers))
     else:
         typer.echo(str(make_page(opened, variant or [], items)))
+
+
+@app.command()
+def dialogbench(
+    data: Annotated[Path, typer.Argument(help="Folder with the tasks' .jsonl files (docs/dialogbench.md).")],
+    run: Annotated[Path | None, typer.Option(help="Run whose model answers; else the config's.")] = None,
+    variant: Annotated[str | None, typer.Option(help="With this adapter; without: the base model.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Config whose decoder answers; the small model by default.")
+    ] = None,
+    scoring: Annotated[
+        DialogScoring, typer.Option(help="chat: a letter is written; base: the likeliest option.")
+    ] = "chat",
+    permute: Annotated[bool, typer.Option("--permute", help="Ask with the options in every rotation.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions of each task.")] = None,
+    endpoint: EndpointUrl = None,
+    model: EndpointModel = None,
+    key_env: EndpointKey = "OPENAI_API_KEY",
+    max_cost: EndpointCost = None,
+    price: EndpointPrice = None,
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+) -> None:
+    """Ask a model DialogBench's questions, from data that you have."""
+    import json
+
+    from vvae.bench.dialogbench import answer_with, answer_with_endpoint, read_items, rotated, scores
+    from vvae.config import RunConfig
+    from vvae.records import write_text
+    from vvae.report.table import print_dialogbench
+    from vvae.run import Run
+
+    opened = _open_run(run) if run else _open(config) if config else Run(RunConfig())
+    items = read_items(data, limit=limit, seed=opened.config.seed)
+    asked = [one for item in items for one in (rotated(item) if permute else [item])]
+    if called := _endpoint(endpoint, model, key_env, max_cost, price):
+        if scoring == "base":
+            fix = "leave out --scoring base"
+            raise ConfigError("an endpoint tells no likelihoods", where="--scoring", fix=fix)
+        folder = opened.ledger if run or config else Path("vvae-ledger.sqlite")
+        with opened.reporter.task("asking") as tick:
+            answered = answer_with_endpoint(called, asked, folder, progress=tick)
+    else:
+        decoder = opened.with_adapter(opened.trained_variant(variant)) if variant else opened.decoder
+        with opened.reporter.task("asking") as tick:
+            answered = answer_with(decoder, asked, scoring, progress=tick)
+    found = scores(answered)
+    print_dialogbench(found)
+    if out:
+        write_text(out, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
 
 
 @audit_app.command("labels")

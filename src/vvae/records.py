@@ -27,12 +27,14 @@ from vvae.profile import Profile, Ranked
 
 __all__ = [
     "FORMAT_VERSION",
+    "Answered",
     "Encoding",
     "Likelihood",
     "Measured",
     "Reply",
     "atomic_path",
     "digest",
+    "read_answered",
     "read_dialogues",
     "read_encodings",
     "read_likelihoods",
@@ -40,6 +42,7 @@ __all__ = [
     "read_pairs",
     "read_profiles",
     "read_replies",
+    "write_answered",
     "write_dialogues",
     "write_encodings",
     "write_likelihoods",
@@ -108,6 +111,23 @@ class Measured:
     dialogue: str
     value: float
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of one multiple-choice question (DialogBench)."""
+
+    item: str
+    task: str
+    language: str
+    rotation: int
+    """By how many places the options were moved."""
+    right: str
+    """Letter of the right option."""
+    strict: str | None
+    """Letter answered; null for an answer that does not start with one."""
+    lenient: str | None
+    """Letter answered; null for an answer in which none stands."""
 
 
 @contextmanager
@@ -416,6 +436,29 @@ def write_likelihoods(path: Path, rows: Iterable[Likelihood]) -> None:
 def read_likelihoods(path: Path) -> list[Likelihood]:
     """The inverse of `write_likelihoods`."""
     return [Likelihood(**row) for row in _read(path, "likelihoods").iter_rows(named=True)]
+
+
+# --- DialogBench ------------------------------------------------------------------------------------------------------
+
+_ANSWERED = {
+    "item": pl.String,
+    "task": pl.String,
+    "language": pl.String,
+    "rotation": pl.Int64,
+    "right": pl.String,
+    "strict": pl.String,
+    "lenient": pl.String,
+}
+
+
+def write_answered(path: Path, rows: Iterable[Answered]) -> None:
+    """dialogbench/<variant>.parquet: a row per question and rotation."""
+    _write(path, "answered", ({name: getattr(row, name) for name in _ANSWERED} for row in rows), _ANSWERED)
+
+
+def read_answered(path: Path) -> list[Answered]:
+    """The inverse of `write_answered`."""
+    return [Answered(**row) for row in _read(path, "answered").iter_rows(named=True)]
 
 
 # --- what a study measured --------------------------------------------------------------------------------------------

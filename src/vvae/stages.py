@@ -13,7 +13,7 @@ from vvae import records
 from vvae.analysis import analyze
 from vvae.audit.labels import read_labelled
 from vvae.audit.scores import against_labels, agreement
-from vvae.bench import forced, habits, human_chat
+from vvae.bench import dialogbench, forced, habits, human_chat
 from vvae.bench.habits import Said
 from vvae.decoder import Alternative, Decoder, grouped, per_token
 from vvae.dialogue import Pair, context
@@ -41,6 +41,7 @@ from vvae.variants import Variant
 
 __all__ = [
     "analyze_z",
+    "answer_dialogbench",
     "audit_agreement",
     "audit_labels",
     "corpus_of",
@@ -460,6 +461,18 @@ def measure_losses(run: Run, variant: Variant) -> None:
     records.write_likelihoods(run.path(f"losses/{variant.name}.parquet"), rows)
 
 
+def answer_dialogbench(run: Run, variant: Variant) -> None:
+    """A variant's answers to DialogBench's questions, without a persona."""
+    bench = run.config.bench
+    items = dialogbench.read_items(Path(bench.dialogbench or ""), limit=bench.dialogbench_items, seed=run.config.seed)
+    with run.reporter.task(f"DialogBench: {variant.name}") as tick:
+        if variant.endpoint:
+            rows = dialogbench.answer_with_endpoint(variant.endpoint, items, run.ledger, progress=tick)
+        else:
+            rows = dialogbench.answer_with(run.with_adapter(variant), items, "chat", progress=tick)
+    records.write_answered(run.path(f"dialogbench/{variant.name}.parquet"), rows)
+
+
 def _parted(key: str) -> tuple[str, str]:
     """Pair id and name of a branch's key."""
     pair_id, _, name = key.rpartition("|")
@@ -528,6 +541,9 @@ def score_replies(run: Run) -> None:
         path = run.path(f"losses/{variant.name}.parquet")
         rows = [] if variant.endpoint else records.read_likelihoods(path)
         results["variants"][variant.name] |= forced.summary(rows)
+        if run.config.bench.dialogbench:
+            answered = records.read_answered(run.path(f"dialogbench/{variant.name}.parquet"))
+            results["variants"][variant.name]["dialogbench"] = dialogbench.scores(answered)
     results["timings"] = run.timings
     results["notice"] = run.config.notice
     records.write_text(run.path("results.json"), json.dumps(results, ensure_ascii=False, indent=1) + "\n")

@@ -210,6 +210,12 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
         name = _seeded(variant, seed).name
         if _writes(study, variant):
             rows += _habits(variant.name, seed, run, yardstick, said_by(run, _seeded(variant, seed)))
+        if run.config.bench.dialogbench:
+            rows += [
+                # Tasks count equally, as speakers do elsewhere.
+                Measured(variant.name, seed, "dialogbench", a.item, a.task, a.item, float(a.lenient == a.right), 1.0)
+                for a in records.read_answered(run.path(f"dialogbench/{name}.parquet"))
+            ]
         for one in () if variant.endpoint else records.read_likelihoods(run.path(f"losses/{name}.parquet")):
             pair = pairs[one.pair_id]
             row = Measured(variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0)

@@ -43,6 +43,8 @@ class BenchConfig(BaseModel):
     losses: int = Field(100, ge=1, description="human replies whose likelihood is measured")
     forced: int = Field(40, ge=0, description="human replies on which the phrase's probability is measured")
     resamples: int = Field(2000, ge=100)
+    dialogbench: str | None = Field(None, description="folder of DialogBench's data: every variant answers it, too")
+    dialogbench_items: int | None = Field(None, ge=1, description="only so many of each task, a keyed choice")
     read_replies: bool | None = Field(
         None, description="read z in the replies written, too; null: where that calls no language model"
     )

@@ -26,6 +26,7 @@ PANELS = {
     "phrase_profile": "P(catchphrase)",
     "loss_profile_z": "loss, profile z",
     "loss_posterior_z": "loss, posterior z",
+    "dialogbench": "DialogBench, % right",
 }
 
 SAMPLES = 8

@@ -201,7 +201,7 @@ def measures(found: Mapping[str, Any], panels: Mapping[str, str]) -> str:
                     axis.plot(100 * rate, row, "D", mfc="none", mec=PREDICTED, ms=7)
                 else:
                     axis.annotate(f"{100 * rate:.0f} ▸", (high, row), ha="right", va="center", color=PREDICTED)
-        axis.set_xlabel("nats per token" if factor == 1 else "% of replies")
+        axis.set_xlabel("nats per token" if factor == 1 else "%")
         axis.set_title(panels[measure], color=INK, fontsize=10)
     return _svg(figure)
 

@@ -16,7 +16,15 @@ from vvae.encoder.llm import Plan
 from vvae.endpoint.settings import Price
 from vvae.prior import Prior
 
-__all__ = ["print_audit", "print_claims", "print_plan", "print_prior", "print_results", "print_turing"]
+__all__ = [
+    "print_audit",
+    "print_claims",
+    "print_dialogbench",
+    "print_plan",
+    "print_prior",
+    "print_results",
+    "print_turing",
+]
 
 BAR = 24
 
@@ -49,6 +57,17 @@ def print_turing(scores: Mapping[str, Any]) -> None:
         table.add_row(Text(name), _percent(row["picked_the_person"]), spread, str(row["answers"]))
     for name, row in scores["judges"].items():
         table.add_row(Text(f"judge {name}"), _percent(row["picked_the_person"]), "", str(row["answers"]))
+    Console().print(table)
+
+
+def print_dialogbench(found: Mapping[str, Any]) -> None:
+    """Accuracy by task."""
+    table = Table(title="DialogBench, % right", title_justify="left")
+    for column in ("task", "lenient", "strict", "in every rotation", "no letter", "questions"):
+        table.add_column(column, justify="left" if column == "task" else "right")
+    for name, row in [*found["tasks"].items(), ("mean of tasks", found)]:
+        shares = (_percent(row[key]) for key in ("lenient", "strict", "always", "no_letter"))
+        table.add_row(Text(name), *shares, f"{row['questions']:,}")
     Console().print(table)
 
 
