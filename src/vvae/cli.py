@@ -279,12 +279,8 @@ def dialogbench(
     data: Annotated[Path, typer.Argument(help="Folder with the tasks' .jsonl files (docs/dialogbench.md).")],
     run: Annotated[Path | None, typer.Option(help="Run whose model answers; else the config's.")] = None,
     variant: Annotated[str | None, typer.Option(help="With this adapter; without: the base model.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Config whose decoder answers; the small model by default.")
-    ] = None,
-    scoring: Annotated[
-        DialogScoring, typer.Option(help="chat: a letter is written; base: the likeliest option.")
-    ] = "chat",
+    config: Annotated[Path | None, typer.Option(help="Config whose decoder answers; else the small model.")] = None,
+    scoring: Annotated[DialogScoring, typer.Option(help="chat: writes a letter; base: likeliest option.")] = "chat",
     permute: Annotated[bool, typer.Option("--permute", help="Ask with the options in every rotation.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions of each task.")] = None,
     endpoint: EndpointUrl = None,

@@ -140,9 +140,9 @@ def stages_of(run: Run) -> list[Stage]:
     for v in run.variants if c.bench.dialogbench else ():
         asked = [_said(v), records.digest(Path(c.bench.dialogbench or "")), c.bench.dialogbench_items, c.decoder, seed]
         made.append(f"dialogbench/{v.name}.parquet")
-        inputs = (f"adapters/{v.name}",) if v.trained else ()
+        weights = (f"adapters/{v.name}",) if v.trained else ()
         work = _bind(stages.answer_dialogbench, v)
-        found.append(Stage(f"dialogbench {v.name}", inputs, (made[-1],), asked, work, "losses"))
+        found.append(Stage(f"dialogbench {v.name}", weights, (made[-1],), asked, work, "losses"))
     settings = [c.variants, c.sampling, c.bench, c.pairs, space, c.notice, seed]
     found.append(Stage("bench", (*read, *made), ("results.json",), settings, stages.score_replies, "bench"))
     found.append(
