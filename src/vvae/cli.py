@@ -336,6 +336,51 @@ def audit_labels(
     _keep_audit(found, opened.path(f"audit/{mapping.stem}.json") if run else None, out)
 
 
+@app.command()
+def collect(
+    run: RunPath,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the annotators' files.")] = Path("collected"),
+    shared: Annotated[int, typer.Option(min=0, help="Human replies that every annotator reads.")] = 10,
+    contexts: Annotated[int, typer.Option(min=0, help="Contexts to which each annotator writes.")] = 30,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8090,
+    export: Annotated[Path | None, typer.Option(help="Write what is finished to this folder instead.")] = None,
+) -> None:
+    """Serve a page, on this machine alone, on which people write replies and say what replies show."""
+    from vvae.collect import Collection
+    from vvae.collect import export as write
+
+    collection = Collection(_open_run(run), out, shared=shared, contexts=contexts)
+    if export:
+        found = write(collection, export)
+        typer.echo(f"{found['replies']:,} replies written, {found['labelled']:,} labelled, in {export}")
+        return
+    from vvae.server.collecting import serve_collection
+
+    typer.echo(f"http://127.0.0.1:{port}/  (annotators' files: {out}; Ctrl-C ends it)")
+    serve_collection(collection, port)
+
+
+@audit_app.command("annotators")
+def audit_annotators(
+    collected: Annotated[Path, typer.Argument(help="Folder of annotators' files ('vvae collect').")],
+    run: Annotated[Path | None, typer.Option(help="Run they were collected with, for its latent space.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+) -> None:
+    """Compare annotators with each other: Cohen's kappa by dimension, and how often they kept what was filled in."""
+    import json
+
+    from vvae.collect import annotator_agreement, read_works
+    from vvae.persona import load_space
+    from vvae.records import write_text
+    from vvae.report.table import print_annotators
+
+    space = _open_run(run).space if run else load_space()
+    found = annotator_agreement(read_works(collected), space)
+    print_annotators(found)
+    if out:
+        write_text(out, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+
+
 @audit_app.command("agreement")
 def audit_agreement(
     run: RunPath,

@@ -17,6 +17,7 @@ from vvae.endpoint.settings import Price
 from vvae.prior import Prior
 
 __all__ = [
+    "print_annotators",
     "print_audit",
     "print_claims",
     "print_dialogbench",
@@ -68,6 +69,17 @@ def print_dialogbench(found: Mapping[str, Any]) -> None:
     for name, row in [*found["tasks"].items(), ("mean of tasks", found)]:
         shares = (_percent(row[key]) for key in ("lenient", "strict", "always", "no_letter"))
         table.add_row(Text(name), *shares, f"{row['questions']:,}")
+    Console().print(table)
+
+
+def print_annotators(found: Mapping[str, Any]) -> None:
+    """Agreement of annotators by dimension."""
+    table = Table(title=f"{len(found['annotators'])} annotators", title_justify="left")
+    for column in ("dimension", "kappa", "same value", "kept what was filled in", "couples"):
+        table.add_column(column, justify="left" if column == "dimension" else "right")
+    for name, row in found["dimensions"].items():
+        kappa = "–" if row["kappa"] is None else f"{row['kappa']:.2f}"
+        table.add_row(name, kappa, _percent(row["agreement"]), _percent(row["kept"]), str(row["couples"]))
     Console().print(table)
 
 
