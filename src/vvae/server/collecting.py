@@ -79,8 +79,11 @@ def application(collection: Collection) -> Any:
 
     def _task(name: str, done: Any) -> dict[str, Any]:
         entry = done.entries.get(name)
-        kept = {"draft": entry.reply, "values": entry.values or entry.prefilled, "done": entry.done} if entry else {}
-        return collection.shown(name) | {"draft": "", "values": None, "done": False} | kept
+        own = {"draft": "", "values": None, "filled": None, "done": False}
+        if entry:
+            values = entry.values or entry.prefilled
+            own = {"draft": entry.reply, "values": values, "filled": entry.prefilled, "done": entry.done}
+        return collection.shown(name) | own
 
     @app.post("/about")
     def about(asked: _About) -> dict[str, bool]:
