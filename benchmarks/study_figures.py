@@ -14,6 +14,7 @@ from vvae.report import PANELS, figures
 
 
 def main() -> None:
+    """Reads the arguments and writes the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path)
     parser.add_argument("target", type=Path)

@@ -16,7 +16,16 @@ from scipy.stats.contingency import association as scipy_association
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
 
-from vvae.analysis import analyze, consistency, describe_prior, drift, kl_to_prior, missingness, orthogonality
+from vvae.analysis import (
+    analyze,
+    consistency,
+    describe_prior,
+    dialogue_topics,
+    drift,
+    kl_to_prior,
+    missingness,
+    orthogonality,
+)
 from vvae.bench.association import association, auc, cramers_v, holm, logistic, mutual_information
 from vvae.decoder import Alternative, Decoder
 from vvae.dialogue import Dialogue, Message, Pair, Turn
@@ -229,3 +238,20 @@ def test_the_page_is_drawn_from_a_real_corpus(corpus: list[Dialogue], tmp_path: 
     page = build_analysis(found, SPACE, "corpus")
     assert page.count("<svg") == 2 + bool(found["drift"])
     assert not any(f'{attribute}="http' in page for attribute in ("src", "href"))
+
+
+def test_missingness_by_topic_by_hand() -> None:
+    pairs = [Pair(f"d{d}#{i}", f"d{d}", i, 0, "a", ("b",), "train", "so it is") for d in (1, 2) for i in range(1, 61)]
+    turns = (Turn(0, "b", (Message("hi"),)), Turn(60, "a", (Message("so"),)))
+    dialogues = {name: Dialogue(name, turns) for name in ("d1", "d2")}
+    topic = {"d1": "games", "d2": "food"}
+    personas = {
+        p.pair_id: Persona(
+            {"topic": Slot(topic[p.dialogue], "observed")}
+            | ({"tone": Slot("sad", "observed")} if p.dialogue == "d1" or p.turn % 2 else {})
+        )
+        for p in pairs
+    }
+    assert dialogue_topics(pairs, personas, "topic") == topic
+    found = missingness(pairs, personas, dialogues, "tone", topics=topic, permutations=9)
+    assert found["by_topic"] == {"games": 0.0, "food": 0.5}

@@ -29,6 +29,7 @@ __all__ = [
     "analyze",
     "consistency",
     "describe_prior",
+    "dialogue_topics",
     "drift",
     "kl_to_prior",
     "missingness",
@@ -127,13 +128,17 @@ def missingness(
     dialogues: Mapping[str, Dialogue],
     dimension: str,
     *,
+    topics: Mapping[str, str] | None = None,
     permutations: int = 99,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rates of null by length and position, their spread over speakers, and a test whether they depend on observables.
+    """Rates of null by length, position and topic, their spread over speakers, and whether they depend on observables.
 
     A logistic model of null on `FEATURES` is fitted on half of the dialogues and scored by AUC on the other half; the
     p-value comes from models fitted on shuffled labels. An AUC of 0.5 is what missing at random would give.
+
+    Args:
+        topics: dialogue -> what it is about.
     """
     null = np.asarray([personas[p.pair_id][dimension] is None for p in pairs], dtype=float)
     length = np.asarray([len(words(p.response)) for p in pairs], dtype=float)
@@ -147,6 +152,7 @@ def missingness(
         "rate": round(float(null.mean()), 4),
         "by_length": _means(null, bins),
         "by_position": _means(null, position),
+        "by_topic": _by_topic(pairs, null, topics or {}),
         "speakers": [round(float(q), 4) for q in np.percentile(speakers, [5, 50, 95])] if speakers else None,
     }
     fitted = np.asarray([bits64("half", seed, pair.dialogue) & 1 for pair in pairs], dtype=bool)
@@ -162,6 +168,25 @@ def missingness(
     p = (1 + sum(s >= value for s in shuffles)) / (1 + permutations)
     named = dict(zip(FEATURES, (round(float(b), 3) for b in beta[1:]), strict=True))
     return found | {"auc": round(value, 4), "p": round(p, 4), "coefficients": named}
+
+
+def _by_topic(pairs: Sequence[Pair], null: Vector, topics: Mapping[str, str]) -> dict[str, float]:
+    """The rate of each topic that has enough replies, lowest first."""
+    own: dict[str, list[float]] = defaultdict(list)
+    for pair, missing in zip(pairs, null, strict=True):
+        if topic := topics.get(pair.dialogue):
+            own[topic].append(missing)
+    rates = {topic: round(float(np.mean(values)), 4) for topic, values in own.items() if len(values) >= FEW}
+    return dict(sorted(rates.items(), key=lambda item: item[1]))
+
+
+def dialogue_topics(pairs: Sequence[Pair], personas: Mapping[str, Persona], dimension: str) -> dict[str, str]:
+    """Dialogue -> the value of a dimension that is read most often in it."""
+    read: dict[str, Counter[str]] = defaultdict(Counter)
+    for pair in pairs:
+        if slot := personas[pair.pair_id][dimension]:
+            read[pair.dialogue][slot.value] += 1
+    return {dialogue: min(counts, key=lambda value: (-counts[value], value)) for dialogue, counts in read.items()}
 
 
 def _means(values: Vector, part: Codes) -> list[float | None]:
@@ -196,8 +221,9 @@ def orthogonality(
         row["p_holm"] = round(adjusted, 4)
     means = {}
     for name, within in (("within", True), ("across", False)):
-        own = [row["v"] for row in pairs if row["within"] is within and "v" in row]
-        means[name] = {"v": round(float(np.mean(own)), 4) if own else None, "pairs": len(own)}
+        own = [row for row in pairs if row["within"] is within and "v" in row]
+        mean = {k: round(float(np.mean([row[k] for row in own])), 4) if own else None for k in ("v", "nmi")}
+        means[name] = {**mean, "pairs": len(own)}
     return {"pairs": pairs, "means": means}
 
 
@@ -314,6 +340,7 @@ def analyze(
 ) -> dict[str, Any]:
     """All of it, by dimension where it is of one."""
     seen = [personas[p.pair_id] for p in pairs]
+    topics = dialogue_topics(pairs, personas, "topic") if "topic" in space.by_name else {}
     settings = {"permutations": permutations, "seed": seed}
     return {
         "replies": len(pairs),
@@ -321,7 +348,9 @@ def analyze(
         "prior": {d.name: describe_prior(prior[d.name]) for d in space.dimensions},
         "kl": kl_to_prior(seen, prior, space),
         "missingness": {
-            d.name: missingness(pairs, personas, dialogues, d.name, permutations=min(99, permutations), seed=seed)
+            d.name: missingness(
+                pairs, personas, dialogues, d.name, topics=topics, permutations=min(99, permutations), seed=seed
+            )
             for d in space.dimensions
         },
         "orthogonality": orthogonality(seen, space, **settings),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vvae import records
-from vvae.analysis import analyze
+from vvae.analysis import analyze, kl_to_prior
 from vvae.audit.labels import read_labelled
 from vvae.audit.scores import against_labels, agreement
 from vvae.bench import dialogbench, forced, habits, human_chat
@@ -544,6 +544,8 @@ def score_replies(run: Run) -> None:
         if run.config.bench.dialogbench:
             answered = records.read_answered(run.path(f"dialogbench/{variant.name}.parquet"))
             results["variants"][variant.name]["dialogbench"] = dialogbench.scores(answered)
+    held = [run.personas[pair.pair_id] for pair in run.benched(run.variants[0], run.config.bench.losses)]
+    results["kl"] = kl_to_prior(held, run.prior, run.space)["nats"]
     results["timings"] = run.timings
     results["notice"] = run.config.notice
     records.write_text(run.path("results.json"), json.dumps(results, ensure_ascii=False, indent=1) + "\n")

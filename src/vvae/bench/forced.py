@@ -75,11 +75,13 @@ def phrase_probability(
 
 
 def summary(rows: Sequence[Likelihood]) -> dict[str, Any]:
-    """The losses per token in nats, and the mean probabilities of a phrase, of results.json."""
+    """The losses per token, the reconstruction term per reply, both in nats, and the probabilities of a phrase."""
     read: dict[str, Any] = {"loss_n": len({row.pair_id for row in rows if row.nats is not None})}
     for shown in ("posterior", "profile", "swapped", "none"):
         held = [(row.nats, row.tokens) for row in rows if row.shown == shown and row.nats is not None and row.tokens]
         read[f"loss_{shown}_z"] = round(per_token(held), 4) if held else None
+    own = [row.nats for row in rows if row.shown == "posterior" and row.nats is not None]
+    read["reconstruction"] = round(sum(own) / len(own), 4) if own else None
     phrases = {s: [row.phrase for row in rows if row.shown == s and row.phrase is not None] for s in PHRASE_UNDER}
     if all(phrases.values()):
         means = {shown: round(sum(found) / len(found), 4) for shown, found in phrases.items()}
