@@ -19,7 +19,7 @@ from vvae.errors import ConfigError, DataError
 from vvae.persona import Persona, Slot, load_space
 from vvae.population import populations, read_groups
 from vvae.run import Run
-from vvae.stages import analyze_z
+from vvae.stages.asking import analyze_z
 
 SPACE = load_space()
 GROUPS = {f"s{i:02d}": "old" if i < 10 else "young" for i in range(20)}

@@ -152,7 +152,7 @@ def encode(
     """Read z in every reply: with labelling functions, or with a language model (encoder.kind: llm)."""
     from vvae.pipeline import run_stages
     from vvae.report.table import print_plan
-    from vvae.stages import plan_encoding
+    from vvae.stages.corpus import plan_encoding
 
     opened = _open(config)
     if dry_run:
@@ -175,7 +175,7 @@ def analyze_run(
 ) -> None:
     """Ask what z is like: the prior, missing at random, independence, course of a dialogue, whether traits last."""
     from vvae.population import read_groups
-    from vvae.stages import analyze_z
+    from vvae.stages.asking import analyze_z
 
     grouped = read_groups(groups, column) if groups else None
     done = _run_until(config, "prior")
@@ -329,7 +329,7 @@ def audit_labels(
     """Score an encoder against labelled data; without --run or --config the default encoder, fitted on the data."""
     from vvae.config import RunConfig
     from vvae.run import Run
-    from vvae.stages import audit_labels as audit
+    from vvae.stages.asking import audit_labels as audit
 
     opened = _open_run(run) if run else _open(config) if config else Run(RunConfig())
     found = audit(opened, mapping, fit=run is None)
@@ -388,7 +388,7 @@ def audit_agreement(
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
 ) -> None:
     """Compare the encoders of two runs: Cohen's kappa and confusion, by dimension."""
-    from vvae.stages import audit_agreement as audit
+    from vvae.stages.asking import audit_agreement as audit
 
     opened = _open_run(run)
     _keep_audit(audit(opened, _open_run(other)), opened.path(f"audit/with-{other.name}.json"), out)
@@ -547,7 +547,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained adapter as other software wants it; PEFT and vLLM take RUN/adapters/NAME as it is."""
-    from vvae.stages import export_adapter
+    from vvae.stages.training import export_adapter
 
     if not (gguf or merged):
         raise ConfigError("nothing to export", where="vvae export", fix="add --gguf, --merged or both")

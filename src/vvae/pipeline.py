@@ -20,13 +20,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from vvae import records, stages, workers
+from vvae import records, workers
 from vvae.config import RunConfig
 from vvae.encoder.llm import LLMConfig
 from vvae.encoder.question import QUESTION_VERSION
 from vvae.encoder.rules import RULES_VERSION, RulesConfig
 from vvae.prompt import PROMPT_VERSION
 from vvae.run import Run
+from vvae.stages import corpus, measuring, training
 from vvae.variants import Variant
 
 __all__ = ["STAGES", "Stage", "make", "run_stages", "stages_of"]
@@ -58,8 +59,8 @@ def stages_of(run: Run) -> list[Stage]:
     c = run.config
     seed = c.seed
     space = run.space.to_dict()
-    corpus = ("dialogues.parquet", "pairs.parquet")
-    read = (*corpus, "encodings.parquet", "prior.json", "profiles.parquet")
+    chats = ("dialogues.parquet", "pairs.parquet")
+    read = (*chats, "encodings.parquet", "prior.json", "profiles.parquet")
     source = {} if c.data.path == "byu" else {"file": records.digest(Path(c.data.path))}
     read_as = [_reading(c.encoder), space, RULES_VERSION, QUESTION_VERSION]
     found = [
@@ -68,25 +69,25 @@ def stages_of(run: Run) -> list[Stage]:
             (),
             ("dialogues.parquet", "import.json"),
             [c.data, source, seed],
-            stages.import_dialogues,
+            corpus.import_dialogues,
             "dialogues",
         ),
-        Stage("pairs", ("dialogues.parquet",), ("pairs.parquet",), [c.pairs, seed], stages.split_pairs, "pairs"),
+        Stage("pairs", ("dialogues.parquet",), ("pairs.parquet",), [c.pairs, seed], corpus.split_pairs, "pairs"),
         Stage(
             "encode",
-            corpus,
+            chats,
             ("encodings.parquet", "encoder.json", "encode.json"),
             read_as,
-            stages.encode_pairs,
+            corpus.encode_pairs,
             "encode",
         ),
-        Stage("prior", ("pairs.parquet", "encodings.parquet"), ("prior.json",), [c.pairs], stages.count_prior, "prior"),
+        Stage("prior", ("pairs.parquet", "encodings.parquet"), ("prior.json",), [c.pairs], corpus.count_prior, "prior"),
         Stage(
             "profiles",
             ("pairs.parquet", "encodings.parquet"),
             ("profiles.parquet",),
             [space],
-            stages.profile_speakers,
+            corpus.profile_speakers,
             "profiles",
         ),
     ]
@@ -102,7 +103,7 @@ def stages_of(run: Run) -> list[Stage]:
             PROMPT_VERSION,
         ]
         target = f"descriptions/{v.name}.json"
-        work = _bind(stages.describe_speakers, v)
+        work = _bind(training.describe_speakers, v)
         found.append(Stage(f"describe {v.name}", read, (target,), settings, work, "profiles"))
     for v in run.variants:
         if v.trained:
@@ -116,14 +117,14 @@ def stages_of(run: Run) -> list[Stage]:
                 seed,
                 PROMPT_VERSION,
             ]
-            work = _bind(stages.train_variant, v)
+            work = _bind(training.train_variant, v)
             seen = (*read, f"descriptions/{v.name}.json") if v in described else read
             found.append(Stage(f"train {v.name}", seen, (f"adapters/{v.name}",), settings, work, "train", resumes=True))
     tested = [c.decoder, space, c.bench.model_dump(include=BENCHED), c.pairs, seed, PROMPT_VERSION]
     made: list[str] = []
     for group, own, measure in (
-        ("replies", c.generate, stages.write_variant_replies),
-        ("losses", c.sampling, stages.measure_losses),
+        ("replies", c.generate, measuring.write_variant_replies),
+        ("losses", c.sampling, measuring.measure_losses),
     ):
         for v in run.variants:
             if group == "losses" and v.endpoint:
@@ -133,25 +134,25 @@ def stages_of(run: Run) -> list[Stage]:
             work = _bind(measure, v)
             found.append(Stage(f"{group} {v.name}", inputs, (made[-1],), [_said(v), own, *tested], work, group))
             if group == "replies" and reads_replies(c):
-                given = (*corpus, "encoder.json", made[-1])
+                given = (*chats, "encoder.json", made[-1])
                 made.append(f"readings/{v.name}.parquet")
-                work = _bind(stages.read_variant_replies, v)
+                work = _bind(measuring.read_variant_replies, v)
                 found.append(Stage(f"readings {v.name}", given, (made[-1],), read_as, work, group))
     for v in run.variants if c.bench.dialogbench else ():
         asked = [_said(v), records.digest(Path(c.bench.dialogbench or "")), c.bench.dialogbench_items, c.decoder, seed]
         made.append(f"dialogbench/{v.name}.parquet")
         weights = (f"adapters/{v.name}",) if v.trained else ()
-        work = _bind(stages.answer_dialogbench, v)
+        work = _bind(measuring.answer_dialogbench, v)
         found.append(Stage(f"dialogbench {v.name}", weights, (made[-1],), asked, work, "losses"))
     settings = [c.variants, c.sampling, c.bench, c.pairs, space, c.notice, seed]
-    found.append(Stage("bench", (*read, *made), ("results.json",), settings, stages.score_replies, "bench"))
+    found.append(Stage("bench", (*read, *made), ("results.json",), settings, measuring.score_replies, "bench"))
     found.append(
         Stage(
             "report",
             (*read, *made, "results.json", "audit"),
             ("report.html",),
             [c.notice],
-            stages.draw_report,
+            measuring.draw_report,
             "report",
         )
     )

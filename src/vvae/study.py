@@ -35,7 +35,7 @@ from vvae.pipeline import run_stages
 from vvae.records import Measured
 from vvae.report import build_study
 from vvae.run import Reporter, Run
-from vvae.stages import corpus_of, readings_of, said_by
+from vvae.stages.measuring import corpus_of, readings_of, said_by
 from vvae.variants import Variant, resolve
 
 __all__ = ["Study", "load_study", "run_study", "studies", "usefulness"]

@@ -19,7 +19,7 @@ from vvae.errors import ConfigError, DataError
 from vvae.keyed_random import bits64, shuffled
 from vvae.report import build_turing
 from vvae.run import Run
-from vvae.stages import said_by
+from vvae.stages.measuring import said_by
 
 __all__ = ["make_page", "score_answers"]
 
