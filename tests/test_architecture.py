@@ -70,6 +70,7 @@ def test_public_names_are_declared_and_exist(module: str) -> None:
         "vvae.endpoint",
         "vvae.bench",
         "vvae.server",
+        "vvae.stages",
     }, f"{module} has no __all__"
 
 
