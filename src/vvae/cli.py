@@ -243,7 +243,7 @@ def _endpoint(
 def control(
     run: RunPath,
     variant: Annotated[str, typer.Option(help="Which adapter.")] = "SP+FT",
-    contexts: Annotated[int, typer.Option(min=4, help="In each of which every value is set.")] = 12,
+    contexts: Annotated[int, typer.Option(min=4, help="In each of which every value is set.")] = 16,
 ) -> None:
     """Set one dimension of z, keep the rest, read the replies again: does the value come back, and what else moves?"""
     from vvae.control import control as measure
