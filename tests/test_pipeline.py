@@ -85,7 +85,7 @@ def test_the_road_leaves_the_files_of_the_contract(finished: Path) -> None:
     expected |= {
         f"adapters/{v}/{f}" for v in trained for f in ("adapter_config.json", "adapter_model.safetensors", "vvae.json")
     }
-    expected |= {f"replies/{v}.parquet" for v in all_of_them} | {f"losses/{v}.parquet" for v in all_of_them}
+    expected |= {f"{kind}/{v}.parquet" for v in all_of_them for kind in ("replies", "readings", "losses")}
     assert names == expected
     results = json.loads((run / "results.json").read_text("utf-8"))
     assert list(results["variants"]) == list(all_of_them)
