@@ -159,6 +159,10 @@ def test_only_this_machine_is_answered_and_only_what_was_asked_for(collection: C
         assert ask(port, "/work", {"annotator": "ann", "more": 1})[0] == 422
         assert ask(port, "/keep", {"annotator": "ann", "task": "t", "reply": "x" * 100_000})[0] == 413
         assert ask(port, "/openapi.json", {})[0] == 404
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        pieces = iter([b'{"annotator": "ann"}'])
+        connection.request("POST", "/work", pieces, {"Content-Type": "application/json"}, encode_chunked=True)
+        assert connection.getresponse().status == 413, "a body that does not say how long it is"
     assert not list(collection.folder.glob("*")), "nothing was kept"
 
 

@@ -214,9 +214,10 @@ class _Adapter(ModelAPI):
         if not run:
             raise ConfigError("which run?", where=f"vvae/{model_name}", fix="give its folder: -M run=RUN")
         self._run = _opened(run)
-        self._variant = next((v for v in self._run.variants if v.name == model_name), None)
+        own = (v for v in self._run.variants if not v.endpoint)
+        self._variant = next((v for v in own if v.name == model_name), None)
         if self._variant is None:
-            fix = f"choose from {', '.join(v.name for v in self._run.variants)}"
+            fix = f"choose from {', '.join(v.name for v in self._run.variants if not v.endpoint)}"
             raise ConfigError(f"no variant {model_name!r}", where=run, fix=fix)
         self._pairs = {pair.pair_id: pair for pair in self._run.encoded}
         self._decoder, self._lock = self._run.with_adapter(self._variant), threading.Lock()
