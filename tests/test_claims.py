@@ -126,3 +126,11 @@ def test_a_claim_that_says_nothing_is_refused(fields: dict[str, object]) -> None
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_benjamini_hochberg_is_scipys(p: list[float]) -> None:
     assert benjamini_hochberg(p) == pytest.approx(list(false_discovery_control(p, method="bh")))
+
+
+def test_a_rate_of_a_few_replies_decides_nothing() -> None:
+    silent = {"CP": {**TABLES["CP"], "few": tabulate(Hit(f"s{i}", "d", False) for i in range(12))}}
+    asked = Claim(claim="says it as often as people", measure="CP", how="deviation", of="few", expect="above")
+    (row,) = judge([asked], silent, resamples=200)
+    assert (row["verdict"], row["why"]) == ("undecided", "12 replies are too few, 100 are needed")
+    assert row["high"] < 0, "the bootstrap itself would be sure"

@@ -6,7 +6,8 @@ should be. Evidence is two-sided, by a bootstrap over speakers, then dialogues, 
 
     p  =  2 min(P*(the claim is false), P*(its opposite is false)),     adjusted for the number of claims
 
-A claim holds, or does not, where the adjusted p is below 0.05; otherwise it is undecided.
+A claim holds, or does not, where the adjusted p is at most 0.05; otherwise it is undecided. A rate of few replies is
+undecided, whatever p says.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ HUMAN = "human"
 HABITS = ("CP", "EC", "HM")
 """The three rates of HumanChatBench; the measure `habits` is their mean distance from people."""
 ALPHA = 0.05
+LEAST_REPLIES = 100
+"""A rate of fewer decides nothing: where no reply shows a value, a bootstrap sees no variance and is sure of itself."""
 
 
 class Claim(BaseModel):
@@ -137,6 +140,8 @@ def judge(
         size = min((n for v, n in (parameters or {}).items() if v in claim.variants), default=None)
         if claim.min_parameters and size is not None and size < claim.min_parameters:
             row |= {"verdict": "undecided", "why": f"a model of {_size(size)} parameters cannot decide it"}
+        elif row["unit"] == "points" and row["n"] < LEAST_REPLIES and not claim.measure.startswith("phrase"):
+            row |= {"verdict": "undecided", "why": f"{row['n']} replies are too few, {LEAST_REPLIES} are needed"}
         else:
             tested.append((len(judged) - 1, row["p"], false < opposite))
     adjusted = (holm if adjust == "holm" else benjamini_hochberg)([p for _, p, _ in tested])
