@@ -13,14 +13,13 @@ from pathlib import Path
 
 from vvae.dialogue import Dialogue, Message, Turn
 from vvae.errors import DataError
-from vvae.importers import Malformed
 
-__all__ = ["MIN_TURNS", "read"]
+__all__ = ["MIN_TURNS", "read_corpus"]
 
 MIN_TURNS = 4
 
 
-def read(_: Path) -> Iterator[Dialogue | Malformed]:
+def read_corpus() -> Iterator[Dialogue]:
     """The corpus of the installed package, in file order.
 
     Raises:

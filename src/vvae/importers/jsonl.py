@@ -1,70 +1,85 @@
-"""What the JSONL formats share: a record a line, each made into a dialogue or a named reason."""
+"""What the formats of training data share: records of whole dialogues, a line each or in one JSON list."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vvae.dialogue import Dialogue, Message
-from vvae.importers import Malformed, Said, bursts
+from vvae.importers import Malformed, Record, Said, bursts
+from vvae.importers.files import LONGEST_RECORD, File
+from vvae.importers.json_stream import parts
 
-__all__ = ["plain_text", "read_lines"]
+__all__ = ["json_of", "plain_text", "read_records", "said", "storable"]
 
 Parse = Callable[[dict[str, Any]], list[Said] | str]
 """A record -> what was said in order, or the reason why it cannot be used."""
 
 
-def read_lines(path: Path, parse: Parse) -> Iterator[Dialogue | Malformed]:
-    """Dialogues of a JSONL file. The id is the record's `id`, else the file's stem and line number.
+def read_records(files: Sequence[File], parse: Parse) -> Iterator[Record]:
+    """Dialogues of files with a record a line, or with one list of records.
 
-    Speakers without a name are called by their role, so `user` is taken for one person throughout the file.
+    A dialogue's id is the record's `id`, else the file's stem and its number. Speakers without a name are called by
+    their role, so `user` is taken for one person throughout the file.
     """
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
+    for file in files:
+        for number, record in _records(file):
+            where = f"{file.where}:{number}"
+            if isinstance(record, str):
+                yield Malformed(where, record)
                 continue
-            where = f"{path}:{number}"
-            try:
-                record = json.loads(line.decode("utf-8-sig"))
-            except (ValueError, RecursionError):
-                yield Malformed(where, "not JSON in UTF-8")
+            found = parse(record)
+            if isinstance(found, str):
+                yield Malformed(where, found)
                 continue
-            if not isinstance(record, dict):
-                yield Malformed(where, "not a JSON object")
-                continue
-            said = parse(record)
-            if isinstance(said, str):
-                yield Malformed(where, said)
-                continue
-            turns = bursts([s for s in said if s.message.text.strip()])
+            turns = bursts([s for s in found if s.message.text.strip()])
             if len({turn.speaker for turn in turns}) < 2:
                 yield Malformed(where, "a dialogue with one speaker" if turns else "a dialogue without text")
                 continue
             name = record.get("id")
-            yield Dialogue(_storable(str(name)) if isinstance(name, str | int) else f"{path.stem}:{number}", turns)
+            yield Dialogue(storable(str(name)) if isinstance(name, str | int) else f"{file.stem}:{number}", turns)
+
+
+def _records(file: File) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    if file.head.lstrip().startswith("["):
+        for number, (_, value) in enumerate(parts(file, {"item"}), start=1):
+            yield number, value if isinstance(value, dict) else "not a JSON object"
+        return
+    for number, line in file.lines(LONGEST_RECORD):
+        if line.strip():
+            yield number, json_of(line)
+
+
+def json_of(line: str) -> dict[str, Any] | str:
+    """The object of a line of JSONL, or why there is none."""
+    try:
+        line.encode("utf-8")
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return "not JSON in UTF-8"
+    return record if isinstance(record, dict) else "not a JSON object"
 
 
 def plain_text(content: object) -> str | None:
     """A message's text: a string, or the text parts of a list of parts joined; None if it is neither."""
     if isinstance(content, str):
-        return _storable(content)
+        return storable(content)
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return _storable("".join(str(part.get("text", "")) for part in content if part.get("type", "text") == "text"))
+        return storable("".join(str(part.get("text", "")) for part in content if part.get("type", "text") == "text"))
     return None
 
 
-def _storable(text: str) -> str:
-    """Lone surrogates, which JSON can escape and UTF-8 cannot hold, as the replacement character."""
+def storable(text: str) -> str:
+    """Lone surrogates, which JSON can escape and UTF-8 cannot hold, as the replacement character; no NUL."""
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\x00", "")
 
 
 def said(speaker: object, content: object, index: int) -> Said | str:
-    """A message of a JSONL record, or the reason it is malformed."""
+    """A message of a record, or the reason it is malformed."""
     text = plain_text(content)
     if text is None:
         return "a message without text"
     if not isinstance(speaker, str) or not speaker.strip():
         return "a message without speaker"
-    return Said(_storable(speaker), Message(text, id=str(index)))
+    return Said(storable(speaker), Message(text, id=str(index)))

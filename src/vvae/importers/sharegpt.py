@@ -1,21 +1,28 @@
-"""JSONL of ShareGPT records: ``{"conversations": [{"from", "value"}]}``. `from` says who speaks."""
+"""ShareGPT records: ``{"conversations": [{"from", "value"}]}``, a line each or in a list. `from` says who speaks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vvae.dialogue import Dialogue
-from vvae.importers import Malformed, Said
-from vvae.importers.jsonl import read_lines, said
+from vvae.importers import Hints, Record, Said
+from vvae.importers.files import File
+from vvae.importers.jsonl import read_records, said
 
-__all__ = ["read"]
+__all__ = ["read", "recognise"]
 
 
-def read(path: Path) -> Iterator[Dialogue | Malformed]:
-    """Dialogues of a file, a record a line."""
-    return read_lines(path, _parse)
+def recognise(file: File) -> str | None:
+    """Records with a list of conversations."""
+    head = file.head.lstrip("\n\r\t [")
+    if head.startswith("{") and '"conversations"' in head and '"from"' in head:
+        return "records with 'conversations' that have a 'from'"
+    return None
+
+
+def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
+    """Dialogues, a record each."""
+    return read_records(files, _parse)
 
 
 def _parse(record: dict[str, Any]) -> list[Said] | str:

@@ -1,0 +1,54 @@
+"""A ConvoKit corpus: utterances.jsonl beside speakers.json and others. Conversations are given, none is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vvae.dialogue import Message
+from vvae.importers import Hints, Malformed, Person, Record, Sent
+from vvae.importers.files import LONGEST_RECORD, File
+from vvae.importers.jsonl import json_of, plain_text
+
+__all__ = ["read", "recognise"]
+
+
+def recognise(file: File) -> str | None:
+    """Lines of utterances of a conversation."""
+    head = file.head.lstrip()
+    if head.startswith("{") and '"conversation_id"' in head and ('"speaker"' in head or '"user"' in head):
+        return "utterances with a 'conversation_id'"
+    return None
+
+
+def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
+    """The utterances, each conversation a thread."""
+    for file in files:
+        for number, line in file.lines(LONGEST_RECORD):
+            if line.strip():
+                record, where = json_of(line), f"{file.where}:{number}"
+                yield Malformed(where, record) if isinstance(record, str) else _record(record, where, file.folder)
+
+
+def _record(row: dict[str, Any], where: str, corpus: str) -> Record:
+    speaker, talk = row.get("speaker", row.get("user")), row.get("conversation_id", row.get("root"))
+    text = plain_text(row.get("text") or "")
+    if isinstance(speaker, dict):
+        speaker = speaker.get("id")
+    if not isinstance(speaker, str) or not speaker:
+        return Malformed(where, "a message without sender")
+    if not isinstance(talk, str) or text is None:
+        return Malformed(where, "a message without text" if isinstance(talk, str) else "a message without conversation")
+    own, reply, time = row.get("id"), row.get("reply-to", row.get("reply_to")), row.get("timestamp")
+    try:
+        at = float(time) if isinstance(time, str | int | float) else None
+    except (ValueError, OverflowError):
+        at = None
+    body = Message(
+        text,
+        id=str(own) if own is not None else None,
+        time=str(time) if time is not None else None,
+        kind="text" if text else "media",
+        reply_to=reply if isinstance(reply, str) else None,
+    )
+    return Sent(corpus, Person(speaker, speaker), body, at, group=True, thread=talk)

@@ -1,0 +1,47 @@
+"""OpenAI chat records: ``{"messages": [{"role", "content", "name"?}]}``, a line each or in a list.
+
+`name` says who speaks, else the role does. System, developer and tool messages are instructions and no part
+of the talk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vvae.importers import Hints, Record, Said
+from vvae.importers.files import File
+from vvae.importers.jsonl import read_records, said
+
+__all__ = ["read", "recognise"]
+
+
+def recognise(file: File) -> str | None:
+    """Records with a list of messages that have roles."""
+    head = file.head.lstrip("\n\r\t [")
+    if head.startswith("{") and '"messages"' in head and '"role"' in head and '"chatlab"' not in head:
+        return "records with 'messages' that have a 'role'"
+    return None
+
+
+def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
+    """Dialogues, a record each."""
+    return read_records(files, _parse)
+
+
+def _parse(record: dict[str, Any]) -> list[Said] | str:
+    messages = record.get("messages")
+    if not isinstance(messages, list):
+        return "no list 'messages'"
+    result: list[Said] = []
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            return "a message that is no object"
+        role = message.get("role")
+        if role in ("system", "developer", "tool", "function"):
+            continue
+        one = said(message.get("name") or role, message.get("content"), index)
+        if isinstance(one, str):
+            return one
+        result.append(one)
+    return result

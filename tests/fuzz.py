@@ -1,0 +1,101 @@
+"""Coverage-guided fuzzing of the importers (pip install 'vvae[fuzz]'): whatever a file holds comes out as records or
+as one error.
+
+python -m tests.fuzz whatsapp -max_total_time=300 -timeout=10 -rss_limit_mb=1024
+
+A format's name, or ``archive`` for the zip around it; the further arguments are libFuzzer's. An exception outside the
+project's error tree, an input that takes longer than the timeout, or memory past the limit is a finding.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["vvae.importers"]):
+    from vvae.importers import Found, Hints, Sent, find, formats, read
+    from vvae.importers.files import files_of
+
+from tests.exports import EXPORTERS, Line
+from vvae.errors import DataError
+
+SEEDS = [
+    Line("Ana", 1_700_000_000, "hello: ünder"),
+    Line("Ben", 1_700_000_060, "你好 😂"),
+    Line("Ana", 1_700_090_000, "x"),
+]
+FILES = {
+    "whatsapp": ("_chat.txt",),
+    "telegram": ("result.json",),
+    "discord": ("dm.json",),
+    "slack": ("general/2024-01-01.json", "users.json", "dms.json"),
+    "meta": ("inbox/ben/message_1.json", "inbox/ben/message_2.json"),
+    "chatlab": ("wechat.jsonl",),
+    "convokit": ("corpus/utterances.jsonl",),
+    "table": ("chat.csv",),
+    "openai": ("chat.jsonl",),
+    "sharegpt": ("share.jsonl",),
+}
+SEPARATOR = b"\xff\x00\xff"
+
+
+def read_bytes(name: str, folder: Path, data: bytes) -> None:
+    """Everything in files of these bytes."""
+    if name == "archive":
+        path = folder / "export.zip"
+        path.write_bytes(data)
+        for _, record in read(find(path)):
+            assert record is not None
+        return
+    for file, part in zip(FILES[name], data.split(SEPARATOR), strict=False):
+        target = folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(part)
+    found = [Found(file, name, "asked for") for file in files_of(folder)]
+    for one in found:
+        formats()[name].recognise(one.file)
+    for _, record in read(found, Hints(dates="day-first") if len(data) % 2 else Hints()):
+        if isinstance(record, Sent):
+            record.message.text.encode("utf-8")
+            record.person.name.encode("utf-8")
+
+
+def seeds(name: str, folder: Path) -> None:
+    """Exports to begin with."""
+    for title, (format, write) in EXPORTERS.items():
+        with tempfile.TemporaryDirectory() as made:
+            path = write(Path(made), SEEDS)
+            inside = [p for p in sorted(path.rglob("*"), reverse=True) if p.is_file()] if path.is_dir() else [path]
+            if name == "archive":
+                import zipfile
+
+                with zipfile.ZipFile(folder / f"{title}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+                    for file in inside:
+                        archive.write(file, file.relative_to(made))
+            elif format == name:
+                (folder / title).write_bytes(SEPARATOR.join(p.read_bytes() for p in inside))
+
+
+def main() -> None:
+    """Fuzzes one format until libFuzzer stops."""
+    name = sys.argv.pop(1)
+    corpus = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
+    seeds(name, corpus)
+
+    def one(data: bytes) -> None:
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+            try:
+                read_bytes(name, Path(folder), data)
+            except DataError as error:
+                if "\n" in str(error):
+                    raise AssertionError("an error of more than one line") from error
+
+    atheris.Setup([*sys.argv, str(corpus)], one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
