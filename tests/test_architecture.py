@@ -68,6 +68,7 @@ def test_public_names_are_declared_and_exist(module: str) -> None:
         "vvae.audit",
         "vvae.encoder",
         "vvae.endpoint",
+        "vvae.privacy",
         "vvae.bench",
         "vvae.server",
         "vvae.stages",

@@ -35,6 +35,10 @@ app.add_typer(engine_app, name="engine")
 
 ConfigPath = Annotated[Path, typer.Argument(help="Config file (make one with 'vvae init').")]
 EncodeEngine = Literal["local", "ray"]
+DateOrder = Literal["auto", "day-first", "month-first"]
+RequireConsent = Annotated[
+    bool, typer.Option("--require-consent", help="Refuse to train unless everybody is in the consent file.")
+]
 DialogScoring = Literal["chat", "base"]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
 EndpointUrl = Annotated[
@@ -91,14 +95,12 @@ def _fail(message: str, code: int) -> None:
 
 def _open(config: Path) -> Run:
     """A run from a config file, or from the config.yaml of a run folder."""
-    from rich.console import Console
-
     from vvae.config import load_config
-    from vvae.progress import ConsoleReporter
+    from vvae.progress import console_reporter
     from vvae.run import Reporter, Run, Silent
     from vvae.workers import first
 
-    reporter: Reporter = ConsoleReporter(Console()) if first() else Silent()
+    reporter: Reporter = console_reporter() if first() else Silent()
     if config.is_dir():  # a run folder is itself, wherever it was moved to
         return Run(load_config(config / "config.yaml").model_copy(update={"run": str(config)}), reporter=reporter)
     return Run(load_config(config), reporter=reporter)
@@ -112,11 +114,19 @@ def _run_until(config: Path, group: str) -> Run:
     return run
 
 
+def _require_consent(config: Path) -> None:
+    from vvae.stages.training import consent
+
+    consent(_run_until(config, "dialogues"), required=True)
+
+
 @app.command()
-def run(config: ConfigPath) -> None:
+def run(config: ConfigPath, require_consent: RequireConsent = False) -> None:
     """Run everything: chats to report. Finished stages are skipped, stopped ones go on."""
     from vvae.report.table import print_results
 
+    if require_consent:
+        _require_consent(config)
     done = _run_until(config, "report")
     print_results(done.path("results.json"), done.path("report.html"))
 
@@ -124,18 +134,21 @@ def run(config: ConfigPath) -> None:
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("vvae.yaml"),
-    data: Annotated[str, typer.Option(help="Chats: a JSONL file, or byu for the installed corpus.")] = "byu",
+    data: Annotated[str, typer.Option(help="Chats: a folder of 'vvae import', a JSONL file, or byu.")] = "byu",
 ) -> None:
     """Write a commented config."""
     from importlib import resources
 
+    from vvae.intake import learnt_of
     from vvae.records import write_text
 
     if path.exists():
         raise ConfigError("the file exists", where=str(path), fix="give another name, or remove it")
     template = resources.files("vvae").joinpath("config.template.yaml").read_text("utf-8")
     name = "byu" if data == "byu" else Path(data).stem
-    write_text(path, template.replace("{{data}}", data).replace("{{run}}", f"runs/{name}"))
+    speakers = learnt_of(Path(data))
+    text = template.replace("{{data}}", data).replace("{{run}}", f"runs/{name}").replace("{{speakers}}", speakers)
+    write_text(path, text)
     typer.echo(f"{path} written; edit it, then: vvae run {path}")
 
 
@@ -165,6 +178,114 @@ def encode(
     opened.shards = shards if engine == "ray" else None
     run_stages(opened, until="encode")
     typer.echo(f"{len(opened.personas):,} encodings in {opened.path('encodings.parquet')}")
+
+
+@app.command("import")
+def import_chats(
+    path: Annotated[Path, typer.Argument(help="An export as the app wrote it: a file, a folder or a zip.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
+    format: Annotated[str, typer.Option(help="Told from the content; or whatsapp, telegram, ... (docs).")] = "auto",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what each file was taken for; write nothing.")
+    ] = False,
+    who: Annotated[bool, typer.Option("--who", help="List who writes, by real name, and ask whom to learn.")] = False,
+    learn: Annotated[list[str] | None, typer.Option(help="Whom to learn; all others get pseudonyms.")] = None,
+    aliases: Annotated[Path | None, typer.Option(help="File that joins the identities of a person.")] = None,
+    gap: Annotated[float | None, typer.Option(min=0.1, help="Minutes of silence that end a conversation.")] = None,
+    dates: Annotated[DateOrder, typer.Option(help="Only where the file does not tell.")] = "auto",
+    columns: Annotated[str, typer.Option(help="Of a table: speaker=author,text=body,time=when.")] = "",
+    keep: Annotated[list[str] | None, typer.Option(help="Keep what a step takes out: bots, links, ...")] = None,
+    languages: Annotated[str, typer.Option(help="Only dialogues in these: en,zh.")] = "",
+    real_names: Annotated[bool, typer.Option("--real-names", help="Change no names and no numbers.")] = False,
+    presidio: Annotated[bool, typer.Option("--presidio", help="Look for names and places with Presidio, too.")] = False,
+    malformed_limit: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that is let pass.")] = 0.01,
+) -> None:
+    """Bring your own chats: from an app's export to dialogues without other people's names and numbers."""
+    from vvae.importers import Hints, find
+    from vvae.intake import Intake, bring_in, read_aliases, read_columns, survey
+    from vvae.progress import console_reporter
+    from vvae.report.chats import print_files, print_import, print_people
+
+    found = find(path, format)
+    if explain:
+        print_files(found)
+        return
+    finder = None
+    if presidio:
+        from vvae.privacy.presidio import presidio_finder
+
+        finder = presidio_finder()
+    options = Intake(
+        hints=Hints(dates, read_columns(columns)),
+        aliases=read_aliases(aliases) if aliases else {},
+        learn=tuple(learn or ()),
+        keep=tuple(keep or ()),
+        languages=tuple(filter(None, languages.split(","))),
+        gap=gap,
+        private=not real_names,
+        malformed_limit=malformed_limit,
+        finder=finder,
+    )
+    reporter = console_reporter()
+    with reporter.task("reading the export") as tick:
+        counted = survey(found, options, tick)
+    if who:
+        print_people(counted)
+        if not (sys.stdin.isatty() and out):
+            typer.echo("Then: vvae import ... --learn NAME -o chats")
+            return
+        options = options.choosing(typer.prompt("Whom to learn (number or name, several with commas)"), counted)
+    with reporter.task("making dialogues") as tick:
+        summary = bring_in(found, out or Path("chats"), options, counted=counted, tick=tick)
+    print_import(summary, out or Path("chats"))
+
+
+@app.command()
+def doctor(
+    path: Annotated[Path, typer.Argument(help="Chats ('vvae import'), a config, a run, or an export.")],
+    out: Annotated[Path | None, typer.Option(help="Write what was found as JSON.")] = None,
+) -> None:
+    """Before any model runs: can these chats carry a persona, what can be measured, and what will it take here?"""
+    import json
+
+    from vvae.doctor import examine
+    from vvae.progress import console_reporter
+    from vvae.records import write_text
+    from vvae.report.chats import print_doctor
+
+    found = examine(path, reporter=console_reporter())
+    print_doctor(found)
+    if out:
+        write_text(out, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+
+
+@app.command()
+def forget(
+    speaker: Annotated[str, typer.Argument(help="As in the chats, or the real name.")],
+    folders: Annotated[list[Path], typer.Argument(help="Runs and folders of chats.")],
+) -> None:
+    """Take a person out of chats and runs, and say what must be trained again."""
+    from vvae.forget import forget as take_out
+    from vvae.report.chats import print_forgotten
+
+    for folder in folders:
+        print_forgotten(take_out(speaker, folder))
+
+
+@app.command()
+def privacy(
+    run: RunPath,
+    variant: Annotated[str, typer.Option(help="Which adapter.")] = "SP+FT",
+    canaries: Annotated[int, typer.Option(min=0, help="Secrets to plant in a training of its own; 0: none.")] = 8,
+) -> None:
+    """Probe an adapter: does it repeat its training replies, does it know them, can planted secrets be got out?"""
+    from vvae.memorisation import probe
+    from vvae.report.chats import print_memorisation
+
+    opened = _open_run(run)
+    found = probe(opened, opened.trained_variant(variant), canaries)
+    print_memorisation(found)
+    typer.echo(str(opened.path(f"privacy/{variant}/report.html")))
 
 
 @app.command("analyze")
@@ -459,8 +580,10 @@ def prior_show(
 
 
 @app.command()
-def train(config: ConfigPath) -> None:
+def train(config: ConfigPath, require_consent: RequireConsent = False) -> None:
     """Train the adapters of all fine-tuned variants; with several processes: torchrun -m vvae.cli train CONFIG."""
+    if require_consent:
+        _require_consent(config)
     done = _run_until(config, "train")
     typer.echo(f"adapters in {done.path('adapters')}")
 

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vvae.bench.human_chat import BenchConfig
+from vvae.consent import CONSENT
 from vvae.decoder import DecoderConfig
 from vvae.encoder.choice import ENCODERS, EncoderConfig
 from vvae.encoder.rules import RulesConfig
@@ -27,10 +28,17 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field("byu", description="byu (the installed corpus) or a JSONL file, a dialogue on each line")
+    path: str = Field("byu", description="byu (the installed corpus), a folder of 'vvae import', or a JSONL file")
     format: str = Field("auto", pattern="^(auto|byu|openai|sharegpt)$")
     limit: int | None = Field(None, ge=1, description="use only this many dialogues, a keyed choice")
     malformed_limit: float = Field(0.01, ge=0, le=1, description="largest share of malformed records let pass")
+    consent: str | None = Field(None, description="who agreed to what; consent.yaml in the folder where there is one")
+
+    @property
+    def consent_file(self) -> Path | None:
+        """The consent file, where there is one."""
+        beside = Path(self.path) / CONSENT
+        return Path(self.consent) if self.consent else beside if beside.is_file() else None
 
 
 class RunConfig(BaseModel):

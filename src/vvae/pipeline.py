@@ -25,6 +25,7 @@ from vvae.config import RunConfig
 from vvae.encoder.llm import LLMConfig
 from vvae.encoder.question import QUESTION_VERSION
 from vvae.encoder.rules import RULES_VERSION, RulesConfig
+from vvae.intake import DIALOGUES
 from vvae.prompt import PROMPT_VERSION
 from vvae.run import Run
 from vvae.stages import corpus, measuring, training
@@ -61,14 +62,16 @@ def stages_of(run: Run) -> list[Stage]:
     space = run.space.to_dict()
     chats = ("dialogues.parquet", "pairs.parquet")
     read = (*chats, "encodings.parquet", "prior.json", "profiles.parquet")
-    source = {} if c.data.path == "byu" else {"file": records.digest(Path(c.data.path))}
+    brought = Path(c.data.path) / DIALOGUES
+    file = brought if brought.is_file() else Path(c.data.path)
+    source = {} if c.data.path == "byu" else {"file": records.digest(file)}
     read_as = [_reading(c.encoder), space, RULES_VERSION, QUESTION_VERSION]
     found = [
         Stage(
             "dialogues",
             (),
             ("dialogues.parquet", "import.json"),
-            [c.data, source, seed],
+            [c.data.model_dump(exclude={"consent"}), source, seed],
             corpus.import_dialogues,
             "dialogues",
         ),

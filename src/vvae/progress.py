@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["ConsoleReporter"]
+__all__ = ["ConsoleReporter", "console_reporter"]
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -86,6 +86,11 @@ class ConsoleReporter:
             self.say(f"  {title}: {done} of {total}{shown}{left}")
 
         return tick
+
+
+def console_reporter() -> ConsoleReporter:
+    """The reporter of the command line."""
+    return ConsoleReporter(Console())
 
 
 def _rate(speed: float) -> str:

@@ -40,10 +40,7 @@ FORWARD = 26
 
 def recognise(file: File) -> str | None:
     """JSON that begins with a `chatlab` object, or lines of which the first is a header."""
-    head = file.head.lstrip()
-    if '"chatlab"' in head[:4000] and '"version"' in head:
-        return "it says 'chatlab' and a version"
-    return None
+    return "it says 'chatlab' and a version" if {"chatlab", "version"} <= file.keys else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
@@ -58,7 +55,7 @@ class _Chat:
         self._names: dict[str, str] = {}
 
     def read(self) -> Iterator[Record]:
-        lines = self._file.head.lstrip().startswith("#") or '"_type"' in self._file.head
+        lines = self._file.begins("#") or "_type" in self._file.keys
         for what, value in self._lines() if lines else self._parts():
             if isinstance(value, str):
                 yield Malformed(self._file.where, value)

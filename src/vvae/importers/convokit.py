@@ -15,10 +15,8 @@ __all__ = ["read", "recognise"]
 
 def recognise(file: File) -> str | None:
     """Lines of utterances of a conversation."""
-    head = file.head.lstrip()
-    if head.startswith("{") and '"conversation_id"' in head and ('"speaker"' in head or '"user"' in head):
-        return "utterances with a 'conversation_id'"
-    return None
+    found = "conversation_id" in file.keys and {"speaker", "user"} & file.keys and file.begins("{")
+    return "utterances with a 'conversation_id'" if found else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:

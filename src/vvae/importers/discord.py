@@ -36,10 +36,8 @@ def media_kind(name: object) -> str:
 
 def recognise(file: File) -> str | None:
     """JSON with a guild, a channel and messages."""
-    head = file.head.lstrip()
-    if head.startswith("{") and '"guild"' in head and '"channel"' in head and '"messages"' in head:
-        return "it has 'guild', 'channel' and 'messages' (DiscordChatExporter)"
-    return None
+    found = {"guild", "channel", "messages"} <= file.keys
+    return "it has 'guild', 'channel' and 'messages' (DiscordChatExporter)" if found else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:

@@ -78,6 +78,17 @@ class File:
         encoding = "utf-16" if block[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return block.decode(encoding, "replace")
 
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """The keys of JSON objects in the head, at any depth. A key within a text has its quotes escaped."""
+        return (
+            frozenset(re.findall(r'"([^"\\\\]{1,40})"\s*:', self.head)) if self.begins("{", "[", "#") else frozenset()
+        )
+
+    def begins(self, *signs: str) -> bool:
+        """Whether the first character that is no space is one of these."""
+        return self.head.lstrip().startswith(signs)
+
     @property
     def stem(self) -> str:
         """The file's name without folder and extension."""

@@ -42,7 +42,7 @@ def read_records(files: Sequence[File], parse: Parse) -> Iterator[Record]:
 
 
 def _records(file: File) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    if file.head.lstrip().startswith("["):
+    if file.begins("["):
         for number, (_, value) in enumerate(parts(file, {"item"}), start=1):
             yield number, value if isinstance(value, dict) else "not a JSON object"
         return

@@ -40,12 +40,10 @@ OWN_WORDS = re.compile(
 
 def recognise(file: File) -> str | None:
     """JSON with participants and messages that have sender and milliseconds."""
-    head = file.head.lstrip()
-    if head.startswith("{") and '"participants"' in head:
-        if '"sender_name"' in head and '"timestamp_ms"' in head:
-            return "messages have 'sender_name' and 'timestamp_ms'"
-        if '"senderName"' in head and '"timestamp"' in head:
-            return "messages have 'senderName' and 'timestamp' (encrypted chats)"
+    if {"participants", "sender_name", "timestamp_ms"} <= file.keys:
+        return "messages have 'sender_name' and 'timestamp_ms'"
+    if {"participants", "senderName", "timestamp"} <= file.keys:
+        return "messages have 'senderName' and 'timestamp' (encrypted chats)"
     return None
 
 

@@ -18,10 +18,8 @@ __all__ = ["read", "recognise"]
 
 def recognise(file: File) -> str | None:
     """Records with a list of messages that have roles."""
-    head = file.head.lstrip("\n\r\t [")
-    if head.startswith("{") and '"messages"' in head and '"role"' in head and '"chatlab"' not in head:
-        return "records with 'messages' that have a 'role'"
-    return None
+    found = {"messages", "role"} <= file.keys and not {"chatlab", "guild"} & file.keys
+    return "records with 'messages' that have a 'role'" if found else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:

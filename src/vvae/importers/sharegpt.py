@@ -14,10 +14,8 @@ __all__ = ["read", "recognise"]
 
 def recognise(file: File) -> str | None:
     """Records with a list of conversations."""
-    head = file.head.lstrip("\n\r\t [")
-    if head.startswith("{") and '"conversations"' in head and '"from"' in head:
-        return "records with 'conversations' that have a 'from'"
-    return None
+    found = {"conversations", "from"} <= file.keys
+    return "records with 'conversations' that have a 'from'" if found else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:

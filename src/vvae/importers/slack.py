@@ -32,14 +32,11 @@ CAME, WENT = {"channel_join", "group_join"}, {"channel_leave", "group_leave"}
 
 def recognise(file: File) -> str | None:
     """A file per day in a channel's folder, or one of the lists beside them."""
-    head = file.head.lstrip()
-    if not head.startswith("["):
+    if not file.begins("["):
         return None
-    if DAY.fullmatch(file.stem) and ('"ts"' in head or head.rstrip() == "[]"):
+    if DAY.fullmatch(file.stem) and ("ts" in file.keys or file.head.strip() == "[]"):
         return "a day's list of messages with a 'ts'"
-    if file.stem in LISTS and '"id"' in head:
-        return f"the workspace's list of {file.stem}"
-    return None
+    return f"the workspace's list of {file.stem}" if file.stem in LISTS and "id" in file.keys else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:

@@ -40,15 +40,9 @@ MOST_REACTIONS = 1000
 
 def recognise(file: File) -> str | None:
     """JSON with the keys of a Telegram export."""
-    head = file.head.lstrip()
-    if not head.startswith("{"):
-        return None
-    if '"messages"' in head and '"date_unixtime"' in head:
-        return "messages have a 'date_unixtime'"
-    if '"from_id"' in head and '"text_entities"' in head:
-        return "messages have 'from_id' and 'text_entities'"
-    if '"chats"' in head and '"personal_information"' in head:
-        return "an account with 'personal_information' and 'chats'"
+    for keys in ({"messages", "date_unixtime"}, {"from_id", "text_entities"}, {"personal_information", "chats"}):
+        if keys <= file.keys and file.begins("{"):
+            return f"it has {' and '.join(map(repr, sorted(keys)))}"
     return None
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import NamedTuple
 
@@ -20,8 +20,8 @@ import yaml
 
 from vvae.dialogue import Message
 from vvae.errors import DataError
-from vvae.importers import Hints, Malformed, Person, Presence, Record, Sent, Skipped
-from vvae.importers.dates import Clock, order_of
+from vvae.importers import Dates, Hints, Malformed, Person, Presence, Record, Sent, Skipped
+from vvae.importers.dates import Clock, Order, order_of
 from vvae.importers.files import File
 
 __all__ = ["read", "recognise"]
@@ -99,14 +99,8 @@ def _style_of(line: str) -> str:
 
 
 def _read(file: File, hints: Hints) -> Iterator[Record]:
-    style = _style(file)
-    order = order_of(
-        (h.date for _, h, _ in _headers(file, style) if h),
-        dotted=style.separator == ".",
-        asked=hints.dates,
-        where=file.where,
-    )
-    chat = _Chat(file, Clock(order), _long_names(file, style))
+    style, order, long_names = _facts(file, hints.dates)
+    chat = _Chat(file, Clock(order), long_names)
     pending: tuple[int, _Header, str, list[str]] | None = None
     for number, header, line in _headers(file, style):
         if header is not None:
@@ -126,6 +120,15 @@ def _read(file: File, hints: Hints) -> Iterator[Record]:
 
 
 MOST_TEXT = 1_000_000
+
+
+@lru_cache(maxsize=16)
+def _facts(file: File, dates: Dates) -> tuple[_Style, Order, dict[str, str]]:
+    """What only the whole file tells: its style, the order of its dates, the names that hold a colon."""
+    style = _style(file)
+    numbers = (header.date for _, header, _ in _headers(file, style) if header)
+    order = order_of(numbers, dotted=style.separator == ".", asked=dates, where=file.where)
+    return style, order, _long_names(file, style)
 
 
 def _style(file: File) -> _Style:

@@ -17,7 +17,7 @@ from vvae.prior import Prior
 from vvae.records import Reply
 from vvae.report import figures
 
-__all__ = ["build_analysis", "build_control", "build_report", "build_study", "build_turing"]
+__all__ = ["build_analysis", "build_control", "build_memorisation", "build_report", "build_study", "build_turing"]
 
 PANELS = {
     "CP": "CP: catchphrase",
@@ -104,6 +104,14 @@ def build_control(found: Mapping[str, Any]) -> str:
         matrix=figures.leakage(found),
         confusions={name: figures.set_and_read(table) for name, table in found["confusion"].items()},
         rates=figures.asked_rates(found["rates"]),
+    )
+    return page
+
+
+def build_memorisation(found: Mapping[str, Any]) -> str:
+    """The page of `vvae privacy` as text."""
+    page: str = _template("memorisation.html").render(
+        found=found, runs=figures.verbatim_runs(found), exposures=figures.exposures(found) if found["canaries"] else ""
     )
     return page
 

@@ -17,6 +17,7 @@ __all__ = [
     "association",
     "confusion",
     "drift",
+    "exposures",
     "habits",
     "leakage",
     "losses",
@@ -26,6 +27,7 @@ __all__ = [
     "rates",
     "reading",
     "set_and_read",
+    "verbatim_runs",
 ]
 
 INK = "#6b7280"
@@ -440,4 +442,37 @@ def drift(found: Mapping[str, Any]) -> str:
         axis.set_xlabel("fifth of the dialogue")
         axis.legend(fontsize=6, frameon=False, ncols=2)
     axes[0][0].set_ylabel("share, %")
+    return _svg(figure)
+
+
+def verbatim_runs(found: Mapping[str, Any]) -> str:
+    """Of replies, how many share a run of at least so many words with a training reply: the variant and people."""
+    figure, axis = _axes(7.2, 2.8)
+    said = found["verbatim"]
+    longest = max(said["variant"]["longest"], said["people"]["longest"], said["run"]) + 1
+    at = np.arange(1, longest + 1)
+    for name, label, colour in (("people", "people", HUMAN), ("variant", found["variant"], MODEL)):
+        runs = np.array(said[name]["runs"] or [0])
+        axis.step(at, [100 * float(np.mean(runs >= n)) for n in at], where="mid", color=colour, label=label)
+    axis.axvline(said["run"], color=INK, lw=1, ls=":")
+    axis.set_xlabel("words in a row, at least")
+    axis.set_ylabel("% of replies")
+    axis.set_ylim(0, 101)
+    axis.legend(frameon=False)
+    return _svg(figure)
+
+
+def exposures(found: Mapping[str, Any]) -> str:
+    """Exposure of each canary by how often it stood in the training data."""
+    figure, axis = _axes(7.2, 2.8)
+    times = sorted({one["times"] for one in found["canaries"]})
+    for one in found["canaries"]:
+        axis.plot(times.index(one["times"]), one["exposure"], "o", color=MODEL, alpha=0.7)
+    axis.axhline(found["chance"], color=INK, lw=1, ls=":", label="chance")
+    axis.axhline(np.log2(found["secrets"]), color=HUMAN, lw=1, label=f"first of {found['secrets']}")
+    axis.set_xticks(range(len(times)), [f"{n} x" for n in times])
+    axis.set_xlim(-0.5, len(times) - 0.5)
+    axis.set_xlabel("times in the training data")
+    axis.set_ylabel("exposure, bits")
+    axis.legend(frameon=False, loc="center left")
     return _svg(figure)

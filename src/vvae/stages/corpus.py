@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from vvae import records
+from vvae.config import DataConfig
 from vvae.encoder.choice import fit_encoder
 from vvae.encoder.llm import LLMConfig, LLMEncoder, Plan, chosen_pairs
 from vvae.endpoint.settings import Price
 from vvae.errors import ConfigError
-from vvae.importers import load
+from vvae.forget import is_forgotten, without
+from vvae.importers import Imported, load
+from vvae.intake import DIALOGUES
 from vvae.keyed_random import shuffled
 from vvae.pairs import eligible_speakers, learnt, make_pairs
 from vvae.prior import count
@@ -26,8 +31,13 @@ def import_dialogues(run: Run) -> None:
     """The chats, as dialogues."""
     data = run.config.data
     with run.reporter.task("reading dialogues"):
-        imported = load(data.path, format=data.format, malformed_limit=data.malformed_limit)
+        imported = _imported(data)
     dialogues = imported.dialogues
+    if gone := is_forgotten(run.folder):
+        names = {name for d in dialogues for name in d.speakers if name in gone}
+        for name in names:
+            dialogues = [without(name, d) for d in dialogues]
+        dialogues = [d for d in dialogues if len(d.speakers) > 1]
     if data.limit is not None and data.limit < len(dialogues):
         kept = set(shuffled([d.id for d in dialogues], "limit", run.config.seed)[: data.limit])
         dialogues = [d for d in dialogues if d.id in kept]
@@ -37,6 +47,13 @@ def import_dialogues(run: Run) -> None:
     run.forget_read("dialogues")
     left = "; ".join(f"{n} malformed: {reason}" for reason, n in imported.malformed.items())
     run.reporter.say(f"{len(dialogues):,} dialogues" + (f" ({left})" if left else ""))
+
+
+def _imported(data: DataConfig) -> Imported:
+    """Dialogues of a folder that `vvae import` wrote, or of another source."""
+    if (brought := Path(data.path) / DIALOGUES).is_file() and data.format == "auto":
+        return Imported(records.read_dialogues(brought), Counter())
+    return load(data.path, format=data.format, malformed_limit=data.malformed_limit)
 
 
 def split_pairs(run: Run) -> None:

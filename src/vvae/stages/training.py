@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from vvae import records
+from vvae.consent import CONSENT, check_consent, read_consent
 from vvae.decoder import grouped, per_token
 from vvae.engine import GenerationConfig, Request
 from vvae.errors import ConfigError
@@ -21,7 +22,7 @@ from vvae.run import Run
 from vvae.train import plan, planned, train
 from vvae.variants import Variant
 
-__all__ = ["describe_speakers", "export_adapter", "train_variant"]
+__all__ = ["consent", "describe_speakers", "export_adapter", "train_variant"]
 
 DESCRIBED_REPLIES, DESCRIPTION_TOKENS = 12, 80
 """Training replies a description is made from, and its length at the most."""
@@ -46,8 +47,31 @@ def describe_speakers(run: Run, variant: Variant) -> None:
     records.write_text(run.path(f"descriptions/{variant.name}.json"), json.dumps(found, ensure_ascii=False, indent=1))
 
 
+def consent(run: Run, *, required: bool = False) -> None:
+    """Holds training to the consent file.
+
+    Raises:
+        ConfigError: somebody has not agreed.
+    """
+    path = run.config.data.consent_file
+    learnt_speakers = run.config.pairs.speakers
+    present = {name for dialogue in run.dialogues.values() for name in dialogue.speakers}
+    check_consent(
+        read_consent(path) if path else None,
+        present if learnt_speakers is None else learnt_speakers,
+        present,
+        required=required,
+        where=str(path or f"{run.config.data.path}/{CONSENT}"),
+    )
+
+
 def train_variant(run: Run, variant: Variant) -> None:
-    """The adapter of one variant."""
+    """The adapter of one variant.
+
+    Raises:
+        ConfigError: somebody has not agreed to be learnt.
+    """
+    consent(run)
     config = run.config
     seed = config.seed + variant.seed
     steps = plan(learnt(run.encoded, config.pairs), config.train, seed=seed)

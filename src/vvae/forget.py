@@ -1,0 +1,187 @@
+"""A person taken out again: of chats that were brought in, and of every file of a run.
+
+From `dialogues.parquet` the person's turns, reactions, presence and name are removed; what was made from it is
+deleted, for it may hold the person in a form that cannot be undone (a count, a quotation, a weight). The next `vvae
+run` makes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+
+from vvae.config import load_config
+from vvae.dialogue import Dialogue, Message, Turn
+from vvae.errors import DataError
+from vvae.intake import DIALOGUES, SUMMARY, mapping_path
+from vvae.privacy.names import Pseudonyms, name_replacer
+from vvae.records import iterate_dialogues, write_dialogues, write_text
+
+__all__ = ["FORGOTTEN", "Forgotten", "forget", "is_forgotten", "without"]
+
+FORGOTTEN = "forgotten.json"
+"""Hashes of names that must not come back when chats are read again."""
+NOBODY = "<name>"
+STAYS = {"config.yaml", DIALOGUES, SUMMARY, FORGOTTEN, ".stages"}
+"""What of a run's folder stays; of the marks of stages, that of the dialogues."""
+
+
+@dataclass
+class Forgotten:
+    """What came of it."""
+
+    turns: int = 0
+    dialogues: int = 0
+    """Left with fewer than two people."""
+    retrain: list[str] = field(default_factory=list)
+    """Adapters that are deleted: they had learnt from the person."""
+    deleted: list[str] = field(default_factory=list)
+    """Everything else that is deleted."""
+
+
+def forget(name: str, folder: Path) -> dict[Path, Forgotten]:
+    """Removes a person from a folder of chats, or from a run and the chats it was made from.
+
+    Args:
+        name: as in the chats (a pseudonym, where there is one), or the real name.
+
+    Raises:
+        DataError: the folder is neither, or the person is not there.
+    """
+    folders = [folder]
+    if (folder / "config.yaml").is_file():
+        source = Path(load_config(folder / "config.yaml").data.path)
+        folders = [source, folder] if (source / SUMMARY).is_file() else [folder]
+    elif not (folder / SUMMARY).is_file():
+        fix = "give a folder of 'vvae import' or of 'vvae run'"
+        raise DataError("no chats and no run here", where=str(folder), fix=fix)
+    known = {real: false for one in folders for real, false in Pseudonyms.read(mapping_path(one)).items()}
+    shown = known.get(name, name)
+    real = {original for original, false in known.items() if false == shown}
+    found = {one: done for one in folders if (done := _forget(shown, real, one)) is not None}
+    if not found:
+        raise DataError(
+            f"{name!r} is not here", where=str(folder), fix="names are in import.json, or 'vvae import --who'"
+        )
+    return found
+
+
+def _forget(name: str, real: set[str], folder: Path) -> Forgotten | None:
+    done = Forgotten()
+    path = folder / DIALOGUES
+    if not path.is_file():
+        return None
+    known = _hashes(folder)
+    if name not in known and not any(name in dialogue.speakers for dialogue in iterate_dialogues(path)):
+        return None
+    known.add(name, *real)
+    known.save(folder)
+    write_dialogues(path, _without(name, path, done))
+    if (folder / "config.yaml").is_file():
+        _delete_derived(folder, done)
+    _tell(folder, name, done)
+    mapping = mapping_path(folder)
+    if mapping.exists():
+        left = {key: value for key, value in Pseudonyms.read(mapping).items() if value != name and key != name}
+        Pseudonyms(left).save(mapping)
+    return done
+
+
+def _without(name: str, path: Path, done: Forgotten) -> Iterator[Dialogue]:
+    for dialogue in iterate_dialogues(path):
+        left = without(name, dialogue)
+        done.turns += len(dialogue.turns) - len(left.turns)
+        if len(left.speakers) < 2:
+            done.dialogues += 1
+        else:
+            yield left
+
+
+def without(name: str, dialogue: Dialogue) -> Dialogue:
+    """A dialogue without a person: no turn, no reaction, no presence, and no mention in the words of others."""
+    in_text = name_replacer({name: NOBODY})
+
+    def cleaned(message: Message) -> Message:
+        reactions = None if message.reactions is None else tuple(r for r in message.reactions if r.by != name)
+        present = None if message.present is None else tuple(p for p in message.present if p != name)
+        return replace(message, text=in_text(message.text)[0], reactions=reactions, present=present)
+
+    turns = (Turn(t.id, t.speaker, tuple(map(cleaned, t.messages))) for t in dialogue.turns if t.speaker != name)
+    return Dialogue(dialogue.id, tuple(turns), dialogue.meta)
+
+
+def _delete_derived(run: Path, done: Forgotten) -> None:
+    done.retrain += sorted(path.name for path in run.glob("adapters/*") if path.is_dir())
+    for path in sorted(run.iterdir()):
+        if path.name not in STAYS:
+            done.deleted.append(path.name)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for marker in run.glob(".stages/*.json"):
+        if marker.stem != "dialogues":
+            marker.unlink()
+
+
+def _tell(folder: Path, name: str, done: Forgotten) -> None:
+    """Takes the person out of the summary of the import."""
+    path = folder / SUMMARY
+    try:
+        summary = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return
+    summary.get("speakers", {}).pop(name, None)
+    if name in summary.get("learn", []):
+        summary["learn"].remove(name)
+    summary["forgotten_turns"] = summary.get("forgotten_turns", 0) + done.turns
+    write_text(path, json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+
+
+# --- names that must not come back ------------------------------------------------------------------------------------
+
+
+class _Hashes:
+    """A set of names as salted hashes: who guesses a name can see that it is in the set, nobody can read it there."""
+
+    def __init__(self, salt: str, hashes: set[str]) -> None:
+        self._salt, self._hashes = salt, hashes
+
+    def __contains__(self, name: str) -> bool:
+        return self._hash(name) in self._hashes
+
+    def __bool__(self) -> bool:
+        return bool(self._hashes)
+
+    def add(self, *names: str) -> None:
+        self._hashes |= set(map(self._hash, names))
+
+    def save(self, folder: Path) -> None:
+        write_text(folder / FORGOTTEN, json.dumps({"salt": self._salt, "names": sorted(self._hashes)}) + "\n")
+
+    def _hash(self, name: str) -> str:
+        return blake2b(name.encode("utf-8", "replace"), digest_size=16, salt=bytes.fromhex(self._salt)).hexdigest()
+
+
+def _hashes(folder: Path) -> _Hashes:
+    """The names forgotten in a folder.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / FORGOTTEN
+    if not path.exists():
+        import secrets
+
+        return _Hashes(secrets.token_hex(16), set())
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        return _Hashes(str(data["salt"]), set(data["names"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DataError("damaged", where=str(path), fix="restore it: it keeps people from coming back") from None
+
+
+def is_forgotten(folder: Path) -> _Hashes:
+    """`name in is_forgotten(folder)`: whether somebody was removed from a folder and must not come back."""
+    return _hashes(folder)
