@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import re
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,32 @@ texts = plain.map(lambda t: " ".join(t.split())).filter(
 lines = st.lists(
     st.builds(Line, st.sampled_from(NAMES), st.integers(1_577_900_000, 1_893_000_000), texts), min_size=4, max_size=12
 ).map(lambda found: sorted(found, key=lambda line: line.at))
+
+
+CHATS = Path(__file__).parent / "chats"
+CASES = sorted(str(path.relative_to(CHATS)) for path in CHATS.glob("*/*") if path.is_dir())
+
+
+def told(path: Path) -> list[object]:
+    """Everything in an export, as JSON: what is unknown is left out."""
+    rows: list[object] = []
+    for format, record in read(find(path)):
+        if isinstance(record, Sent):
+            message = {k: v for k, v in asdict(record.message).items() if v is not None}
+            row = {"chat": record.chat, "who": list(record.person), "at": record.at, **message}
+            row |= {k: v for k in ("group", "thread", "bot", "forwarded") if (v := getattr(record, k))}
+        elif isinstance(record, Dialogue):
+            row = {"dialogue": record.id, "turns": [[turn.speaker, turn.text] for turn in record.turns]}
+        else:
+            row = {type(record).__name__: [part for part in record if not str(part).startswith(str(CHATS))]}
+        rows.append({"format": format, **row})
+    return list(json.loads(json.dumps(rows)))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_known_export_is_read_as_it_always_was(case: str) -> None:
+    golden = json.loads((CHATS / f"{case}.golden.json").read_text("utf-8"))
+    assert told(CHATS / case) == golden
 
 
 def said(path: Path) -> list[tuple[str, str]]:
@@ -53,3 +81,9 @@ def test_what_an_app_exports_comes_back_message_for_message(name: str, lines: li
             assert [text for _, text in said(path)] == [text for _, text in expected]
         else:
             assert said(path) == expected
+
+
+if __name__ == "__main__":  # writes what is read now; look at each line before it is believed
+    for case in CASES:
+        rows = ",\n ".join(json.dumps(row, ensure_ascii=False) for row in told(CHATS / case))
+        (CHATS / f"{case}.golden.json").write_text(f"[{rows}]\n", "utf-8")

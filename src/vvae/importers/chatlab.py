@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from vvae.dialogue import Message
 from vvae.importers import Hints, Malformed, Person, Record, Sent, Skipped
+from vvae.importers.dates import iso_utc
 from vvae.importers.files import LONGEST_RECORD, File
 from vvae.importers.json_stream import parts
 from vvae.importers.jsonl import json_of, plain_text
@@ -98,14 +98,14 @@ class _Chat:
         text = plain_text("" if content is None or kind in ("deleted", "call") else content)
         if text is None:
             return Malformed(self._file.where, "a message without text")
-        if kind not in ("text", "sticker", "link"):
-            text = ""  # a file's name or a placeholder, nothing that was said
+        if kind not in ("text", "link"):
+            text = ""  # a file's name or a placeholder such as [动画表情], nothing that was said
         own, reply = message.get("platformMessageId"), message.get("replyToMessageId")
         name = self._names.get(sender) or str(message.get("groupNickname") or message.get("accountName") or sender)
         body = Message(
             text,
             id=str(own) if own is not None else None,
-            time=datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z"),
+            time=iso_utc(time),
             kind=kind if text or kind != "text" else "media",
             reply_to=str(reply) if reply is not None else None,
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vvae.dialogue import Message
 from vvae.importers import Hints, Malformed, Person, Record, Sent
+from vvae.importers.dates import iso_utc
 from vvae.importers.files import LONGEST_RECORD, File
 from vvae.importers.jsonl import json_of, plain_text
 
 __all__ = ["read", "recognise"]
+
+NUMBER = re.compile(r"[0-9]{1,11}(\.[0-9]{1,9})?")
 
 
 def recognise(file: File) -> str | None:
@@ -38,14 +42,11 @@ def _record(row: dict[str, Any], where: str, corpus: str) -> Record:
     if not isinstance(talk, str) or text is None:
         return Malformed(where, "a message without text" if isinstance(talk, str) else "a message without conversation")
     own, reply, time = row.get("id"), row.get("reply-to", row.get("reply_to")), row.get("timestamp")
-    try:
-        at = float(time) if isinstance(time, str | int | float) else None
-    except (ValueError, OverflowError):
-        at = None
+    at = float(time) if NUMBER.fullmatch(str(time)) else None
     body = Message(
         text,
         id=str(own) if own is not None else None,
-        time=str(time) if time is not None else None,
+        time=iso_utc(at) if at is not None else time if isinstance(time, str) else None,
         kind="text" if text else "media",
         reply_to=reply if isinstance(reply, str) else None,
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vvae.errors import DataError
 from vvae.importers import Dates
 
-__all__ = ["Clock", "Order", "iso_seconds", "order_of"]
+__all__ = ["Clock", "Order", "iso_seconds", "iso_utc", "order_of"]
 
 
 class Order(NamedTuple):
@@ -97,6 +97,11 @@ class Clock:
         except (ValueError, OverflowError):
             return None
         return day.replace(tzinfo=UTC).timestamp(), day.date().isoformat()
+
+
+def iso_utc(seconds: float) -> str:
+    """Unix seconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def iso_seconds(text: str) -> float | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from vvae.dialogue import Message, Reaction
 from vvae.errors import DataError
 from vvae.importers import Hints, Malformed, Person, Record, Sent, Skipped
+from vvae.importers.dates import iso_utc
 from vvae.importers.files import File
 from vvae.importers.jsonl import storable
 
@@ -99,7 +99,7 @@ def _record(message: dict[str, Any], chat: str, where: str, *, group: bool) -> R
         text = ""
     elif message.get("type") in ("Subscribe", "Unsubscribe"):
         return Skipped("somebody came or went")
-    time = datetime.fromtimestamp(millis / 1000, UTC).isoformat().replace("+00:00", "Z")
+    time = iso_utc(millis / 1000)
     name = mend(sender)
     found = [one for one in message.get("reactions") or [] if isinstance(one, dict)]
     reactions = tuple(Reaction(mend(str(r.get("reaction", ""))), mend(str(r.get("actor", "")))) for r in found)

@@ -15,6 +15,7 @@ import emoji
 
 from vvae.dialogue import Message, Reaction
 from vvae.importers import Hints, Malformed, Person, Presence, Record, Sent, Skipped
+from vvae.importers.dates import iso_utc
 from vvae.importers.discord import media_kind
 from vvae.importers.files import File
 from vvae.importers.json_stream import parts
@@ -102,7 +103,7 @@ def _record(message: dict[str, Any], file: File, names: Mapping[str, str], bots:
     body = Message(
         "" if deleted or call else _plain(text, names),
         id=ts,
-        time=None,
+        time=iso_utc(float(ts)),
         kind=kind if kind != "text" or text else "media",
         reply_to=thread if thread != ts else None,
         reactions=_reactions(message.get("reactions")),

@@ -8,13 +8,12 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from vvae.dialogue import Message
 from vvae.errors import DataError
 from vvae.importers import Hints, Malformed, Person, Record, Sent, Skipped
-from vvae.importers.dates import Clock, iso_seconds, order_of
+from vvae.importers.dates import Clock, iso_seconds, iso_utc, order_of
 from vvae.importers.files import File
 
 __all__ = ["read", "recognise"]
@@ -34,7 +33,7 @@ USUAL = {
         "昵称",
     ),
     "text": ("text", "message", "content", "body", "msg", "utterance", "strcontent", "内容", "消息"),
-    "time": ("time", "timestamp", "date", "datetime", "createtime", "created_at", "sent_at", "时间"),
+    "time": ("time", "timestamp", "date", "datetime", "createtime", "created_at", "sent_at", "when", "时间"),
     "chat": ("chat", "conversation", "conversation_id", "dialogue", "dialog", "channel", "room", "room_name", "thread"),
     "id": ("id", "message_id", "msgsvrid"),
     "reply_to": ("reply_to", "in_reply_to", "reply_to_id"),
@@ -187,9 +186,9 @@ class _Times:
         text = text.strip()
         if re.fullmatch(r"\d{9,13}(\.\d{1,9})?", text) and text.isascii():
             at = float(text) / (1000 if len(text.partition(".")[0]) > 11 else 1)
-            return at, datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+            return at, iso_utc(at)
         if (at_ := iso_seconds(text)) is not None:
-            return at_, text
+            return at_, text.replace(" ", "T")
         match = NUMBERS.match(text)
         if match and self._clock:
             found = self._clock.read((match[1], match[3], match[4]), *(int(part or 0) for part in match.groups()[4:7]))
@@ -228,7 +227,7 @@ def _wechat(row: _Row, names: Mapping[str, int], file: File) -> Record:
     body = Message(
         text if kind == "text" else "",
         id=cell("msgsvrid", "id", "localid") or None,
-        time=datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z") if stamp.isdigit() else stamp,
+        time=iso_utc(at) if stamp.isdigit() else stamp.replace(" ", "T"),
         kind=kind,
     )
     forwarded = cell("is_forward").casefold() in ("1", "true")

@@ -259,11 +259,11 @@ def _message(text: str, time: str) -> Message | None:
         return Message("", time=time, kind="deleted")
     if kind := said.media.get(folded):
         return Message("", time=time, kind=kind)
-    if folded == "null" or (WHOLE_PLACEHOLDER.fullmatch(plain) and " " in plain):
-        return Message("", time=time, kind="media")
     if match := ATTACHED.match(plain):
         caption = plain[match.end() :].strip(MARKS + " \n")
         return Message(caption, time=time, kind=KINDS.get(match["type"].lower(), "file"))
+    if folded == "null" or (WHOLE_PLACEHOLDER.fullmatch(plain) and " " in plain):
+        return Message("", time=time, kind="media")
     if marked and text[1:].lstrip().startswith("<"):
         return Message("", time=time, kind="media")
     if marked and not edited:
