@@ -42,7 +42,7 @@ def _record(row: dict[str, Any], where: str, corpus: str) -> Record:
     if not isinstance(talk, str) or text is None:
         return Malformed(where, "a message without text" if isinstance(talk, str) else "a message without conversation")
     own, reply, time = row.get("id"), row.get("reply-to", row.get("reply_to")), row.get("timestamp")
-    at = float(time) if NUMBER.fullmatch(str(time)) else None
+    at = float(str(time)) if NUMBER.fullmatch(str(time)) else None
     body = Message(
         text,
         id=str(own) if own is not None else None,

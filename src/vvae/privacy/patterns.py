@@ -21,18 +21,19 @@ __all__ = ["KINDS", "Item", "find_items", "masked"]
 
 KINDS = ("url", "email", "key", "iban", "card", "ip", "phone", "id", "address")
 """What is told apart; an item stands in the text as <kind>."""
-HINT = regex.compile(r"[\d@]|://|www\.|PRIVATE KEY|[=:：是] ?\S{6}|eyJ|省|自治区", regex.IGNORECASE)
+HINT = regex.compile(r"[\d@]|://|www\.|PRIVATE KEY|[=:：是] ?\S{6}|eyJ|省|自治区|[A-Za-z0-9_\-]{20}", regex.IGNORECASE)
 ROAD_HINT = regex.compile(r"[路街道巷弄胡]")
 ENDS_URL = r"[^\s<>\"'，。！？；、（）]"
 DOMAINS = "com|org|net|io|me|app|dev|ly|gl|co|cn|de|fr|es|it|uk|us|eu|info|biz|xyz|link|be|tv"
 URL = regex.compile(
-    rf"(?:[a-z][a-z0-9+.\-]{{1,20}}://|www\.){ENDS_URL}+"
+    rf"(?:[a-z][a-z0-9+.\-]{{1,20}}://|(?<!\w)www\.(?=\w)){ENDS_URL}+"
     rf"|(?<![\w@.])(?:[a-z0-9\-]{{1,63}}\.){{1,6}}(?:{DOMAINS})/{ENDS_URL}*",
     regex.IGNORECASE,
 )
 LETTER = r"A-Za-z0-9\p{Latin}\p{Cyrillic}\p{Greek}"
 EMAIL = regex.compile(
-    rf"[{LETTER}.!#$%&'*+/=?^_`{{|}}~\-]{{1,64}}@(?:[{LETTER}\-]{{1,63}}\.){{1,6}}[A-Za-z\p{{Latin}}\p{{Cyrillic}}\p{{Greek}}]{{2,24}}"
+    rf"[{LETTER}.!#$%&'*+/=?^_`{{|}}~\-]{{1,64}}@(?:[{LETTER}\-]{{1,63}}\.){{1,6}}"
+    r"[A-Za-z\p{Latin}\p{Cyrillic}\p{Greek}]{2,24}"
 )
 IBAN = regex.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ \u00a0\-]?[A-Z0-9]{2,4}){2,8}(?![A-Z0-9])", regex.IGNORECASE)
 IP = regex.compile(
@@ -45,10 +46,13 @@ NUMBER = regex.compile(
     r"(?: ?(?:x|ext\.?|#) ?\d{1,6})?(?![A-Za-z0-9]|[.,]\d|[%€$£¥])",
     regex.IGNORECASE,
 )
-DAY = r"(?:\d{4}[\-./ ]\d{1,2}[\-./ ]\d{1,2}|\d{1,2}[\-./ ]\d{1,2}[\-./ ](?:19|20)?\d{2})"
+DAY = r"(?:(?:19|20)\d\d[\-./]\d{1,2}[\-./]\d{1,2}|\d{1,2}[\-./]\d{1,2}[\-./](?:19|20)?\d{2})"
 DATE = regex.compile(rf"\(?{DAY}(?:[ \-–]+(?:{DAY}|\d{{1,2}}))?\)?")
 YEARS = regex.compile(r"\(?(?:1[5-9]|20)\d\d(?:[ ]?[\-–/ ][ ]?(?:1[5-9]|20)?\d\d){1,5}\)?")
-AMOUNT = regex.compile(r"\d{1,3}(?:[ \u00a0\u202f.]\d{3}){1,4}|[1-9]\d{0,2}0{5,}|\d\.\d{6,}")
+AMOUNT = regex.compile(
+    r"[1-9]\d{0,2}(?:\.\d{3}){1,4}|[1-9]\d{0,2}(?:[ \u00a0\u202f]\d{3}){0,3}[ \u00a0\u202f]000"
+    r"|[1-9]\d{0,2}0{5,}|\d\.\d{6,}"
+)
 NATIONAL = regex.compile(
     r"\d{3}-\d{2}-\d{4}|\d{3}\.\d{3}\.\d{3}-\d{2}|\d{15}|\d{18}"  # United States, Brazil, France, China
     r"|[12] ?\d{2} ?\d{2} ?\d[\dAB] ?\d{3} ?\d{3}(?: ?\d{2})?"
@@ -60,8 +64,13 @@ SPACED_ID = regex.compile(r"(?<![A-Za-z0-9])[A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D]
 TOKEN = regex.compile(r"(?<![\w\-+/=])[A-Za-z0-9_\-+/=]{20,}(?![\w\-+/=])")
 PART = regex.compile(r"<<(\w+)>>")
 UUID = regex.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", regex.IGNORECASE)
+MEASURE = regex.compile(
+    r"\d{1,6}[a-z]{1,5}|\d+[a-zA-Z]{2,5}|[\d.]+-[\d.]+[a-zA-Z]{1,3}|\d+/\d+(?:st|nd|rd|th)|[a-zA-Z]{4,}\d{5}|[a-z]+\.\d+[a-z]+"
+    r"|\d+\.\d+[a-z]+|\d{4}-\d\d-\d\dT[\d\-.]+Z?"
+)
 FEWEST_DIGITS = 7
 HAN_ADDRESS = 40
+MISTYPED = 1
 
 
 class Item(NamedTuple):
@@ -95,6 +104,8 @@ def masked(text: str) -> tuple[str, Counter[str]]:
     >>> masked("ana@example.org, IBAN ES91 2100 0418 4502 0005 1332")[0]
     '<email>, IBAN <iban>'
     """
+    if not HINT.search(text):
+        return text, Counter()
     items = find_items(text)
     for item in reversed(items):
         text = f"{text[: item.start]}<{item.kind}>{text[item.end :]}"
@@ -134,9 +145,9 @@ def _han_addresses(text: str, end: regex.Pattern[str], before: regex.Pattern[str
 
 def _numbers(text: str) -> Iterator[Item]:
     for match in IBAN.finditer(text):
-        account = [c for c in match.group() if c.isalnum()]
-        if len(account) >= 15 and sum(c.isdigit() for c in account) >= 8:
-            yield Item("iban", *match.span())
+        end = _end_of_account(match.group())
+        if end:
+            yield Item("iban", match.start(), match.start() + end)
     for match in NUMBER.finditer(text):
         kind = _number_kind(match.group())
         if kind:
@@ -150,9 +161,19 @@ def _numbers(text: str) -> Iterator[Item]:
             yield Item("id", *match.span())
 
 
+def _end_of_account(text: str) -> int | None:
+    """Where an account's number ends: after as many characters as its country has; None where it is none."""
+    length = _words().iban.get(text[:2].upper())
+    places = [at for at, c in enumerate(text) if c.isalnum()]
+    if length is None or len(places) < length - MISTYPED:
+        return None
+    end = places[min(length, len(places)) - 1] + 1
+    return end if sum(c.isdigit() for c in text[:end]) >= length // 3 else None
+
+
 def _is_measure(word: str) -> bool:
     """A number and a unit or the like: 100000km, 2024-01-01T10, 20000mAh."""
-    return bool(regex.fullmatch(r"\d+[a-zA-Z]{2,5}|[a-zA-Z]{4,}\d{5}|\d{4}-\d\d-\d\dT[\d\-.]+Z?", word))
+    return bool(MEASURE.fullmatch(word))
 
 
 def _number_kind(text: str) -> str | None:
@@ -163,7 +184,10 @@ def _number_kind(text: str) -> str | None:
         return None
     groups = regex.findall(r"\d+", body)
     sure = body[0] in "+(" or body[0] == "0"
-    if not sure and max(map(len, groups)) <= 2:
+    pairs = len(groups) in (4, 5) and set(map(len, groups[1:])) == {
+        2
+    }  # 70 12 34 56: how numbers are read out in French
+    if not sure and not pairs and max(map(len, groups)) <= 2:
         return None
     if NATIONAL.fullmatch(body):
         return "id" if len(digits) != 15 or not _luhn(digits) else "card"
@@ -200,6 +224,7 @@ class _Words(NamedTuple):
     keys: regex.Pattern[str]
     secret: regex.Pattern[str]
     addresses: tuple[regex.Pattern[str], ...]
+    iban: dict[str, int]
     han: tuple[tuple[regex.Pattern[str], regex.Pattern[str]], ...]
 
 
@@ -221,5 +246,6 @@ def _words() -> _Words:
         regex.compile("|".join(f"(?:{pattern})" for pattern in data["keys"])),
         regex.compile(said, regex.IGNORECASE | regex.VERBOSE),
         tuple(map(compiled, data["addresses"])),
+        data["iban"],
         tuple((compiled(one["end"]), compiled(one["before"])) for one in data["han"]),
     )
