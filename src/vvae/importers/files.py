@@ -177,7 +177,7 @@ def _plain(path: Path, name: str) -> File:
 def _zipped(path: Path) -> list[File]:
     try:
         archive = zipfile.ZipFile(path)
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        entries = [entry for entry in archive.infolist() if not entry.filename.endswith(("/", "\\"))]
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError, struct.error) as error:
         raise DataError(f"the archive is damaged ({error})", where=str(path), fix="export it again") from None
     for entry in entries:
