@@ -79,7 +79,7 @@ BAD: list[tuple[object, str]] = [
     (openai(("a", "x"), ("a", "y")), "one speaker"),
     (openai(("a", " "), ("b", "")), "without text"),
     ({"messages": ["x"]}, "no object"),
-    ({"messages": [{"role": "user", "content": None}]}, "without text"),
+    ({"messages": [{"role": "user", "content": None}]}, "text cannot be read"),
     ({"messages": [{"content": "x"}]}, "without speaker"),
     (openai(("a", "x"), ("b", "y"), id="same"), "twice"),
 ]

@@ -54,7 +54,8 @@ def test_phone_numbers_of_every_country_are_found() -> None:
     for region in sorted(phonenumbers.SUPPORTED_REGIONS):
         for kind in (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE):
             number = phonenumbers.example_number_for_type(region, kind)
-            for form in ("INTERNATIONAL", "NATIONAL", "E164") if number else ():
+            for form in ("INTERNATIONAL", "NATIONAL", "E164") if number is not None else ():
+                assert number is not None
                 text = phonenumbers.format_number(number, getattr(phonenumbers.PhoneNumberFormat, form))
                 if sum(c.isdigit() for c in text) >= 7:
                     asked += 1

@@ -23,7 +23,7 @@ ENOUGH_GAPS = 50
 BINS_AN_OCTAVE = 4
 BINS = 28 * BINS_AN_OCTAVE
 """From one second to eight years."""
-LONGEST = 2000
+LONGEST = 1000
 """Messages after which a conversation that never falls silent is cut."""
 MOST_OPEN = 4096
 SYMBOLS = {"user", "assistant", "human", "gpt", "model", "bot", "me", "chatgpt", "bing"}

@@ -56,7 +56,8 @@ __all__ = [
 
 FORMAT_VERSION = "1"
 ROWS_AT_ONCE = 4096
-DIALOGUES_AT_ONCE = 512
+DIALOGUES_AT_ONCE = 128
+"""Of a thousand messages or more, perhaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +173,28 @@ def _write(path: Path, kind: str, rows: Iterable[Mapping[str, Any]], schema: Map
         while some := list(islice(left, ROWS_AT_ONCE)):
             yield pl.DataFrame(some, schema=dict(schema), orient="row")
 
-    _write_frames(path, kind, frames, schema)
+    _write_frames(path, kind, frames, schema, ROWS_AT_ONCE)
 
 
 def _write_frames(
-    path: Path, kind: str, frames: Callable[[], Iterator[pl.DataFrame]], schema: Mapping[str, Any]
+    path: Path, kind: str, frames: Callable[[], Iterator[pl.DataFrame]], schema: Mapping[str, Any], rows: int
 ) -> None:
     """Writes frames as they come, so that a table may be larger than memory."""
-    table = register_io_source(lambda *_: frames(), schema=pl.Schema(schema))
+    stopped: list[BaseException] = []
+
+    def until_stopped() -> Iterator[pl.DataFrame]:
+        # Raised within, it would reach us while threads of the writer still hold the file.
+        try:
+            yield from frames()
+        except BaseException as error:
+            stopped.append(error)
+
+    table = register_io_source(lambda *_: until_stopped(), schema=pl.Schema(schema))
     metadata = {"vvae.kind": kind, "vvae.format": FORMAT_VERSION}
     with atomic_path(path) as temporary:
-        table.sink_parquet(temporary, metadata=metadata, row_group_size=ROWS_AT_ONCE, maintain_order=True)
+        table.sink_parquet(temporary, metadata=metadata, row_group_size=rows, maintain_order=True)
+        if stopped:
+            raise stopped[0]
 
 
 def _check(path: Path, kind: str) -> None:
@@ -240,7 +252,7 @@ def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:
         while some := list(islice(lines, DIALOGUES_AT_ONCE)):
             yield pl.Series("row", some).str.json_decode(pl.Struct(_DIALOGUE)).struct.unnest()
 
-    _write_frames(path, "dialogues", frames, _DIALOGUE)
+    _write_frames(path, "dialogues", frames, _DIALOGUE, DIALOGUES_AT_ONCE)
 
 
 def _dialogue_row(dialogue: Dialogue) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class _Chat:
         content = message.get("content")
         text = plain_text("" if content is None or kind in ("deleted", "call") else content)
         if text is None:
-            return Malformed(self._file.where, "a message without text")
+            return Malformed(self._file.where, "a message whose text cannot be read")
         if kind not in ("text", "link"):
             text = ""  # a file's name or a placeholder such as [动画表情], nothing that was said
         own, reply = message.get("platformMessageId"), message.get("replyToMessageId")

@@ -40,7 +40,8 @@ def _record(row: dict[str, Any], where: str, corpus: str) -> Record:
     if not isinstance(speaker, str) or not speaker:
         return Malformed(where, "a message without sender")
     if not isinstance(talk, str) or text is None:
-        return Malformed(where, "a message without text" if isinstance(talk, str) else "a message without conversation")
+        what = "a message without conversation" if text is not None else "a message whose text cannot be read"
+        return Malformed(where, what)
     own, reply, time = row.get("id"), row.get("reply-to", row.get("reply_to")), row.get("timestamp")
     at = float(str(time)) if NUMBER.fullmatch(str(time)) else None
     body = Message(

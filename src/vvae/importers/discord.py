@@ -68,7 +68,7 @@ def _record(message: dict[str, Any], channel: dict[str, Any], file: File) -> Rec
     forwarded = message.get("forwardedMessage")
     text = plain_text((forwarded if isinstance(forwarded, dict) else message).get("content"))
     if text is None:
-        return Malformed(f"{file.where}: message {number[:30]}", "a message without text")
+        return Malformed(f"{file.where}: message {number[:30]}", "a message whose text cannot be read")
     stickers = _objects(message.get("stickers"))
     attachments = _objects(message.get("attachments"))
     what = "text"

@@ -23,12 +23,14 @@ from typing import IO, NamedTuple
 
 from vvae.errors import DataError
 
-__all__ = ["LONGEST_LINE", "LONGEST_RECORD", "File", "Line", "files_of"]
+__all__ = ["LONGEST_LINE", "LONGEST_RECORD", "TORN", "File", "Line", "files_of"]
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line of a line format; WhatsApp's longest message is 65,536 characters."""
 LONGEST_RECORD = 16 << 20
 """Bytes of one JSON record: of a line of JSONL, of a message of a JSON export."""
+TORN = "\ufdd0"
+"""What stands for half a character in a text: a code point that no text may hold."""
 MOST_FILES = 200_000
 SWELLING = 200
 """An archive may grow to so many times its size; text grows to 5 to 20 times."""
@@ -61,7 +63,7 @@ class File:
             DataError: the file cannot be read, or its archive is damaged.
         """
         try:
-            with self.opener() as opened:
+            with self._opened() as opened:
                 yield opened
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error) as error:
             raise DataError(f"the archive is damaged ({error})", where=self.where, fix="export it again") from None
@@ -69,6 +71,12 @@ class File:
             raise DataError(f"cannot be unpacked ({error})", where=self.where, fix="unpack it yourself") from None
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})", where=self.where, fix="check the file") from None
+
+    def _opened(self) -> IO[bytes]:
+        try:
+            return self.opener()
+        except ValueError as error:  # an archive that names the entry otherwise where it stands
+            raise zipfile.BadZipFile(str(error)) from None
 
     @cached_property
     def head(self) -> str:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import IO, Any, NamedTuple
 
 import ijson
 
 from vvae.errors import DataError
-from vvae.importers.files import LONGEST_RECORD, File
+from vvae.importers.files import LONGEST_RECORD, TORN, File
 
 __all__ = ["START", "Part", "parts"]
 
 DEEPEST_PATH = 1000
+ESCAPE = re.compile(
+    rb"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""An escape of JSON: a surrogate pair, half of one (which stands for no character), or any other."""
+LONGEST_ESCAPE = 12
 START = object()
 """The value of an object that has just begun."""
 
@@ -61,10 +67,14 @@ def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> I
 
 
 class _Guarded:
-    """A stream that refuses to feed the parser without end between two of its events."""
+    """A stream that refuses to feed the parser without end between two of its events.
+
+    The parser would put a question mark for half a surrogate pair; here it becomes `TORN`, which a reader can tell.
+    """
 
     def __init__(self, opened: IO[bytes], where: str) -> None:
         self._opened, self._where = opened, where
+        self._kept = b""
         self._first = True
         self.taken = 0
 
@@ -72,8 +82,33 @@ class _Guarded:
         if self.taken > LONGEST_RECORD:
             fix = "this is no export of chat"
             raise DataError(f"a value larger than {LONGEST_RECORD >> 20} MB", where=self._where, fix=fix)
-        block = self._opened.read(size)
-        if self._first:
-            block, self._first = block.removeprefix(b"\xef\xbb\xbf"), False
-        self.taken += len(block)
-        return block
+        if size == 0:
+            return b""
+        ended = False
+        while not ended and len(self._kept) <= LONGEST_ESCAPE:
+            block = self._opened.read(max(size, 2 * LONGEST_ESCAPE))
+            ended = not block
+            if self._first:
+                block, self._first = block.removeprefix(b"\xef\xbb\xbf"), False
+            self.taken += len(block)
+            self._kept += block
+        return self._mended(len(self._kept) - (0 if ended else LONGEST_ESCAPE))
+
+    def _mended(self, limit: int) -> bytes:
+        """The bytes up to a place, or up to the end of an escape that stands there; the rest is kept."""
+        done: list[bytes] = []
+        at = 0
+        for match in ESCAPE.finditer(self._kept):
+            if match.start() >= limit:
+                break
+            if match[2]:
+                done += [self._kept[at : match.start()], b"\\u%04x" % ord(TORN)]
+                at = match.end()
+            elif match.end() > limit:
+                done.append(self._kept[at : match.end()])
+                at = match.end()
+        if at < limit:
+            done.append(self._kept[at:limit])
+            at = limit
+        self._kept = self._kept[at:]
+        return b"".join(done)

@@ -8,7 +8,7 @@ from typing import Any
 
 from vvae.dialogue import Dialogue, Message
 from vvae.importers import Malformed, Record, Said, bursts
-from vvae.importers.files import LONGEST_RECORD, File
+from vvae.importers.files import LONGEST_RECORD, TORN, File
 from vvae.importers.json_stream import parts
 
 __all__ = ["json_of", "plain_text", "read_records", "said", "storable"]
@@ -62,12 +62,15 @@ def json_of(line: str) -> dict[str, Any] | str:
 
 
 def plain_text(content: object) -> str | None:
-    """A message's text: a string, or the text parts of a list of parts joined; None if it is neither."""
-    if isinstance(content, str):
-        return storable(content)
+    """A message's text: a string, or the text parts of a list of parts joined.
+
+    None if it is neither, or holds what no text can: NUL, or the lone surrogates that JSON can escape.
+    """
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return storable("".join(str(part.get("text", "")) for part in content if part.get("type", "text") == "text"))
-    return None
+        content = "".join(str(part.get("text", "")) for part in content if part.get("type", "text") == "text")
+    if not isinstance(content, str) or TORN in content or storable(content) != content:
+        return None
+    return content
 
 
 def storable(text: str) -> str:
@@ -79,7 +82,7 @@ def said(speaker: object, content: object, index: int) -> Said | str:
     """A message of a record, or the reason it is malformed."""
     text = plain_text(content)
     if text is None:
-        return "a message without text"
+        return "a message whose text cannot be read"
     if not isinstance(speaker, str) or not speaker.strip():
         return "a message without speaker"
     return Said(storable(speaker), Message(text, id=str(index)))

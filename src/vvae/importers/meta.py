@@ -86,7 +86,7 @@ def _record(message: dict[str, Any], chat: str, where: str, *, group: bool) -> R
     mend = storable if newer else _mended
     text = message.get("text" if newer else "content") or ""
     if not isinstance(text, str):
-        return Malformed(where, "a message without text")
+        return Malformed(where, "a message whose text cannot be read")
     text = mend(text)
     kind = next((kind for field, kind in MEDIA.items() if message.get(field)), "media" if message.get("media") else "")
     if message.get("is_unsent") or message.get("isUnsent"):

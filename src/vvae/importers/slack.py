@@ -91,7 +91,7 @@ def _record(message: dict[str, Any], file: File, names: Mapping[str, str], bots:
         return Skipped("system line")
     text = plain_text(message.get("text", ""))
     if not user or text is None:
-        return Malformed(where, "a message without text" if user else "a message without sender")
+        return Malformed(where, "a message whose text cannot be read" if user else "a message without sender")
     profile = message.get("user_profile")
     shown = names.get(user) or (_name({"id": user, "profile": profile}) if isinstance(profile, dict) else user)
     sent_files = message.get("files")

@@ -76,7 +76,7 @@ def _record(message: dict[str, Any], chat: dict[str, str], where: str) -> Record
     if text is None:
         pieces = message.get("text")
         if not isinstance(pieces, list):
-            return Malformed(where, "a message without text")
+            return Malformed(where, "a message whose text cannot be read")
         text = "".join(piece if isinstance(piece, str) else plain_text([piece]) or "" for piece in _texts(pieces))
     who = message.get("from_id") or message.get("actor_id")
     shown = message.get("from") or message.get("actor")
