@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 import zipfile
@@ -132,16 +131,14 @@ def test_memory_stays_bounded_where_a_file_is_large(tmp_path: Path) -> None:
             out.write(row % (i % 60, ("Ana", "Ben")[i % 2]))
     code = (
         "import resource, sys; from pathlib import Path; from vvae.importers import find; from vvae.intake import *;"
-        "import vvae.records; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "bring_in(find(Path(sys.argv[1])), Path(sys.argv[2]), Intake());"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     done = start(
         [sys.executable, "-c", code, str(path), str(tmp_path / "c")], capture_output=True, text=True, check=True
     )
     assert path.stat().st_size > 25_000_000
-    assert int(done.stdout) < 150
-    assert resource.RLIMIT_AS
+    assert int(done.stdout) < 300
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:

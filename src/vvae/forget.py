@@ -11,27 +11,25 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from pathlib import Path
 
 from vvae.config import load_config
 from vvae.dialogue import Dialogue, Message, Turn
 from vvae.errors import DataError
+from vvae.forgotten import FORGOTTEN, Forgotten
 from vvae.intake import DIALOGUES, SUMMARY, mapping_path
 from vvae.privacy.names import Pseudonyms, name_replacer
 from vvae.records import iterate_dialogues, write_dialogues, write_text
 
-__all__ = ["FORGOTTEN", "Forgotten", "forget", "is_forgotten", "without"]
+__all__ = ["Removed", "forget", "without"]
 
-FORGOTTEN = "forgotten.json"
-"""Hashes of names that must not come back when chats are read again."""
 NOBODY = "<name>"
 STAYS = {"config.yaml", DIALOGUES, SUMMARY, FORGOTTEN, ".stages"}
 """What of a run's folder stays; of the marks of stages, that of the dialogues."""
 
 
 @dataclass
-class Forgotten:
+class Removed:
     """What came of it."""
 
     turns: int = 0
@@ -43,7 +41,7 @@ class Forgotten:
     """Everything else that is deleted."""
 
 
-def forget(name: str, folder: Path) -> dict[Path, Forgotten]:
+def forget(name: str, folder: Path) -> dict[Path, Removed]:
     """Removes a person from a folder of chats, or from a run and the chats it was made from.
 
     Args:
@@ -70,16 +68,15 @@ def forget(name: str, folder: Path) -> dict[Path, Forgotten]:
     return found
 
 
-def _forget(name: str, real: set[str], folder: Path) -> Forgotten | None:
-    done = Forgotten()
+def _forget(name: str, real: set[str], folder: Path) -> Removed | None:
+    done = Removed()
     path = folder / DIALOGUES
     if not path.is_file():
         return None
-    known = _hashes(folder)
+    known = Forgotten(folder)
     if name not in known and not any(name in dialogue.speakers for dialogue in iterate_dialogues(path)):
         return None
     known.add(name, *real)
-    known.save(folder)
     write_dialogues(path, _without(name, path, done))
     if (folder / "config.yaml").is_file():
         _delete_derived(folder, done)
@@ -91,7 +88,7 @@ def _forget(name: str, real: set[str], folder: Path) -> Forgotten | None:
     return done
 
 
-def _without(name: str, path: Path, done: Forgotten) -> Iterator[Dialogue]:
+def _without(name: str, path: Path, done: Removed) -> Iterator[Dialogue]:
     for dialogue in iterate_dialogues(path):
         left = without(name, dialogue)
         done.turns += len(dialogue.turns) - len(left.turns)
@@ -114,7 +111,7 @@ def without(name: str, dialogue: Dialogue) -> Dialogue:
     return Dialogue(dialogue.id, tuple(turns), dialogue.meta)
 
 
-def _delete_derived(run: Path, done: Forgotten) -> None:
+def _delete_derived(run: Path, done: Removed) -> None:
     done.retrain += sorted(path.name for path in run.glob("adapters/*") if path.is_dir())
     for path in sorted(run.iterdir()):
         if path.name not in STAYS:
@@ -125,7 +122,7 @@ def _delete_derived(run: Path, done: Forgotten) -> None:
             marker.unlink()
 
 
-def _tell(folder: Path, name: str, done: Forgotten) -> None:
+def _tell(folder: Path, name: str, done: Removed) -> None:
     """Takes the person out of the summary of the import."""
     path = folder / SUMMARY
     try:
@@ -137,51 +134,3 @@ def _tell(folder: Path, name: str, done: Forgotten) -> None:
         summary["learn"].remove(name)
     summary["forgotten_turns"] = summary.get("forgotten_turns", 0) + done.turns
     write_text(path, json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
-
-
-# --- names that must not come back ------------------------------------------------------------------------------------
-
-
-class _Hashes:
-    """A set of names as salted hashes: who guesses a name can see that it is in the set, nobody can read it there."""
-
-    def __init__(self, salt: str, hashes: set[str]) -> None:
-        self._salt, self._hashes = salt, hashes
-
-    def __contains__(self, name: str) -> bool:
-        return self._hash(name) in self._hashes
-
-    def __bool__(self) -> bool:
-        return bool(self._hashes)
-
-    def add(self, *names: str) -> None:
-        self._hashes |= set(map(self._hash, names))
-
-    def save(self, folder: Path) -> None:
-        write_text(folder / FORGOTTEN, json.dumps({"salt": self._salt, "names": sorted(self._hashes)}) + "\n")
-
-    def _hash(self, name: str) -> str:
-        return blake2b(name.encode("utf-8", "replace"), digest_size=16, salt=bytes.fromhex(self._salt)).hexdigest()
-
-
-def _hashes(folder: Path) -> _Hashes:
-    """The names forgotten in a folder.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    path = folder / FORGOTTEN
-    if not path.exists():
-        import secrets
-
-        return _Hashes(secrets.token_hex(16), set())
-    try:
-        data = json.loads(path.read_text("utf-8"))
-        return _Hashes(str(data["salt"]), set(data["names"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DataError("damaged", where=str(path), fix="restore it: it keeps people from coming back") from None
-
-
-def is_forgotten(folder: Path) -> _Hashes:
-    """`name in is_forgotten(folder)`: whether somebody was removed from a folder and must not come back."""
-    return _hashes(folder)

@@ -17,6 +17,7 @@ from vvae.cleaning import STEPS, Cleaning, language_of
 from vvae.conversations import SYMBOLS, Builder, Identities, Survey
 from vvae.dialogue import Dialogue
 from vvae.errors import ConfigError, DataError
+from vvae.forgotten import Forgotten
 from vvae.importers import Found, Hints, Malformed, Presence, Record, Sent, Skipped, read
 from vvae.privacy.names import Pseudonyms, name_replacer
 from vvae.privacy.patterns import masked
@@ -154,7 +155,7 @@ def bring_in(
     counted = counted or survey(found, options)
     _check_learn(options.learn, counted)
     people = _People(counted, options, Pseudonyms.read(mapping_path(folder)) if options.private else {})
-    work = _Work(counted, people, options)
+    work = _Work(counted, people, options, Forgotten(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_dialogues(folder / DIALOGUES, work.dialogues(_watched(found, options.hints, tick)))
     summary = work.summary(found)
@@ -204,8 +205,9 @@ class _People:
 class _Work:
     """The second pass, with its accounts."""
 
-    def __init__(self, counted: Survey, people: _People, options: Intake) -> None:
+    def __init__(self, counted: Survey, people: _People, options: Intake, gone: Forgotten) -> None:
         self._counted, self._people, self._options = counted, people, options
+        self._gone = {name for name in counted.identities.names if name in gone or people.of(name) in gone}
         self._builder = Builder(counted, people.of, None if options.gap is None else options.gap * 60)
         self._cleaning = Cleaning(options.keep)
         self.left_out: Counter[str] = Counter()
@@ -229,7 +231,8 @@ class _Work:
     def _taken(self, format: str, record: Record) -> Iterator[Dialogue]:
         if isinstance(record, Sent):
             self._seen += 1
-            if reason := self._cleaning.reason(record):
+            gone = self._gone and self._counted.identities.meet(format, record.person) in self._gone
+            if reason := "forgotten" if gone else self._cleaning.reason(record):
                 self.left_out[reason] += 1
                 return
             text = self._clean(record.message.text)
@@ -241,6 +244,9 @@ class _Work:
         elif isinstance(record, Dialogue):
             self._seen += sum(len(turn.messages) for turn in record.turns)
             self._numbered += 1
+            record = self._without_gone(record)
+            if len(record.speakers) < 2:
+                return
             yield self._builder.rebuilt(self._numbered, format, self._cleaned(record))
         elif isinstance(record, Skipped):
             self._seen += 1
@@ -249,6 +255,15 @@ class _Work:
             self._seen += 1
             self._first = self._first or record
             self.malformed[record.reason] += 1
+
+    def _without_gone(self, dialogue: Dialogue) -> Dialogue:
+        """A ready-made dialogue without those who were taken out; with fewer than two left, none of it stays."""
+        turns = tuple(turn for turn in dialogue.turns if turn.speaker not in self._gone)
+        if len(turns) < len(dialogue.turns):
+            left = {turn.speaker for turn in turns}
+            lost = dialogue.turns if len(left) < 2 else [t for t in dialogue.turns if t.speaker in self._gone]
+            self.left_out["forgotten"] += sum(len(turn.messages) for turn in lost)
+        return replace(dialogue, turns=turns)
 
     def _cleaned(self, dialogue: Dialogue) -> Dialogue:
         turns = tuple(

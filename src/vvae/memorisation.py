@@ -134,12 +134,11 @@ def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str
     pairs = [pair for side in sides for pair in side]
     asked = {pair.pair_id: [Alternative("z", run.test_block(variant, pair, pair.speaker))] for pair in pairs}
     losses: dict[str, dict[str, float]] = {}
-    for name, decoder in (("adapter", run.with_adapter(variant)), ("base", _bare(run))):
+    for name, prepare in (("adapter", lambda: run.with_adapter(variant)), ("base", lambda: _bare(run))):
+        decoder = prepare()  # the same model, with and without
         with run.reporter.task(f"likelihood of replies: {name}") as tick:
             found = reply_losses(decoder, run.dialogues, pairs, asked, progress=tick)
         losses[name] = {key.rpartition("|")[0]: nats / tokens for key, (nats, tokens) in found.items()}
-        if name == "adapter":
-            run.with_adapter(variant)
     gains = np.array([losses["base"][p.pair_id] - losses["adapter"][p.pair_id] for p in pairs])
     member = np.array([1.0] * len(sides[0]) + [0.0] * len(sides[1]))
     samples = []

@@ -57,7 +57,7 @@ __all__ = [
 FORMAT_VERSION = "1"
 ROWS_AT_ONCE = 4096
 DIALOGUES_AT_ONCE = 128
-"""Of a thousand messages or more, perhaps."""
+CHARACTERS_AT_ONCE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +249,19 @@ def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:
     lines = (json.dumps(_dialogue_row(dialogue), ensure_ascii=False) for dialogue in dialogues)
 
     def frames() -> Iterator[pl.DataFrame]:
-        while some := list(islice(lines, DIALOGUES_AT_ONCE)):
-            yield pl.Series("row", some).str.json_decode(pl.Struct(_DIALOGUE)).struct.unnest()
+        some: list[str] = []
+        held = 0
+        for line in lines:
+            some.append(line)
+            held += len(line)
+            if len(some) == DIALOGUES_AT_ONCE or held > CHARACTERS_AT_ONCE:
+                yield decoded(some)
+                some, held = [], 0
+        if some:
+            yield decoded(some)
+
+    def decoded(rows: list[str]) -> pl.DataFrame:
+        return pl.Series("row", rows).str.json_decode(pl.Struct(_DIALOGUE)).struct.unnest()
 
     _write_frames(path, "dialogues", frames, _DIALOGUE, DIALOGUES_AT_ONCE)
 

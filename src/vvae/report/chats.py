@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vvae.conversations import Survey
-from vvae.forget import Forgotten
+from vvae.forget import Removed
 from vvae.importers import Found
 from vvae.intake import mapping_path
 
@@ -86,7 +86,7 @@ def print_import(summary: Mapping[str, Any], folder: Path) -> None:
     console.print(f"then: vvae doctor {folder}; vvae init mine.yaml --data {folder}", highlight=False)
 
 
-def print_forgotten(found: Mapping[Path, Forgotten]) -> None:
+def print_forgotten(found: Mapping[Path, Removed]) -> None:
     """What was taken out, and what must be made again."""
     console = Console()
     for folder, done in found.items():

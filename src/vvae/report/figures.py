@@ -447,7 +447,8 @@ def drift(found: Mapping[str, Any]) -> str:
 
 def verbatim_runs(found: Mapping[str, Any]) -> str:
     """Of replies, how many share a run of at least so many words with a training reply: the variant and people."""
-    figure, axis = _axes(7.2, 2.8)
+    figure, axes = _axes(7.2, 2.8)
+    axis = axes[0, 0]
     said = found["verbatim"]
     longest = max(said["variant"]["longest"], said["people"]["longest"], said["run"]) + 1
     at = np.arange(1, longest + 1)
@@ -464,7 +465,8 @@ def verbatim_runs(found: Mapping[str, Any]) -> str:
 
 def exposures(found: Mapping[str, Any]) -> str:
     """Exposure of each canary by how often it stood in the training data."""
-    figure, axis = _axes(7.2, 2.8)
+    figure, axes = _axes(7.2, 2.8)
+    axis = axes[0, 0]
     times = sorted({one["times"] for one in found["canaries"]})
     for one in found["canaries"]:
         axis.plot(times.index(one["times"]), one["exposure"], "o", color=MODEL, alpha=0.7)

@@ -14,7 +14,8 @@ from vvae.encoder.choice import fit_encoder
 from vvae.encoder.llm import LLMConfig, LLMEncoder, Plan, chosen_pairs
 from vvae.endpoint.settings import Price
 from vvae.errors import ConfigError
-from vvae.forget import is_forgotten, without
+from vvae.forget import without
+from vvae.forgotten import Forgotten
 from vvae.importers import Imported, load
 from vvae.intake import DIALOGUES
 from vvae.keyed_random import shuffled
@@ -33,7 +34,7 @@ def import_dialogues(run: Run) -> None:
     with run.reporter.task("reading dialogues"):
         imported = _imported(data)
     dialogues = imported.dialogues
-    if gone := is_forgotten(run.folder):
+    if gone := Forgotten(run.folder):
         names = {name for d in dialogues for name in d.speakers if name in gone}
         for name in names:
             dialogues = [without(name, d) for d in dialogues]
