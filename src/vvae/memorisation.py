@@ -134,8 +134,8 @@ def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str
     pairs = [pair for side in sides for pair in side]
     asked = {pair.pair_id: [Alternative("z", run.test_block(variant, pair, pair.speaker))] for pair in pairs}
     losses: dict[str, dict[str, float]] = {}
-    for name, prepare in (("adapter", lambda: run.with_adapter(variant)), ("base", lambda: _bare(run))):
-        decoder = prepare()  # the same model, with and without
+    for name in ("adapter", "base"):  # the same model, with and without
+        decoder = run.with_adapter(variant) if name == "adapter" else _bare(run)
         with run.reporter.task(f"likelihood of replies: {name}") as tick:
             found = reply_losses(decoder, run.dialogues, pairs, asked, progress=tick)
         losses[name] = {key.rpartition("|")[0]: nats / tokens for key, (nats, tokens) in found.items()}

@@ -79,7 +79,7 @@ class Clock:
     def read(self, date: tuple[str, str, str], hour: int, minute: int, second: int) -> tuple[float, str] | None:
         """(seconds, ISO 8601 without an offset), None where there is no such time."""
         if date not in self._days:
-            if len(self._days) > 100_000:
+            if len(self._days) > 10_000:
                 self._days.clear()
             self._days[date] = self._day(date)
         day = self._days[date]
