@@ -4,8 +4,11 @@ import json
 import re
 import tempfile
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import chatpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -81,6 +84,35 @@ def test_what_an_app_exports_comes_back_message_for_message(name: str, lines: li
             assert [text for _, text in said(path)] == [text for _, text in expected]
         else:
             assert said(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "parser"),
+    [
+        ("whatsapp on Android", chatpack.parse_whatsapp),
+        ("whatsapp on iOS", chatpack.parse_whatsapp),
+        ("telegram", chatpack.parse_telegram),
+        ("discord", chatpack.parse_discord),
+    ],
+)
+@settings(deadline=None, max_examples=30)
+@given(
+    said=st.lists(
+        st.tuples(st.sampled_from(["Ana", "Ben María", "李雷"]), st.integers(1_580_083_200, 1_893_000_000), texts),
+        min_size=2,
+        max_size=8,
+    )
+)
+def test_another_parser_reads_the_same(name: str, parser: Any, said: list[tuple[str, int, str]]) -> None:
+    lines = [Line("Ana", 1_579_996_800, "the 26th"), *map(Line._make, sorted(said, key=lambda one: one[1]))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = EXPORTERS[name][1](Path(folder), lines)
+        theirs = [
+            (m.sender, m.content, int(datetime.fromisoformat(str(m.timestamp)).timestamp())) for m in parser(str(path))
+        ]
+        sent = [record for _, record in read(find(path)) if isinstance(record, Sent)]
+    ours = [(r.person.name, r.message.text, int(r.at or 0)) for r in sent]
+    assert sorted(ours) == sorted(theirs)
 
 
 if __name__ == "__main__":  # writes what is read now; look at each line before it is believed

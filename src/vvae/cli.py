@@ -197,7 +197,9 @@ def import_chats(
     keep: Annotated[list[str] | None, typer.Option(help="Keep what a step takes out: bots, links, ...")] = None,
     languages: Annotated[str, typer.Option(help="Only dialogues in these: en,zh.")] = "",
     real_names: Annotated[bool, typer.Option("--real-names", help="Change no names and no numbers.")] = False,
-    presidio: Annotated[bool, typer.Option("--presidio", help="Look for names and places with Presidio, too.")] = False,
+    presidio: Annotated[
+        str | None, typer.Option(help="Look for names and places with Presidio, too: spaCy's model, en_core_web_lg.")
+    ] = None,
     malformed_limit: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that is let pass.")] = 0.01,
 ) -> None:
     """Bring your own chats: from an app's export to dialogues without other people's names and numbers."""
@@ -214,7 +216,7 @@ def import_chats(
     if presidio:
         from vvae.privacy.presidio import presidio_finder
 
-        finder = presidio_finder()
+        finder = presidio_finder(presidio)
     options = Intake(
         hints=Hints(dates, read_columns(columns)),
         aliases=read_aliases(aliases) if aliases else {},
