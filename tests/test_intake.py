@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from subprocess import run as start
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.exports import Line, android, chatlab, discord, openai, table, telegram
+from tests.exports import Line, android, chatlab, discord, ios, openai, table, telegram
 from vvae.config import load_config
 from vvae.conversations import Silences
 from vvae.dialogue import Dialogue
@@ -216,6 +217,22 @@ def test_a_folder_of_many_apps_and_ready_dialogues_comes_in_at_once(tmp_path: Pa
     dialogues, summary = brought(tmp_path, out=tmp_path.parent / "out-chats")
     assert summary["files"] == {"whatsapp": 1, "chatlab": 1, "openai": 1, "of no known format": 1}
     assert sorted(dialogue.id.split("@")[0] for dialogue in dialogues) == ["chatlab-1", "openai:1", "whatsapp-1"]
+
+
+def test_two_exports_of_one_chat_and_zips_in_a_folder(tmp_path: Path) -> None:
+    lines = talk(("Ana", "hi"), ("Ben", "yo"), ("Ana", "so"), ("Ben", "bye"))
+    path = android(tmp_path, lines[:2])
+    path.rename(path.with_name("WhatsApp Chat with Ben (1).txt"))
+    android(tmp_path, lines)
+    with zipfile.ZipFile(tmp_path / "WhatsApp Chat - Cleo.zip", "w") as archive:
+        archive.write(ios(tmp_path, talk(("Ana", "hey"), ("Cleo", "hm"))), "_chat.txt")
+    (tmp_path / "_chat.txt").unlink()
+    dialogues, summary = brought(tmp_path, out=tmp_path.parent / f"{tmp_path.name}-out")
+    assert sorted(texts(dialogues), key=len) == [
+        [("Ana", "hey"), ("Cleo", "hm")],
+        [("Ana", "hi"), ("Ben", "yo"), ("Ana", "so"), ("Ben", "bye")],
+    ]
+    assert summary["left_out"]["in another export of the same chat"] == 2
 
 
 def test_the_same_export_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -157,13 +157,16 @@ class File:
 
 
 def files_of(path: Path) -> list[File]:
-    """The files of an export, in natural order of their names.
+    """The files of an export, in natural order of their names: those of a folder and of the zips in it, or of a zip.
 
     Raises:
         DataError: there is nothing, too much, or something unsafe.
     """
     if path.is_dir():
-        found = [_plain(p, str(p.relative_to(path).as_posix())) for p in path.rglob("*") if _regular(p)]
+        inside = [p for p in path.rglob("*") if _regular(p)]
+        zips = [p for p in inside if p.suffix.casefold() == ".zip" and zipfile.is_zipfile(p)]
+        found = [_plain(p, p.relative_to(path).as_posix()) for p in inside if p not in zips]
+        found += [file for p in zips for file in _zipped(p)]
     elif path.is_file():
         found = _zipped(path) if zipfile.is_zipfile(path) else [_plain(path, path.name)]
     else:
@@ -201,8 +204,8 @@ def _zipped(path: Path) -> list[File]:
 
 
 def _entry(archive: zipfile.ZipFile, path: Path, entry: zipfile.ZipInfo) -> File:
-    name = entry.filename.replace("\\", "/")
-    return File(name, f"{path}/{name}", entry.file_size, lambda: archive.open(entry))
+    name = f"{path.stem}/{entry.filename}".replace("\\", "/")
+    return File(name, f"{path.parent}/{name}", entry.file_size, lambda: archive.open(entry))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

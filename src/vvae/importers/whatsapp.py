@@ -9,6 +9,7 @@ reactions or time zones in these files.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -89,9 +90,18 @@ def recognise(file: File) -> str | None:
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """The messages of each file; a file is a chat."""
+    """The messages of each file; a file is a chat, or a later export of one."""
+    until: dict[str, float] = {}
     for file in files:
-        yield from _read(file, hints)
+        last: dict[str, float] = {}
+        for record in _read(file, hints):
+            if isinstance(record, Sent) and record.at is not None:
+                if record.at <= until.get(record.chat, -math.inf):
+                    yield Skipped("in another export of the same chat")
+                    continue
+                last[record.chat] = max(record.at, last.get(record.chat, record.at))
+            yield record
+        until |= last
 
 
 def _style_of(line: str) -> str:
