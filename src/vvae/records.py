@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,8 +56,9 @@ __all__ = [
 
 FORMAT_VERSION = "1"
 ROWS_AT_ONCE = 4096
-DIALOGUES_AT_ONCE = 512
+DIALOGUES_AT_ONCE = 256
 CHARACTERS_AT_ONCE = 4 << 20
+"""Of dialogues in memory while they are written; how long they are is seen from the first ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ def _write_frames(
     table = register_io_source(lambda *_: until_stopped(), schema=pl.Schema(schema))
     metadata = {"vvae.kind": kind, "vvae.format": FORMAT_VERSION}
     with atomic_path(path) as temporary:
-        table.sink_parquet(temporary, metadata=metadata, row_group_size=rows, maintain_order=True)
+        table.sink_parquet(temporary, metadata=metadata, row_group_size=rows, maintain_order=True, statistics=False)
         if stopped:
             raise stopped[0]
 
@@ -248,22 +249,16 @@ def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:
     # By way of JSON, as in reading: lists within lists are made four times faster so.
     lines = (json.dumps(_dialogue_row(dialogue), ensure_ascii=False) for dialogue in dialogues)
 
+    first = list(islice(lines, DIALOGUES_AT_ONCE))
+    mean = sum(map(len, first)) // max(len(first), 1) + 1
+    rows = min(max(CHARACTERS_AT_ONCE // mean, 64), 8192)
+
     def frames() -> Iterator[pl.DataFrame]:
-        some: list[str] = []
-        held = 0
-        for line in lines:
-            some.append(line)
-            held += len(line)
-            if len(some) == DIALOGUES_AT_ONCE or held > CHARACTERS_AT_ONCE:
-                yield decoded(some)
-                some, held = [], 0
-        if some:
-            yield decoded(some)
+        left = chain(first, lines)
+        while some := list(islice(left, rows)):
+            yield pl.Series("row", some).str.json_decode(pl.Struct(_DIALOGUE)).struct.unnest()
 
-    def decoded(rows: list[str]) -> pl.DataFrame:
-        return pl.Series("row", rows).str.json_decode(pl.Struct(_DIALOGUE)).struct.unnest()
-
-    _write_frames(path, "dialogues", frames, _DIALOGUE, DIALOGUES_AT_ONCE)
+    _write_frames(path, "dialogues", frames, _DIALOGUE, rows)
 
 
 def _dialogue_row(dialogue: Dialogue) -> dict[str, Any]:

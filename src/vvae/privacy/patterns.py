@@ -8,6 +8,7 @@ digit makes a number no less theirs. A checksum only says which kind it is.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -21,6 +22,8 @@ __all__ = ["KINDS", "Item", "find_items", "masked"]
 
 KINDS = ("url", "email", "key", "iban", "card", "ip", "phone", "id", "address")
 """What is told apart; an item stands in the text as <kind>."""
+SIGN = re.compile(r"[\d@:=：是/_\-省区]")
+"""Most messages have none of these, and a set of characters is looked for ten times as fast as a choice of patterns."""
 HINT = regex.compile(r"[\d@]|://|www\.|PRIVATE KEY|[=:：是] ?\S{6}|eyJ|省|自治区|[A-Za-z0-9_\-]{20}", regex.IGNORECASE)
 ROAD_HINT = regex.compile(r"[路街道巷弄胡]")
 ENDS_URL = r"[^\s<>\"'，。！？；、（）]"
@@ -104,7 +107,7 @@ def masked(text: str) -> tuple[str, Counter[str]]:
     >>> masked("ana@example.org, IBAN ES91 2100 0418 4502 0005 1332")[0]
     '<email>, IBAN <iban>'
     """
-    if not HINT.search(text):
+    if not SIGN.search(text) and "ww." not in text.casefold():
         return text, Counter()
     items = find_items(text)
     for item in reversed(items):
