@@ -39,7 +39,7 @@ from vvae.variants import Variant
 
 __all__ = ["examine", "half_width", "machine", "work"]
 
-MOST_READ = 20_000
+MOST_READ = 10_000
 """Replies the encoder reads here; a keyed choice of them."""
 SAMPLED_DIALOGUES = 500
 FEWEST, RARE = 200, 0.01
@@ -49,7 +49,7 @@ TRAIN_SHARE, WRITE_SHARE, READ_SHARE = 0.36, 0.22, 0.30
 """Of the peak of matrix products, what training, generation and likelihoods reach (docs/findings.md, speed)."""
 SMALL_MODEL = 134_515_008
 """Parameters of SmolLM2-135M."""
-RUNTIME_BYTES = 1_200_000_000
+RUNTIME_BYTES = 3_200_000_000
 """What libraries, corpus and encoder take beside the model."""
 
 
