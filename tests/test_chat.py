@@ -17,6 +17,7 @@ from vvae.errors import ConfigError, ModelError
 from vvae.pipeline import run_stages
 from vvae.pretrained import SMOLLM2, gguf_of
 from vvae.run import Run
+from vvae.steering import steering_from_text
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +29,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue], tiny_m
     return run
 
 
-def session(
-    run: Run, given: dict[str, str] | None = None, modes: dict[str, str] | None = None, seed: int = 0
-) -> ChatSession:
-    return open_session(run, "ana", "SP+FT", given or {}, modes or {}, temperature=1.0, top_p=1.0, seed=seed)
+def session(run: Run, asked: str = "", seed: int = 0) -> ChatSession:
+    return open_session(run, "ana", "SP+FT", steering_from_text(asked), temperature=1.0, top_p=1.0, seed=seed)
 
 
 def test_given_values_win_and_profile_values_hold(run: Run) -> None:
-    one = session(run, {"tone": "tender", "hobby": "beekeeping"})
+    one = session(run, "tone=tender; hobby=beekeeping")
     replies = [one.reply("hi, how are you?"), one.reply("what did you do today?")]
-    for _, persona in replies:
+    for persona in (reply.persona for reply in replies):
         assert persona["tone"] == ("tender", "given", None, None)
         assert persona.value("hobby") == "beekeeping"
         assert persona["catchphrase"] == ("oh my gosh", "observed", None, None)
@@ -52,18 +51,15 @@ def test_a_chat_is_the_same_for_the_same_seed(run: Run) -> None:
 
 
 def test_auto_follows_what_the_other_says_and_sample_draws_anew(run: Run) -> None:
-    one = session(run, modes={"topic": "auto"})
+    one = session(run, "topic=auto")
     assert one.reply("did you see that new movie on netflix, the last episode?").persona["topic"] == (
         "film and television",
         "observed",
         None,
         None,
     )
-    drawn = session(run, modes={"tone": "sample"})
-    tones = {drawn.persona(f"turn {i}").value("tone") for i in range(3)} | {
-        drawn.reply("so").persona.value("tone") for _ in range(8)
-    }
-    assert len(tones) > 1
+    drawn = session(run, "tone=sample")
+    assert len({drawn.reply("so").persona.value("tone") for _ in range(10)}) > 1
 
 
 def test_a_long_chat_is_cut_into_windows_and_goes_on(run: Run) -> None:
@@ -73,18 +69,17 @@ def test_a_long_chat_is_cut_into_windows_and_goes_on(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "modes", "message"),
+    ("asked", "message"),
     [
-        ({"mood": "x"}, {}, "unknown dimension 'mood'"),
-        ({"tone": "angry"}, {}, "unknown label 'angry'"),
-        ({}, {"mood": "auto"}, "unknown dimension 'mood'"),
+        ("mood=x", "unknown dimension 'mood'"),
+        ("tone=angry", "unknown label 'angry'"),
+        ("mood=auto", "unknown dimension 'mood'"),
+        ("mood.rate=0.1", "unknown dimension 'mood'"),
     ],
 )
-def test_unknown_dimensions_and_labels_are_refused(
-    run: Run, given: dict[str, str], modes: dict[str, str], message: str
-) -> None:
+def test_unknown_dimensions_and_labels_are_refused(run: Run, asked: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        session(run, given, modes)
+        session(run, asked)
 
 
 def test_llama_cpp_is_not_replaced_where_it_was_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from vvae import records
-from vvae.chat import ChatReply, ChatSession, check_knobs
+from vvae.calibration import reaches
+from vvae.chat import ChatReply, ChatSession, ConversationReader
 from vvae.engine import Engine, GenerationConfig
 from vvae.errors import ConfigError, DataError
 from vvae.export import adapter_to_gguf
@@ -22,9 +22,10 @@ from vvae.pretrained import gguf_of
 from vvae.prompt import PROMPT_VERSION
 from vvae.prompter import Prompter, load_prompter
 from vvae.run import Run
+from vvae.steering import Steering, check_steering
 from vvae.variants import Variant
 
-__all__ = ["converse", "open_engine", "open_session"]
+__all__ = ["check_adapter", "converse", "open_engine", "open_session"]
 
 MAX_NEW_TOKENS = 120
 
@@ -33,8 +34,7 @@ def open_session(
     run: Run,
     speaker: str | None,
     variant: str,
-    given: Mapping[str, str],
-    modes: Mapping[str, Any],
+    steering: Steering,
     *,
     temperature: float,
     top_p: float,
@@ -54,35 +54,34 @@ def open_session(
             raise DataError(
                 "the run has no such file", where=str(run.path(name)), fix="finish it with 'vvae train CONFIG'"
             )
-    if speaker is None:
-        speaker = max(run.profiles, key=lambda name: (run.profiles[name].replies, name))
-    matches = [name for name in run.profiles if name == speaker] or [n for n in run.profiles if n.startswith(speaker)]
-    if len(matches) != 1:
-        best = sorted(run.profiles, key=lambda n: -run.profiles[n].replies)[:5]
-        what = f"{len(matches)} speakers are" if matches else "no speaker is"
-        raise ConfigError(f"{what} named {speaker!r}", where="--speaker", fix=f"for example {', '.join(best)}")
-    encoder = run.encoder
-    check_knobs(run.space, given, modes)
-    made = json.loads(run.path(f"adapters/{variant}/vvae.json").read_text("utf-8"))
-    if made["prior"] != records.digest(run.path("prior.json")) or made["prompt_version"] != PROMPT_VERSION:
-        raise DataError(
-            "the adapter was trained on other data", where=str(run.folder), fix="finish it with 'vvae train'"
-        )
+    profile = run.profile(speaker)
+    reader = ConversationReader(run.encoder, run.space)
+    check_steering(steering, run.space, where="vvae chat")
+    check_adapter(run, found)
     prompter, opened = open_engine(run, found, engine, base)
     return ChatSession(
         prompter=prompter,
         engine=opened,
         space=run.space,
         prior=run.prior,
-        profile=run.profiles[matches[0]],
-        encoder=encoder,
+        profile=profile,
+        reader=reader,
         generation=GenerationConfig(temperature=temperature, top_p=top_p, max_new_tokens=MAX_NEW_TOKENS),
         window_tokens=run.config.pairs.window_tokens,
+        steering=steering,
+        reach=reaches(run, found).__getitem__,
         seed=seed,
-        given=given,
-        modes=modes,
         shows_z=found.z != "none",
     )
+
+
+def check_adapter(run: Run, variant: Variant) -> None:
+    """Raises DataError where an adapter is of another prior, or another form of prompt, than the run's."""
+    made = json.loads(run.path(f"adapters/{variant.name}/vvae.json").read_text("utf-8"))
+    if made["prior"] != records.digest(run.path("prior.json")) or made["prompt_version"] != PROMPT_VERSION:
+        raise DataError(
+            "the adapter was trained on other data", where=str(run.folder), fix="finish it with 'vvae train'"
+        )
 
 
 def open_engine(run: Run, variant: Variant, engine: str, base: Path | None) -> tuple[Prompter, Engine]:
@@ -111,12 +110,10 @@ def open_engine(run: Run, variant: Variant, engine: str, base: Path | None) -> t
         return prompter, LlamaEngine(file, adapter, stop=[end] if (end := prompter.frame.end.strip()) else ())
 
 
-def converse(
-    run: Run, speaker: str | None, variant: str, given: Mapping[str, str], modes: Mapping[str, Any], **settings: Any
-) -> None:
+def converse(run: Run, speaker: str | None, variant: str, steering: Steering, **settings: Any) -> None:
     """Chats until end of input or an empty line."""
     console = Console()
-    session = open_session(run, speaker, variant, given, modes, **settings)
+    session = open_session(run, speaker, variant, steering, **settings)
     console.print(
         Text(f"You are talking to {session.profile.speaker} ({variant}). An empty line ends the chat.", "dim")
     )
@@ -136,6 +133,8 @@ def _show(console: Console, speaker: str, reply: ChatReply) -> None:
     for message in reply.messages or ("…",):
         console.print(Text.assemble((f"{speaker[:12]} ", "bold cyan"), message))
     console.print(Text(f"  z  {_described(reply.persona)}", style="dim"))
+    for note in reply.steered.notes:
+        console.print(Text(f"  !  {note}", style="dim"))
 
 
 def _described(persona: Persona) -> str:

@@ -627,6 +627,7 @@ def chat(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Fix a value: --set tone=playful.")] = None,
     auto: Annotated[list[str] | None, typer.Option(help="Let a dimension follow the conversation.")] = None,
     sample: Annotated[list[str] | None, typer.Option(help="Draw a dimension anew for each reply.")] = None,
+    rate: Annotated[list[str] | None, typer.Option(help="How often a value shows: --rate catchphrase=0.1.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy; 1 is the model as it is.")] = 0.8,
     top_p: Annotated[float, typer.Option(min=0.01, max=1.0)] = 0.95,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -635,26 +636,32 @@ def chat(
 ) -> None:
     """Chat with a persona of a run; each reply shows the z it was written under."""
     from vvae.chat_console import converse
+    from vvae.steering import Knob, Steering, steering_from_json
 
-    given: dict[str, str] = {}
-    for pair in set_ or []:
-        name, separator, value = pair.partition("=")
-        if not separator:
-            raise ConfigError(f"{pair!r} is no NAME=VALUE", where="--set", fix="for example --set tone=playful")
-        given[name.strip()] = value.strip()
-    modes = dict.fromkeys(auto or [], "auto") | dict.fromkeys(sample or [], "sample")
+    fixed = dict(_named(pair, "--set", "tone=playful") for pair in set_ or [])
+    knobs = {name: Knob("fixed", value) for name, value in fixed.items()}
+    knobs |= {name: Knob("sample") for name in sample or []} | {name: Knob("auto") for name in auto or []}
+    if len(knobs) < len(fixed) + len(sample or []) + len(auto or []):
+        raise ConfigError("a dimension stands twice", where="vvae chat", fix="leave out one of the two")
+    shares = {name: {"rate": share} for name, share in (_named(r, "--rate", "catchphrase=0.1") for r in rate or [])}
     converse(
         _open_run(run),
         speaker,
         variant,
-        given,
-        modes,
+        Steering(knobs=knobs, rates=steering_from_json(shares, where="--rate").rates),
         temperature=temperature,
         top_p=top_p,
         seed=seed,
         engine=engine,
         base=gguf,
     )
+
+
+def _named(pair: str, option: str, example: str) -> tuple[str, str]:
+    name, separator, value = pair.partition("=")
+    if not separator:
+        raise ConfigError(f"{pair!r} is no NAME=VALUE", where=option, fix=f"for example {option} {example}")
+    return name.strip(), value.strip()
 
 
 @app.command()

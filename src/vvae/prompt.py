@@ -25,6 +25,7 @@ from vvae.persona import LatentSpace, Persona
 
 __all__ = [
     "PROMPT_VERSION",
+    "START",
     "SYSTEM_LINE",
     "Block",
     "Frame",
@@ -298,7 +299,7 @@ def _to_assistant(render: Render, system: list[Message], s_u: str, u_a: str) -> 
         return s_u + START + u_a
 
 
-def trunk(frame: Frame, turns: Sequence[Turn], speaker: str, *, named: bool = False) -> Trunk:
+def trunk(frame: Frame, turns: Sequence[Turn], speaker: str, *, named: bool = False, preface: str = "") -> Trunk:
     """The context as the speaker sees it, in segments, each a connector and the content it leads to.
 
     Others' consecutive turns are one user message. A reply can be cut off after any user segment: `cuts` holds the
@@ -307,9 +308,11 @@ def trunk(frame: Frame, turns: Sequence[Turn], speaker: str, *, named: bool = Fa
     Args:
         named: write who speaks before each turn of the others: where the dialogue has more than two people. It is a
             property of the dialogue, not of these turns, so that a prefix of the turns is a prefix of the trunk.
+        preface: text after the system line; never in training.
     """
     control = frame.control
-    segments = [frame.opening + SYSTEM_LINE]
+    system = f"{SYSTEM_LINE}\n\n{escape(preface, control)}" if preface else SYSTEM_LINE
+    segments = [frame.opening + system]
     cuts: dict[int, int] = {}
     last = "system"
     for turn in turns:

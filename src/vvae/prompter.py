@@ -8,7 +8,7 @@ from vvae.dialogue import Dialogue, Pair, context
 from vvae.engine import Request
 from vvae.errors import ModelError
 from vvae.pretrained import load_tokenizer
-from vvae.prompt import Block, Frame, Voice, trunk
+from vvae.prompt import Block, Frame, Voice, escape, trunk
 
 __all__ = ["Prompter", "load_prompter"]
 
@@ -37,11 +37,27 @@ class Prompter:
             raise ModelError("this persona is a vector that only the decoder it was trained with can read")
         return self.tokens(self.frame.branch(block))
 
-    def request(self, dialogue: Dialogue, pair: Pair, block: Block, *, key: str | None = None) -> Request:
-        """The prompt for a pair's reply under a z block."""
-        seen = trunk(self.frame, context(dialogue, pair), pair.speaker, named=len(dialogue.speakers) > 2)
+    def request(
+        self,
+        dialogue: Dialogue,
+        pair: Pair,
+        block: Block,
+        *,
+        key: str | None = None,
+        preface: str = "",
+        begun: str = "",
+    ) -> Request:
+        """The prompt for a pair's reply under a z block.
+
+        Args:
+            preface: text after the system line.
+            begun: what of the reply is there already.
+        """
+        turns, named = context(dialogue, pair), len(dialogue.speakers) > 2
+        seen = trunk(self.frame, turns, pair.speaker, named=named, preface=preface)
         ids = [token for segment in seen.segments for token in self.tokens(segment)]
-        return Request(key or pair.pair_id, (*ids, *self.header(block)))
+        said = self.tokens(escape(begun, self.frame.control)) if begun else ()
+        return Request(key or pair.pair_id, (*ids, *self.header(block), *said))
 
 
 def load_prompter(model: str) -> Prompter:

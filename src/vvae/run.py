@@ -178,6 +178,22 @@ class Run:
         """Profiles by speaker."""
         return records.read_profiles(self.path("profiles.parquet"))
 
+    def profile(self, speaker: str | None) -> Profile:
+        """A speaker's profile by name, or by how it begins; None for the one with most replies.
+
+        Raises:
+            ConfigError: nobody is called so, or several are.
+        """
+        if speaker is None:
+            speaker = max(self.profiles, key=lambda name: (self.profiles[name].replies, name))
+        known = self.profiles
+        matches = [speaker] if speaker in known else [name for name in known if name.startswith(speaker)]
+        if len(matches) != 1:
+            best = sorted(known, key=lambda name: -known[name].replies)[:5]
+            what = f"{len(matches)} speakers are" if matches else "no speaker is"
+            raise ConfigError(f"{what} named {speaker!r}", where="--speaker", fix=f"for example {', '.join(best)}")
+        return known[matches[0]]
+
     @cached_property
     def own_priors(self) -> dict[str, Prior]:
         """Speaker -> the distribution of the values read in that speaker's training replies."""
