@@ -42,6 +42,30 @@ def test_replies_that_come_and_go_are_those_written_alone(
     assert [engine.complete([one], config, seed=3)[0] for one in asked] == together
 
 
+def test_a_batch_takes_longer_prompts_later_with_settings_of_their_own_and_lets_go(tiny_decoder: Decoder) -> None:
+    stops = range(4000)
+    engine = TransformersEngine(tiny_decoder.model.eval(), tiny_decoder.tokenizer, stops)
+    rng = np.random.default_rng(1)
+    asked = [Request(f"r{i}", tuple(rng.integers(5, 400, 4 + 7 * (i % 9)).tolist())) for i in range(30)]
+    settings = [
+        GenerationConfig(max_new_tokens=5 + i % 20, temperature=(0, 0.7, 1.5)[i % 3], top_p=(1, 0.8)[i % 2])
+        for i in range(30)
+    ]
+    batch, done = engine.batch(4, 100), dict[int, str]()
+    added = 0
+    while added < len(asked) or batch.busy:
+        if added < len(asked) and rng.random() < 0.4:
+            batch.add(added, asked[added], settings[added], seed=3)
+            added += 1
+        for wrote in batch.step():
+            if wrote.name == 7:
+                batch.drop(7)
+            elif wrote.finish_reason:
+                done[wrote.name] = engine.text(wrote.tokens).strip()
+    alone = {i: engine.complete([asked[i]], settings[i], seed=3)[0].text for i in range(30) if i != 7}
+    assert done == alone
+
+
 def test_greedy_is_what_transformers_generates(tiny_decoder: Decoder) -> None:
     engine = tiny_decoder.engine
     for one, ours in zip(
@@ -59,7 +83,7 @@ def test_greedy_is_what_transformers_generates(tiny_decoder: Decoder) -> None:
 
 def test_keyed_noise_draws_from_the_models_distribution() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).repeat(20_000, 1)
-    tokens = draw(logits, GenerationConfig(), [(key, 0) for key in range(20_000)])
+    tokens = draw(logits, [GenerationConfig()] * 20_000, [(key, 0) for key in range(20_000)])
     expected = logits[0].softmax(-1)
     for token in range(4):
         assert abs(float((tokens == token).float().mean()) - float(expected[token])) < 0.012
@@ -67,7 +91,7 @@ def test_keyed_noise_draws_from_the_models_distribution() -> None:
 
 def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])).repeat(3000, 1)
-    tokens = draw(logits, GenerationConfig(top_p=0.7), [(key, 0) for key in range(3000)])
+    tokens = draw(logits, [GenerationConfig(top_p=0.7)] * 3000, [(key, 0) for key in range(3000)])
     assert set(tokens.tolist()) == {0, 1}
 
 

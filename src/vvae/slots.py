@@ -64,13 +64,13 @@ class SlotCache(Cache):  # type: ignore[misc]
         self.used, self.end, self.start = 0, 0, 0
 
     def admit(self, prompts: Cache) -> None:
-        """Rows of a left-padded batch of prompts take the next free rows.
-
-        No prompt may be longer than the longest row in use, where there is one.
-        """
+        """Rows of a left-padded batch of prompts take the next free rows."""
         new, width = prompts.layers[0].keys.shape[0], prompts.layers[0].keys.shape[2]
         if not self.used:
-            self.end = width
+            self.start, self.end = 0, width
+        elif width > self.end:
+            self._move(self.end - self.start, width)
+        self.start = min(self.start, self.end - width)
         for number, source in enumerate(prompts.layers):
             if number == len(self.layers):
                 self.layers.append(_SlotLayer(self))
@@ -83,11 +83,17 @@ class SlotCache(Cache):  # type: ignore[misc]
     def see(self, longest: int) -> None:
         """Rows in use are `longest` at the most: sets what is seen, and makes room where the columns are used up."""
         if self.end == self.columns:
-            for layer in self.layers:
-                for store in (layer.keys, layer.values):
-                    store[: self.used, :, :longest] = store[: self.used, :, self.end - longest : self.end].clone()
-            self.end = longest
+            self._move(longest, longest)
         self.start = self.end - longest
+
+    def _move(self, longest: int, end: int) -> None:
+        """Lays the rows in use down anew so that they end before another column."""
+        for layer in self.layers:
+            for store in (layer.keys, layer.values):
+                store[: self.used, :, end - longest : end] = store[
+                    : self.used, :, self.end - longest : self.end
+                ].clone()
+        self.start, self.end = end - longest, end
 
     def advance(self) -> None:
         """One token was written in every row in use."""
