@@ -9,7 +9,7 @@ cross-entropy on the tokens of the reply and its end of turn.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,6 +290,28 @@ class Decoder(Prompter):
         if voices := Voices.load(self.causal.get_input_embeddings(), folder):
             self._give(voices)
             voices.common.requires_grad = voices.own.requires_grad = trainable
+
+    def load_adapters(self, folders: Mapping[str, Path]) -> Callable[[str], None]:
+        """Several saved adapters over one base; returns what puts one of them in use, by its name.
+
+        Raises:
+            ModelError: a folder holds no adapter in safetensors.
+        """
+        import peft
+
+        for folder in folders.values():
+            if not (folder / "adapter_model.safetensors").is_file():
+                raise ModelError("no adapter in safetensors here", where=str(folder), fix="train the variant first")
+        inner = {name: f"adapter{number}" for number, name in enumerate(folders)}  # PEFT takes no dots
+        model: Any = self._bare()
+        with quiet():
+            for number, (name, folder) in enumerate(folders.items()):
+                if number:
+                    model.load_adapter(str(folder), adapter_name=inner[name])
+                else:
+                    model = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=inner[name])
+        self.model = self._adapted(model)
+        return lambda name: self.model.set_adapter(inner[name])
 
     def save_adapter(self, folder: Path) -> None:
         """Saves the adapter in PEFT's layout, as safetensors; it holds no embeddings, so no hub is asked about them."""

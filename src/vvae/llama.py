@@ -65,13 +65,29 @@ class LlamaServer:
         port: 0 for a free one.
         context: tokens of prompt and answer that a slot holds.
         slots: requests at once.
+        adapters: LoRAs in GGUF; a request's field ``lora`` says which is on.
+        key: asked of clients, where there is one.
 
     Raises:
         ModelError: xllamacpp is not installed, the file cannot be loaded, or the port is taken.
     """
 
-    def __init__(self, base: Path, name: str, *, port: int = 0, context: int = 4096, slots: int = 1) -> None:
+    def __init__(
+        self,
+        base: Path,
+        name: str,
+        *,
+        port: int = 0,
+        context: int = 4096,
+        slots: int = 1,
+        adapters: Sequence[Path] = (),
+        key: str | None = None,
+    ) -> None:
         params = _parameters(base, context * slots, slots)
+        if adapters:
+            params.lora_adapters = [_xllamacpp().CommonAdapterLoraInfo(str(_file(one)), 0.0) for one in adapters]
+        if key:
+            params.api_keys = [key]
         params.hostnames, params.port, params.model_alias = ["127.0.0.1"], port, {name}
         if port:
             with socket() as probe:

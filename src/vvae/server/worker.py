@@ -1,0 +1,216 @@
+"""The engine's process: JSON lines in, JSON lines out. Its parent starts it anew when it dies.
+
+In, first the settings (`WorkerSettings`), then::
+
+    {"id": 1, "turns": [[0, "you", "hi"]], "speaker": "Ana", "block": "[persona] ...", "preface": "", "key": "...",
+     "adapter": "SP+FT", "seed": 0, "temperature": 1.0, "top_p": 1.0, "max_tokens": 80}
+    {"cancel": 1}
+
+Out: ``{"ready": context}``, then ``{"id": 1, "prompt": tokens}``, ``{"id": 1, "text": "..."}``,
+``{"id": 1, "done": finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``; ``{"fatal": "..."}`` where
+it cannot start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from vvae.chat import reply_request, said
+from vvae.config import load_config
+from vvae.decoder import Decoder
+from vvae.engine import GenerationConfig
+from vvae.errors import ConfigError, DataError, UserError, VVAEError
+from vvae.export import adapter_to_gguf
+from vvae.llama import LlamaServer, check_vocabulary
+from vvae.pretrained import gguf_of
+from vvae.prompter import Prompter, load_prompter
+from vvae.run import Run
+from vvae.server.live import BatchedEngine, CompletionsEngine, LiveEngine
+
+__all__ = ["EngineKind", "WorkerSettings"]
+
+EngineKind = Literal["auto", "transformers", "llama.cpp", "proxy"]
+CONTEXT = 4096
+"""Tokens of prompt and reply, where the model can see as many."""
+LONGEST_LINE = 16 << 20
+SHORTEST_REPLY = 8
+"""Tokens that a prompt must leave for its reply."""
+
+
+class WorkerSettings(BaseModel):
+    """Which engine writes for which adapters of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    adapters: tuple[str, ...]
+    engine: EngineKind = "auto"
+    gguf: str | None = None
+    slots: int = 4
+    endpoint: str | None = None
+    """Of a proxy: the URL up to ``/v1``."""
+    key_env: str = "OPENAI_API_KEY"
+    models: Mapping[str, str] = {}
+    """Adapter -> the model's name at the proxy's server; its own name where it is not listed."""
+
+
+def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, object]:
+    """Prompter and engine, and what must live as long as they do.
+
+    Raises:
+        VVAEError: the model or an adapter cannot be loaded.
+    """
+    model = run.config.decoder.model
+    if settings.engine == "proxy":
+        prompter = load_prompter(model)
+        names: dict[str, tuple[str, Mapping[str, Any]]] = {
+            name: (settings.models.get(name, name), {}) for name in settings.adapters
+        }
+        key = os.environ.get(settings.key_env)
+        url = settings.endpoint or ""
+        return prompter, CompletionsEngine(url, names, key=key, stops=_stops(prompter), context=CONTEXT), None
+    file = Path(settings.gguf) if settings.gguf else gguf_of(model)
+    if settings.engine == "llama.cpp" and file is None:
+        raise ConfigError("llama.cpp needs the base model as GGUF", where="--engine", fix="give it with --gguf")
+    by_itself = settings.engine == "auto" and settings.gguf is None
+    if settings.engine == "transformers" or file is None or (by_itself and not importlib.util.find_spec("xllamacpp")):
+        decoder = run.decoder
+        switch = decoder.load_adapters({name: run.path(f"adapters/{name}") for name in settings.adapters})
+        return decoder, _batched(decoder, switch, settings), None
+    prompter = load_prompter(model)
+    if settings.gguf:
+        check_vocabulary(file, prompter.tokenizer)
+    loras = []
+    for name in settings.adapters:
+        loras.append(run.path(f"export/{name}/adapter.gguf"))
+        adapter_to_gguf(run.path(f"adapters/{name}"), model, loras[-1])
+    key = secrets.token_hex(16)
+    server = LlamaServer(file, "base", context=CONTEXT, slots=settings.slots, adapters=loras, key=key)
+    asked = {
+        name: ("base", {"lora": [{"id": i, "scale": float(i == own)} for i in range(len(loras))], **LLAMA_FIELDS})
+        for own, name in enumerate(settings.adapters)
+    }
+    return prompter, CompletionsEngine(server.base_url, asked, key=key, stops=_stops(prompter), context=CONTEXT), server
+
+
+LLAMA_FIELDS = {"cache_prompt": True, "samplers": ["top_p", "temperature"]}
+
+
+def _stops(prompter: Prompter) -> list[str]:
+    end = prompter.frame.end.strip()
+    return [end] if end else []
+
+
+def _batched(decoder: Decoder, switch: Any, settings: WorkerSettings) -> BatchedEngine:
+    decoder.model.eval()
+    context = min(CONTEXT, decoder.context_length)
+    return BatchedEngine(decoder.engine, settings.adapters, switch, slots=settings.slots, context=context)
+
+
+class Worker:
+    """Reads what is asked, one task for each reply, and says what is written."""
+
+    def __init__(self, prompter: Prompter, engine: LiveEngine, window_tokens: int, out: Any) -> None:
+        self._prompter, self._engine, self._window, self._out = prompter, engine, window_tokens, out
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def say(self, **event: Any) -> None:
+        """One line to the parent."""
+        self._out.write(json.dumps(event).encode() + b"\n")
+        self._out.flush()
+
+    async def listen(self, lines: asyncio.StreamReader) -> None:
+        """Until the parent closes its end."""
+        while line := await lines.readline():
+            asked = json.loads(line)
+            if "cancel" in asked:
+                if task := self._tasks.get(asked["cancel"]):
+                    task.cancel()
+                continue
+            task = asyncio.create_task(self._reply(asked))
+            self._tasks[asked["id"]] = task
+            task.add_done_callback(lambda _, name=asked["id"]: self._tasks.pop(name, None))  # type: ignore[misc]
+
+    async def _reply(self, asked: dict[str, Any]) -> None:
+        name = asked["id"]
+        try:
+            request = reply_request(
+                self._prompter,
+                [said(*turn) for turn in asked["turns"]],
+                asked["speaker"],
+                asked["block"],
+                window_tokens=self._window,
+                key=asked["key"],
+                preface=asked["preface"],
+            )
+            room = self._engine.context - len(request.prompt)
+            if room < SHORTEST_REPLY:
+                what = f"a prompt of {len(request.prompt)} tokens; the engine sees {self._engine.context}"
+                raise DataError(what, where="messages", fix="send less")
+            self.say(id=name, prompt=len(request.prompt))
+            limit = min(asked["max_tokens"], room)
+            config = GenerationConfig(temperature=asked["temperature"], top_p=asked["top_p"], max_new_tokens=limit)
+            async with aclosing(self._engine.stream(request, asked["adapter"], config, seed=asked["seed"])) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    if piece.text:
+                        self.say(id=name, text=piece.text)
+                    if piece.finish_reason:
+                        self.say(id=name, done=piece.finish_reason, tokens=piece.tokens)
+        except VVAEError as error:
+            self.say(id=name, error=str(error), user=isinstance(error, UserError))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            print(f"vvae: the engine failed: {type(error).__name__}", file=sys.stderr, flush=True)  # noqa: T201
+            os._exit(1)  # what is in memory cannot be trusted any more; the parent starts another
+
+
+async def serve(run: Run, settings: WorkerSettings, source: Any, out: Any) -> None:
+    """Loads the engine and works until the parent goes."""
+    prompter, engine, keep = build(run, settings)
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader(limit=LONGEST_LINE)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), source)
+    worker = Worker(prompter, engine, run.config.pairs.window_tokens, out)
+    worker.say(ready=engine.context)
+    await worker.listen(lines)
+    del keep
+
+
+def main() -> None:
+    """The process."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints goes to the log, not between the lines
+    source = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
+    settings = WorkerSettings.model_validate_json(_first_line(source))
+    folder = Path(settings.run)
+    try:
+        run = Run(load_config(folder / "config.yaml").model_copy(update={"run": settings.run}))
+        asyncio.run(serve(run, settings, source, out))
+    except VVAEError as error:
+        out.write(json.dumps({"fatal": str(error), "user": isinstance(error, UserError)}).encode() + b"\n")
+        out.flush()
+        os._exit(3)
+    os._exit(0)  # llama.cpp's threads and torch's need no farewell
+
+
+def _first_line(source: Any) -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := source.read(1)):
+        line += byte
+    return bytes(line)
+
+
+if __name__ == "__main__":
+    main()
