@@ -84,7 +84,23 @@ def seeds(name: str, folder: Path) -> None:
                 (folder / title).write_bytes(SEPARATOR.join(p.read_bytes() for p in inside))
 
 
-ODD: tuple[Any, ...] = (None, True, -1, 10**20, 1e300, "", "x", [], {}, [[]], "2024-13-45", "1700000000", "\ud800", {"a": None}, 0)
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    10**20,
+    1e300,
+    "",
+    "x",
+    [],
+    {},
+    [[]],
+    "2024-13-45",
+    "1700000000",
+    "\ud800",
+    {"a": None},
+    0,
+)
 
 
 def json_mutator(data: bytes, largest: int, seed: int) -> bytes:

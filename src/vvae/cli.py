@@ -41,6 +41,7 @@ RequireConsent = Annotated[
 ]
 DialogScoring = Literal["chat", "base"]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
+ServeEngine = Literal["auto", "transformers", "llama.cpp", "proxy"]
 EndpointUrl = Annotated[
     str | None, typer.Option("--endpoint", help="OpenAI-compatible URL: it writes the prompted variants' replies.")
 ]
@@ -662,6 +663,64 @@ def _named(pair: str, option: str, example: str) -> tuple[str, str]:
     if not separator:
         raise ConfigError(f"{pair!r} is no NAME=VALUE", where=option, fix=f"for example {option} {example}")
     return name.strip(), value.strip()
+
+
+@app.command()
+def serve(
+    run: RunPath,
+    variant: Annotated[list[str] | None, typer.Option(help="Which adapters; all that are trained by default.")] = None,
+    host: Annotated[str, typer.Option(help="Other than loopback needs a key in the environment.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    key_env: Annotated[str, typer.Option(help="Environment variable with the key clients must have.")] = "VVAE_API_KEY",
+    cors: Annotated[list[str] | None, typer.Option(help="Origin of another site's page that may call.")] = None,
+    engine: Annotated[ServeEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")] = "auto",
+    gguf: Annotated[Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Of --engine proxy: a server's URL up to /v1.")] = None,
+    endpoint_model: Annotated[
+        list[str] | None, typer.Option(help="An adapter's name there: SP+FT=ana; by default its own.")
+    ] = None,
+    endpoint_key_env: EndpointKey = "OPENAI_API_KEY",
+    slots: Annotated[int, typer.Option(min=1, help="Replies written at once.")] = 4,
+    queue: Annotated[int, typer.Option(min=0, help="Replies that may wait; more are answered 429.")] = 64,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of a reply.")] = 512,
+    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds for a request.")] = 120.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws of z.")] = 0,
+) -> None:
+    """Serve a run's personas to OpenAI clients, with a web page; on this machine alone unless told otherwise."""
+    if (endpoint is None) != (engine != "proxy"):
+        raise ConfigError("a proxy needs a URL, and only a proxy", where="--endpoint", fix="add --engine proxy")
+    try:
+        from vvae.server.application import Limits
+        from vvae.server.serving import Listening, serve_run
+        from vvae.server.worker_settings import WorkerSettings
+    except ImportError as error:
+        raise ConfigError(
+            f"{error.name} is not installed", where="vvae serve", fix="pip install 'vvae[serve]'"
+        ) from None
+
+    opened = _open_run(run)
+    adapters = tuple(variant or opened.servable)
+    settings = WorkerSettings(
+        run=str(run),
+        adapters=adapters,
+        engine=engine,
+        gguf=str(gguf) if gguf else None,
+        slots=slots,
+        endpoint=endpoint,
+        key_env=endpoint_key_env,
+        models=dict(_named(one, "--endpoint-model", "SP+FT=ana") for one in endpoint_model or []),
+    )
+    typer.echo(f"http://{host}:{port}/  (OpenAI clients: http://{host}:{port}/v1; Ctrl-C ends it)")
+    serve_run(
+        opened,
+        adapters,
+        Listening(host, port, key_env, tuple(cors or ())),
+        settings,
+        queue=queue,
+        limits=Limits(max_tokens, timeout),
+        seed=seed,
+        say=typer.echo,
+    )
 
 
 @app.command()

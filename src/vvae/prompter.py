@@ -53,7 +53,7 @@ class Prompter:
             preface: text after the system line.
             begun: what of the reply is there already.
         """
-        turns, named = context(dialogue, pair), len(dialogue.speakers) > 2
+        turns, named = context(dialogue, pair), len({*dialogue.speakers, pair.speaker}) > 2
         seen = trunk(self.frame, turns, pair.speaker, named=named, preface=preface)
         ids = [token for segment in seen.segments for token in self.tokens(segment)]
         said = self.tokens(escape(begun, self.frame.control)) if begun else ()

@@ -122,6 +122,21 @@ class Run:
             raise DataError("the run has no such file", where=str(made), fix="finish it with 'vvae train CONFIG'")
         return found
 
+    @property
+    def servable(self) -> list[str]:
+        """The trained variants that take z in words or none, the one that samples before the others.
+
+        Raises:
+            DataError: nothing is trained yet.
+        """
+        named = [v for v in self.variants if v.trained and v.prompt == "persona"]
+        there = [v.name for v in named if self.path(f"adapters/{v.name}/vvae.json").is_file()]
+        if not there:
+            raise DataError(
+                "no adapter here", where=str(self.path("adapters")), fix="train one with 'vvae train CONFIG'"
+            )
+        return sorted(there, key=lambda name: name != "SP+FT")
+
     @cached_property
     def dialogues(self) -> dict[str, Dialogue]:
         """Dialogues by id."""

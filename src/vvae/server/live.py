@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from vvae.engine import DEFAULT_NEW_TOKENS, SPARE_COLUMNS, Batch, GenerationConfig, Request, TransformersEngine, Wrote
@@ -32,7 +32,7 @@ class LiveEngine(Protocol):
     context: int
     """Tokens of prompt and reply."""
 
-    def stream(self, request: Request, adapter: str, config: GenerationConfig, *, seed: int) -> AsyncIterator[Piece]:
+    def stream(self, request: Request, adapter: str, config: GenerationConfig, *, seed: int) -> AsyncGenerator[Piece]:
         """A reply; closing the iterator frees its place."""
         ...
 
@@ -66,7 +66,7 @@ class BatchedEngine:
 
     async def stream(
         self, request: Request, adapter: str, config: GenerationConfig, *, seed: int
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece]:
         """A reply; closing the iterator frees its place.
 
         Raises:
@@ -157,7 +157,7 @@ class CompletionsEngine:
 
     async def stream(
         self, request: Request, adapter: str, config: GenerationConfig, *, seed: int
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece]:
         """A reply; closing the iterator closes the connection, which frees the place there.
 
         Raises:

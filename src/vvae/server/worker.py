@@ -7,8 +7,8 @@ In, first the settings (`WorkerSettings`), then::
     {"cancel": 1}
 
 Out: ``{"ready": context}``, then ``{"id": 1, "prompt": tokens}``, ``{"id": 1, "text": "..."}``,
-``{"id": 1, "done": finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``; ``{"fatal": "..."}`` where
-it cannot start.
+``{"id": 1, "done": finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``; ``{"fatal": "..."}``
+where it cannot start.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
 from vvae.chat import reply_request, said
 from vvae.config import load_config
@@ -37,32 +35,15 @@ from vvae.pretrained import gguf_of
 from vvae.prompter import Prompter, load_prompter
 from vvae.run import Run
 from vvae.server.live import BatchedEngine, CompletionsEngine, LiveEngine
+from vvae.server.worker_settings import WorkerSettings
 
-__all__ = ["EngineKind", "WorkerSettings"]
+__all__ = ["main"]
 
-EngineKind = Literal["auto", "transformers", "llama.cpp", "proxy"]
 CONTEXT = 4096
 """Tokens of prompt and reply, where the model can see as many."""
 LONGEST_LINE = 16 << 20
 SHORTEST_REPLY = 8
 """Tokens that a prompt must leave for its reply."""
-
-
-class WorkerSettings(BaseModel):
-    """Which engine writes for which adapters of a run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
-    adapters: tuple[str, ...]
-    engine: EngineKind = "auto"
-    gguf: str | None = None
-    slots: int = 4
-    endpoint: str | None = None
-    """Of a proxy: the URL up to ``/v1``."""
-    key_env: str = "OPENAI_API_KEY"
-    models: Mapping[str, str] = {}
-    """Adapter -> the model's name at the proxy's server; its own name where it is not listed."""
 
 
 def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, object]:
@@ -161,14 +142,14 @@ class Worker:
             self.say(id=name, prompt=len(request.prompt))
             limit = min(asked["max_tokens"], room)
             config = GenerationConfig(temperature=asked["temperature"], top_p=asked["top_p"], max_new_tokens=limit)
-            async with aclosing(self._engine.stream(request, asked["adapter"], config, seed=asked["seed"])) as pieces:  # type: ignore[type-var]
+            async with aclosing(self._engine.stream(request, asked["adapter"], config, seed=asked["seed"])) as pieces:
                 async for piece in pieces:
                     if piece.text:
                         self.say(id=name, text=piece.text)
                     if piece.finish_reason:
                         self.say(id=name, done=piece.finish_reason, tokens=piece.tokens)
         except VVAEError as error:
-            self.say(id=name, error=str(error), user=isinstance(error, UserError))
+            self.say(id=name, error=str(error), user=isinstance(error, DataError))
         except asyncio.CancelledError:
             raise
         except Exception as error:

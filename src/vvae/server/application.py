@@ -1,0 +1,280 @@
+"""The served application: OpenAI's chat completions over a run, its health and its figures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from vvae.errors import UserError, VVAEError
+from vvae.server.engine_process import EngineProcess
+from vvae.server.figures import Figures
+from vvae.server.guard import Guard
+from vvae.server.protocol import ApiError, ChatRequest, Headers, error_body
+from vvae.server.replies import Answer, ClientGoneError, EventStream, unless_gone
+
+if TYPE_CHECKING:
+    from vvae.server.cast import Cast
+
+__all__ = ["Limits", "Service", "application"]
+
+LOG = logging.getLogger("vvae.server")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may take.
+
+    Args:
+        tokens: of a reply; more is cut to it.
+        seconds: from the request to the end of its replies.
+    """
+
+    tokens: int = 512
+    seconds: float = 120.0
+
+
+class Service:
+    """What the routes share: the engine's process, and the cast once it is read."""
+
+    def __init__(self, engine: EngineProcess, load: Callable[[], Cast], limits: Limits | None = None) -> None:
+        self.engine, self.limits, self.figures = engine, limits or Limits(), Figures()
+        self.failure: VVAEError | None = None
+        self._load = load
+        self._cast: Cast | None = None
+        self.started = int(time.time())
+
+    @property
+    def status(self) -> str:
+        """``ok``, or what is going on instead."""
+        if self._cast is None:
+            return "loading"
+        return "ok" if self.engine.state == "ready" else self.engine.state
+
+    @property
+    def cast(self) -> Cast:
+        """Who can be talked to.
+
+        Raises:
+            ApiError: 503, it is not read yet.
+        """
+        if self._cast is None:
+            raise ApiError(503, "the run is being read", kind="server_error", code="unavailable", retry_after=1)
+        return self._cast
+
+    async def run(self, stop: Callable[[], None]) -> None:
+        """Reads the cast and keeps the engine alive; `stop` is called where it cannot be."""
+        working = asyncio.create_task(self.engine.run())
+        try:
+            self._cast = await asyncio.to_thread(self._load)
+            await working
+            self.failure = self.engine.failure
+        except VVAEError as error:
+            self.failure = error
+        finally:
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
+            stop()
+
+
+class Model(BaseModel):
+    """A model as clients list it."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str
+    parent: str | None = None
+
+
+class Models(BaseModel):
+    """All of them."""
+
+    object: str = "list"
+    data: list[Model]
+
+
+class Health(BaseModel):
+    """Whether requests are answered now."""
+
+    status: str
+
+
+class ErrorObject(BaseModel):
+    """OpenAI's error."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """Its envelope."""
+
+    error: ErrorObject
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorAnswer} for status in (401, 421, *statuses)}
+
+
+def application(
+    service: Service,
+    *,
+    key: str | None = None,
+    hosts: Collection[str] | None = None,
+    origins: Collection[str] = (),
+    stop: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """The ASGI application.
+
+    Args:
+        key: asked for as bearer token.
+        hosts: names under which it may be called; None for any.
+        origins: of pages of other sites that may call it.
+        stop: ends the server.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(service.run(stop))
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    app = FastAPI(title="vvae", description=__doc__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.add_middleware(Guard, key=key, hosts=hosts)
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
+
+    @app.exception_handler(ApiError)
+    async def refused(_: Request, error: ApiError) -> JSONResponse:
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        return JSONResponse(error.body, error.status, headers)
+
+    @app.exception_handler(UserError)
+    async def mistaken(_: Request, error: UserError) -> JSONResponse:
+        where = error.where.partition(".")[0] or None
+        return JSONResponse(error_body(str(error), kind="invalid_request_error", param=where), 400)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        message = f"{where}: {first['msg']}" if where else str(first["msg"])
+        return JSONResponse(error_body(message, kind="invalid_request_error", param=where or None), 400)
+
+    @app.exception_handler(HTTPException)
+    async def no_route(_: Request, error: HTTPException) -> JSONResponse:
+        body = error_body(str(error.detail), kind="invalid_request_error")
+        return JSONResponse(body, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> JSONResponse:
+        LOG.error("a request failed: %s", type(error).__name__)  # its text may quote the conversation
+        return JSONResponse(error_body("the server failed", kind="server_error"), 500)
+
+    @app.get("/health", responses={503: {"model": Health}, 421: {"model": ErrorAnswer}})
+    def health() -> Health:
+        """Whether requests are answered now; 503 while the model loads."""
+        if service.status != "ok":
+            return JSONResponse({"status": service.status}, 503)  # type: ignore[return-value]
+        return Health(status="ok")
+
+    @app.get("/metrics", response_class=PlainTextResponse, responses=_errors())
+    def metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(service.figures.text(service.engine), media_type=service.figures.media_type)
+
+    @app.get("/v1/models", responses=_errors(503))
+    def models() -> Models:
+        """Adapters and speakers."""
+        return Models(data=[_model(*one) for one in service.cast.models])
+
+    @app.get("/v1/models/{model:path}", responses=_errors(404, 400, 503))
+    def model(model: str) -> Model:
+        """One of them, or adapter@persona."""
+        adapter, _ = service.cast.find(model)
+        return _model(model, None if adapter == model else adapter)
+
+    def _model(name: str, parent: str | None) -> Model:
+        return Model(id=name, created=service.started, owned_by="vvae", parent=parent)
+
+    @app.post("/v1/chat/completions", responses=_errors(400, 404, 408, 413, 415, 429, 503, 504))
+    async def chat(request: Request, asked: ChatRequest) -> Response:
+        """The next reply of a conversation, and the z it is written under."""
+        arrived = time.monotonic()
+        cast, number = service.cast, asked.n or 1
+        leave = service.engine.enter(number)
+        streaming = False
+        try:
+            cue = await run_in_threadpool(cast.cue, asked, _headers(request))
+            answer = Answer(
+                service.engine,
+                cue,
+                asked.model,
+                number,
+                secrets.randbits(31) if asked.seed is None else asked.seed,
+                _settings(asked, service.limits),
+                [asked.stop] if isinstance(asked.stop, str) else asked.stop or [],
+                service.limits.seconds,
+            )
+            chunks = answer.chunks()
+            headers = {"X-VVAE-Seed": str(answer.seed)}
+            if not asked.stream:
+                whole = await unless_gone(request.receive, answer.whole(chunks))
+                service.figures.ended("ok", answer, arrived)
+                return JSONResponse(whole, headers=headers)
+            await unless_gone(request.receive, anext(chunks))  # a prompt that is refused is no stream yet
+            usage = bool(asked.stream_options and asked.stream_options.include_usage)
+
+            def after(ended: str) -> None:
+                leave()
+                service.figures.ended(ended, answer, arrived)
+
+            streaming = True
+            return EventStream(answer.lines(chunks, usage=usage), headers, after)
+        except ClientGoneError:
+            service.figures.count("disconnected")
+            return Response(status_code=499)
+        except ApiError as error:
+            service.figures.count(str(error.status))
+            raise
+        finally:
+            if not streaming:
+                leave()
+
+    return app
+
+
+def _headers(request: Request) -> Headers:
+    found = request.headers
+    conversation = found.get("x-vvae-conversation") or found.get("x-openwebui-chat-id")
+    return Headers(found.get("x-vvae-persona"), conversation[:200] if conversation else None)
+
+
+def _settings(asked: ChatRequest, limits: Limits) -> dict[str, Any]:
+    """The fields that reach an engine; at temperature 1 and top_p 1 it is the model as it is."""
+    wanted = asked.max_completion_tokens or asked.max_tokens or limits.tokens
+    return {
+        "temperature": 1.0 if asked.temperature is None else asked.temperature,
+        "top_p": 1.0 if asked.top_p is None else asked.top_p,
+        "max_tokens": min(wanted, limits.tokens),
+    }

@@ -1,0 +1,138 @@
+"""From a run folder to a server that listens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from vvae.errors import ConfigError
+from vvae.run import Run
+from vvae.server.application import Limits, Service, application
+from vvae.server.engine_process import EngineProcess
+from vvae.server.guard import LOOPBACK
+from vvae.server.worker_settings import WorkerSettings
+
+__all__ = ["Listening", "serve_run"]
+
+HEADER_SECONDS = 10.0
+DRAIN_SECONDS = 60
+KEY = "VVAE_API_KEY"
+SHORTEST_KEY = 16
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where and for whom.
+
+    Args:
+        host: other than loopback it needs a key.
+        key_env: environment variable with the key.
+        origins: of pages of other sites that may call.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    key_env: str = KEY
+    origins: Sequence[str] = ()
+
+
+class _Protocol(H11Protocol):
+    """A connection that does not say in time what it wants is closed."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._patience = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._close_unless_asked)
+
+    def _close_unless_asked(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def key_of(listening: Listening) -> str | None:
+    """The key clients must have.
+
+    Raises:
+        ConfigError: it is needed and not there, or too short to keep anyone out.
+    """
+    key = os.environ.get(listening.key_env) or None
+    if key is None and not is_loopback(listening.host):
+        fix = f"set {listening.key_env}, or leave out --host"
+        raise ConfigError("others can reach this address, so a key is needed", where="--host", fix=fix)
+    if key is not None and len(key) < SHORTEST_KEY:
+        raise ConfigError(f"a key has at least {SHORTEST_KEY} characters", where=listening.key_env)
+    return key
+
+
+def serve_run(
+    run: Run,
+    adapters: Sequence[str],
+    listening: Listening,
+    settings: WorkerSettings,
+    *,
+    queue: int,
+    limits: Limits,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serves until SIGINT or SIGTERM, and lets replies that are being written end.
+
+    Raises:
+        ConfigError: the address needs a key, or the port is taken.
+        VVAEError: the run or the model cannot be loaded.
+    """
+    key = key_of(listening)
+
+    def load() -> Any:
+        from vvae.server.cast import Cast
+
+        cast = Cast(run, adapters, seed=seed)
+        say(f"{', '.join(cast.variants)}; {len(cast.profiles)} speakers. The model is loading.")
+        return cast
+
+    service = Service(EngineProcess(settings, queue=queue), load, limits)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    hosts = LOOPBACK if is_loopback(listening.host) and key is None else None
+    app = application(service, key=key, hosts=hosts, origins=listening.origins, stop=stop)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=listening.host,
+            port=listening.port,
+            http=_Protocol,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=20,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            backlog=2048,
+        )
+    )
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's own, where the port is taken
+        where = f"{listening.host}:{listening.port}"
+        raise ConfigError("the address cannot be used", where=where, fix="give another --port") from None
+    if service.failure:
+        raise service.failure
