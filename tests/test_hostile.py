@@ -13,7 +13,7 @@ from subprocess import run as start
 import pytest
 
 from vvae.errors import ConfigError, DataError, VVAEError
-from vvae.importers import find
+from vvae.importers import Malformed, Sent, find, read
 from vvae.intake import Intake, bring_in, read_aliases
 
 HEADER = b"26/01/2020, 10:00 - Ana: hi\n26/01/2020, 10:01 - Ben: yo\n"
@@ -177,3 +177,12 @@ def test_nothing_half_written_is_left_by_a_refusal(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         bring_in(find(path), tmp_path / "chats", Intake())
     assert {p.name: p.read_bytes() for p in (tmp_path / "chats").iterdir()} == before
+
+
+def test_a_time_beyond_the_calendar_is_malformed(tmp_path: Path) -> None:
+    (tmp_path / "general").mkdir()
+    messages = [{"type": "message", "user": "U1", "text": "hi", "ts": ts} for ts in ("1700000000.1", "555555555555.1")]
+    (tmp_path / "general" / "2024-01-01.json").write_text(json.dumps(messages))
+    (tmp_path / "users.json").write_text('[{"id": "U1", "name": "ana"}]')
+    records = [record for _, record in read(find(tmp_path, "slack"))]
+    assert [type(record) for record in records] == [Sent, Malformed]

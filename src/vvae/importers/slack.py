@@ -25,7 +25,7 @@ __all__ = ["read", "recognise"]
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 LISTS = ("users", "channels", "groups", "dms", "mpims")
-TS = re.compile(r"\d{1,12}(\.\d{1,7})?")
+TS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,7})?")
 MARKUP = re.compile(r"<([@#!]?)([^<>|]*)(?:\|([^<>]*))?>")
 SAID = {None, "thread_broadcast", "me_message", "file_share", "file_comment", "bot_message", "reply_broadcast"}
 CAME, WENT = {"channel_join", "group_join"}, {"channel_leave", "group_leave"}
