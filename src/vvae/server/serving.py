@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -129,6 +130,8 @@ def serve_run(
             backlog=2048,
         )
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn raises what it has dealt with once more at its end
     try:
         server.run()
     except SystemExit:  # uvicorn's own, where the port is taken
