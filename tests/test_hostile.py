@@ -186,3 +186,18 @@ def test_a_time_beyond_the_calendar_is_malformed(tmp_path: Path) -> None:
     (tmp_path / "users.json").write_text('[{"id": "U1", "name": "ana"}]')
     records = [record for _, record in read(find(tmp_path, "slack"))]
     assert [type(record) for record in records] == [Sent, Malformed]
+
+
+@pytest.mark.parametrize("name", ["convokit", "chatlab"])
+def test_half_a_character_in_a_name_can_be_stored(tmp_path: Path, name: str) -> None:
+    lines = {
+        "convokit": ['{"id": "1", "speaker": "\\ud800", "conversation_id": "c", "text": "hi", "timestamp": 1}'],
+        "chatlab": [
+            '{"_type": "header", "chatlab": {"version": "0.0.2"}, "meta": {"type": "private"}}',
+            '{"_type": "message", "sender": "\\udfff", "timestamp": 1700000000, "type": 0, "content": "hi"}',
+        ],
+    }
+    (tmp_path / "chat.jsonl").write_text("\n".join(lines[name]))
+    (record,) = (record for _, record in read(find(tmp_path, name)))
+    assert isinstance(record, Sent)
+    record.person.name.encode("utf-8")

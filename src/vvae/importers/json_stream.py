@@ -11,7 +11,7 @@ import ijson
 from vvae.errors import DataError
 from vvae.importers.files import LONGEST_RECORD, TORN, File
 
-__all__ = ["START", "Part", "parts"]
+__all__ = ["START", "Part", "parts", "whole_escapes"]
 
 DEEPEST_PATH = 1000
 ESCAPE = re.compile(
@@ -64,6 +64,13 @@ def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> I
         except (ijson.JSONError, ValueError, OverflowError, RecursionError) as error:
             reason = "it ends too early" if isinstance(error, ijson.IncompleteJSONError) else "no JSON in UTF-8"
             raise DataError(reason, where=file.where, fix="export it again") from None
+
+
+def whole_escapes(data: bytes) -> bytes:
+    """JSON in which half a surrogate pair, which stands for no character, is `TORN`."""
+    if b"\\u" not in data:
+        return data
+    return ESCAPE.sub(lambda match: b"\\u%04x" % ord(TORN) if match[2] else match[0], data)
 
 
 class _Guarded:

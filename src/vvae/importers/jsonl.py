@@ -9,7 +9,7 @@ from typing import Any
 from vvae.dialogue import Dialogue, Message
 from vvae.importers import Malformed, Record, Said, bursts
 from vvae.importers.files import LONGEST_RECORD, TORN, File
-from vvae.importers.json_stream import parts
+from vvae.importers.json_stream import parts, whole_escapes
 
 __all__ = ["json_of", "plain_text", "read_records", "said", "storable"]
 
@@ -54,8 +54,7 @@ def _records(file: File) -> Iterator[tuple[int, dict[str, Any] | str]]:
 def json_of(line: str) -> dict[str, Any] | str:
     """The object of a line of JSONL, or why there is none."""
     try:
-        line.encode("utf-8")
-        record = json.loads(line)
+        record = json.loads(whole_escapes(line.encode("utf-8")))
     except (ValueError, RecursionError):
         return "not JSON in UTF-8"
     return record if isinstance(record, dict) else "not a JSON object"

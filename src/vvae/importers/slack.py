@@ -18,7 +18,7 @@ from vvae.importers import Hints, Malformed, Person, Presence, Record, Sent, Ski
 from vvae.importers.dates import iso_utc
 from vvae.importers.discord import media_kind
 from vvae.importers.files import File
-from vvae.importers.json_stream import parts
+from vvae.importers.json_stream import parts, whole_escapes
 from vvae.importers.jsonl import plain_text
 
 __all__ = ["read", "recognise"]
@@ -61,7 +61,7 @@ def _list(files: Sequence[File], name: str) -> list[dict[str, Any]]:
     for file in files:
         if file.stem == name:
             try:
-                data = json.loads(file.read())
+                data = json.loads(whole_escapes(file.read()))
             except (ValueError, RecursionError):
                 data = None
             found += [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
