@@ -30,6 +30,8 @@ prior_app = typer.Typer(help="The empirical prior p(z).", no_args_is_help=True)
 app.add_typer(prior_app, name="prior")
 audit_app = typer.Typer(help="How far an encoder can be trusted.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
+card_app = typer.Typer(help="Character cards, V2 and V3, as JSON or PNG.", no_args_is_help=True)
+app.add_typer(card_app, name="card")
 engine_app = typer.Typer(help="A model's server on this machine.", no_args_is_help=True)
 app.add_typer(engine_app, name="engine")
 
@@ -41,6 +43,7 @@ RequireConsent = Annotated[
 ]
 DialogScoring = Literal["chat", "base"]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
+CardSpec = Literal["v2", "v3"]
 ServeEngine = Literal["auto", "transformers", "llama.cpp", "proxy"]
 EndpointUrl = Annotated[
     str | None, typer.Option("--endpoint", help="OpenAI-compatible URL: it writes the prompted variants' replies.")
@@ -721,6 +724,47 @@ def serve(
         seed=seed,
         say=typer.echo,
     )
+
+
+@card_app.command("export")
+def card_export(
+    run: RunPath,
+    speaker: Annotated[str, typer.Option(help="A speaker of the run, or a persona kept in it.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write: .json or .png.")] = None,
+    spec: Annotated[CardSpec | None, typer.Option(help="A kept card's own by default, else v3.")] = None,
+    image: Annotated[Path | None, typer.Option(help="PNG to put it in; one of a single colour by default.")] = None,
+    samples: Annotated[int, typer.Option(min=0, max=4, help="Greeting and examples the adapter writes.")] = 4,
+    variant: Annotated[str, typer.Option(help="Which adapter writes them.")] = "SP+FT",
+) -> None:
+    """Write a persona as a character card."""
+    from dataclasses import replace
+
+    from vvae.personas import card_of
+
+    card = card_of(_open_run(run), speaker, spec=spec, samples=samples, variant=variant)
+    path = out or Path(f"{speaker}.png" if image else f"{speaker}.json")
+    if image:
+        card = replace(card, image=image.read_bytes())
+    card.write(path)
+    typer.echo(str(path))
+
+
+@card_app.command("import")
+def card_import(
+    card: Annotated[Path, typer.Argument(help="A card: .json or .png.")],
+    run: Annotated[Path, typer.Option(help="Run whose adapters are to speak as it.")],
+    name: Annotated[str | None, typer.Option(help="In place of the card's own.")] = None,
+) -> None:
+    """Keep a character card in a run, to serve it; one of others is read by the run's encoder."""
+    from vvae.personas import import_card
+
+    opened = _open_run(run)
+    path, kept = import_card(opened, card, name)
+    values = {name: found[0].value for name, found in kept.profile(opened.space).values.items()}
+    nulls = [name for name in opened.space.names if name not in values]
+    typer.echo(f"{kept.name}: " + ("; ".join(f"{name}={value}" for name, value in values.items()) or "no value"))
+    typer.echo(f"drawn from the prior in use: {', '.join(nulls) or 'nothing'}")
+    typer.echo(str(path))
 
 
 @app.command()

@@ -44,6 +44,7 @@ __all__ = [
     "read_profiles",
     "read_replies",
     "write_answered",
+    "write_bytes",
     "write_dialogues",
     "write_encodings",
     "write_likelihoods",
@@ -152,6 +153,12 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def digest(path: Path) -> str:

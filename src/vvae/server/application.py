@@ -24,6 +24,7 @@ from vvae.errors import UserError, VVAEError
 from vvae.server.engine_process import EngineProcess
 from vvae.server.figures import Figures
 from vvae.server.guard import Guard
+from vvae.server.page import router
 from vvae.server.protocol import ApiError, ChatRequest, Headers, error_body
 from vvae.server.replies import Answer, ClientGoneError, EventStream, unless_gone
 
@@ -216,6 +217,8 @@ def application(
 
     def _model(name: str, parent: str | None) -> Model:
         return Model(id=name, created=service.started, owned_by="vvae", parent=parent)
+
+    app.include_router(router(lambda: service.cast, _errors))
 
     @app.post("/v1/chat/completions", responses=_errors(400, 404, 408, 413, 415, 429, 503, 504))
     async def chat(request: Request, asked: ChatRequest) -> Response:

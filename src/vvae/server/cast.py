@@ -17,6 +17,7 @@ from vvae.chat import ConversationReader, said
 from vvae.chat_console import check_adapter
 from vvae.dialogue import BURST, Turn
 from vvae.errors import ConfigError
+from vvae.personas import saved_personas
 from vvae.profile import Profile
 from vvae.prompt import persona_block
 from vvae.run import Run
@@ -92,16 +93,33 @@ class Cast:
         self.space, self.prior = run.space, run.prior
         learnt = run.config.pairs.speakers
         profiles = {name: run.profiles[name] for name in sorted(run.profiles, key=lambda n: -run.profiles[n].replies)}
-        self.profiles: Mapping[str, Profile] = {n: p for n, p in profiles.items() if learnt is None or n in learnt}
+        self.speakers: Mapping[str, Profile] = {n: p for n, p in profiles.items() if learnt is None or n in learnt}
+        self.personas: Mapping[str, tuple[Profile, Steering]] = {}
+        self.read_personas()
         self.reach = {name: reaches(run, variant) for name, variant in self.variants.items()}
         self._reader = ConversationReader(run.encoder, run.space)
         self._reading = Lock()
+
+    def read_personas(self) -> None:
+        """Reads the personas kept in the run, once more after one was added.
+
+        Raises:
+            DataError: one of them is no card any more.
+            ConfigError: one of them asks for what this space has not.
+        """
+        cards = saved_personas(self.run)
+        self.personas = {n: (card.profile(self.space), card.steering(self.space)) for n, card in cards.items()}
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """Everybody who can be talked to: speakers, then personas."""
+        return {**self.speakers, **{name: profile for name, (profile, _) in self.personas.items()}}
 
     # --- models ---
 
     @property
     def models(self) -> list[tuple[str, str | None]]:
-        """(model id, the adapter that writes where it is no adapter itself)."""
+        """(model id, the adapter that writes where it is none itself): adapters, speakers, personas."""
         first = next(iter(self.variants))
         own = [name for name in self.profiles if name not in self.variants]
         return [*((name, None) for name in self.variants), *((name, first) for name in own)]
@@ -153,8 +171,10 @@ class Cast:
             ]
         )
         check_steering(steering, self.space)
-        speaker = steering.speaker if steering.speaker is not None else next(iter(self.profiles))
+        speaker = steering.speaker if steering.speaker is not None else next(iter(self.speakers))
         profile = self.profiles.get(speaker)
+        if speaker in self.personas:
+            steering = merged([steering, self.personas[speaker][1]])
         if profile is None:
             known = ", ".join(list(self.profiles)[:5])
             raise ConfigError(

@@ -14,7 +14,7 @@ from vvae.server.protocol import error_body
 __all__ = ["LOOPBACK", "Guard"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-OPEN_PATHS = ("/", "/health")
+OPEN_PATHS = ("/", "/page.js", "/page.css", "/health")
 """Answered without a key: the page asks for the key, and says nothing itself."""
 LARGEST_BODY = 2 << 20
 BODY_SECONDS = 20.0
