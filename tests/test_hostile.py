@@ -201,3 +201,10 @@ def test_half_a_character_in_a_name_can_be_stored(tmp_path: Path, name: str) -> 
     (record,) = (record for _, record in read(find(tmp_path, name)))
     assert isinstance(record, Sent)
     record.person.name.encode("utf-8")
+
+
+def test_a_digit_that_is_no_number_in_a_files_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "e.zip", "w") as archive:
+        archive.writestr("²/chat.txt", HEADER)
+        archive.writestr("1/chat.txt", HEADER)
+    assert len(find(tmp_path / "e.zip")) == 2

@@ -156,7 +156,7 @@ def _reactions(found: object) -> tuple[Reaction, ...] | None:
 
 def _seconds(message: dict[str, Any]) -> float | None:
     unix = message.get("date_unixtime")
-    if isinstance(unix, str) and unix.isdigit() and len(unix) < 15:
+    if isinstance(unix, str) and unix.isascii() and unix.isdigit() and len(unix) < 15:
         return float(unix)
     date = message.get("date")
     return iso_seconds(date) if isinstance(date, str) else None

@@ -143,7 +143,10 @@ async function reply(at, changed = {}) {
   await Promise.all(turn.answers.map((answer) => stream(answer, before, changed, mine.signal).catch((error) => {
     if (error.name !== "AbortError") answer.error = error.message;
   })));
-  if (writing === mine) busy(false);
+  if (writing === mine) {
+    writing = null;
+    busy(false);
+  }
   draw();
 }
 
@@ -330,7 +333,7 @@ function marked(text, span) {
 }
 
 function judge() {
-  $("place").textContent = item ? `${place + 1} of ${total}` : "nothing to review";
+  $("place").textContent = item ? `${place + 1} of ${total.toLocaleString("en")}` : "nothing to review";
   if (!item) return $("item").replaceChildren();
   const names = Object.keys(item.values);
   const reply = make("div", { class: "reply" }, ...marked(item.reply, item.values[names[chosen]]?.evidence));
