@@ -210,4 +210,6 @@ def _entry(archive: zipfile.ZipFile, path: Path, entry: zipfile.ZipInfo) -> File
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """`message_10` after `message_9`."""
-    return [(int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,9})", name)]
+    return [
+        (int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,9})", name)
+    ]
