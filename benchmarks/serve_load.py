@@ -138,6 +138,7 @@ async def soak(served: Served, seconds: float, clients: int, tokens: int) -> dic
         **growth,
         **last,
         "outstanding": served.figures["vvae_outstanding"],
+        "restarts": served.figures["vvae_engine_restarts"],
     }
 
 

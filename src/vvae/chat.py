@@ -27,7 +27,7 @@ __all__ = ["ChatReply", "ChatSession", "ConversationReader", "reply_request", "s
 
 OWN = ("catchphrase", "nickname")
 """Readers of what belongs to whoever says it: read in the persona's own turns alone."""
-REMEMBERED = 20_000
+REMEMBERED = 4_000
 """Turns whose readings are kept."""
 
 

@@ -65,8 +65,8 @@ class Embedder:
         self._vectors: dict[str, Array] = {}
         self._model: Any = None
 
-    def embed(self, texts: Iterable[str], progress: Callable[[int, int], None] | None = None) -> None:
-        """Computes what is not known yet, shortest first so that batches hold texts of one length.
+    def embed(self, texts: Iterable[str], progress: Callable[[int, int], None] | None = None) -> list[str]:
+        """Computes what is not known yet, shortest first so that batches hold texts of one length; returns that.
 
         Args:
             progress: called with (done, total) after each batch.
@@ -82,6 +82,12 @@ class Embedder:
             self._vectors.update(zip(batch, vectors, strict=True))
             if progress:
                 progress(min(start + self.BATCH, len(missing)), len(missing))
+        return missing
+
+    def drop(self, texts: Iterable[str]) -> None:
+        """Forgets texts: a server reads new ones without end."""
+        for text in texts:
+            self._vectors.pop(text, None)
 
     def matrix(self, texts: Sequence[str]) -> Array:
         """Embeddings of texts, shape (len(texts), 512)."""

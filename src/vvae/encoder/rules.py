@@ -102,10 +102,11 @@ class RulesEncoder:
         labels: dict[str, dict[str, tuple[str, float]]] = {}
         if self._readers:
             texts = sorted({_flat(pair.response) for pair in pairs})
-            self._embedder.embed(texts, progress)
+            new = self._embedder.embed(texts, progress)
             for name, reader in self._readers.items():
                 read = zip(texts, reader.read(texts), strict=True)
                 labels[name] = {text: (label.value, label.score) for text, label in read if label}
+            self._embedder.drop(new)
         return (Encoding(pair.pair_id, self.id, self._persona(pair, labels)) for pair in pairs)
 
     def _persona(self, pair: Pair, labels: Mapping[str, Mapping[str, tuple[str, float]]]) -> Persona:

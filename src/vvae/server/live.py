@@ -180,11 +180,10 @@ class CompletionsEngine:
         }
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+            # A connection of its own for each reply: one that is kept may be closed just as it is used again.
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
             self._session = aiohttp.ClientSession(
-                headers=self._headers,
-                timeout=timeout,
-                connector=aiohttp.TCPConnector(limit=0),
-                read_bufsize=LONGEST_LINE,
+                headers=self._headers, timeout=timeout, connector=connector, read_bufsize=LONGEST_LINE
             )
         tokens, finish, counted = 0, "", 0
         try:
