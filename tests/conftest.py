@@ -75,6 +75,20 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def served_run(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue], tiny_model: Path) -> Path:
+    """A run with three trained adapters, to be served."""
+    from tests.test_pipeline import write_config
+    from vvae.config import load_config
+    from vvae.pipeline import run_stages
+    from vvae.run import Run
+
+    folder = tmp_path_factory.mktemp("serve")
+    run = Run(load_config(write_config(folder, corpus, tiny_model, variants=["SP+FT", "P+FT", "FT"])))
+    run_stages(run, until="train")
+    return run.folder
+
+
 @pytest.fixture
 def tiny_decoder(tiny_model: Path) -> Decoder:
     """The tiny model in fp32, without adapter."""

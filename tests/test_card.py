@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_cli import vvae
-from tests.test_serve import served_run
 from vvae.card import Card, read_card
 from vvae.config import load_config
 from vvae.errors import ConfigError, DataError
@@ -20,8 +19,6 @@ from vvae.personas import card_of, delete_persona, import_card, save_persona, sa
 from vvae.png import plain_image, texts_of, with_texts
 from vvae.run import Run
 from vvae.steering import steering_from_text
-
-__all__ = ["served_run"]
 
 SPACE = load_space()
 FOREIGN = {

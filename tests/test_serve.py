@@ -18,21 +18,8 @@ import pytest
 
 from tests.served import KEY, Served, serving
 from tests.test_cli import vvae
-from tests.test_pipeline import write_config
-from vvae.config import load_config
-from vvae.dialogue import Dialogue
-from vvae.pipeline import run_stages
-from vvae.run import Run
 
 HI: Any = [{"role": "user", "content": "hi, how was the film?"}]
-
-
-@pytest.fixture(scope="session")
-def served_run(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue], tiny_model: Path) -> Path:
-    folder = tmp_path_factory.mktemp("serve")
-    run = Run(load_config(write_config(folder, corpus, tiny_model, variants=["SP+FT", "P+FT", "FT"])))
-    run_stages(run, until="train")
-    return run.folder
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,6 @@ from hypothesis.errors import Unsatisfiable
 from transformers import AutoTokenizer
 
 from tests.served import Parrot, Served, parrot, serving
-from tests.test_serve import served_run
-
-__all__ = ["served_run"]
 
 CONVERSATIONS = 1000
 TURNS = 3
