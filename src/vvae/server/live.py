@@ -36,6 +36,10 @@ class LiveEngine(Protocol):
         """A reply; closing the iterator frees its place."""
         ...
 
+    async def close(self) -> None:
+        """Lets go of what it holds."""
+        ...
+
 
 class BatchedEngine:
     """A transformers model in this process: a batch for each adapter, that replies join and leave between two tokens.
@@ -94,6 +98,9 @@ class BatchedEngine:
         finally:
             if self._waiting.pop(name, None) is not None and name in self._sent:
                 self._leaving.append((adapter, name))
+
+    async def close(self) -> None:
+        """Nothing is held but memory."""
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
@@ -205,3 +212,8 @@ class CompletionsEngine:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ModelError(f"the engine's server fails ({type(error).__name__})", where=self._url) from None
         yield Piece("", finish or "stop", counted or tokens)
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        if self._session is not None:
+            await self._session.close()

@@ -166,6 +166,7 @@ async def serve(run: Run, settings: WorkerSettings, source: Any, out: Any) -> No
     worker = Worker(prompter, engine, run.config.pairs.window_tokens, out)
     worker.say(ready=engine.context)
     await worker.listen(lines)
+    await engine.close()
     del keep
 
 
