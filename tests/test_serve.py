@@ -180,6 +180,15 @@ def test_what_does_not_come_in_form_is_refused(server: Served) -> None:
         assert chunked.recv(100).startswith(b"HTTP/1.1 413")
 
 
+def test_a_connection_that_does_not_finish_its_request_is_closed(server: Served) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as first:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as second:
+            second.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            first.sendall(b"GET /health HTTP/1.1\r\nHost: local")
+            assert second.recv(1000).startswith(b"HTTP/1.1 200"), "others are answered meanwhile"
+        assert first.recv(1000) == b""
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_frees_its_place_within_a_second(server: Served, stream: bool) -> None:
     body = {"model": "SP+FT", "messages": HI, "max_tokens": 512, "temperature": 2, "n": 6, "stream": stream}

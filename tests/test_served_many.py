@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 from hypothesis.errors import Unsatisfiable
 from transformers import AutoTokenizer
@@ -102,6 +103,21 @@ def test_a_stop_text_ends_the_reply_and_frees_the_place(proxied: tuple[Parrot, S
         assert bird.closed == closed + 1
     finally:
         bird.pieces, bird.pause = 1, 0.0
+
+
+def test_a_request_ends_in_time(served_run: Path, tiny_model: Path) -> None:
+    with parrot(AutoTokenizer.from_pretrained(str(tiny_model))) as (bird, url):
+        bird.pieces, bird.pause = 50, 0.1
+        options = ("--engine", "proxy", "--endpoint", url, "--variant", "SP+FT", "--timeout", "1")
+        with serving(served_run, *options) as served:
+            body = {"model": "SP+FT", "messages": [{"role": "user", "content": "hi"}]}
+            whole = served.post(body)
+            assert whole.status_code == 504
+            assert whole.json()["error"]["code"] == "timeout"
+            with pytest.raises(openai.APIError, match="no reply in 1 s"):
+                for _ in served.client().chat.completions.create(**body, stream=True):
+                    pass
+            assert served.figures["vvae_outstanding"] == 0
 
 
 def test_a_server_behind_that_is_gone_is_503(served_run: Path) -> None:

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from vvae.errors import UserError, VVAEError
+from vvae.errors import EndpointError, ModelError, UserError, VVAEError
 from vvae.server.engine_process import EngineProcess
 from vvae.server.figures import Figures
 from vvae.server.guard import Guard
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "Service", "application"]
 
 LOG = logging.getLogger("vvae.server")
+SECONDS_TO_READ = 10.0
+"""Given to a client for reading what was written, after the time for a request is over."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ def application(
 
     @app.exception_handler(UserError)
     async def mistaken(_: Request, error: UserError) -> JSONResponse:
+        if isinstance(error, EndpointError | ModelError):  # an encoder's server, not what was asked
+            return JSONResponse(error_body(str(error), kind="server_error", code="encoder_failed"), 503)
         where = error.where.partition(".")[0] or None
         return JSONResponse(error_body(str(error), kind="invalid_request_error", param=where), 400)
 
@@ -253,7 +257,8 @@ def application(
                 service.figures.ended(ended, answer, arrived)
 
             streaming = True
-            return EventStream(answer.lines(chunks, usage=usage), headers, after)
+            lines = answer.lines(chunks, usage=usage)
+            return EventStream(lines, headers, after, seconds=service.limits.seconds + SECONDS_TO_READ)
         except ClientGoneError:
             service.figures.count("disconnected")
             return Response(status_code=499)

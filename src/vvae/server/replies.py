@@ -71,15 +71,15 @@ class Answer:
         """
         heard: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
         tasks = [asyncio.create_task(self._choice(index, heard)) for index in range(self.number)]
-        left = self.number
+        left, end = self.number, time.monotonic() + self.seconds
         try:
-            async with asyncio.timeout(self.seconds):
-                while left:
-                    chunk = await heard.get()
-                    if isinstance(chunk, Exception):
-                        raise chunk
-                    left -= chunk.finish_reason is not None
-                    yield chunk
+            while left:
+                # for each piece anew: a stream's pieces are waited for in other tasks than its first one
+                chunk = await asyncio.wait_for(heard.get(), max(0.0, end - time.monotonic()))
+                if isinstance(chunk, Exception):
+                    raise chunk
+                left -= chunk.finish_reason is not None
+                yield chunk
         except TimeoutError:
             raise ApiError(504, f"no reply in {self.seconds:.0f} s", kind="server_error", code="timeout") from None
         finally:
@@ -190,23 +190,26 @@ async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
 
 
 class EventStream(Response):
-    """Server-sent events, until they end or the client goes; `after` is called then, with how it went."""
+    """Server-sent events, until they end, the client goes, or it does not read them; `after` is told how it went."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, lines: AsyncIterator[bytes], headers: dict[str, str], after: Callable[[str], None]) -> None:
+    def __init__(
+        self, lines: AsyncIterator[bytes], headers: dict[str, str], after: Callable[[str], None], *, seconds: float
+    ) -> None:
         super().__init__(headers=headers | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._lines, self._after = lines, after
+        self._lines, self._after, self._seconds = lines, after, seconds
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Sends them."""
         ended = "disconnected"
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await unless_gone(receive, self._send(send))
+            async with asyncio.timeout(self._seconds):
+                await unless_gone(receive, self._send(send))
             ended = "ok"
-        except (ClientGoneError, OSError):
+        except (ClientGoneError, OSError):  # TimeoutError, too: a client that is there and does not read
             pass
         finally:
             self._after(ended)

@@ -23,6 +23,7 @@ from vvae.server.worker_settings import WorkerSettings
 __all__ = ["Listening", "serve_run"]
 
 HEADER_SECONDS = 10.0
+KEPT_SECONDS = 20
 DRAIN_SECONDS = 60
 KEY = "VVAE_API_KEY"
 SHORTEST_KEY = 16
@@ -49,10 +50,16 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._patience = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._close_unless_asked)
+        self._patience = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._close_unless_asked, None)
 
-    def _close_unless_asked(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._patience.cancel()
+        wait = KEPT_SECONDS + HEADER_SECONDS
+        self._patience = asyncio.get_running_loop().call_later(wait, self._close_unless_asked, self.cycle)
+
+    def _close_unless_asked(self, last: object) -> None:
+        if self.cycle is last and not self.transport.is_closing():
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -125,7 +132,7 @@ def serve_run(
             log_level="warning",
             access_log=False,
             server_header=False,
-            timeout_keep_alive=20,
+            timeout_keep_alive=KEPT_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
             backlog=2048,
         )
