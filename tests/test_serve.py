@@ -281,10 +281,13 @@ def test_others_need_a_key(served_run: Path) -> None:
         (("--variant", "nope"), "no trained variant 'nope'"),
         (("--engine", "llama.cpp"), "needs the base model as GGUF"),
         (("--engine", "proxy"), "needs a URL"),
+        (("--host", "127.0.0.1", "--port", "{taken}"), "cannot listen"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(served_run: Path, options: tuple[str, ...], message: str) -> None:
-    result = vvae("serve", str(served_run), "--port", "18765", *options)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = vvae("serve", str(served_run), "--port", "18765", *(port if o == "{taken}" else o for o in options))
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

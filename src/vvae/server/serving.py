@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -25,6 +26,7 @@ __all__ = ["Listening", "serve_run"]
 HEADER_SECONDS = 10.0
 KEPT_SECONDS = 20
 DRAIN_SECONDS = 60
+BACKLOG = 2048
 KEY = "VVAE_API_KEY"
 SHORTEST_KEY = 16
 
@@ -73,6 +75,20 @@ def is_loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def listener(listening: Listening) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    try:
+        return socket.create_server((listening.host.strip("[]"), listening.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{listening.host}:{listening.port}"
+        raise ConfigError(f"cannot listen ({error.strerror})", where=where, fix="give another --port") from None
 
 
 def key_of(listening: Listening) -> str | None:
@@ -126,23 +142,17 @@ def serve_run(
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            host=listening.host,
-            port=listening.port,
             http=_Protocol,
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEPT_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
-            backlog=2048,
         )
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises what it has dealt with once more at its end
-    try:
-        server.run()
-    except SystemExit:  # uvicorn's own, where the port is taken
-        where = f"{listening.host}:{listening.port}"
-        raise ConfigError("the address cannot be used", where=where, fix="give another --port") from None
+    with listener(listening) as bound:
+        server.run([bound])
     if service.failure:
         raise service.failure
