@@ -133,6 +133,10 @@ def test_shapes_that_clients_send(server: Served) -> None:
         ({"persona": {"tone": "angry"}}, 400, "unknown label 'angry'"),
         ({"persona": "nobody"}, 400, "nobody is called 'nobody'"),
         ({"persona": {"hobby": {"value": "\ud800"}}}, 400, "surrogate"),
+        ({"persona": {"\ud800": "x"}}, 400, "surrogate"),
+        ({"persona": 'hobby="\\ud800"'}, 400, "no JSON string"),
+        ({"model": 'SP+FT@hobby="\\ud800"'}, 400, "no JSON string"),
+        ({"messages": [{"role": "user", "content": "hi \ud800"}]}, 400, "surrogate"),
         ({"messages": []}, 400, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, 400, "role"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "only text"),
@@ -166,6 +170,9 @@ def test_what_does_not_come_in_form_is_refused(server: Served) -> None:
     assert server.post(None, content=b'{"a": ' + b"[" * 100_000, headers=json_type).status_code == 400
     assert server.post(None, content=b"x" * (3 << 20), headers=json_type).status_code == 413
     assert server.get("/v1/models", headers={"host": "evil.example"}).status_code == 421
+    begun = time.monotonic()
+    assert server.post(None, content=b'"' + b'\\"' * 500_000, headers=json_type).status_code == 400
+    assert time.monotonic() - begun < 10, "each byte is looked at once"
     assert server.get("/nothing").json()["error"]["message"] == "Not Found"
     with socket.create_connection(("127.0.0.1", server.port)) as chunked:  # no length, and no end
         head = (
@@ -218,6 +225,17 @@ def test_a_full_queue_says_when_to_come_back_and_the_others_get_their_reply(serv
     assert all(1 <= wait <= 60 for status, wait in got if status == 429)
     assert sum(status == 200 for status, _ in got) >= 8
     assert server.figures["vvae_outstanding"] == 0
+
+
+def test_a_long_conversation_read_for_auto_holds_up_nobody(server: Served) -> None:
+    messages = [{"role": ("user", "assistant")[i % 2], "content": f"turn {i} about films"} for i in range(3999)]
+    body = {"model": "SP+FT", "messages": messages, "persona": "topic=auto", "max_tokens": 2}
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(server.post, body) for _ in range(6)]
+        begun = time.monotonic()
+        assert server.get("/health").status_code == 200
+        assert time.monotonic() - begun < 5
+        assert {one.result().status_code for one in asked} == {200}
 
 
 def test_an_engine_that_is_killed_is_answered_with_503_and_comes_back(server: Served) -> None:

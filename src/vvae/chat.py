@@ -27,6 +27,8 @@ __all__ = ["ChatReply", "ChatSession", "ConversationReader", "reply_request", "s
 
 OWN = ("catchphrase", "nickname")
 """Readers of what belongs to whoever says it: read in the persona's own turns alone."""
+MOST_TURNS = 60
+"""Turns read at the end of a conversation: what was shown long before is no part of its present."""
 REMEMBERED = 4_000
 """Turns whose readings are kept."""
 
@@ -65,6 +67,8 @@ class ConversationReader:
         for turn in turns:
             digest.update(f"{len(turn.speaker)} {turn.speaker}{len(turn.text)} {turn.text}".encode("utf-8", "replace"))
             keys.append(digest.copy().digest())
+        start = max(0, len(turns) - MOST_TURNS)
+        turns, keys = turns[start:], keys[start:]
         new = [place for place, key in enumerate(keys) if key not in self._read]
         pairs = [_heard(turns, place, dialogue) for place in new]
         for place, encoding in zip(new, self._encoder.encode(pairs, {"chat": dialogue}), strict=True):

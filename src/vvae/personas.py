@@ -42,7 +42,7 @@ def persona_path(run: Run, name: str) -> Path:
     """
     if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         raise ConfigError("a persona's name is 1 to 100 printable characters", where="name")
-    stem = re.sub(r"[^\w\- ]", "_", name)[:60]
+    stem = re.sub(r"[^\w\- ]", "_", name).encode("utf-8")[:120].decode("utf-8", "ignore")
     if stem != name:
         stem += "-" + blake2b(name.encode("utf-8"), digest_size=4).hexdigest()
     return run.path(f"{FOLDER}/{stem}.json")
@@ -63,8 +63,9 @@ def saved_personas(run: Run) -> dict[str, Card]:
 
 def _keep(run: Run, card: Card) -> Path:
     path = persona_path(run, card.name)
-    if card.name in run.profiles:
-        raise ConfigError(f"{card.name!r} is a speaker of this run", where="name", fix="give the persona another name")
+    if card.name in run.profiles or card.name in run.servable:
+        what = "a speaker" if card.name in run.profiles else "an adapter"
+        raise ConfigError(f"{card.name!r} is {what} of this run", where="name", fix="give the persona another name")
     if card.image:
         records.write_bytes(path.with_suffix(".png"), card.image)
     card.write(path)

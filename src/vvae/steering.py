@@ -43,6 +43,7 @@ __all__ = [
     "Steered",
     "Steering",
     "check_steering",
+    "is_whole",
     "merged",
     "steer",
     "steering_from_json",
@@ -163,12 +164,23 @@ def _items(text: str, where: str) -> Iterator[str]:
         position = matched.end()
 
 
+def is_whole(text: str) -> bool:
+    """Whether UTF-8 can hold it: JSON can escape half a surrogate pair, which stands for no character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _unquoted(value: str, where: str) -> str:
     if not value.startswith('"'):
         return value
     try:
-        return str(json.loads(value))
-    except ValueError:
+        found = str(json.loads(value))
+        found.encode("utf-8")
+        return found
+    except ValueError:  # no JSON, or half a surrogate pair
         raise ConfigError(f"{value[:40]!r} is no JSON string", where=where, fix='for example "ok; fine"') from None
 
 
@@ -211,6 +223,8 @@ def steering_from_json(data: object, *, where: str = "persona") -> Steering:
         return steering_from_text(data, where=where)
     if not isinstance(data, Mapping):
         raise ConfigError("a persona is text or an object", where=where, fix='for example {"tone": "playful"}')
+    if not is_whole(json.dumps(data, ensure_ascii=False, default=str)):
+        raise ConfigError("half a surrogate pair is no character", where=where, fix="send whole characters")
     knobs: dict[str, Knob] = {}
     rates: dict[str, float] = {}
     for name, asked in data.items():

@@ -7,15 +7,16 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "Service", "application"]
 
 LOG = logging.getLogger("vvae.server")
+COLDEST = 1e-4
+"""Less is greedy."""
+READERS = 4
+"""Conversations read at once; other routes have threads of their own."""
 SECONDS_TO_READ = 10.0
 """Given to a client for reading what was written, after the time for a request is over."""
 
@@ -60,6 +65,7 @@ class Service:
         self._load = load
         self._cast: Cast | None = None
         self.started = int(time.time())
+        self.readers = CapacityLimiter(READERS)
 
     @property
     def status(self) -> str:
@@ -88,6 +94,8 @@ class Service:
             self.failure = self.engine.failure
         except VVAEError as error:
             self.failure = error
+        except Exception as error:
+            self.failure = VVAEError(f"the run cannot be read ({type(error).__name__}: {error})")
         finally:
             working.cancel()
             with suppress(asyncio.CancelledError):
@@ -191,30 +199,25 @@ def application(
         body = error_body(str(error.detail), kind="invalid_request_error")
         return JSONResponse(body, error.status_code, error.headers)
 
-    @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> JSONResponse:
-        LOG.error("a request failed: %s", type(error).__name__)  # its text may quote the conversation
-        return JSONResponse(error_body("the server failed", kind="server_error"), 500)
-
     @app.get("/health", responses={503: {"model": Health}, 421: {"model": ErrorAnswer}})
-    def health() -> Health:
+    async def health() -> Health:
         """Whether requests are answered now; 503 while the model loads."""
         if service.status != "ok":
             return JSONResponse({"status": service.status}, 503)  # type: ignore[return-value]
         return Health(status="ok")
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=_errors())
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Figures for Prometheus."""
         return Response(service.figures.text(service.engine), media_type=service.figures.media_type)
 
     @app.get("/v1/models", responses=_errors(503))
-    def models() -> Models:
+    async def models() -> Models:
         """Adapters and speakers."""
         return Models(data=[_model(*one) for one in service.cast.models])
 
     @app.get("/v1/models/{model:path}", responses=_errors(404, 400, 503))
-    def model(model: str) -> Model:
+    async def model(model: str) -> Model:
         """One of them, or adapter@persona."""
         adapter, _ = service.cast.find(model)
         return _model(model, None if adapter == model else adapter)
@@ -228,11 +231,16 @@ def application(
     async def chat(request: Request, asked: ChatRequest) -> Response:
         """The next reply of a conversation, and the z it is written under."""
         arrived = time.monotonic()
-        cast, number = service.cast, asked.n or 1
-        leave = service.engine.enter(number)
-        streaming = False
+        number = asked.n or 1
+        leaving = ExitStack()  # a stream, which ends after this function, takes it over
         try:
-            cue = await run_in_threadpool(cast.cue, asked, _headers(request))
+            read = partial(service.cast.cue, asked, _headers(request))
+            leaving.callback(service.engine.enter(number))
+            reading = to_thread.run_sync(read, abandon_on_cancel=True, limiter=service.readers)
+            try:
+                cue = await asyncio.wait_for(unless_gone(request.receive, reading), service.limits.seconds)
+            except TimeoutError:
+                raise ApiError(504, "the conversation could not be read in time", kind="server_error") from None
             answer = Answer(
                 service.engine,
                 cue,
@@ -241,7 +249,7 @@ def application(
                 secrets.randbits(31) if asked.seed is None else asked.seed,
                 _settings(asked, service.limits),
                 [asked.stop] if isinstance(asked.stop, str) else asked.stop or [],
-                service.limits.seconds,
+                max(0.1, service.limits.seconds - (time.monotonic() - arrived)),
             )
             chunks = answer.chunks()
             headers = {"X-VVAE-Seed": str(answer.seed)}
@@ -251,12 +259,12 @@ def application(
                 return JSONResponse(whole, headers=headers)
             await unless_gone(request.receive, anext(chunks))  # a prompt that is refused is no stream yet
             usage = bool(asked.stream_options and asked.stream_options.include_usage)
+            left = leaving.pop_all()
 
             def after(ended: str) -> None:
-                leave()
-                service.figures.ended(ended, answer, arrived)
+                left.close()
+                service.figures.ended(str(answer.failed or ended), answer, arrived)
 
-            streaming = True
             lines = answer.lines(chunks, usage=usage)
             return EventStream(lines, headers, after, seconds=service.limits.seconds + SECONDS_TO_READ)
         except ClientGoneError:
@@ -265,9 +273,11 @@ def application(
         except ApiError as error:
             service.figures.count(str(error.status))
             raise
+        except UserError:
+            service.figures.count("400")
+            raise
         finally:
-            if not streaming:
-                leave()
+            leaving.close()
 
     return app
 
@@ -282,7 +292,7 @@ def _settings(asked: ChatRequest, limits: Limits) -> dict[str, Any]:
     """The fields that reach an engine; at temperature 1 and top_p 1 it is the model as it is."""
     wanted = asked.max_completion_tokens or asked.max_tokens or limits.tokens
     return {
-        "temperature": 1.0 if asked.temperature is None else asked.temperature,
-        "top_p": 1.0 if asked.top_p is None else asked.top_p,
+        "temperature": 1.0 if asked.temperature is None else asked.temperature * (asked.temperature >= COLDEST),
+        "top_p": 1.0 if asked.top_p is None else max(asked.top_p, COLDEST),
         "max_tokens": min(wanted, limits.tokens),
     }

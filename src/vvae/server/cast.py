@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -157,10 +156,6 @@ class Cast:
             ConfigError: what is asked of z cannot be.
         """
         adapter, by_model = self.find(request.model)
-        try:
-            json.dumps(request.persona, ensure_ascii=False).encode("utf-8")
-        except UnicodeEncodeError:
-            raise ConfigError("half a surrogate pair is no character", where="persona") from None
         preface, by_block = _system(request.messages)
         steering = merged(
             [

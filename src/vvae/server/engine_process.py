@@ -85,7 +85,10 @@ class EngineProcess:
         self._tell(self.settings.model_dump(mode="json"))
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            event = json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError:  # the last thing it said before it died
+                break
             if "ready" in event:
                 self.context, self.state = event["ready"], "ready"
             elif "fatal" in event:
@@ -143,6 +146,8 @@ class EngineProcess:
         Raises:
             ApiError: 400 where the engine refuses the prompt, 503 where it is gone.
         """
+        if self.state != "ready":
+            raise ApiError(503, "the engine stopped", kind="server_error", code="engine_died", retry_after=2)
         self._number += 1
         name, heard = self._number, asyncio.Queue[dict[str, Any]]()
         self._asked[name] = heard

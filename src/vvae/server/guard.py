@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import re
 from collections.abc import Collection
 from typing import Any
@@ -13,13 +14,15 @@ from vvae.server.protocol import error_body
 
 __all__ = ["LOOPBACK", "Guard"]
 
+LOG = logging.getLogger("vvae.server")
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 OPEN_PATHS = ("/", "/page.js", "/page.css", "/health")
 """Answered without a key: the page asks for the key, and says nothing itself."""
 LARGEST_BODY = 2 << 20
 BODY_SECONDS = 20.0
 DEEPEST = 32
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""Strings; one that is not closed goes to the end, so that each byte is looked at once."""
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 
@@ -47,7 +50,19 @@ class Guard:
         if refused is not None:
             await _answer(send, *refused)
             return
-        await self._app(scope, receive, send)
+        begun = False
+
+        async def watched(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:  # its text, and a traceback, may quote the conversation
+            LOG.error("a request failed: %s", type(error).__name__)
+            if not begun:
+                await _answer(send, 500, "the server failed")
 
     def _refused(self, scope: Any, headers: dict[bytes, str]) -> tuple[int, str] | None:
         host = re.sub(r":\d+$", "", headers.get(b"host", ""))
@@ -110,7 +125,8 @@ def depth(body: bytes) -> int:
 
 
 async def _answer(send: Any, status: int, message: str) -> None:
-    kind = "authentication_error" if status == 401 else "invalid_request_error"
+    kinds = {401: "authentication_error", 500: "server_error"}
+    kind = kinds.get(status, "invalid_request_error")
     code = "invalid_api_key" if status == 401 else None
     body = json.dumps(error_body(message, kind=kind, code=code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

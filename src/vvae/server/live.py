@@ -83,6 +83,7 @@ class BatchedEngine:
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
         writing = self._writing
+        piece: asyncio.Task[Piece] | None = None
         try:
             while True:
                 piece = asyncio.create_task(heard.get())
@@ -96,6 +97,8 @@ class BatchedEngine:
                 if found.finish_reason:
                     return
         finally:
+            if piece is not None:
+                piece.cancel()
             if self._waiting.pop(name, None) is not None and name in self._sent:
                 self._leaving.append((adapter, name))
 

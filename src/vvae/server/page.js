@@ -107,8 +107,17 @@ async function profile() {
     const r = reach[name];
     row.rate.title = r ? `${r.low} to ${r.high} (${r.basis})` : "";
   }
-  $("name").value = space.personas.includes(speaker) ? speaker : "";
-  if (found.steering) tell(found.steering);
+  const kept = space.personas.includes(speaker);
+  $("name").value = kept ? speaker : "";
+  if (kept) { // what is kept with it goes onto the knobs
+    $("seed").value = found.seed ?? "";
+    for (const [name, row] of rows()) {
+      const one = found.knobs[name] || {};
+      row.mode.value = !one.mode ? "own" : one.mode !== "fixed" ? one.mode : one.value === null ? "none" : "fixed";
+      row.value.value = one.mode === "fixed" ? one.value ?? "" : "";
+      row.rate.value = one.rate ?? "";
+    }
+  }
 }
 
 function persona() {
@@ -127,9 +136,11 @@ function persona() {
 
 // --- chat -------------------------------------------------------------------------------------------------------
 
-const messages = (end) => turns.slice(0, end).flatMap((turn) =>
-  turn.you !== undefined ? [{ role: "user", content: turn.you }]
-    : [{ role: "assistant", content: turn.answers[turn.kept].text || "..." }]);
+const messages = (end) => turns.slice(0, end).flatMap((turn) => {
+  if (turn.you !== undefined) return [{ role: "user", content: turn.you }];
+  const { text, error } = turn.answers[turn.kept];
+  return error && !text ? [] : [{ role: "assistant", content: text || "..." }];
+});
 
 async function reply(at, changed = {}) {
   stop();
@@ -228,8 +239,9 @@ function move(name, value, at) { // one knob, the others stay as they were drawn
     const turn = turns[at], answer = turn.answers[turn.kept];
     row.mode.value = input.value ? "fixed" : "none";
     row.value.value = input.value;
-    const keep = Object.fromEntries(Object.entries(answer.z.z).filter(([other]) => other !== name).map(([other, slot]) => [other, { mode: "fixed", value: slot.value }]));
-    reply(at, { ...keep, [name]: { mode: "fixed", value: input.value || null } });
+    const keep = Object.fromEntries(Object.entries(answer.z.z).filter(([other]) => other !== name).map(([other, slot]) => [other, { mode: "fixed", value: slot.value, rate: slot.rate ? 1 : undefined }]));
+    const rated = answer.z.z[name].rate || row.rate.value !== "";
+    reply(at, { ...keep, [name]: { mode: "fixed", value: input.value || null, rate: rated ? 1 : undefined } });
   } } }, input, make("button", {}, "Write again"));
   const item = $("log").children[at];
   item.querySelectorAll("form").forEach((one) => one.remove());

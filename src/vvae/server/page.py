@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from vvae.server.protocol import ApiError, Name
-from vvae.steering import Reach, merged, steering_from_json, steering_to_text
+from vvae.steering import Reach, Steering, steering_from_json
 
 if TYPE_CHECKING:
     from vvae.review import Review
@@ -114,9 +114,12 @@ def router(cast_of: Callable[[], Cast], errors: Callable[..., dict[int | str, An
         profile = cast.profiles.get(name)
         if profile is None:
             raise ApiError(404, "nobody is called so", code="persona_not_found")
-        steering = cast.personas[name][1] if name in cast.personas else None
+        kept = cast.personas[name][1] if name in cast.personas else Steering()
         values = {n: slot.value for n, slot in profile.persona()}
-        return {"name": name, "values": values, "steering": steering_to_text(steering) if steering else ""}
+        knobs: dict[str, dict[str, Any]] = {n: knob._asdict() for n, knob in kept.knobs.items()}
+        for dimension, rate in kept.rates.items():
+            knobs.setdefault(dimension, {})["rate"] = rate
+        return {"name": name, "values": values, "knobs": knobs, "seed": kept.seed}
 
     @routes.put("/vvae/personas/{name:path}", responses=errors(400, 404, 408, 413, 415, 503))
     def keep(name: str, kept: KeptPersona) -> dict[str, Any]:
@@ -128,8 +131,6 @@ def router(cast_of: Callable[[], Cast], errors: Callable[..., dict[int | str, An
         if profile is None:
             raise ApiError(404, "nobody is called so", code="persona_not_found")
         asked = steering_from_json(kept.persona)
-        if kept.speaker in cast.personas:
-            asked = merged([asked, cast.personas[kept.speaker][1]])
         with lock:
             save_persona(cast.run, name, profile, asked)
             cast.read_personas()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from vvae.steering import is_whole
 
 __all__ = ["ApiError", "ChatMessage", "ChatRequest", "Headers", "error_body"]
 
@@ -14,6 +16,14 @@ MOST_CHOICES = 8
 MOST_STOPS = 16
 LONGEST_STOP = 200
 
+
+def _whole(text: str) -> str:
+    if not is_whole(text):
+        raise ValueError("half a surrogate pair is no character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_STOP)]
 
@@ -50,14 +60,14 @@ class Part(BaseModel):
     """A part of a message's content; only text is read."""
 
     type: str
-    text: str | None = None
+    text: Text | None = None
 
 
 class ChatMessage(BaseModel):
     """A message of the conversation so far; other fields are ignored."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
+    content: Text | list[Part] | None = None
     name: str | None = Field(None, max_length=200, description="who speaks, where more than two do")
 
 
@@ -74,14 +84,14 @@ class ChatRequest(BaseModel):
 
     model: Name = Field(description="an adapter, a speaker, or adapter@persona (GET /v1/models)")
     messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
-    persona: str | dict[str, Any] | None = Field(
+    persona: Text | dict[str, Any] | None = Field(
         None, description="'Ana; tone=playful; topic=auto; catchphrase.rate=0.1', or the same as an object"
     )
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = Field(1, ge=1, le=MOST_CHOICES)
     temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None

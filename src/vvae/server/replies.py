@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -62,8 +62,10 @@ class Answer:
     completion_tokens: int = 0
     first: float | None = None
     """When the first text came."""
+    failed: int | None = None
+    """The status of an error in the middle of a stream."""
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[Chunk]:
         """What is written, of all choices as it comes; the first chunk, without text, says that the prompt is read.
 
         Raises:
@@ -138,7 +140,7 @@ class Answer:
         described = self.cue.described() | {"reply_seed": self.seed}
         return self._head("chat.completion") | {"choices": choices, "usage": self.usage, "vvae": described}
 
-    async def lines(self, chunks: AsyncIterator[Chunk], *, usage: bool) -> AsyncIterator[bytes]:
+    async def lines(self, chunks: AsyncGenerator[Chunk], *, usage: bool) -> AsyncGenerator[bytes]:
         """The events of an answer that is streamed."""
         head = self._head("chat.completion.chunk")
 
@@ -162,7 +164,10 @@ class Answer:
                 yield event([], usage=self.usage)
             yield b"data: [DONE]\n\n"
         except ApiError as error:
+            self.failed = error.status
             yield b"data: " + json.dumps(error.body).encode() + b"\n\n"
+        finally:
+            await chunks.aclose()
 
 
 async def unless_gone(receive: Callable[[], Awaitable[Any]], work: Awaitable[T]) -> T:
@@ -195,7 +200,7 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, lines: AsyncIterator[bytes], headers: dict[str, str], after: Callable[[str], None], *, seconds: float
+        self, lines: AsyncGenerator[bytes], headers: dict[str, str], after: Callable[[str], None], *, seconds: float
     ) -> None:
         super().__init__(headers=headers | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -215,6 +220,7 @@ class EventStream(Response):
             self._after(ended)
 
     async def _send(self, send: Any) -> None:
-        async for line in self._lines:
-            await send({"type": "http.response.body", "body": line, "more_body": True})
+        async with aclosing(self._lines) as lines:
+            async for line in lines:
+                await send({"type": "http.response.body", "body": line, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

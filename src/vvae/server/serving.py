@@ -52,13 +52,18 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # asyncio does so only where a socket names its protocol; else each first text waits 40 ms for its receipt
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._patience = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._close_unless_asked, None)
 
     def on_response_complete(self) -> None:
+        last = self.cycle  # what follows may begin the next one at once
         super().on_response_complete()
         self._patience.cancel()
+        if self.transport.is_closing():
+            return
         wait = KEPT_SECONDS + HEADER_SECONDS
-        self._patience = asyncio.get_running_loop().call_later(wait, self._close_unless_asked, self.cycle)
+        self._patience = asyncio.get_running_loop().call_later(wait, self._close_unless_asked, last)
 
     def _close_unless_asked(self, last: object) -> None:
         if self.cycle is last and not self.transport.is_closing():
@@ -137,7 +142,7 @@ def serve_run(
     def stop() -> None:
         server.should_exit = True
 
-    hosts = LOOPBACK if is_loopback(listening.host) and key is None else None
+    hosts = (*LOOPBACK, listening.host) if is_loopback(listening.host) and key is None else None
     app = application(service, key=key, hosts=hosts, origins=listening.origins, stop=stop)
     server = uvicorn.Server(
         uvicorn.Config(

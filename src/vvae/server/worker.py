@@ -27,8 +27,8 @@ from typing import Any
 from vvae.chat import reply_request, said
 from vvae.config import load_config
 from vvae.decoder import Decoder
-from vvae.engine import GenerationConfig
-from vvae.errors import ConfigError, DataError, UserError, VVAEError
+from vvae.engine import GenerationConfig, Request
+from vvae.errors import ConfigError, DataError, ModelError, UserError, VVAEError
 from vvae.export import adapter_to_gguf
 from vvae.llama import LlamaServer, check_vocabulary
 from vvae.pretrained import gguf_of
@@ -123,18 +123,26 @@ class Worker:
             self._tasks[asked["id"]] = task
             task.add_done_callback(lambda _, name=asked["id"]: self._tasks.pop(name, None))  # type: ignore[misc]
 
+    def _request(self, asked: dict[str, Any]) -> Request:
+        return reply_request(
+            self._prompter,
+            [said(*turn) for turn in asked["turns"]],
+            asked["speaker"],
+            asked["block"],
+            window_tokens=self._window,
+            key=asked["key"],
+            preface=asked["preface"],
+        )
+
     async def _reply(self, asked: dict[str, Any]) -> None:
         name = asked["id"]
         try:
-            request = reply_request(
-                self._prompter,
-                [said(*turn) for turn in asked["turns"]],
-                asked["speaker"],
-                asked["block"],
-                window_tokens=self._window,
-                key=asked["key"],
-                preface=asked["preface"],
-            )
+            request = self._request(asked)
+        except Exception as error:
+            known = isinstance(error, VVAEError)
+            self.say(id=name, error=str(error) if known else "the prompt cannot be made", user=True)
+            return
+        try:
             room = self._engine.context - len(request.prompt)
             if room < SHORTEST_REPLY:
                 what = f"a prompt of {len(request.prompt)} tokens; the engine sees {self._engine.context}"
@@ -159,7 +167,12 @@ class Worker:
 
 async def serve(run: Run, settings: WorkerSettings, source: Any, out: Any) -> None:
     """Loads the engine and works until the parent goes."""
-    prompter, engine, keep = build(run, settings)
+    try:
+        prompter, engine, keep = build(run, settings)
+    except (VVAEError, MemoryError):
+        raise
+    except Exception as error:  # another start would not mend it
+        raise ModelError(f"the engine cannot start ({type(error).__name__}: {error})", where=settings.run) from None
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=LONGEST_LINE)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), source)
