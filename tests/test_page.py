@@ -79,6 +79,8 @@ def test_a_chat_by_keyboard_with_z_in_sight(server: Served) -> None:
 
 def test_one_knob_is_moved_and_the_others_stay(server: Served) -> None:
 
+    from playwright.sync_api import expect
+
     with opened_page(viewport={"width": 1200, "height": 800}) as page:
         opened(page, server.url)
         say(page, "hello")
