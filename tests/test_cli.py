@@ -13,7 +13,7 @@ import yaml
 
 from vvae.config import load_config
 
-COMMANDS = ("run", "init", "encode", "prior", "train", "bench", "report", "chat")
+COMMANDS = ("run", "init", "import", "doctor", "encode", "prior", "train", "bench", "report", "chat", "serve", "card")
 
 
 def vvae(*arguments: str, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
