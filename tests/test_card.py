@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,12 @@ V2_KEYS |= {"post_history_instructions", "alternate_greetings", "tags", "creator
 
 
 @pytest.fixture
-def run(served_run: Path) -> Run:
+def run(served_run: Path) -> Iterator[Run]:
+    """The run without kept personas, before and after."""
     found = Run(load_config(served_run / "config.yaml").model_copy(update={"run": str(served_run)}))
+    yield found
     for name in saved_personas(found):
         delete_persona(found, name)
-    return found
 
 
 def write(path: Path, card: Any) -> Path:
