@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 from tests.served import Served, serving
 
+from benchmarks.serve_load import WORDS
 from vvae.chat import reply_request, said
 from vvae.config import load_config
 from vvae.engine import GenerationConfig
@@ -29,7 +30,6 @@ from vvae.server.live import LiveEngine
 from vvae.server.worker import build
 from vvae.server.worker_settings import WorkerSettings
 
-WORDS = ("hi", "how", "was", "your day", "the film", "music", "school", "dinner", "tomorrow", "really", "lol", "okay")
 ADAPTER = "SP+FT"
 
 

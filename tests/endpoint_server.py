@@ -11,7 +11,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -113,17 +113,28 @@ class Scripted:
                 return self.said("Sure! The reply sounds playful.")
 
 
-@contextmanager
-def serving(script: Scripted) -> Iterator[str]:
+def serving(script: Scripted) -> AbstractContextManager[str]:
     """The base URL of a scripted server in a thread."""
+    return in_thread(script.application())
+
+
+@contextmanager
+def in_thread(application: web.Application, *, handler_cancellation: bool = False) -> Iterator[str]:
+    """The base URL of an application that is served in a thread.
+
+    Args:
+        handler_cancellation: a handler whose client goes is cancelled.
+    """
     loop = asyncio.new_event_loop()
     ready: list[str] = []
     up = threading.Event()
 
     async def start() -> web.AppRunner:
-        runner = web.AppRunner(script.application(), access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=0.1, handler_cancellation=handler_cancellation
+        )
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
         await site.start()
         ready.append(f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
         return runner

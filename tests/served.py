@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ import httpx
 import openai
 import psutil
 from aiohttp import web
+
+from tests.endpoint_server import in_thread
 
 KEY = "a-key-that-is-long-enough"
 
@@ -136,29 +137,8 @@ class Parrot:
 
 @contextmanager
 def parrot(tokenizer: Any) -> Iterator[tuple[Parrot, str]]:
-    bird, loop, started = Parrot(tokenizer), asyncio.new_event_loop(), threading.Event()
-    port = free_port()
-
-    async def start() -> web.AppRunner:
-        app = web.Application(client_max_size=1 << 24)
-        app.router.add_post("/v1/completions", bird.complete)
-        runner = web.AppRunner(app, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port, backlog=512).start()
-        return runner
-
-    def work() -> None:
-        asyncio.set_event_loop(loop)
-        runner = loop.run_until_complete(start())
-        started.set()
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    started.wait()
-    try:
-        yield bird, f"http://127.0.0.1:{port}/v1"
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+    bird = Parrot(tokenizer)
+    application = web.Application(client_max_size=1 << 24)
+    application.router.add_post("/v1/completions", bird.complete)
+    with in_thread(application, handler_cancellation=True) as url:
+        yield bird, url

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vvae.bench.metrics import METRICS
+from vvae.bench.metrics import metric_of
 from vvae.prior import predicted_rate
 from vvae.run import Run
 from vvae.steering import Reach
@@ -28,7 +28,7 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
     found: dict[str, Reach] = {}
     for dimension in run.space.dimensions:
         name = dimension.name
-        metric = next((m for m, reader in METRICS.items() if reader == dimension.reader), "")
+        metric = metric_of(dimension.reader) or ""
         rates, scores = controlled.get("rates", {}).get(metric), benched.get(metric)
         if rates and rates["shown"]["n"]:
             basis = f"measured by vvae control, n = {rates['shown']['n']}"

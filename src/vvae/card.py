@@ -27,9 +27,9 @@ from vvae.encoder.choice import Encoder
 from vvae.errors import DataError
 from vvae.persona import LatentSpace
 from vvae.png import plain_image, texts_of, with_texts
-from vvae.profile import RANKS, Profile, Ranked
+from vvae.profile import RANKS, Profile, Ranked, ranked
 from vvae.records import write_bytes
-from vvae.steering import Steering, check_steering, steering_from_text
+from vvae.steering import Steering, check_steering, is_whole, steering_from_text
 
 __all__ = ["Card", "Spec", "read_card"]
 
@@ -132,8 +132,8 @@ class Card:
                 continue
             dist = slot.get("dist")
             counted = dist if isinstance(dist, dict) else {}
-            ranked = [Ranked(slot["value"], 1), *(Ranked(str(v), 1) for v in counted if v != slot["value"])]
-            known = [one for one in ranked if _known(space, name, one.value)]
+            named = [Ranked(slot["value"], 1), *(Ranked(str(v), 1) for v in counted if v != slot["value"])]
+            known = [one for one in named if _known(space, name, one.value)]
             values |= {name: tuple(known[:RANKS])} if known else {}
         return Profile(self.name, 0, values)
 
@@ -160,14 +160,12 @@ class Card:
                 counts[name][slot.value] += 1
         slots = {}
         for name, counter in counts.items():
-            ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:RANKS]
-            if ranked:
-                share = round(ranked[0][1] / len(sentences), 4)
+            if best := ranked(counter):
                 slots[name] = {
-                    "value": ranked[0][0],
+                    "value": best[0].value,
                     "source": "observed",
-                    "confidence": share,
-                    "dist": dict(ranked),
+                    "confidence": round(best[0].support / len(sentences), 4),
+                    "dist": dict(best),
                 }
         return slots
 
@@ -219,10 +217,10 @@ def read_card(path: Path) -> Card:
 def _object(data: bytes, where: str) -> dict[str, Any]:
     try:
         found = json.loads(data.decode("utf-8-sig"))
-        json.dumps(found, ensure_ascii=False).encode("utf-8")
+        whole = is_whole(json.dumps(found, ensure_ascii=False))
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        found, whole = None, False
+    if not whole or not isinstance(found, dict):
         raise DataError("no JSON object in UTF-8", where=where, fix="give a character card, V2 or V3")
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,15 @@ from vvae.run import Run
 from vvae.steering import Steering, check_steering
 from vvae.variants import Variant
 
-__all__ = ["check_adapter", "converse", "open_engine", "open_session"]
+__all__ = [
+    "check_adapter",
+    "converse",
+    "end_of_turn",
+    "llama_base",
+    "llama_parts",
+    "open_engine",
+    "open_session",
+]
 
 MAX_NEW_TOKENS = 120
 
@@ -93,21 +102,53 @@ def open_engine(run: Run, variant: Variant, engine: str, base: Path | None) -> t
         ModelError: the base is not that of the run, or cannot be loaded.
         ConfigError: llama.cpp was asked for and there is no base as GGUF.
     """
-    model = run.config.decoder.model
-    file = base or gguf_of(model)
+    file = llama_base(run, engine, base)
+    if file is None:
+        decoder = run.with_adapter(variant)
+        return decoder, decoder.engine
+    with run.reporter.task(f"loading {file.name}"):
+        prompter, (adapter,) = llama_parts(run, [variant.name], base)
+        return prompter, LlamaEngine(file, adapter, stop=end_of_turn(prompter))
+
+
+def llama_base(run: Run, engine: str, base: Path | None) -> Path | None:
+    """The base as GGUF where llama.cpp writes; None where transformers does.
+
+    Raises:
+        ConfigError: llama.cpp was asked for and there is none.
+    """
+    file = base or gguf_of(run.config.decoder.model)
     if engine == "llama.cpp" and file is None:
         raise ConfigError("llama.cpp needs the base model as GGUF", where="--engine", fix="give it with --gguf")
     by_itself = engine == "auto" and base is None
-    if engine == "transformers" or file is None or (by_itself and not importlib.util.find_spec("xllamacpp")):
-        decoder = run.with_adapter(variant)
-        return decoder, decoder.engine
+    missing = by_itself and not importlib.util.find_spec("xllamacpp")
+    return None if engine == "transformers" or missing else file
+
+
+def llama_parts(run: Run, adapters: Sequence[str], base: Path | None) -> tuple[Prompter, list[Path]]:
+    """The prompter, and the adapters as GGUF.
+
+    Args:
+        base: where it was given; the small model's own file has its tokens.
+
+    Raises:
+        ModelError: the base is not that of the run, or of a family that llama.cpp names otherwise.
+    """
+    model = run.config.decoder.model
     prompter = load_prompter(model)
-    adapter = run.path(f"export/{variant.name}/adapter.gguf")
-    with run.reporter.task(f"loading {file.name}"):
-        if base is not None:  # the small model's own file has its tokens
-            check_vocabulary(base, prompter.tokenizer)
-        adapter_to_gguf(run.path(f"adapters/{variant.name}"), model, adapter)
-        return prompter, LlamaEngine(file, adapter, stop=[end] if (end := prompter.frame.end.strip()) else ())
+    if base is not None:
+        check_vocabulary(base, prompter.tokenizer)
+    files = []
+    for name in adapters:
+        files.append(run.path(f"export/{name}/adapter.gguf"))
+        adapter_to_gguf(run.path(f"adapters/{name}"), model, files[-1])
+    return prompter, files
+
+
+def end_of_turn(prompter: Prompter) -> list[str]:
+    """The text that ends a reply, where the template has one."""
+    end = prompter.frame.end.strip()
+    return [end] if end else []
 
 
 def converse(run: Run, speaker: str | None, variant: str, steering: Steering, **settings: Any) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from vvae import records
 from vvae.bench.association import association, benjamini_hochberg
-from vvae.bench.metrics import METRICS, shows
+from vvae.bench.metrics import metric_of, shows
 from vvae.bench.statistics import Hit, bootstrap, interval, rate, tabulate
 from vvae.dialogue import Pair
 from vvae.persona import Dimension, Persona, Slot
@@ -141,7 +141,7 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
         for value, (_, z) in zip(set_to, given, strict=True):
             came_back[value][z.value(name) or HIDDEN] += 1
         confusion[name] = {value: dict(counter.most_common()) for value, counter in came_back.items()}
-        metric = next((m for m, reader in METRICS.items() if reader == dimension.reader), None)
+        metric = metric_of(dimension.reader)
         if metric:
             rates[metric] = _rates(run, metric, replies, name, pairs)
     tested = [row for row in matrix if "p" in row]

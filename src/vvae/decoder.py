@@ -279,8 +279,7 @@ class Decoder(Prompter):
         """
         import peft
 
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise ModelError("no adapter in safetensors here", where=str(folder), fix="train the variant first")
+        _check_saved(folder)
         with quiet():
             self.model = self._adapted(
                 peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
@@ -300,8 +299,7 @@ class Decoder(Prompter):
         import peft
 
         for folder in folders.values():
-            if not (folder / "adapter_model.safetensors").is_file():
-                raise ModelError("no adapter in safetensors here", where=str(folder), fix="train the variant first")
+            _check_saved(folder)
         inner = {name: f"adapter{number}" for number, name in enumerate(folders)}  # PEFT takes no dots
         model: Any = self._bare()
         with quiet():
@@ -346,6 +344,11 @@ class Decoder(Prompter):
             bare.set_input_embeddings(self._voices.base)
             self._voices = None
         return bare
+
+
+def _check_saved(folder: Path) -> None:
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError("no adapter in safetensors here", where=str(folder), fix="train the variant first")
 
 
 def grouped(pairs: Iterable[Pair]) -> dict[tuple[str, int, str], list[Pair]]:

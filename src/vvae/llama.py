@@ -18,7 +18,10 @@ from vvae.engine import DEFAULT_NEW_TOKENS, Completion, GenerationConfig, Progre
 from vvae.errors import ModelError
 from vvae.keyed_random import bits64
 
-__all__ = ["LlamaEngine", "LlamaServer", "check_vocabulary"]
+__all__ = ["SAMPLING", "LlamaEngine", "LlamaServer", "check_vocabulary"]
+
+SAMPLING = {"cache_prompt": True, "samplers": ["top_p", "temperature"]}
+"""Fields of each request: no samplers but those that were asked for."""
 
 
 def _xllamacpp() -> Any:
@@ -168,10 +171,9 @@ class LlamaEngine:
             "n_predict": limit,
             "temperature": config.temperature,
             "top_p": config.top_p,
-            "samplers": ["top_p", "temperature"],
             "seed": bits64("token", seed, request.key) % 2**32,
             "stop": self._stop,
-            "cache_prompt": True,
+            **SAMPLING,
         }
         answer: Any = self._server.handle_completions(asked)
         if not isinstance(answer, dict) or not answer.get("choices"):

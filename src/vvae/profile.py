@@ -15,7 +15,7 @@ from vvae.dialogue import Pair
 from vvae.persona import LatentSpace, Persona, Slot
 from vvae.prior import Prior, fill, scope_id
 
-__all__ = ["RANKS", "Profile", "Ranked", "build_profiles", "completed"]
+__all__ = ["RANKS", "Profile", "Ranked", "build_profiles", "completed", "ranked"]
 
 RANKS = 3
 
@@ -45,6 +45,11 @@ class Profile:
         return Persona({name: Slot(values[0].value, "observed") for name, values in ranked.items() if values})
 
 
+def ranked(counts: Mapping[str, int]) -> tuple[Ranked, ...]:
+    """The values counted most often, up to `RANKS`."""
+    return tuple(Ranked(*item) for item in sorted(counts.items(), key=lambda vn: (-vn[1], vn[0]))[:RANKS])
+
+
 def build_profiles(pairs: Iterable[Pair], personas: Mapping[str, Persona], space: LatentSpace) -> dict[str, Profile]:
     """Profiles of all speakers from their training-side pairs; held-out pairs are not looked at.
 
@@ -66,8 +71,7 @@ def build_profiles(pairs: Iterable[Pair], personas: Mapping[str, Persona], space
     values: dict[str, dict[str, tuple[Ranked, ...]]] = defaultdict(dict)
     by_listener: dict[str, dict[str, dict[str, tuple[Ranked, ...]]]] = defaultdict(lambda: defaultdict(dict))
     for (owner, listener, name), counter in sorted(counts.items(), key=lambda item: tuple(map(str, item[0]))):
-        ranked = tuple(Ranked(*item) for item in sorted(counter.items(), key=lambda vn: (-vn[1], vn[0]))[:RANKS])
-        (values[owner] if listener is None else by_listener[owner][listener])[name] = ranked
+        (values[owner] if listener is None else by_listener[owner][listener])[name] = ranked(counter)
     return {s: Profile(s, n, values.get(s, {}), dict(by_listener.get(s, {}))) for s, n in sorted(replies.items())}
 
 

@@ -89,6 +89,11 @@ class Reach(NamedTuple):
     basis: str
     """Where the two come from: a measurement with its n, or the predicted rate."""
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest rate that can be had."""
+        return min(self.shown, self.hidden), max(self.shown, self.hidden)
+
 
 class Rate(NamedTuple):
     """A rate that was asked for, the one that can be had, and whether this reply's draw shows the value."""
@@ -361,7 +366,7 @@ def _known(knob: Knob | None, heard: Slot | None, own: Slot | None) -> tuple[Slo
 
 def _rated(asked: float, reach: Reach, name: str, draw: float) -> tuple[Rate, str | None]:
     """The rate that can be had, with this turn's draw; and a note where it is another than asked."""
-    low, high = sorted((reach.hidden, reach.shown))
+    low, high = reach.ends
     given = min(max(asked, low), high)
     q = (given - reach.hidden) / (reach.shown - reach.hidden) if reach.shown != reach.hidden else 1.0
     note = None

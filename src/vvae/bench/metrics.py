@@ -31,6 +31,7 @@ __all__ = [
     "jensen_shannon",
     "laughs",
     "longest_overlaps",
+    "metric_of",
     "opener",
     "repetition",
     "shows",
@@ -46,6 +47,11 @@ _LAUGHTER = regex.compile(
 
 METRICS: dict[str, Reader] = {"CP": "catchphrase", "EC": "emoji", "HM": "hobby"}
 """Metric -> the labelling function whose dimension it scores."""
+
+
+def metric_of(reader: Reader) -> str | None:
+    """The metric that scores what a labelling function reads, where one does."""
+    return next((metric for metric, read in METRICS.items() if read == reader), None)
 
 
 def shows(metric: str, value: str, reply: str) -> bool:

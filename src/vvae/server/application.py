@@ -175,29 +175,7 @@ def application(
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
 
-    @app.exception_handler(ApiError)
-    async def refused(_: Request, error: ApiError) -> JSONResponse:
-        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        return JSONResponse(error.body, error.status, headers)
-
-    @app.exception_handler(UserError)
-    async def mistaken(_: Request, error: UserError) -> JSONResponse:
-        if isinstance(error, EndpointError | ModelError):  # an encoder's server, not what was asked
-            return JSONResponse(error_body(str(error), kind="server_error", code="encoder_failed"), 503)
-        where = error.where.partition(".")[0] or None
-        return JSONResponse(error_body(str(error), kind="invalid_request_error", param=where), 400)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        message = f"{where}: {first['msg']}" if where else str(first["msg"])
-        return JSONResponse(error_body(message, kind="invalid_request_error", param=where or None), 400)
-
-    @app.exception_handler(HTTPException)
-    async def no_route(_: Request, error: HTTPException) -> JSONResponse:
-        body = error_body(str(error.detail), kind="invalid_request_error")
-        return JSONResponse(body, error.status_code, error.headers)
+    _explain(app)
 
     @app.get("/health", responses={503: {"model": Health}, 421: {"model": ErrorAnswer}})
     async def health() -> Health:
@@ -280,6 +258,34 @@ def application(
             leaving.close()
 
     return app
+
+
+def _explain(app: FastAPI) -> None:
+    """Every failure is answered in OpenAI's form."""
+
+    @app.exception_handler(ApiError)
+    async def refused(_: Request, error: ApiError) -> JSONResponse:
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        return JSONResponse(error.body, error.status, headers)
+
+    @app.exception_handler(UserError)
+    async def mistaken(_: Request, error: UserError) -> JSONResponse:
+        if isinstance(error, EndpointError | ModelError):  # an encoder's server, not what was asked
+            return JSONResponse(error_body(str(error), kind="server_error", code="encoder_failed"), 503)
+        where = error.where.partition(".")[0] or None
+        return JSONResponse(error_body(str(error), kind="invalid_request_error", param=where), 400)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        message = f"{where}: {first['msg']}" if where else str(first["msg"])
+        return JSONResponse(error_body(message, kind="invalid_request_error", param=where or None), 400)
+
+    @app.exception_handler(HTTPException)
+    async def no_route(_: Request, error: HTTPException) -> JSONResponse:
+        body = error_body(str(error.detail), kind="invalid_request_error")
+        return JSONResponse(body, error.status_code, error.headers)
 
 
 def _headers(request: Request) -> Headers:

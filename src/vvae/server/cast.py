@@ -26,7 +26,6 @@ from vvae.steering import Steered, Steering, check_steering, merged, steer, stee
 __all__ = ["Cast", "Cue"]
 
 _BLOCK = re.compile(r"^[ \t]*\[persona\][ \t]*(.*)$", re.MULTILINE)
-OWNER = "vvae"
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,6 @@ class Cast:
         learnt = run.config.pairs.speakers
         profiles = {name: run.profiles[name] for name in sorted(run.profiles, key=lambda n: -run.profiles[n].replies)}
         self.speakers: Mapping[str, Profile] = {n: p for n, p in profiles.items() if learnt is None or n in learnt}
-        self.personas: Mapping[str, tuple[Profile, Steering]] = {}
         self.read_personas()
         self.reach = {name: reaches(run, variant) for name, variant in self.variants.items()}
         self._reader = ConversationReader(run.encoder, run.space)
@@ -107,12 +105,10 @@ class Cast:
             ConfigError: one of them asks for what this space has not.
         """
         cards = saved_personas(self.run)
-        self.personas = {n: (card.profile(self.space), card.steering(self.space)) for n, card in cards.items()}
-
-    @property
-    def profiles(self) -> Mapping[str, Profile]:
+        personas = {n: (card.profile(self.space), card.steering(self.space)) for n, card in cards.items()}
+        self.personas: Mapping[str, tuple[Profile, Steering]] = personas
+        self.profiles: Mapping[str, Profile] = {**self.speakers, **{n: profile for n, (profile, _) in personas.items()}}
         """Everybody who can be talked to: speakers, then personas."""
-        return {**self.speakers, **{name: profile for name, (profile, _) in self.personas.items()}}
 
     # --- models ---
 

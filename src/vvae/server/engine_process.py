@@ -35,8 +35,6 @@ class EngineProcess:
         self.state: State = "loading"
         self.failure: VVAEError | None = None
         """Why it cannot start at all."""
-        self.context = 0
-        """Tokens of prompt and reply."""
         self.restarts = 0
         self.outstanding = 0
         """Replies being written or waiting."""
@@ -45,11 +43,6 @@ class EngineProcess:
         self._seconds = 2.0
         """A reply takes about so long."""
         self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process, while there is one."""
-        return self._process.pid if self._process else None
 
     async def run(self) -> None:
         """Until cancelled, or until it fails for a reason that another start cannot mend."""
@@ -90,7 +83,7 @@ class EngineProcess:
             except ValueError:  # the last thing it said before it died
                 break
             if "ready" in event:
-                self.context, self.state = event["ready"], "ready"
+                self.state = "ready"
             elif "fatal" in event:
                 self.failure = ModelError(event["fatal"])
             elif (heard := self._asked.get(event["id"])) is not None:
@@ -130,13 +123,9 @@ class EngineProcess:
                 retry_after=max(1, min(60, round(wait))),
             )
         self.outstanding += replies
-        left = False
 
         def leave() -> None:
-            nonlocal left
-            if not left:
-                left = True
-                self.outstanding -= replies
+            self.outstanding -= replies
 
         return leave
 

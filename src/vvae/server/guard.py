@@ -46,7 +46,7 @@ class Guard:
         headers = {name: value.decode("latin-1") for name, value in reversed(scope["headers"])}
         refused = self._refused(scope, headers)
         if refused is None and scope["method"] in ("POST", "PUT", "PATCH"):
-            refused, receive = await self._whole(headers, receive)
+            refused, receive = await self._whole(receive)
         if refused is not None:
             await _answer(send, *refused)
             return
@@ -82,7 +82,7 @@ class Guard:
                 return 413, f"a body may have {LARGEST_BODY:,} bytes"
         return None
 
-    async def _whole(self, headers: dict[bytes, str], receive: Any) -> tuple[tuple[int, str] | None, Any]:
+    async def _whole(self, receive: Any) -> tuple[tuple[int, str] | None, Any]:
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):

@@ -173,5 +173,5 @@ def _file(name: str, media_type: str) -> Callable[[], Response]:
 
 
 def _between(reach: Reach) -> dict[str, Any]:
-    low, high = sorted((reach.hidden, reach.shown))
+    low, high = reach.ends
     return {"low": round(low, 4), "high": round(high, 4), "basis": reach.basis}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "ClientGoneError", "EventStream", "unless_gone"]
 
-LOG = logging.getLogger("vvae.server")
 T = TypeVar("T")
 
 

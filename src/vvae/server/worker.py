@@ -14,7 +14,6 @@ where it cannot start.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import secrets
@@ -25,13 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from vvae.chat import reply_request, said
+from vvae.chat_console import end_of_turn, llama_base, llama_parts
 from vvae.config import load_config
 from vvae.decoder import Decoder
 from vvae.engine import GenerationConfig, Request
-from vvae.errors import ConfigError, DataError, ModelError, UserError, VVAEError
-from vvae.export import adapter_to_gguf
-from vvae.llama import LlamaServer, check_vocabulary
-from vvae.pretrained import gguf_of
+from vvae.errors import DataError, ModelError, VVAEError
+from vvae.llama import SAMPLING, LlamaServer
 from vvae.prompter import Prompter, load_prompter
 from vvae.run import Run
 from vvae.server.live import BatchedEngine, CompletionsEngine, LiveEngine
@@ -52,45 +50,33 @@ def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, obj
     Raises:
         VVAEError: the model or an adapter cannot be loaded.
     """
-    model = run.config.decoder.model
     if settings.engine == "proxy":
-        prompter = load_prompter(model)
+        prompter = load_prompter(run.config.decoder.model)
         names: dict[str, tuple[str, Mapping[str, Any]]] = {
             name: (settings.models.get(name, name), {}) for name in settings.adapters
         }
         key = os.environ.get(settings.key_env)
-        url = settings.endpoint or ""
-        return prompter, CompletionsEngine(url, names, key=key, stops=_stops(prompter), context=CONTEXT), None
-    file = Path(settings.gguf) if settings.gguf else gguf_of(model)
-    if settings.engine == "llama.cpp" and file is None:
-        raise ConfigError("llama.cpp needs the base model as GGUF", where="--engine", fix="give it with --gguf")
-    by_itself = settings.engine == "auto" and settings.gguf is None
-    if settings.engine == "transformers" or file is None or (by_itself and not importlib.util.find_spec("xllamacpp")):
+        return prompter, _completions(settings.endpoint or "", names, key, prompter), None
+    base = Path(settings.gguf) if settings.gguf else None
+    file = llama_base(run, settings.engine, base)
+    if file is None:
         decoder = run.decoder
         switch = decoder.load_adapters({name: run.path(f"adapters/{name}") for name in settings.adapters})
         return decoder, _batched(decoder, switch, settings), None
-    prompter = load_prompter(model)
-    if settings.gguf:
-        check_vocabulary(file, prompter.tokenizer)
-    loras = []
-    for name in settings.adapters:
-        loras.append(run.path(f"export/{name}/adapter.gguf"))
-        adapter_to_gguf(run.path(f"adapters/{name}"), model, loras[-1])
+    prompter, loras = llama_parts(run, settings.adapters, base)
     key = secrets.token_hex(16)
     server = LlamaServer(file, "base", context=CONTEXT, slots=settings.slots, adapters=loras, key=key)
     asked = {
-        name: ("base", {"lora": [{"id": i, "scale": float(i == own)} for i in range(len(loras))], **LLAMA_FIELDS})
+        name: ("base", {"lora": [{"id": i, "scale": float(i == own)} for i in range(len(loras))], **SAMPLING})
         for own, name in enumerate(settings.adapters)
     }
-    return prompter, CompletionsEngine(server.base_url, asked, key=key, stops=_stops(prompter), context=CONTEXT), server
+    return prompter, _completions(server.base_url, asked, key, prompter), server
 
 
-LLAMA_FIELDS = {"cache_prompt": True, "samplers": ["top_p", "temperature"]}
-
-
-def _stops(prompter: Prompter) -> list[str]:
-    end = prompter.frame.end.strip()
-    return [end] if end else []
+def _completions(
+    url: str, models: Mapping[str, tuple[str, Mapping[str, Any]]], key: str | None, prompter: Prompter
+) -> CompletionsEngine:
+    return CompletionsEngine(url, models, key=key, stops=end_of_turn(prompter), context=CONTEXT)
 
 
 def _batched(decoder: Decoder, switch: Any, settings: WorkerSettings) -> BatchedEngine:
@@ -158,8 +144,6 @@ class Worker:
                         self.say(id=name, done=piece.finish_reason, tokens=piece.tokens)
         except VVAEError as error:
             self.say(id=name, error=str(error), user=isinstance(error, DataError))
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             print(f"vvae: the engine failed: {type(error).__name__}", file=sys.stderr, flush=True)  # noqa: T201
             os._exit(1)  # what is in memory cannot be trusted any more; the parent starts another
@@ -194,7 +178,7 @@ def main() -> None:
         run = Run(load_config(folder / "config.yaml").model_copy(update={"run": settings.run}))
         asyncio.run(serve(run, settings, source, out))
     except VVAEError as error:
-        out.write(json.dumps({"fatal": str(error), "user": isinstance(error, UserError)}).encode() + b"\n")
+        out.write(json.dumps({"fatal": str(error)}).encode() + b"\n")
         out.flush()
         os._exit(3)
     os._exit(0)  # llama.cpp's threads and torch's need no farewell
