@@ -196,7 +196,7 @@ def test_a_connection_that_does_not_finish_its_request_is_closed(server: Served)
         assert first.recv(1000) == b""
 
 
-@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("stream", [True, False] * 5)
 def test_a_client_that_goes_frees_its_place_within_a_second(server: Served, stream: bool) -> None:
     body = {"model": "SP+FT", "messages": HI, "max_tokens": 512, "temperature": 2, "n": 6, "stream": stream}
     data = json.dumps(body).encode()

@@ -216,7 +216,8 @@ def application(
             leaving.callback(service.engine.enter(number))
             reading = to_thread.run_sync(read, abandon_on_cancel=True, limiter=service.readers)
             try:
-                cue = await asyncio.wait_for(unless_gone(request.receive, reading), service.limits.seconds)
+                async with asyncio.timeout(service.limits.seconds):
+                    cue = await unless_gone(request.receive, reading)
             except TimeoutError:
                 raise ApiError(504, "the conversation could not be read in time", kind="server_error") from None
             answer = Answer(

@@ -74,8 +74,10 @@ class Answer:
         left, end = self.number, time.monotonic() + self.seconds
         try:
             while left:
-                # for each piece anew: a stream's pieces are waited for in other tasks than its first one
-                chunk = await asyncio.wait_for(heard.get(), max(0.0, end - time.monotonic()))
+                # for each piece anew: a stream's pieces are waited for in other tasks than its first one; and not by
+                # wait_for, which before Python 3.12 takes no notice of being cancelled where a piece has just come
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    chunk = await heard.get()
                 if isinstance(chunk, Exception):
                     raise chunk
                 left -= chunk.finish_reason is not None
