@@ -272,7 +272,7 @@ def _message(text: str, time: str) -> Message | None:
     if match := ATTACHED.match(plain):
         caption = plain[match.end() :].strip(MARKS + " \n")
         return Message(caption, time=time, kind=KINDS.get(match["type"].lower(), "file"))
-    if folded == "null" or (WHOLE_PLACEHOLDER.fullmatch(plain) and " " in plain):
+    if plain == "null" or (WHOLE_PLACEHOLDER.fullmatch(plain) and " " in plain):
         return Message("", time=time, kind="media")
     if marked and text[1:].lstrip().startswith("<"):
         return Message("", time=time, kind="media")
