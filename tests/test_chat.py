@@ -43,6 +43,13 @@ def test_given_values_win_and_profile_values_hold(run: Run) -> None:
     assert all("\n" not in message for reply in replies for message in reply.messages)
 
 
+def test_who_speaks_unasked_is_somebody_learnt(run: Run) -> None:
+    most, *_, least = run.learnt
+    assert run.profile(None).speaker == most
+    pairs = run.config.pairs.model_copy(update={"speakers": [least]})
+    assert Run(run.config.model_copy(update={"pairs": pairs})).profile(None).speaker == least
+
+
 def test_a_chat_is_the_same_for_the_same_seed(run: Run) -> None:
     said = ["hi", "and you?"]
     one, same, other = session(run), session(run), session(run, seed=9)

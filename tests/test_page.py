@@ -129,6 +129,7 @@ def test_a_persona_is_kept_chosen_and_deleted(server: Served, served_run: Path) 
         assert server.client().models.retrieve("Tender Ana").id == "Tender Ana"
         page.click("#delete")
         expect(page.locator("#state")).to_have_text("Tender Ana is deleted")
+        expect(page.locator("#knob-tone .text")).to_have_value("")
         assert not (served_run / "personas" / "Tender Ana.json").exists()
 
 

@@ -177,7 +177,7 @@ def exposure(rank: int) -> float:
 def _canaries(run: Run, variant: Variant, steps: Sequence[Step], number: int, folder: Path) -> list[dict[str, Any]]:
     """Trains an adapter as the variant's was, with canaries among its pairs, and ranks each."""
     seed = run.config.seed
-    speaker = max(sorted(run.profiles), key=lambda name: run.profiles[name].replies)
+    speaker = run.profile(None).speaker
     planted = {f"canary-{i}": _dialogue(i, speaker, seed) for i in range(number)}
     pairs = {
         name: Pair(f"{name}#1", name, 1, 0, speaker, ("?",), "train", canary(i, 0, seed))

@@ -193,20 +193,29 @@ class Run:
         """Profiles by speaker."""
         return records.read_profiles(self.path("profiles.parquet"))
 
+    @property
+    def learnt(self) -> dict[str, Profile]:
+        """Profiles of the speakers whom adapters learn (`pairs.speakers`), the one with most replies first."""
+        chosen = self.config.pairs.speakers
+        known = [name for name in self.profiles if chosen is None or name in chosen]
+        return {
+            name: self.profiles[name] for name in sorted(known, key=lambda name: (-self.profiles[name].replies, name))
+        }
+
     def profile(self, speaker: str | None) -> Profile:
-        """A speaker's profile by name, or by how it begins; None for the one with most replies.
+        """A speaker's profile by name, or by how it begins; None for the learnt one with most replies.
 
         Raises:
             ConfigError: nobody is called so, or several are.
         """
         if speaker is None:
-            speaker = max(self.profiles, key=lambda name: (self.profiles[name].replies, name))
+            return next(iter(self.learnt.values()))
         known = self.profiles
         matches = [speaker] if speaker in known else [name for name in known if name.startswith(speaker)]
         if len(matches) != 1:
-            best = sorted(known, key=lambda name: -known[name].replies)[:5]
             what = f"{len(matches)} speakers are" if matches else "no speaker is"
-            raise ConfigError(f"{what} named {speaker!r}", where="--speaker", fix=f"for example {', '.join(best)}")
+            best = ", ".join(list(self.learnt)[:5])
+            raise ConfigError(f"{what} named {speaker!r}", where="--speaker", fix=f"for example {best}")
         return known[matches[0]]
 
     @cached_property

@@ -89,9 +89,7 @@ class Cast:
         for variant in self.variants.values():
             check_adapter(run, variant)
         self.space, self.prior = run.space, run.prior
-        learnt = run.config.pairs.speakers
-        profiles = {name: run.profiles[name] for name in sorted(run.profiles, key=lambda n: -run.profiles[n].replies)}
-        self.speakers: Mapping[str, Profile] = {n: p for n, p in profiles.items() if learnt is None or n in learnt}
+        self.speakers: Mapping[str, Profile] = run.learnt
         self.read_personas()
         self.reach = {name: reaches(run, variant) for name, variant in self.variants.items()}
         self._reader = ConversationReader(run.encoder, run.space)

@@ -290,16 +290,20 @@ const fresh = () => { stop(); turns = []; draw(); $("text").focus(); };
 $("new").addEventListener("click", fresh);
 $("speaker").addEventListener("change", profile);
 $("adapter").addEventListener("change", profile);
+async function kept(chosen) { // after a persona was kept or deleted: the knobs start anew, with what is kept with the chosen one
+  space = await (await ask("vvae/space")).json();
+  people(chosen);
+  $("knobs").tBodies[0].replaceChildren(...space.dimensions.map(knob));
+  await profile();
+}
+
 $("save").addEventListener("click", async () => {
   const name = $("name").value.trim();
   if (!name) return $("name").focus();
   const { speaker, ...asked } = persona();
   try {
     await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "PUT", body: JSON.stringify({ speaker, persona: asked }) });
-    space = await (await ask("vvae/space")).json();
-    people(name);
-    $("knobs").tBodies[0].replaceChildren(...space.dimensions.map(knob));
-    await profile();
+    await kept(name);
     tell(`${name} is kept`);
   } catch (error) { tell(error.message, true); }
 });
@@ -308,9 +312,8 @@ $("delete").addEventListener("click", async () => {
   if (!space.personas.includes(name)) return tell("choose a kept persona", true);
   try {
     await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "DELETE" });
-    space = await (await ask("vvae/space")).json();
-    people();
-    await profile();
+    $("seed").value = "";
+    await kept();
     tell(`${name} is deleted`);
   } catch (error) { tell(error.message, true); }
 });
@@ -417,7 +420,7 @@ document.addEventListener("keydown", (event) => {
   else if (event.altKey && event.key.toLowerCase() === "n") { event.preventDefault(); fresh(); }
   else if (event.key === "Escape") stop();
   else if (event.key === "/" && !typing && !$("chat").hidden) { event.preventDefault(); $("text").focus(); }
-  else if (!$("review").hidden && item && !typing) {
+  else if (!$("review").hidden && item && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
     const names = Object.keys(item.values);
     const acts = { ArrowRight: () => step(1), ArrowLeft: () => step(-1),
       ArrowDown: () => { chosen = Math.min(chosen + 1, names.length - 1); judge(); },
