@@ -36,15 +36,18 @@ ADAPTER = "SP+FT"
 class Both:
     """The two ways to a reply."""
 
-    def __init__(self, run: Run, served: Served, prompter: Prompter, engine: LiveEngine, tokens: int) -> None:
-        self._run, self._served, self._prompter, self._engine, self._tokens = run, served, prompter, engine, tokens
+    def __init__(
+        self, run: Run, served: Served, prompter: Prompter, engine: LiveEngine, turns: int, tokens: int
+    ) -> None:
+        self._run, self._served, self._prompter, self._engine = run, served, prompter, engine
+        self._turns, self._tokens = turns, tokens
         self._speaker = max(run.profiles, key=lambda name: run.profiles[name].replies)
         self._nothing = dict.fromkeys(run.space.names)
 
     def texts(self, number: int) -> list[str]:
-        """A conversation of seven turns that nobody has had."""
+        """A conversation that nobody has had."""
         rng = random.Random(number)
-        return [" ".join(rng.choices(WORDS, k=8)) for _ in range(7)]
+        return [" ".join(rng.choices(WORDS, k=8)) for _ in range(self._turns)]
 
     async def straight(self, number: int) -> tuple[float, float, int]:
         """Seconds to the first text, to the end, and tokens."""
@@ -81,7 +84,14 @@ class Both:
         return first, time.perf_counter() - started, tokens
 
 
-async def compare(both: Both, rounds: int, at_once: int) -> dict[str, Any]:
+def interval(differences: list[float]) -> list[float]:
+    """95 % interval of their median, in milliseconds (bootstrap)."""
+    rng = random.Random(0)
+    medians = sorted(statistics.median(rng.choices(differences, k=len(differences))) for _ in range(2000))
+    return [round(1000 * medians[50], 2), round(1000 * medians[-51], 2)]
+
+
+async def compare(both: Both, rounds: int, batches: int, at_once: int) -> dict[str, Any]:
     """First one by one, then several at once; the two ways take turns and go first in turn."""
     firsts: list[tuple[float, float]] = []
     speeds: list[tuple[float, float]] = []
@@ -93,7 +103,7 @@ async def compare(both: Both, rounds: int, at_once: int) -> dict[str, Any]:
                 took[way] = (await ways[way](number))[0]
             if number >= 0 and all(took):
                 firsts.append((took[0], took[1]))
-        for batch in range(max(4, rounds // 10)):
+        for batch in range(batches):
             rate = [0.0, 0.0]
             for way in (0, 1) if batch % 2 else (1, 0):
                 started = time.perf_counter()
@@ -118,6 +128,7 @@ async def compare(both: Both, rounds: int, at_once: int) -> dict[str, Any]:
         "served_tokens_per_s": round(statistics.median(b for _, b in speeds), 1),
         "throughput_ratio_p50": round(statistics.median(ratios), 3),
         "throughput_ratios": [round(ratio, 3) for ratio in ratios],
+        "overhead_ms_interval": interval([b - a for a, b in firsts]),
         "overhead_ms": round(1000 * statistics.median(b - a for a, b in firsts), 2),
     }
 
@@ -128,7 +139,9 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--engine", default="llama.cpp", choices=["llama.cpp", "transformers"])
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--batches", type=int, default=6, help="for the throughput")
     parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--turns", type=int, default=7, help="of a conversation, an odd number")
     parser.add_argument("--tokens", type=int, default=24)
     given = parser.parse_args()
     run = Run(load_config(given.run / "config.yaml").model_copy(update={"run": str(given.run)}))
@@ -136,7 +149,8 @@ def main() -> None:
     options = ("--engine", given.engine, "--variant", ADAPTER, "--slots", str(given.at_once))
     with serving(given.run, *options) as served:
         prompter, engine, keep = build(run, settings)
-        found = asyncio.run(compare(Both(run, served, prompter, engine, given.tokens), given.rounds, given.at_once))
+        both = Both(run, served, prompter, engine, given.turns, given.tokens)
+        found = asyncio.run(compare(both, given.rounds, given.batches, given.at_once))
         del keep
     print(json.dumps({"engine": given.engine} | found))
     print(f"overhead_ms {found['overhead_ms']}")

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 import torch
 
 from vvae.decoder import Decoder
 from vvae.engine import GenerationConfig, Request, TransformersEngine, draw
+from vvae.server.live import BatchedEngine
 
 
 def requests(decoder: Decoder) -> list[Request]:
@@ -99,3 +102,33 @@ def test_a_reply_that_does_not_end_says_so(tiny_decoder: Decoder) -> None:
     engine = tiny_decoder.engine
     (completion,) = engine.complete(requests(tiny_decoder)[:1], GenerationConfig(max_new_tokens=3), seed=0)
     assert (completion.finish_reason, completion.tokens) == ("length", 3)
+
+
+def test_pieces_of_replies_written_together_are_each_the_reply_written_alone(tiny_decoder: Decoder) -> None:
+    asked, config = requests(tiny_decoder), GenerationConfig(max_new_tokens=12)
+    tiny_decoder.model.eval()
+    engine = BatchedEngine(tiny_decoder.engine, ["one"], lambda _: None, slots=2, context=256)
+
+    async def written(request: Request) -> str:
+        return "".join([piece.text async for piece in engine.stream(request, "one", config, seed=5)])
+
+    async def together() -> list[str]:
+        return await asyncio.gather(*(written(request) for request in asked))
+
+    alone = tiny_decoder.engine.complete(asked, config, seed=5)
+    assert [text.strip() for text in asyncio.run(together())] == [completion.text for completion in alone]
+
+
+def test_an_engine_that_fails_tells_each_who_waits(tiny_decoder: Decoder) -> None:
+    asked, config = requests(tiny_decoder), GenerationConfig(max_new_tokens=12)
+    switch = tiny_decoder.model.set_adapter
+    engine = BatchedEngine(tiny_decoder.engine, ["nobody"], switch, slots=1, context=256)
+
+    async def written(request: Request) -> list[str]:
+        return [piece.text async for piece in engine.stream(request, "nobody", config, seed=5)]
+
+    async def together() -> list[list[str] | BaseException]:
+        async with asyncio.timeout(60):
+            return await asyncio.gather(*(written(request) for request in asked), return_exceptions=True)
+
+    assert [type(found) for found in asyncio.run(together())] == [ValueError] * len(asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from vvae.dialogue import Dialogue, Pair, context
@@ -12,12 +13,18 @@ from vvae.prompt import Block, Frame, Voice, escape, trunk
 
 __all__ = ["Prompter", "load_prompter"]
 
+REMEMBERED = 4096
+"""Pieces of prompts: a chat's turns come again with each of its replies."""
+LONGEST_REMEMBERED = 2000
+"""Characters, so that what is remembered stays small."""
+
 
 class Prompter:
     """A tokenizer and its frame."""
 
     def __init__(self, tokenizer: Any, frame: Frame, model: str) -> None:
         self.tokenizer, self.frame = tokenizer, frame
+        self._remembered = lru_cache(REMEMBERED)(self._tokens)
         end = self.tokens(frame.end)
         self.stops = tuple(dict.fromkeys(i for i in (end[0] if end else None, tokenizer.eos_token_id) if i is not None))
         if not self.stops:
@@ -25,6 +32,9 @@ class Prompter:
 
     def tokens(self, text: str) -> tuple[int, ...]:
         """Token ids of a piece of prompt."""
+        return self._remembered(text) if len(text) <= LONGEST_REMEMBERED else self._tokens(text)
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def header(self, block: Block) -> tuple[int, ...]:

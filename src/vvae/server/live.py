@@ -61,7 +61,7 @@ class BatchedEngine:
         self.context = context
         self._engine, self._switch, self._used = engine, switch, ""
         self._batches: dict[str, Batch] = {name: engine.batch(slots, context + SPARE_COLUMNS) for name in adapters}
-        self._waiting: dict[int, asyncio.Queue[Piece]] = {}
+        self._waiting: dict[int, asyncio.Queue[Piece | Exception]] = {}
         self._sent: dict[int, int] = {}
         self._joining: list[tuple[str, int, Request, GenerationConfig, int]] = []
         self._leaving: list[tuple[str, int]] = []
@@ -77,28 +77,20 @@ class BatchedEngine:
             Exception: whatever the model raised for the batch.
         """
         self._number += 1
-        name, heard = self._number, asyncio.Queue[Piece]()
+        name, heard = self._number, asyncio.Queue[Piece | Exception]()
         self._waiting[name] = heard
         self._joining.append((adapter, name, request, config, seed))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
-        writing = self._writing
-        piece: asyncio.Task[Piece] | None = None
         try:
             while True:
-                piece = asyncio.create_task(heard.get())
-                await asyncio.wait({piece, writing}, return_when=asyncio.FIRST_COMPLETED)
-                if not piece.done():
-                    piece.cancel()
-                    writing.result()  # raises what ended it
-                    raise ModelError("the engine stopped in the middle of a reply")
-                found = piece.result()
+                found = await heard.get()
+                if isinstance(found, Exception):
+                    raise found
                 yield found
                 if found.finish_reason:
                     return
         finally:
-            if piece is not None:
-                piece.cancel()
             if self._waiting.pop(name, None) is not None and name in self._sent:
                 self._leaving.append((adapter, name))
 
@@ -106,20 +98,27 @@ class BatchedEngine:
         """Nothing is held but memory."""
 
     async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._joining or any(batch.busy for batch in self._batches.values()):
-            joining, self._joining = self._joining, []
-            leaving, self._leaving = self._leaving, []
-            for adapter, name, request, config, seed in joining:
-                if name in self._waiting:
-                    self._sent[name] = 0
-                    self._batches[adapter].add(name, request, config, seed=seed)
-            for adapter, name in leaving:
-                if self._sent.pop(name, None) is not None:
-                    self._batches[adapter].drop(name)
-            for name, piece in await loop.run_in_executor(None, self._step):
-                if heard := self._waiting.get(name):
-                    heard.put_nowait(piece)
+        try:
+            while self._joining or any(batch.busy for batch in self._batches.values()):
+                await self._write_on()
+        except Exception as error:
+            for heard in self._waiting.values():
+                heard.put_nowait(error)
+
+    async def _write_on(self) -> None:
+        joining, self._joining = self._joining, []
+        leaving, self._leaving = self._leaving, []
+        for adapter, name, request, config, seed in joining:
+            if name in self._waiting:
+                self._sent[name] = 0
+                self._batches[adapter].add(name, request, config, seed=seed)
+        for adapter, name in leaving:
+            if self._sent.pop(name, None) is not None:
+                self._batches[adapter].drop(name)
+        for name, piece in await asyncio.get_running_loop().run_in_executor(None, self._step):
+            if heard := self._waiting.get(name):
+                heard.put_nowait(piece)
+        await asyncio.sleep(0)  # what was written goes out before the next step takes the cores
 
     def _step(self) -> list[tuple[int, Piece]]:
         found: list[tuple[int, Piece]] = []
