@@ -119,6 +119,32 @@ def test_pieces_of_replies_written_together_are_each_the_reply_written_alone(tin
     assert [text.strip() for text in asyncio.run(together())] == [completion.text for completion in alone]
 
 
+def test_a_reply_that_nobody_waits_for_is_dropped_and_the_others_go_on(tiny_decoder: Decoder) -> None:
+    asked, config = requests(tiny_decoder), GenerationConfig(max_new_tokens=40, temperature=2)
+    engine = BatchedEngine(tiny_decoder.engine, ["one"], lambda _: None, slots=4, context=256)
+    tiny_decoder.model.eval()
+
+    async def written(request: Request) -> str:
+        return "".join([piece.text async for piece in engine.stream(request, "one", config, seed=5)])
+
+    async def together() -> list[str | BaseException]:
+        tasks = [asyncio.create_task(written(request)) for request in asked]
+        async for piece in engine.stream(Request("other", asked[0].prompt), "one", config, seed=5):
+            if piece.text:
+                tasks[0].cancel()  # the first row: the last one takes its place
+                break
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def all_of_it() -> list[str | BaseException]:
+        async with asyncio.timeout(60):
+            return await together()
+
+    first, *others = asyncio.run(all_of_it())
+    assert isinstance(first, asyncio.CancelledError)
+    alone = tiny_decoder.engine.complete(asked, config, seed=5)[1:]
+    assert [str(text).strip() for text in others] == [completion.text for completion in alone]
+
+
 def test_an_engine_that_fails_tells_each_who_waits(tiny_decoder: Decoder) -> None:
     asked, config = requests(tiny_decoder), GenerationConfig(max_new_tokens=12)
     switch = tiny_decoder.model.set_adapter

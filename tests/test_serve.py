@@ -199,7 +199,7 @@ def test_a_connection_that_does_not_finish_its_request_is_closed(server: Served)
 @pytest.mark.parametrize("stream", [True, False] * 5)
 def test_a_client_that_goes_frees_its_place_within_a_second(server: Served, stream: bool) -> None:
     body = {"model": "SP+FT", "messages": HI, "max_tokens": 512, "temperature": 2, "n": 6, "stream": stream}
-    data = json.dumps(body).encode()
+    data, restarts = json.dumps(body).encode(), server.figures["vvae_engine_restarts"]
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         lines = ("POST /v1/chat/completions HTTP/1.1", "Host: localhost", "Content-Type: application/json")
         client.sendall("\r\n".join([*lines, f"Content-Length: {len(data)}", "", ""]).encode() + data)
@@ -212,6 +212,9 @@ def test_a_client_that_goes_frees_its_place_within_a_second(server: Served, stre
         assert time.monotonic() - gone < 1
         time.sleep(0.01)
     assert reply(server, max_tokens=2).choices
+    # the engine's place, too: what was asked for would have taken it far longer
+    assert time.monotonic() - gone < 5
+    assert server.figures["vvae_engine_restarts"] == restarts
 
 
 def test_a_full_queue_says_when_to_come_back_and_the_others_get_their_reply(server: Served) -> None:

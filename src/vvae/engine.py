@@ -167,8 +167,11 @@ class Batch:
 
     def drop(self, name: int) -> None:
         """A reply that nobody waits for any more."""
+        import torch
+
         self._waiting = deque(row for row in self._waiting if row.name != name)
-        self._keep([number for number, row in enumerate(self._alive) if row.name != name])
+        with torch.inference_mode():  # the cache was made in it, and can be changed nowhere else
+            self._keep([number for number, row in enumerate(self._alive) if row.name != name])
 
     @property
     def busy(self) -> bool:
