@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 from tests.served import Served, serving
 
 from benchmarks.serve_load import WORDS
+from vvae.bench.statistics import interval
 from vvae.chat import reply_request, said
 from vvae.config import load_config
 from vvae.engine import GenerationConfig
@@ -41,7 +43,7 @@ class Both:
     ) -> None:
         self._run, self._served, self._prompter, self._engine = run, served, prompter, engine
         self._turns, self._tokens = turns, tokens
-        self._speaker = max(run.profiles, key=lambda name: run.profiles[name].replies)
+        self._speaker = run.profile(None).speaker
         self._nothing = dict.fromkeys(run.space.names)
 
     def texts(self, number: int) -> list[str]:
@@ -84,13 +86,6 @@ class Both:
         return first, time.perf_counter() - started, tokens
 
 
-def interval(differences: list[float]) -> list[float]:
-    """95 % interval of their median, in milliseconds (bootstrap)."""
-    rng = random.Random(0)
-    medians = sorted(statistics.median(rng.choices(differences, k=len(differences))) for _ in range(2000))
-    return [round(1000 * medians[50], 2), round(1000 * medians[-51], 2)]
-
-
 async def compare(both: Both, rounds: int, batches: int, at_once: int) -> dict[str, Any]:
     """First one by one, then several at once; the two ways take turns and go first in turn."""
     firsts: list[tuple[float, float]] = []
@@ -119,6 +114,9 @@ async def compare(both: Both, rounds: int, batches: int, at_once: int) -> dict[s
             speeds.append((rate[0], rate[1]))
     await both.close()
     ratios = [served / straight for straight, served in speeds]
+    differences = 1000 * np.asarray([served - straight for straight, served in firsts])
+    resamples = np.random.default_rng(0).choice(differences, (2000, len(differences)))
+    low, high = interval(np.median(resamples, axis=1))
     return {
         "rounds": len(firsts),
         "straight_first_ms_p50": round(1000 * statistics.median(a for a, _ in firsts), 2),
@@ -128,8 +126,8 @@ async def compare(both: Both, rounds: int, batches: int, at_once: int) -> dict[s
         "served_tokens_per_s": round(statistics.median(b for _, b in speeds), 1),
         "throughput_ratio_p50": round(statistics.median(ratios), 3),
         "throughput_ratios": [round(ratio, 3) for ratio in ratios],
-        "overhead_ms_interval": interval([b - a for a, b in firsts]),
-        "overhead_ms": round(1000 * statistics.median(b - a for a, b in firsts), 2),
+        "overhead_ms_interval": [round(low, 2), round(high, 2)],
+        "overhead_ms": round(float(np.median(differences)), 2),
     }
 
 

@@ -157,4 +157,7 @@ def test_an_engine_that_fails_tells_each_who_waits(tiny_decoder: Decoder) -> Non
         async with asyncio.timeout(60):
             return await asyncio.gather(*(written(request) for request in asked), return_exceptions=True)
 
-    assert [type(found) for found in asyncio.run(together())] == [ValueError] * len(asked)
+    async def twice() -> list[list[str] | BaseException]:
+        return [*await together(), *await together()]
+
+    assert [type(found) for found in asyncio.run(twice())] == [ValueError] * 2 * len(asked)

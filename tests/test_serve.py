@@ -203,7 +203,9 @@ def test_a_client_that_goes_frees_its_place_within_a_second(server: Served, stre
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         lines = ("POST /v1/chat/completions HTTP/1.1", "Host: localhost", "Content-Type: application/json")
         client.sendall("\r\n".join([*lines, f"Content-Length: {len(data)}", "", ""]).encode() + data)
+        asked = time.monotonic()
         while server.figures["vvae_outstanding"] < 6:
+            assert time.monotonic() - asked < 20
             time.sleep(0.01)
         if stream:
             assert client.recv(100).startswith(b"HTTP/1.1 200")

@@ -76,6 +76,8 @@ class BatchedEngine:
         Raises:
             Exception: whatever the model raised for the batch.
         """
+        if self._writing is not None and self._writing.done():
+            self._writing.result()  # what ended it; the batches cannot be trusted any more
         self._number += 1
         name, heard = self._number, asyncio.Queue[Piece | Exception]()
         self._waiting[name] = heard
@@ -104,6 +106,7 @@ class BatchedEngine:
         except Exception as error:
             for heard in self._waiting.values():
                 heard.put_nowait(error)
+            raise  # for the next who asks: there may be nobody who waits
 
     async def _write_on(self) -> None:
         joining, self._joining = self._joining, []

@@ -290,9 +290,10 @@ const fresh = () => { stop(); turns = []; draw(); $("text").focus(); };
 $("new").addEventListener("click", fresh);
 $("speaker").addEventListener("change", profile);
 $("adapter").addEventListener("change", profile);
-async function kept(chosen) { // after a persona was kept or deleted: the knobs start anew, with what is kept with the chosen one
+async function anew(chosen) { // after a persona was kept or deleted: the knobs say what is kept with the chosen one
   space = await (await ask("vvae/space")).json();
   people(chosen);
+  $("seed").value = "";
   $("knobs").tBodies[0].replaceChildren(...space.dimensions.map(knob));
   await profile();
 }
@@ -303,7 +304,7 @@ $("save").addEventListener("click", async () => {
   const { speaker, ...asked } = persona();
   try {
     await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "PUT", body: JSON.stringify({ speaker, persona: asked }) });
-    await kept(name);
+    await anew(name);
     tell(`${name} is kept`);
   } catch (error) { tell(error.message, true); }
 });
@@ -312,8 +313,7 @@ $("delete").addEventListener("click", async () => {
   if (!space.personas.includes(name)) return tell("choose a kept persona", true);
   try {
     await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "DELETE" });
-    $("seed").value = "";
-    await kept();
+    await anew();
     tell(`${name} is deleted`);
   } catch (error) { tell(error.message, true); }
 });
