@@ -21,7 +21,7 @@ from typing import Any
 import regex
 import yaml
 
-from vvae.keyed_random import uniform
+from vvae.core.random import uniform
 
 EMOTIONS: Mapping[str, Any] = {
     "anger": "annoyed",

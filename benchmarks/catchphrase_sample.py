@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 
-from vvae.encoder.catchphrase import CatchphraseConfig, mine
-from vvae.importers import load
-from vvae.keyed_random import shuffled
-from vvae.language import find_phrase
-from vvae.pairs import PairsConfig, make_pairs
+from vvae.core.random import shuffled
+from vvae.core.text import find_phrase
+from vvae.corpus.formats import load
+from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.encoders.rules.catchphrase import CatchphraseConfig, mine
 
 
 def main() -> None:

@@ -26,12 +26,12 @@ from statistics import median
 
 import psutil
 
-from vvae import records
-from vvae.dialogue import Dialogue, Message, Pair, Turn
-from vvae.encoder.llm import LLMConfig, LLMEncoder
-from vvae.keyed_random import index_below
-from vvae.pairs import PairsConfig, make_pairs
-from vvae.persona import load_space
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
+from vvae.core.random import index_below
+from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
+from vvae.latent.space import load_space
+from vvae.latent.tables import write_encodings
 
 TEXTS = ("what did you eat today", "i like hiking a lot", "oh my gosh, no way", "fair enough", "see you later 😂", "hm")
 ANSWER = dict.fromkeys(load_space().names) | {"tone": "playful", "topic": "food"}
@@ -143,7 +143,7 @@ def speed(url: str, pairs: int, concurrency: int) -> dict[str, float]:
         started = time.perf_counter()
         encodings = encoder.encode(asked, dialogues)
         called = time.perf_counter() - started
-        records.write_encodings(Path(scratch) / "encodings.parquet", encodings, encoder.space)
+        write_encodings(Path(scratch) / "encodings.parquet", encodings, encoder.space)
         whole = time.perf_counter() - started
     return {
         "bare_calls_per_s": round(pairs / alone),
@@ -169,7 +169,7 @@ def memory(url: str, pairs: int, concurrency: int) -> dict[str, float]:
         before = process.memory_info().rss / 2**20
         encodings = encoder.encode(asked, dialogues, progress=tick)
         called = process.memory_info().rss / 2**20
-        records.write_encodings(Path(scratch) / "encodings.parquet", encodings, encoder.space)
+        write_encodings(Path(scratch) / "encodings.parquet", encodings, encoder.space)
         written = process.memory_info().rss / 2**20
         size = (Path(scratch) / "ledger.sqlite").stat().st_size / 2**20
     return {

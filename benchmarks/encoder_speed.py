@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import time
 
-from vvae.encoder.rules import RulesConfig, RulesEncoder
-from vvae.importers import load
-from vvae.pairs import PairsConfig, make_pairs
-from vvae.persona import LatentSpace, load_space
+from vvae.corpus.formats import load
+from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
+from vvae.latent.space import LatentSpace, load_space
 
 
 def main() -> None:

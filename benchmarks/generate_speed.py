@@ -27,16 +27,17 @@ from typing import Any
 from rich.console import Console
 
 from vvae.config import load_config
-from vvae.decoder import Decoder
-from vvae.engine import GenerationConfig, Request, TransformersEngine
-from vvae.export import adapter_to_gguf
-from vvae.keyed_random import bits64
-from vvae.llama import LlamaEngine
-from vvae.pairs import benchmark_pairs
-from vvae.pipeline import run_stages
-from vvae.pretrained import gguf_of
-from vvae.progress import ConsoleReporter
-from vvae.run import Run
+from vvae.core.console import ConsoleReporter
+from vvae.core.random import bits64
+from vvae.corpus.pairs import benchmark_pairs
+from vvae.decoder.export import adapter_to_gguf
+from vvae.decoder.model import Decoder
+from vvae.inference.engine import GenerationConfig, Request
+from vvae.inference.llama import LlamaEngine
+from vvae.inference.models import gguf_of
+from vvae.inference.transformers import TransformersEngine
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 
 def ours(decoder: Decoder, requests: Sequence[Request], tokens: int) -> int:

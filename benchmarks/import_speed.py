@@ -15,9 +15,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vvae.importers import find, read
-from vvae.intake import Intake, bring_in, survey
-from vvae.keyed_random import index_below
+from vvae.core.random import index_below
+from vvae.corpus.formats import find, read
+from vvae.corpus.importing import Intake, bring_in, survey
 
 PEOPLE = ("Ana", "Ben María", "Cleo R", "Dan")
 SILENCES = (3, 10, 20, 30, 60, 120, 300, 30_000)

@@ -16,11 +16,11 @@ from collections import Counter
 from itertools import product
 from pathlib import Path
 
-from vvae.dialogue import Dialogue, Message, Pair, Turn
-from vvae.encoder.llm import LLMConfig, LLMEncoder
-from vvae.endpoint.client import key
-from vvae.endpoint.ledger import Ledger
-from vvae.persona import load_space
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
+from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
+from vvae.inference.endpoint.client import key
+from vvae.inference.endpoint.ledger import Ledger
+from vvae.latent.space import load_space
 
 MARKER = "zorblax"
 ORDERS = (

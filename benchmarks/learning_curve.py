@@ -26,21 +26,21 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from vvae.bench.forced import phrase_probability, reply_losses
-from vvae.bench.human_chat import swapped_profile
-from vvae.bench.metrics import shows, spoken_length
-from vvae.bench.statistics import Counts, Hit, bootstrap, interval, rate, tabulate
 from vvae.config import load_config
-from vvae.decoder import Alternative, Decoder, per_token
-from vvae.dialogue import Pair
-from vvae.pairs import benchmark_pairs
-from vvae.pipeline import run_stages
-from vvae.prior import predicted_rate
-from vvae.progress import ConsoleReporter
-from vvae.prompt import Block
-from vvae.run import Run
-from vvae.train import plan, train
-from vvae.variants import Variant
+from vvae.core.console import ConsoleReporter
+from vvae.core.dialogue import Pair
+from vvae.corpus.pairs import benchmark_pairs
+from vvae.decoder.model import Alternative, Decoder, per_token
+from vvae.decoder.train import plan, train
+from vvae.decoder.variants import Variant
+from vvae.inference.prompts import Block
+from vvae.latent.prior import predicted_rate
+from vvae.metrics.bootstrap import Counts, Hit, bootstrap, interval, rate, tabulate
+from vvae.metrics.human_chat import swapped_profile
+from vvae.metrics.rates import shows, spoken_length
+from vvae.metrics.teacher_forcing import phrase_probability, reply_losses
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 DIMENSION = "catchphrase"
 

@@ -16,8 +16,8 @@ import phonenumbers
 import regex
 from tests.planted import planted
 
-from vvae.importers import load
-from vvae.privacy.patterns import KINDS, masked
+from vvae.corpus.formats import load
+from vvae.corpus.privacy.patterns import KINDS, masked
 
 PLACEHOLDER = regex.compile(f"<(?:{'|'.join(KINDS)})>")
 WORD = regex.compile(r"[\p{L}\p{N}]+")

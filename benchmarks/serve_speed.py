@@ -22,15 +22,15 @@ import numpy as np
 from tests.served import Served, serving
 
 from benchmarks.serve_load import WORDS
-from vvae.bench.statistics import interval
-from vvae.chat import reply_request, said
 from vvae.config import load_config
-from vvae.engine import GenerationConfig
-from vvae.prompter import Prompter
-from vvae.run import Run
-from vvae.server.live import LiveEngine
-from vvae.server.worker import build
-from vvae.server.worker_settings import WorkerSettings
+from vvae.inference.engine import GenerationConfig
+from vvae.inference.tokenizer import Prompter
+from vvae.metrics.bootstrap import interval
+from vvae.pipeline.run import Run
+from vvae.serving.http.streaming import LiveEngine
+from vvae.serving.http.worker import build
+from vvae.serving.http.worker_settings import WorkerSettings
+from vvae.serving.session import reply_request, said
 
 ADAPTER = "SP+FT"
 

@@ -10,7 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
-from vvae.report import PANELS, figures
+from vvae.report import figures
+from vvae.report.pages import PANELS
 
 
 def main() -> None:

@@ -35,14 +35,15 @@ from typing import Any
 from rich.console import Console
 
 from vvae.config import load_config
-from vvae.decoder import Alternative, Decoder, DecoderConfig, grouped, load_decoder, per_token
-from vvae.dialogue import Dialogue, Pair, Turn
-from vvae.packing import Node, Tree
-from vvae.pairs import benchmark_pairs, learnt
-from vvae.pipeline import run_stages
-from vvae.progress import ConsoleReporter
-from vvae.run import Run
-from vvae.train import TrainConfig, plan, stepped, train
+from vvae.core.console import ConsoleReporter
+from vvae.core.dialogue import Dialogue, Pair, Turn
+from vvae.corpus.pairs import benchmark_pairs, learnt
+from vvae.decoder.loading import load_decoder
+from vvae.decoder.model import Alternative, Decoder, DecoderConfig, grouped, per_token
+from vvae.decoder.train import TrainConfig, plan, stepped, train
+from vvae.decoder.trees import Node, Tree
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 REPLIES_PER_STEP = 8
 PEERS = ("trl", "trl-tuned")

@@ -9,10 +9,11 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks a network
 
-from vvae.decoder import Decoder, DecoderConfig, LoraConfig, load_decoder
-from vvae.dialogue import Dialogue, Message, Turn
-from vvae.keyed_random import index_below, uniform
-from vvae.pretrained import smollm2_folder
+from vvae.core.dialogue import Dialogue, Message, Turn
+from vvae.core.random import index_below, uniform
+from vvae.decoder.loading import load_decoder
+from vvae.decoder.model import Decoder, DecoderConfig, LoraConfig
+from vvae.inference.models import smollm2_folder
 
 OPENERS = ("what did you eat today", "how was the film", "are you tired", "what is new at school", "did you sleep well")
 ANSWERS = (
@@ -80,8 +81,8 @@ def served_run(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue],
     """A run with three trained adapters, to be served."""
     from tests.test_pipeline import write_config
     from vvae.config import load_config
-    from vvae.pipeline import run_stages
-    from vvae.run import Run
+    from vvae.pipeline.run import Run
+    from vvae.pipeline.runner import run_stages
 
     folder = tmp_path_factory.mktemp("serve")
     run = Run(load_config(write_config(folder, corpus, tiny_model, variants=["SP+FT", "P+FT", "FT"])))

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.endpoint_server import Scripted, serving
-from vvae.dialogue import Dialogue, Message, Pair, Turn
-from vvae.encoder.llm import LLMConfig, LLMEncoder
-from vvae.endpoint.ledger import Ledger
-from vvae.pairs import PairsConfig, make_pairs
-from vvae.persona import load_space
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
+from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
+from vvae.inference.endpoint.ledger import Ledger
+from vvae.latent.space import load_space
 
 TEXTS = ("what did you eat", "i like hiking a lot", "oh my gosh, no", "fair enough", "see you 😂", "你好呀", "hm")
 

@@ -18,14 +18,14 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["vvae.importers"]):
-    from vvae.importers import Found, Hints, Sent, find, formats, read
-    from vvae.importers.files import files_of
+with atheris.instrument_imports(include=["vvae.corpus.formats"]):
+    from vvae.corpus.formats import Found, Hints, Sent, find, formats, read
+    from vvae.corpus.formats.files import files_of
 
     formats()  # imports the module of each
 
 from tests.exports import EXPORTERS, Line
-from vvae.errors import DataError
+from vvae.core.errors import DataError
 
 SEEDS = [
     Line("Ana", 1_700_000_000, "hello: ünder"),

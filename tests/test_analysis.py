@@ -16,7 +16,17 @@ from scipy.stats.contingency import association as scipy_association
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
 
-from vvae.analysis import (
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
+from vvae.core.random import index_below, uniform
+from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.decoder.model import Alternative, Decoder
+from vvae.decoder.trees import collate
+from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import DimensionPrior, Prior, count
+from vvae.latent.space import load_space
+from vvae.metrics.association import association, auc, cramers_v, holm, logistic, mutual_information
+from vvae.metrics.latent_analysis import (
     analyze,
     consistency,
     describe_prior,
@@ -26,16 +36,7 @@ from vvae.analysis import (
     missingness,
     orthogonality,
 )
-from vvae.bench.association import association, auc, cramers_v, holm, logistic, mutual_information
-from vvae.decoder import Alternative, Decoder
-from vvae.dialogue import Dialogue, Message, Pair, Turn
-from vvae.encoder.rules import RulesConfig, RulesEncoder
-from vvae.keyed_random import index_below, uniform
-from vvae.packing import collate
-from vvae.pairs import PairsConfig, make_pairs
-from vvae.persona import Persona, Slot, load_space
-from vvae.prior import DimensionPrior, Prior, count
-from vvae.report import build_analysis
+from vvae.report.pages import build_analysis
 
 SPACE = load_space()
 Table = npt.NDArray[np.float64]

@@ -9,11 +9,11 @@ from benchmarks.injection import MARKER, strings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vvae.dialogue import Message, Pair, Turn
-from vvae.encoder.answer import Reading, read_answer
-from vvae.encoder.question import Conversation, armed, disarmed, instructions, schema
-from vvae.endpoint.client import key, wire
-from vvae.persona import load_space
+from vvae.core.dialogue import Message, Pair, Turn
+from vvae.encoders.llm.answer import Reading, read_answer
+from vvae.encoders.llm.question import Conversation, armed, disarmed, instructions, schema
+from vvae.inference.endpoint.client import key, wire
+from vvae.latent.space import load_space
 
 SPACE = load_space()
 PHRASES = ("oh my gosh",)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from vvae.attention import NAME, Sight, TreeAttention
-from vvae.decoder import Decoder
-from vvae.packing import Node, Tree, collate
+from vvae.decoder.kernels.attention import NAME, Sight, TreeAttention
+from vvae.decoder.model import Decoder
+from vvae.decoder.trees import Node, Tree, collate
 
 
 def forest() -> list[Tree]:

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vvae.audit.labels import read_labelled
-from vvae.audit.scores import NULL, against_labels, agreement
-from vvae.errors import ConfigError, DataError
-from vvae.persona import Persona, Slot, load_space
+from vvae.core.errors import ConfigError, DataError
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.space import load_space
+from vvae.metrics.audit.labels import read_labelled
+from vvae.metrics.audit.scores import NULL, against_labels, agreement
 from vvae.report.figures import confusion
 
 SPACE = load_space()

@@ -5,15 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vvae.bench.human_chat import BenchConfig, Corpus, score, swapped_profile
-from vvae.bench.metrics import emoji_consistency, repetition, shows, spoken_length
-from vvae.bench.statistics import Hit, bootstrap, calibration_slope, interval, rate, tabulate
-from vvae.dialogue import Pair
-from vvae.persona import Persona, Slot, load_space
-from vvae.prior import SamplingConfig, count
-from vvae.profile import Profile, Ranked, build_profiles, completed
-from vvae.records import Reply
-from vvae.variants import PRESETS
+from vvae.core.dialogue import Pair
+from vvae.decoder.variants import PRESETS
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import SamplingConfig, count
+from vvae.latent.profile import Profile, Ranked, build_profiles, completed
+from vvae.latent.space import load_space
+from vvae.metrics.bootstrap import Hit, bootstrap, calibration_slope, interval, rate, tabulate
+from vvae.metrics.human_chat import BenchConfig, Corpus, score, swapped_profile
+from vvae.metrics.rates import emoji_consistency, repetition, shows, spoken_length
+from vvae.metrics.tables import Reply
 
 SPACE = load_space()
 

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_cli import vvae
-from vvae.card import Card, read_card
 from vvae.config import load_config
-from vvae.errors import ConfigError, DataError
-from vvae.persona import load_space
-from vvae.personas import card_of, delete_persona, import_card, save_persona, saved_personas
-from vvae.png import plain_image, texts_of, with_texts
-from vvae.run import Run
-from vvae.steering import steering_from_text
+from vvae.core.errors import ConfigError, DataError
+from vvae.latent.space import load_space
+from vvae.latent.steering import steering_from_text
+from vvae.pipeline.run import Run
+from vvae.serving.cards.card import Card, read_card
+from vvae.serving.cards.personas import card_of, delete_persona, import_card, save_persona, saved_personas
+from vvae.serving.cards.png import plain_image, texts_of, with_texts
 
 SPACE = load_space()
 FOREIGN = {

@@ -8,16 +8,17 @@ import pytest
 
 from tests.test_cli import vvae
 from tests.test_pipeline import write_config
-from vvae.chat import ChatSession
-from vvae.chat_console import open_engine, open_session
 from vvae.config import load_config
-from vvae.dialogue import Dialogue
-from vvae.engine import TransformersEngine
-from vvae.errors import ConfigError, ModelError
-from vvae.pipeline import run_stages
-from vvae.pretrained import SMOLLM2, gguf_of
-from vvae.run import Run
-from vvae.steering import steering_from_text
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import ConfigError, ModelError
+from vvae.inference.models import SMOLLM2, gguf_of
+from vvae.inference.transformers import TransformersEngine
+from vvae.latent.steering import steering_from_text
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
+from vvae.serving.console import open_session
+from vvae.serving.engines import open_engine
+from vvae.serving.session import ChatSession
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_llama_cpp_is_not_replaced_where_it_was_asked_for(run: Run, monkeypatch:
     with pytest.raises(ConfigError, match="needs the base model as GGUF"):
         open_engine(run, variant, "llama.cpp", None)
     monkeypatch.setitem(sys.modules, "xllamacpp", None)  # as where it is not installed
-    monkeypatch.setattr("vvae.chat_console.gguf_of", lambda model: gguf_of(SMOLLM2))
+    monkeypatch.setattr("vvae.serving.engines.gguf_of", lambda model: gguf_of(SMOLLM2))
     with pytest.raises(ModelError, match="xllamacpp is not installed"):
         open_engine(run, variant, "llama.cpp", None)
     assert isinstance(open_engine(run, variant, "auto", None)[1], TransformersEngine)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import false_discovery_control
 
-from vvae.bench.association import benjamini_hochberg
-from vvae.bench.claims import HUMAN, Claim, judge, summarize
-from vvae.bench.statistics import Counts, Hit, tabulate
+from vvae.metrics.association import benjamini_hochberg
+from vvae.metrics.bootstrap import Counts, Hit, tabulate
+from vvae.metrics.claims import HUMAN, Claim, judge, summarize
 
 
 def habit(rate: float, *, speakers: int = 40, replies: int = 20, seed: int = 0) -> Counts:

@@ -21,15 +21,15 @@ from sklearn.metrics import cohen_kappa_score
 
 from tests.browser import needs_browser, opened_page
 from tests.test_pipeline import write_config
-from vvae.audit.labels import read_labelled
-from vvae.collect import Collection, annotator_agreement, export, read_works
 from vvae.config import load_config
-from vvae.dialogue import Dialogue
-from vvae.errors import ConfigError, DataError
-from vvae.importers import load
-from vvae.pipeline import run_stages
-from vvae.run import Run
-from vvae.server.collecting import application
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import ConfigError, DataError
+from vvae.corpus.formats import load
+from vvae.evaluation.annotation import Collection, annotator_agreement, export, read_works
+from vvae.metrics.audit.labels import read_labelled
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
+from vvae.serving.http.routes_annotation import application
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from tests.test_pipeline import write_config
-from vvae import records
-from vvae.dialogue import Dialogue
+from vvae.core.dialogue import Dialogue
+from vvae.metrics.tables import read_replies
 
 
 def test_control_is_measured_kept_and_drawn(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
@@ -24,7 +24,7 @@ def test_control_is_measured_kept_and_drawn(tmp_path: Path, corpus: list[Dialogu
     found = json.loads((folder / "control.json").read_text())
     assert found["dimensions"], "some dimension has two values"
     for name in found["dimensions"]:
-        replies = records.read_replies(folder / f"{name}.parquet")
+        replies = read_replies(folder / f"{name}.parquet")
         values = set(found["confusion"][name])
         by_context: dict[str, list[str | None]] = {}
         kept: dict[str, set[tuple[tuple[str, str], ...]]] = {}

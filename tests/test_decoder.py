@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from vvae.decoder import Alternative, Decoder, DecoderConfig, load_decoder
-from vvae.dialogue import Dialogue, Message, Pair, Turn
-from vvae.errors import DataError, ModelError
-from vvae.pairs import PairsConfig, make_pairs
-from vvae.pretrained import SMOLLM2
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
+from vvae.core.errors import DataError, ModelError
+from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.decoder.loading import load_decoder
+from vvae.decoder.model import Alternative, Decoder, DecoderConfig
+from vvae.inference.models import SMOLLM2
 
 
 def chat(*texts: str) -> tuple[Dialogue, list[Pair]]:

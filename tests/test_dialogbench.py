@@ -12,11 +12,11 @@ import torch
 
 from tests.endpoint_server import Scripted, serving
 from tests.test_pipeline import write_config
-from vvae.bench.dialogbench import LETTERS, answer_with, parse, read_items, rotated, scores
-from vvae.decoder import Decoder
-from vvae.dialogue import Dialogue
-from vvae.errors import DataError
-from vvae.records import Answered
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import DataError
+from vvae.decoder.model import Decoder
+from vvae.metrics.dialogbench import LETTERS, answer_with, parse, read_items, rotated, scores
+from vvae.metrics.tables import Answered
 
 OWN = Path(__file__).parent / "dialogbench"
 

@@ -10,11 +10,11 @@ import pytest
 from tests.exports import Line, android, table
 from tests.test_pipeline import write_config
 from vvae.config import load_config
-from vvae.dialogue import Dialogue
-from vvae.doctor import examine, half_width
-from vvae.errors import DataError
-from vvae.pipeline import run_stages
-from vvae.run import Run
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import DataError
+from vvae.evaluation.doctor import examine, half_width
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 
 def test_it_says_what_the_run_will_say(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
@@ -52,8 +52,8 @@ def test_chats_that_are_too_small_are_told_what_to_do(tmp_path: Path) -> None:
 
 
 def test_whom_the_import_learns_is_whom_the_doctor_looks_at(tmp_path: Path) -> None:
-    from vvae.importers import find
-    from vvae.intake import Intake, bring_in
+    from vvae.corpus.formats import find
+    from vvae.corpus.importing import Intake, bring_in
 
     rows = [
         Line(("Ana", "Ben")[i % 2], 1_579_996_800 + 86_400 * (i // 8) + 60 * i, f"well well {i}, what now?")

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from vvae.dialogue import Dialogue, Pair
-from vvae.encoder.catchphrase import CatchphraseConfig, candidates, log_odds, mine
-from vvae.encoder.lexical import read_catchphrase, read_cue, read_emoji, read_hobby, read_nickname
-from vvae.encoder.rules import RulesConfig, RulesEncoder
-from vvae.errors import DataError
-from vvae.pairs import PairsConfig, make_pairs
-from vvae.persona import load_space
+from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.errors import DataError
+from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.encoders.rules.catchphrase import CatchphraseConfig, candidates, log_odds, mine
+from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
+from vvae.encoders.rules.lexical import read_catchphrase, read_cue, read_emoji, read_hobby, read_nickname
+from vvae.latent.space import load_space
 
 
 @pytest.mark.parametrize(

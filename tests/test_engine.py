@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from vvae.decoder import Decoder
-from vvae.engine import GenerationConfig, Request, TransformersEngine, draw
-from vvae.server.live import BatchedEngine
+from vvae.decoder.model import Decoder
+from vvae.inference.engine import GenerationConfig, Request
+from vvae.inference.transformers import TransformersEngine, draw
+from vvae.serving.http.streaming import BatchedEngine
 
 
 def requests(decoder: Decoder) -> list[Request]:
@@ -29,7 +30,7 @@ def test_a_reply_does_not_depend_on_its_company(tiny_decoder: Decoder) -> None:
 def test_replies_that_come_and_go_are_those_written_alone(
     tiny_decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vvae.engine.SPARE_COLUMNS", 3)
+    monkeypatch.setattr("vvae.inference.transformers.SPARE_COLUMNS", 3)
     stops = range(4000)  # random weights hardly ever say one certain token
     engine = TransformersEngine(tiny_decoder.model, tiny_decoder.tokenizer, stops)
     rng = np.random.default_rng(0)

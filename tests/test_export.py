@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from vvae.decoder import Decoder, DecoderConfig, LoraConfig, load_decoder
-from vvae.engine import GenerationConfig, Request
-from vvae.errors import DataError, ModelError
-from vvae.export import adapter_to_gguf, merge, modelfile
-from vvae.llama import LlamaEngine, check_vocabulary
-from vvae.pretrained import SMOLLM2, gguf_of
+from vvae.core.errors import DataError, ModelError
+from vvae.decoder.export import adapter_to_gguf, merge, modelfile
+from vvae.decoder.loading import load_decoder
+from vvae.decoder.model import Decoder, DecoderConfig, LoraConfig
+from vvae.inference.engine import GenerationConfig, Request
+from vvae.inference.llama import LlamaEngine, check_vocabulary
+from vvae.inference.models import SMOLLM2, gguf_of
 
 TEXTS = (
     "The weather today is",

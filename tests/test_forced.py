@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from vvae.bench.forced import phrase_probability, reply_losses
-from vvae.decoder import Alternative, Decoder
-from vvae.dialogue import Dialogue, Message, Pair, Turn
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
+from vvae.decoder.model import Alternative, Decoder
+from vvae.metrics.teacher_forcing import phrase_probability, reply_losses
 
 CHAT = Dialogue(
     "d", (Turn(0, "ben", (Message("hi there"),)), Turn(1, "ana", (Message("well I ate"), Message("some soup"))))

@@ -14,15 +14,15 @@ from tests.exports import Line, table
 from tests.test_pipeline import write_config
 from tests.test_privacy import everything_in
 from vvae.config import load_config
-from vvae.consent import check_consent, read_consent
-from vvae.dialogue import Dialogue, Message, Reaction, Turn
-from vvae.errors import ConfigError, DataError
-from vvae.forget import forget, without
-from vvae.importers import find
-from vvae.intake import DIALOGUES, Intake, bring_in, mapping_path
-from vvae.pipeline import run_stages
-from vvae.records import read_dialogues
-from vvae.run import Run
+from vvae.core.dialogue import Dialogue, Message, Reaction, Turn
+from vvae.core.errors import ConfigError, DataError
+from vvae.corpus.consent import check_consent, read_consent
+from vvae.corpus.forgetting import forget, without
+from vvae.corpus.formats import find
+from vvae.corpus.importing import DIALOGUES, Intake, bring_in, mapping_path
+from vvae.corpus.tables import read_dialogues
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 
 def test_a_dialogue_without_a_person_has_no_trace_of_it() -> None:

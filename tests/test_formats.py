@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.exports import EXPORTERS, Line
-from vvae.dialogue import Dialogue
-from vvae.importers import Sent, find, read
+from vvae.core.dialogue import Dialogue
+from vvae.corpus.formats import Sent, find, read
 
 NAMES = ("Ana", "Ben María", "李雷", "Zoë 🌻", "+34 600 11 22 33")
 # What an app would never write as the beginning of a text, or could not tell from its own words.

@@ -12,8 +12,12 @@ from scipy.spatial.distance import jensenshannon
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
-from vvae.bench.habits import Said, Yardstick, compare
-from vvae.bench.metrics import (
+from vvae.core.dialogue import Pair
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.space import load_space
+from vvae.metrics.bootstrap import jackknifed
+from vvae.metrics.habits import Said, Yardstick, compare
+from vvae.metrics.rates import (
     asks,
     bigrams,
     distinct,
@@ -23,10 +27,7 @@ from vvae.bench.metrics import (
     opener,
     simpson_diversity,
 )
-from vvae.bench.statistics import jackknifed
-from vvae.bench.stylometry import ALPHA, SpeakerClassifier
-from vvae.dialogue import Pair
-from vvae.persona import Persona, Slot, load_space
+from vvae.metrics.stylometry import ALPHA, SpeakerClassifier
 
 WORDS = ("so", "tired", "today", "haha", "we", "went", "home")
 TEXTS = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)

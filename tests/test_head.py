@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from vvae.head import ROWS, HeadLoss, capped
+from vvae.decoder.kernels.lm_head import ROWS, HeadLoss, capped
 
 
 @pytest.mark.parametrize("cap", [None, 5.0])

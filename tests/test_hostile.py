@@ -12,9 +12,9 @@ from subprocess import run as start
 
 import pytest
 
-from vvae.errors import ConfigError, DataError, VVAEError
-from vvae.importers import Malformed, Sent, find, read
-from vvae.intake import Intake, bring_in, read_aliases
+from vvae.core.errors import ConfigError, DataError, VVAEError
+from vvae.corpus.formats import Malformed, Sent, find, read
+from vvae.corpus.importing import Intake, bring_in, read_aliases
 
 HEADER = b"26/01/2020, 10:00 - Ana: hi\n26/01/2020, 10:01 - Ben: yo\n"
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vvae.dialogue import Dialogue
-from vvae.errors import DataError, VVAEError
-from vvae.importers import load
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import DataError, VVAEError
+from vvae.corpus.formats import load
 
 
 def write(path: Path, rows: list[object]) -> Path:

@@ -12,12 +12,12 @@ import pytest
 from inspect_ai.log import read_eval_log
 
 from tests.test_pipeline import write_config
-from vvae import records
-from vvae.bench.metrics import asks, shows
 from vvae.config import load_config
-from vvae.dialogue import Dialogue
-from vvae.pipeline import run_stages
-from vvae.run import Run
+from vvae.core.dialogue import Dialogue
+from vvae.metrics.rates import asks, shows
+from vvae.metrics.tables import read_replies
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 
 def test_the_task_scores_a_model_of_ours_as_the_benchmark_does(
@@ -37,7 +37,7 @@ def test_the_task_scores_a_model_of_ours_as_the_benchmark_does(
     (file,) = (tmp_path / "logs").glob("*.eval")
     log = read_eval_log(str(file))
     assert log.status == "success"
-    replies = {r.pair_id: r.reply for r in records.read_replies(run.path("replies/FT.parquet"))}
+    replies = {r.pair_id: r.reply for r in read_replies(run.path("replies/FT.parquet"))}
     assert log.samples is not None
     assert len(log.samples) == 6
     for sample in log.samples:

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from tests.exports import Line, android, chatlab, discord, ios, openai, table, telegram
 from vvae.config import load_config
-from vvae.conversations import Silences
-from vvae.dialogue import Dialogue
-from vvae.errors import ConfigError, DataError
-from vvae.importers import Hints, find
-from vvae.intake import DIALOGUES, Intake, bring_in, learnt_of, read_aliases, read_columns, survey
-from vvae.records import read_dialogues
-from vvae.stages.corpus import import_dialogues
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import ConfigError, DataError
+from vvae.corpus.conversations import Silences
+from vvae.corpus.formats import Hints, find
+from vvae.corpus.importing import DIALOGUES, Intake, bring_in, learnt_of, read_aliases, read_columns, survey
+from vvae.corpus.tables import read_dialogues
+from vvae.pipeline.stages.corpus import import_dialogues
 
 START = 1_579_996_800  # 2020-01-26, which tells the day from the month
 PLAIN = Intake(private=False)
@@ -245,8 +245,8 @@ def test_the_same_export_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_run_reads_the_folder_and_consent_does_not_make_it_read_again(tmp_path: Path) -> None:
-    from vvae.pipeline import stages_of
-    from vvae.run import Run
+    from vvae.pipeline.run import Run
+    from vvae.pipeline.runner import stages_of
 
     bring_in(find(table(tmp_path, talk(("Ana", "hi"), ("Ben", "yo")))), tmp_path / "chats", PLAIN)
     (tmp_path / "c.yaml").write_text(f"run: {tmp_path}/run\ndata: {{path: {tmp_path}/chats}}\n")

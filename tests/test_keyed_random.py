@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vvae.keyed_random import bits64, index_below, shuffled, uniform
+from vvae.core.random import bits64, index_below, shuffled, uniform
 
 
 def test_golden_values_do_not_change_between_versions() -> None:

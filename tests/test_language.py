@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vvae.language import emoji_spans, estimated_tokens, find_phrase, words
+from vvae.core.text import emoji_spans, estimated_tokens, find_phrase, words
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.endurance import shared_ledger
-from vvae.endpoint.ledger import Answer, Ledger
-from vvae.errors import DataError
+from vvae.core.errors import DataError
+from vvae.inference.endpoint.ledger import Answer, Ledger
 
 ANSWER = Answer('{"tone": null}', "stop", 10, 2)
 

@@ -12,15 +12,15 @@ import pytest
 
 from tests.endpoint_server import Scripted, serving
 from tests.endurance import conversations, encoder_at, faults, kills, write_chats, write_config
-from vvae import records
 from vvae.config import load_config
-from vvae.encoder.llm import LLMConfig, LLMEncoder, chosen_pairs
-from vvae.endpoint.ledger import Ledger
-from vvae.endpoint.settings import EndpointConfig
-from vvae.errors import ConfigError, DataError, EndpointError
-from vvae.llama import LlamaServer
-from vvae.persona import load_space
-from vvae.pretrained import gguf_of
+from vvae.core.errors import ConfigError, DataError, EndpointError
+from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder, chosen_pairs
+from vvae.inference.endpoint.ledger import Ledger
+from vvae.inference.endpoint.settings import EndpointConfig
+from vvae.inference.llama import LlamaServer
+from vvae.inference.models import gguf_of
+from vvae.latent.space import load_space
+from vvae.latent.tables import read_encodings
 
 
 @pytest.fixture
@@ -347,8 +347,8 @@ def test_a_key_does_not_travel_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_unread_reply_is_no_reply_without_traits(tmp_path: Path, script: Scripted, url: str) -> None:
-    from vvae.pipeline import run_stages
-    from vvae.run import Run
+    from vvae.pipeline.run import Run
+    from vvae.pipeline.runner import run_stages
 
     chats = write_chats(tmp_path / "chats.jsonl", 300)
     encoder = {"kind": "llm", "base_url": url, "attempts": 8, "backoff": 0.01, "timeout": 1.0, "concurrency": 32}
@@ -356,7 +356,7 @@ def test_an_unread_reply_is_no_reply_without_traits(tmp_path: Path, script: Scri
     script.faults = 0.3
     run = Run(load_config(path))
     run_stages(run, until="profiles")
-    encodings = records.read_encodings(run.path("encodings.parquet"))
+    encodings = read_encodings(run.path("encodings.parquet"))
     train = {p.pair_id for p in run.pairs if p.split == "train"}
     ok = [e for e in encodings if e.status == "ok"]
     assert len(ok) < len(encodings) == len(run.pairs)

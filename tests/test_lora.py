@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from vvae.lora import fuse
+from vvae.decoder.kernels.lora import fuse
 
 
 class Small(torch.nn.Module):

@@ -13,11 +13,11 @@ import pytest
 
 from tests.test_pipeline import write_config
 from vvae.config import load_config
-from vvae.dialogue import Dialogue, Message, Turn
-from vvae.keyed_random import index_below
-from vvae.memorisation import CHANCE, SECRETS, canary, exposure, probe
-from vvae.pipeline import run_stages
-from vvae.run import Run
+from vvae.core.dialogue import Dialogue, Message, Turn
+from vvae.core.random import index_below
+from vvae.evaluation.memorisation import CHANCE, SECRETS, canary, exposure, probe
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 
 def test_exposure_by_hand() -> None:

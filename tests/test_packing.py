@@ -18,10 +18,11 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from vvae import packing
-from vvae.decoder import Decoder, DecoderConfig, LoraConfig, load_decoder
-from vvae.errors import DataError
-from vvae.packing import Node, Tree, collate, layout
+from vvae.core.errors import DataError
+from vvae.decoder import trees as packing
+from vvae.decoder.loading import load_decoder
+from vvae.decoder.model import Decoder, DecoderConfig, LoraConfig
+from vvae.decoder.trees import Node, Tree, collate, layout
 
 TEMPLATES = Path(__file__).parent / "templates"
 TEMPLATE_OF = {"qwen3": "qwen3", "gemma3": "gemma"}

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vvae.dialogue import Dialogue, Message, Turn, context
-from vvae.errors import DataError
-from vvae.language import estimated_tokens
-from vvae.pairs import PairsConfig, benchmark_pairs, eligible_speakers, learnt, make_pairs, side, windows
+from vvae.core.dialogue import Dialogue, Message, Turn, context
+from vvae.core.errors import DataError
+from vvae.core.text import estimated_tokens
+from vvae.corpus.pairs import PairsConfig, benchmark_pairs, eligible_speakers, learnt, make_pairs, side, windows
 
 
 def dialogue(name: str, texts: list[str], speakers: str = "ab") -> Dialogue:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vvae.errors import ConfigError
-from vvae.persona import LatentSpace, Persona, Slot, load_space
+from vvae.core.errors import ConfigError
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.space import LatentSpace, load_space
 
 NINE = ("catchphrase", "emoji", "tone", "nickname", "relationship", "vibe", "topic", "personality", "hobby")
 

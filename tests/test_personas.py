@@ -10,19 +10,21 @@ import torch
 
 from tests.test_pipeline import write_config
 from vvae.config import load_config
-from vvae.decoder import Alternative, Decoder, load_decoder
-from vvae.dialogue import Dialogue, Message, Pair, Turn
-from vvae.encoder.prototypes import Embedder, nearest_labels
-from vvae.engine import GenerationConfig
-from vvae.errors import ConfigError, ModelError
-from vvae.persona import Persona, Slot, load_space
-from vvae.pipeline import run_stages
-from vvae.prior import DimensionPrior, Prior
-from vvae.prompt import Voice
-from vvae.prompter import load_prompter
-from vvae.retrieval import Nearest
-from vvae.run import Run
-from vvae.variants import Misreading, misread
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
+from vvae.core.errors import ConfigError, ModelError
+from vvae.decoder.loading import load_decoder
+from vvae.decoder.model import Alternative, Decoder
+from vvae.decoder.retrieval import Nearest
+from vvae.decoder.variants import Misreading, misread
+from vvae.encoders.rules.prototypes import Embedder, nearest_labels
+from vvae.inference.engine import GenerationConfig
+from vvae.inference.prompts import Voice
+from vvae.inference.tokenizer import load_prompter
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import DimensionPrior, Prior
+from vvae.latent.space import load_space
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 CHAT = Dialogue(
     "d", tuple(Turn(i, "ab"[i % 2], (Message(text),)) for i, text in enumerate(["hi there", "hey you", "so?", "fine"]))
@@ -62,7 +64,7 @@ def test_voices_learn_with_the_adapter_and_are_saved_beside_it(tiny_decoder: Dec
     learnt = [p for p in tiny_decoder.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnt, lr=5e-3)
     before = losses(tiny_decoder, "ana")
-    from vvae.packing import collate
+    from vvae.decoder.trees import collate
 
     for _ in range(8):
         tree = tiny_decoder.tree(CHAT, [PAIR], {"d#1": [Alternative("", Voice("ana"))]})

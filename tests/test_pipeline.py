@@ -16,14 +16,16 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from vvae import records
 from vvae.config import load_config
-from vvae.decoder import grouped
-from vvae.dialogue import Dialogue
-from vvae.errors import ConfigError
-from vvae.pipeline import run_stages
-from vvae.prior import Prior
-from vvae.run import Run
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import ConfigError
+from vvae.corpus.tables import read_pairs
+from vvae.decoder.model import grouped
+from vvae.latent.prior import Prior
+from vvae.latent.tables import read_encodings, read_profiles
+from vvae.metrics.tables import read_replies
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 VARIANTS = ["zero-shot", "few-shot", "FT", "P+FT", "SP+FT", {"name": "SP+FT@0.5", "z": "sampled", "s": 0.5}]
 
@@ -105,12 +107,12 @@ def test_the_road_leaves_the_files_of_the_contract(finished: Path) -> None:
 def test_prior_profiles_and_shown_personas_fit_together(finished: Path) -> None:
     run = finished / "run"
     prior = Prior.from_json((run / "prior.json").read_text("utf-8"))
-    pairs = {p.pair_id: p for p in records.read_pairs(run / "pairs.parquet")}
-    train = [e for e in records.read_encodings(run / "encodings.parquet") if pairs[e.pair_id].split == "train"]
+    pairs = {p.pair_id: p for p in read_pairs(run / "pairs.parquet")}
+    train = [e for e in read_encodings(run / "encodings.parquet") if pairs[e.pair_id].split == "train"]
     assert prior["catchphrase"].total == len(train)
     assert prior["catchphrase"].observed == sum(e.persona["catchphrase"] is not None for e in train)
-    profiles = records.read_profiles(run / "profiles.parquet")
-    replies = {v: records.read_replies(run / f"replies/{v}.parquet") for v in ("P+FT", "SP+FT", "FT", "zero-shot")}
+    profiles = read_profiles(run / "profiles.parquet")
+    replies = {v: read_replies(run / f"replies/{v}.parquet") for v in ("P+FT", "SP+FT", "FT", "zero-shot")}
     own = {v: [r for r in rs if r.profile == pairs[r.pair_id].speaker] for v, rs in replies.items()}
     assert (
         [r.persona for r in own["P+FT"]] == [r.persona for r in own["SP+FT"]] == [r.persona for r in own["zero-shot"]]
@@ -195,7 +197,7 @@ def test_a_run_killed_on_the_way_ends_as_if_it_had_not_been(
     assert process.returncode == 0, output
     assert without_timings(run) == without_timings(finished / "run")
     for path in (finished / "run" / "replies").iterdir():
-        assert records.read_replies(path) == records.read_replies(run / "replies" / path.name)
+        assert read_replies(path) == read_replies(run / "replies" / path.name)
     assert not [p for p in run.rglob("*") if p.name.endswith(".part") or "checkpoints" in p.parts]
 
 

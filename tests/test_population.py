@@ -12,14 +12,15 @@ import pytest
 from scipy import stats
 
 from tests.test_pipeline import write_config
-from vvae.bench.habits import Said
 from vvae.config import load_config
-from vvae.dialogue import Dialogue, Pair
-from vvae.errors import ConfigError, DataError
-from vvae.persona import Persona, Slot, load_space
-from vvae.population import populations, read_groups
-from vvae.run import Run
-from vvae.stages.asking import analyze_z
+from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.errors import ConfigError, DataError
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.space import load_space
+from vvae.metrics.groups import populations, read_groups
+from vvae.metrics.habits import Said
+from vvae.pipeline.run import Run
+from vvae.pipeline.stages.analysis import analyze_z
 
 SPACE = load_space()
 GROUPS = {f"s{i:02d}": "old" if i < 10 else "young" for i in range(20)}
@@ -103,7 +104,7 @@ def test_groups_stand_in_the_analysis(
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "3 of each group are needed" in done.stderr
-    monkeypatch.setattr("vvae.population.LEAST", 2)
+    monkeypatch.setattr("vvae.metrics.groups.LEAST", 2)
     run = Run(load_config(config))
     analyze_z(run, read_groups(file, "town"))
     page = run.path("analysis.html").read_text()

@@ -4,8 +4,8 @@ import importlib.util
 
 import pytest
 
-from vvae.errors import ConfigError
-from vvae.privacy.presidio import presidio_finder
+from vvae.core.errors import ConfigError
+from vvae.corpus.privacy.presidio import presidio_finder
 
 INSTALLED = importlib.util.find_spec("presidio_analyzer") is not None
 

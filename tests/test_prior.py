@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vvae.dialogue import Pair
-from vvae.errors import DataError
-from vvae.persona import LatentSpace, Persona, Slot, load_space
-from vvae.prior import DimensionPrior, Prior, SamplingConfig, count, fill, predicted_rate, scope_id
+from vvae.core.dialogue import Pair
+from vvae.core.errors import DataError
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import DimensionPrior, Prior, SamplingConfig, count, fill, predicted_rate, scope_id
+from vvae.latent.space import LatentSpace, load_space
 
 
 @pytest.fixture(scope="module")

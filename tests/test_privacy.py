@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from tests.exports import Line, android, discord, slack, table, telegram
 from tests.planted import LOCALES, planted
 from vvae.config import load_config
-from vvae.importers import find
-from vvae.intake import Intake, bring_in, mapping_path
-from vvae.pipeline import run_stages
-from vvae.privacy.names import Pseudonyms, name_replacer
-from vvae.privacy.patterns import KINDS, find_items, masked
-from vvae.run import Run
+from vvae.corpus.formats import find
+from vvae.corpus.importing import Intake, bring_in, mapping_path
+from vvae.corpus.privacy.names import Pseudonyms, name_replacer
+from vvae.corpus.privacy.patterns import KINDS, find_items, masked
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 PLACEHOLDER = regex.compile(f"<(?:{'|'.join(KINDS)})>")
 WORD = regex.compile(r"[\p{L}\p{N}]+")

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vvae.dialogue import Message, Turn
-from vvae.errors import TemplateError
-from vvae.persona import Persona, Slot, load_space
-from vvae.prompt import SYSTEM_LINE, Frame, Render, escape, few_shot_block, persona_block, prompted_block, trunk
+from vvae.core.dialogue import Message, Turn
+from vvae.core.errors import TemplateError
+from vvae.inference.prompts import few_shot_block, persona_block, prompted_block, trunk
+from vvae.inference.template import SYSTEM_LINE, Frame, Render, escape
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.space import load_space
 
 TEMPLATES = Path(__file__).parent / "templates"
 LATE_SYSTEM = {

@@ -7,11 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vvae import records
-from vvae.dialogue import Dialogue, Message, Pair, Reaction, Turn
-from vvae.errors import DataError
-from vvae.persona import Persona, Slot, load_space
-from vvae.profile import Profile, Ranked
+from vvae.core.dialogue import Dialogue, Message, Pair, Reaction, Turn
+from vvae.core.errors import DataError
+from vvae.core.files import atomic_path, write_text
+from vvae.corpus.tables import read_dialogues, read_pairs, write_dialogues, write_pairs
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.profile import Profile, Ranked
+from vvae.latent.space import load_space
+from vvae.latent.tables import Encoding, read_encodings, read_profiles, write_encodings, write_profiles
+from vvae.metrics.tables import Reply, read_replies, write_replies
 
 SPACE = load_space()
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -47,66 +51,60 @@ relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], 
 @relaxed
 @given(st.lists(dialogues, max_size=3))
 def test_dialogues_come_back_as_they_were(tmp_path: Path, given_dialogues: list[Dialogue]) -> None:
-    records.write_dialogues(tmp_path / "d.parquet", given_dialogues)
-    assert records.read_dialogues(tmp_path / "d.parquet") == given_dialogues
+    write_dialogues(tmp_path / "d.parquet", given_dialogues)
+    assert read_dialogues(tmp_path / "d.parquet") == given_dialogues
+
+
+@relaxed
+@given(st.lists(st.builds(Encoding, texts, texts, personas, st.sampled_from(["ok", "invalid", "error"])), max_size=3))
+def test_encodings_come_back_as_they_were(tmp_path: Path, encodings: list[Encoding]) -> None:
+    write_encodings(tmp_path / "e.parquet", encodings, SPACE)
+    assert read_encodings(tmp_path / "e.parquet") == encodings
 
 
 @relaxed
 @given(
-    st.lists(
-        st.builds(records.Encoding, texts, texts, personas, st.sampled_from(["ok", "invalid", "error"])), max_size=3
-    )
+    st.lists(st.builds(Reply, texts, texts, st.integers(0, 9), texts, st.none() | personas, texts, texts), max_size=3)
 )
-def test_encodings_come_back_as_they_were(tmp_path: Path, encodings: list[records.Encoding]) -> None:
-    records.write_encodings(tmp_path / "e.parquet", encodings, SPACE)
-    assert records.read_encodings(tmp_path / "e.parquet") == encodings
-
-
-@relaxed
-@given(
-    st.lists(
-        st.builds(records.Reply, texts, texts, st.integers(0, 9), texts, st.none() | personas, texts, texts), max_size=3
-    )
-)
-def test_replies_come_back_as_they_were(tmp_path: Path, replies: list[records.Reply]) -> None:
-    records.write_replies(tmp_path / "r.parquet", replies, SPACE)
-    assert records.read_replies(tmp_path / "r.parquet") == replies
+def test_replies_come_back_as_they_were(tmp_path: Path, replies: list[Reply]) -> None:
+    write_replies(tmp_path / "r.parquet", replies, SPACE)
+    assert read_replies(tmp_path / "r.parquet") == replies
 
 
 def test_pairs_and_profiles_come_back_as_they_were(tmp_path: Path) -> None:
     pairs = [Pair("d#1", "d", 1, 0, "ana", ("ben", "cleo"), "train", "嗨\nhi")]
-    records.write_pairs(tmp_path / "p.parquet", pairs)
-    assert records.read_pairs(tmp_path / "p.parquet") == pairs
+    write_pairs(tmp_path / "p.parquet", pairs)
+    assert read_pairs(tmp_path / "p.parquet") == pairs
     profiles = {
         "ana": Profile(
             "ana", 7, {"tone": (Ranked("sad", 3), Ranked("tender", 1))}, {"ben": {"nickname": (Ranked("bro", 2),)}}
         ),
         "null": Profile("null", 3),
     }
-    records.write_profiles(tmp_path / "q.parquet", profiles)
-    assert records.read_profiles(tmp_path / "q.parquet") == profiles
+    write_profiles(tmp_path / "q.parquet", profiles)
+    assert read_profiles(tmp_path / "q.parquet") == profiles
 
 
 def test_another_kind_version_or_a_torn_file_is_refused_in_one_line(tmp_path: Path) -> None:
-    records.write_pairs(tmp_path / "p.parquet", [])
+    write_pairs(tmp_path / "p.parquet", [])
     with pytest.raises(DataError, match=r"no dialogues table \(found: pairs\)"):
-        records.read_dialogues(tmp_path / "p.parquet")
+        read_dialogues(tmp_path / "p.parquet")
     pl.DataFrame({"a": [1]}).write_parquet(
         tmp_path / "old.parquet", metadata={"vvae.kind": "pairs", "vvae.format": "0"}
     )
     with pytest.raises(DataError, match="format 0"):
-        records.read_pairs(tmp_path / "old.parquet")
+        read_pairs(tmp_path / "old.parquet")
     (tmp_path / "torn.parquet").write_bytes((tmp_path / "p.parquet").read_bytes()[:50])
     with pytest.raises(DataError, match="cannot be read"):
-        records.read_pairs(tmp_path / "torn.parquet")
+        read_pairs(tmp_path / "torn.parquet")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
-    records.write_text(file, "old")
+    write_text(file, "old")
 
     def broken() -> None:
-        with records.atomic_path(file) as temporary:
+        with atomic_path(file) as temporary:
             temporary.write_text("half")
             raise OSError(28, "No space left on device")
 

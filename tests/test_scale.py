@@ -12,13 +12,13 @@ import psutil
 
 from tests.endpoint_server import Scripted, serving
 from tests.endurance import conversations, write_chats, write_config
-from vvae import records
 from vvae.config import load_config
-from vvae.pairs import PairsConfig, make_pairs
-from vvae.pipeline import run_stages
-from vvae.prior import Prior
-from vvae.run import Run
-from vvae.scale import prior_of, shard_of, write_shards
+from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.corpus.tables import read_dialogues, read_pairs
+from vvae.encoders.ray import prior_of, shard_of, write_shards
+from vvae.latent.prior import Prior
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 SHARDS = 6
 
@@ -34,10 +34,10 @@ def test_a_shard_holds_whole_dialogues_in_order_whatever_the_rest_of_the_corpus(
     place = {pair.pair_id: i for i, pair in enumerate(pairs)}
     found = []
     for shard in range(SHARDS):
-        held = records.read_pairs(tmp_path / f"pairs-{shard:05d}.parquet")
+        held = read_pairs(tmp_path / f"pairs-{shard:05d}.parquet")
         assert [place[p.pair_id] for p in held] == sorted(place[p.pair_id] for p in held)
         assert {shard_of(p.dialogue, SHARDS) for p in held} <= {shard}
-        names = {d.id for d in records.read_dialogues(tmp_path / f"dialogues-{shard:05d}.parquet")}
+        names = {d.id for d in read_dialogues(tmp_path / f"dialogues-{shard:05d}.parquet")}
         assert names == {p.dialogue for p in held}
         found += held
     assert sorted(found, key=lambda p: place[p.pair_id]) == pairs

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vvae.errors import ConfigError
-from vvae.persona import Persona, Slot, load_space
-from vvae.prior import DimensionPrior, Prior
-from vvae.profile import Profile, Ranked
-from vvae.steering import (
+from vvae.core.errors import ConfigError
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import DimensionPrior, Prior
+from vvae.latent.profile import Profile, Ranked
+from vvae.latent.space import load_space
+from vvae.latent.steering import (
     Knob,
     Reach,
     Steered,

@@ -12,14 +12,14 @@ import yaml
 
 from tests.endpoint_server import Scripted, serving
 from tests.test_pipeline import write_config
-from vvae import records
 from vvae.config import load_config
-from vvae.dialogue import Dialogue
-from vvae.errors import ConfigError
-from vvae.persona import load_space
-from vvae.pipeline import run_stages
-from vvae.run import Run
-from vvae.study import load_study, studies, usefulness
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import ConfigError
+from vvae.evaluation.study import load_study, studies, usefulness
+from vvae.latent.space import load_space
+from vvae.metrics.tables import read_measured
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 CLAIMS = [
     {"claim": "near", "measure": "CP", "how": "distance", "of": "SP+FT", "against": "FT", "expect": "below"},
@@ -57,7 +57,7 @@ def test_a_study_is_made_once_and_its_variants_are_shared(
     assert found["claims"][2]["why"] == "CP of noise was not measured"
     assert len(found["claims"][0]["by_seed"]) == 2
     assert found["predicted"]["noise"] is None, "the formula is about values from the prior"
-    rows = records.read_measured(folder / "rows.parquet")
+    rows = read_measured(folder / "rows.parquet")
     for variant in ("FT", "SP+FT"):
         first, second = (
             {r.pair_id for r in rows if (r.variant, r.seed, r.measure) == (variant, seed, "length")} for seed in (0, 1)

@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vvae.decoder import Alternative, Decoder, DecoderConfig, LoraConfig, load_decoder
-from vvae.dialogue import Dialogue, Pair
-from vvae.errors import ModelError, VVAEError
-from vvae.packing import Tree
-from vvae.pairs import PairsConfig, make_pairs
-from vvae.train import BuildTree, Step, TrainConfig, Window, plan, rate_at, train
+from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.errors import ModelError, VVAEError
+from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.decoder.loading import load_decoder
+from vvae.decoder.model import Alternative, Decoder, DecoderConfig, LoraConfig
+from vvae.decoder.train import BuildTree, Step, TrainConfig, Window, plan, rate_at, train
+from vvae.decoder.trees import Tree
 
 CONFIG = TrainConfig(pairs=60, batch_replies=6, checkpoint_every=2, learning_rate=3e-3)
 

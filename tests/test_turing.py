@@ -11,14 +11,13 @@ import pytest
 
 from tests.browser import needs_browser, opened_page
 from tests.test_pipeline import write_config
-from vvae import records
 from vvae.config import load_config
-from vvae.dialogue import Dialogue
-from vvae.errors import ConfigError, DataError
-from vvae.pipeline import run_stages
-from vvae.records import Reply
-from vvae.run import Run
-from vvae.turing import make_page, score_answers
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import ConfigError, DataError
+from vvae.evaluation.blind_test import make_page, score_answers
+from vvae.metrics.tables import Reply, write_replies
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 NAMES = ("SP+FT", "FT")
 
@@ -33,7 +32,7 @@ def run(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> Run:
             Reply(name, pair.pair_id, 0, pair.speaker, None, f"</script><b>{name}</b> {i}", "stop")
             for i, pair in enumerate(run.benched(run.variants[0], 12))
         ]
-        records.write_replies(run.path(f"replies/{name}.parquet"), said, run.space)
+        write_replies(run.path(f"replies/{name}.parquet"), said, run.space)
     return run
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from tests.exports import Line, android
-from vvae.dialogue import Dialogue
+from vvae.core.dialogue import Dialogue
 
 PAGE = Path(__file__).parent.parent / "docs" / "chats.md"
 

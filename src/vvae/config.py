@@ -8,17 +8,17 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vvae.bench.human_chat import BenchConfig
-from vvae.consent import CONSENT
-from vvae.decoder import DecoderConfig
-from vvae.encoder.choice import ENCODERS, EncoderConfig
-from vvae.encoder.rules import RulesConfig
-from vvae.engine import GenerationConfig
-from vvae.errors import ConfigError
-from vvae.pairs import PairsConfig
-from vvae.prior import SamplingConfig
-from vvae.train import TrainConfig
-from vvae.variants import Variant, resolve
+from vvae.core.errors import ConfigError
+from vvae.corpus.consent import CONSENT
+from vvae.corpus.pairs import PairsConfig
+from vvae.decoder.model import DecoderConfig
+from vvae.decoder.train import TrainConfig
+from vvae.decoder.variants import Variant, resolve
+from vvae.encoders.base import ENCODERS, EncoderConfig
+from vvae.encoders.rules.encoder import RulesConfig
+from vvae.inference.engine import GenerationConfig
+from vvae.latent.prior import SamplingConfig
+from vvae.metrics.human_chat import BenchConfig
 
 __all__ = ["DataConfig", "RunConfig", "load_config"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vvae.persona import LatentSpace
-from vvae.prior import Prior
+from vvae.latent.prior import Prior
+from vvae.latent.space import LatentSpace
 
 __all__ = [
     "asked_rates",

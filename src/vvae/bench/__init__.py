@@ -1,1 +1,0 @@
-"""Measuring how far habits are from people's: HumanChatBench and teacher-forced measures."""

@@ -1,0 +1,1 @@
+"""What every package uses: errors, dialogues, text, keyed draws, files, tables, progress."""

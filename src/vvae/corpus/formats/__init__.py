@@ -1,0 +1,246 @@
+"""Chats in: one file per format, each with two functions, found here by their names.
+
+``recognise(file)`` says why a file is of the format, or None. ``read(files, hints)`` yields what is in the files of
+the format, in their order: a `Sent` for each message, a `Presence` where somebody came or went, a `Dialogue` where
+the format has dialogues already, `Skipped` for a line that nobody said, `Malformed` for a record that cannot be used.
+Nothing is passed over in silence.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib import import_module
+from itertools import groupby
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, cast
+
+from vvae.core.dialogue import Dialogue, Message, Turn
+from vvae.core.errors import DataError
+from vvae.corpus.formats.files import File, files_of
+
+__all__ = [
+    "Dates",
+    "Found",
+    "Hints",
+    "Imported",
+    "Malformed",
+    "Person",
+    "Presence",
+    "Record",
+    "Said",
+    "Sent",
+    "Skipped",
+    "bursts",
+    "find",
+    "formats",
+    "load",
+]
+
+Dates = Literal["auto", "day-first", "month-first"]
+
+
+class Person(NamedTuple):
+    """Somebody as the export knows them: an id that stays, and the name shown."""
+
+    id: str
+    name: str
+
+
+class Sent(NamedTuple):
+    """One message of a chat, before turns and conversations are made. `reactions` say who by person id."""
+
+    chat: str
+    person: Person
+    message: Message
+    at: float | None
+    """Seconds on a clock of the chat's own, for the silence between messages; None where no time is known."""
+    group: bool = False
+    thread: str | None = None
+    """A conversation within the chat that is not cut by silence."""
+    bot: bool = False
+    forwarded: bool = False
+
+
+class Presence(NamedTuple):
+    """People who joined a chat or left it, by id or by name."""
+
+    chat: str
+    people: tuple[str, ...]
+    here: bool
+
+
+class Skipped(NamedTuple):
+    """A line that nobody said: the reason it is counted under."""
+
+    reason: str
+
+
+class Malformed(NamedTuple):
+    """A record that cannot be used: where it stands and the reason it is counted under."""
+
+    where: str
+    reason: str
+
+
+Record = Sent | Presence | Dialogue | Skipped | Malformed
+
+
+class Hints(NamedTuple):
+    """What the user says of an export that does not say it itself."""
+
+    dates: Dates = "auto"
+    columns: tuple[tuple[str, str], ...] = ()
+    """Of a table: what (speaker, text, time, chat, id, reply_to) and the column that holds it."""
+
+
+class Format(Protocol):
+    """A module of this package that reads a format."""
+
+    def recognise(self, file: File) -> str | None:
+        """Why a file is of this format; None if it is not."""
+        ...
+
+    def read(self, files: Sequence[File], hints: Hints) -> Iterator[Record]:
+        """What stands in files of this format."""
+        ...
+
+
+class Found(NamedTuple):
+    """A file, its format, and why; no format for a file that is no chat."""
+
+    file: File
+    format: str | None
+    why: str
+
+
+class Said(NamedTuple):
+    """One message and who sent it, before messages are gathered into turns."""
+
+    speaker: str
+    message: Message
+
+
+class Imported(NamedTuple):
+    """The dialogues of a source and what was left out, by reason."""
+
+    dialogues: list[Dialogue]
+    malformed: Counter[str]
+
+
+def bursts(said: Sequence[Said]) -> tuple[Turn, ...]:
+    """Consecutive messages of one speaker as turns, numbered from 0."""
+    groups = groupby(said, key=lambda s: s.speaker)
+    return tuple(Turn(i, speaker, tuple(s.message for s in g)) for i, (speaker, g) in enumerate(groups))
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """Name -> module of every format: the modules of this package that have `recognise`."""
+    modules = [(m.name, import_module(f"{__name__}.{m.name}")) for m in pkgutil.iter_modules(__path__)]
+    return {name: cast(Format, module) for name, module in modules if hasattr(module, "recognise")}
+
+
+def find(path: Path, format: str = "auto") -> list[Found]:
+    """The files of an export and the format of each, told from their content.
+
+    Raises:
+        DataError: there is no such path or format, no file is a chat, or two formats claim one.
+    """
+    known = formats()
+    if format != "auto" and format not in known:
+        raise DataError(f"unknown format {format!r}", where="--format", fix=f"choose from {', '.join(known)}")
+    files = files_of(path)
+    if not files:
+        raise DataError("no files", where=str(path), fix="give the export as the app wrote it")
+    if format != "auto":
+        return [Found(file, format, "asked for") for file in files]
+    found = [_recognised(file, known) for file in files]
+    if not any(one.format for one in found):
+        fix = f"name it with --format ({', '.join(known)})"
+        raise DataError("no chat in a format that is known", where=str(path), fix=fix)
+    return found
+
+
+def _recognised(file: File, known: dict[str, Format]) -> Found:
+    if file.size == 0:
+        return Found(file, None, "empty")
+    claims = [(name, why) for name, module in known.items() if (why := module.recognise(file))]
+    if len(claims) > 1:
+        names = " or ".join(name for name, _ in claims)
+        raise DataError(f"this may be {names}", where=file.where, fix="say which with --format")
+    return Found(file, *claims[0]) if claims else Found(file, None, "of no known format")
+
+
+def read(found: Sequence[Found], hints: Hints = Hints()) -> Iterator[tuple[str, Record]]:  # noqa: B008 -- immutable
+    """Everything in files whose formats were found: (format, record), format by format."""
+    for name, module in formats().items():
+        files = [one.file for one in found if one.format == name]
+        if files:
+            yield from ((name, record) for record in module.read(files, hints))
+
+
+Reader = Callable[[Path], Iterator[Dialogue | Malformed]]
+
+
+def load(source: str, *, format: str = "auto", malformed_limit: float = 0.01) -> Imported:
+    """Reads all dialogues of a source that has dialogues already.
+
+    Args:
+        source: ``byu`` for the BYU chit-chat corpus of the installed package, else a JSONL file.
+        format: ``auto``, ``openai`` or ``sharegpt``.
+        malformed_limit: largest share of malformed records that is let pass.
+
+    Raises:
+        DataError: the source cannot be read, is empty, or has too many malformed records.
+    """
+    if (format == "byu") != (source == "byu") and format != "auto":
+        fix = "path: byu goes with format: auto, and format: byu with no other path"
+        raise DataError(f"path {source!r} and format {format!r} contradict each other", where="data", fix=fix)
+    dialogues: list[Dialogue] = []
+    malformed: Counter[str] = Counter()
+    first: Malformed | None = None
+    seen: set[str] = set()
+    for record in _dialogues(source, format):
+        if isinstance(record, Dialogue) and record.id in seen:
+            record = Malformed(f"dialogue {record.id}", "dialogue id stands twice")
+        if isinstance(record, Malformed):
+            first = first or record
+            malformed[record.reason] += 1
+        elif isinstance(record, Dialogue):
+            seen.add(record.id)
+            dialogues.append(record)
+    if first and malformed.total() > malformed_limit * (malformed.total() + len(dialogues)):
+        raise DataError(
+            f"{malformed.total()} of {malformed.total() + len(dialogues)} records are malformed; first: {first.reason}",
+            where=first.where,
+            fix="mend them, or raise data.malformed_limit",
+        )
+    if not dialogues:
+        raise DataError("no dialogues", where=source, fix="give JSONL with a dialogue on each line")
+    return Imported(dialogues, malformed)
+
+
+def _dialogues(source: str, format: str) -> Iterator[Record]:
+    if source == "byu":
+        from vvae.corpus.formats import byu
+
+        yield from byu.read_corpus()
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise DataError("no such file", where=source, fix="check data.path in the config")
+    file = files_of(path)[0]
+    if not file.head.strip():
+        raise DataError("the file is empty", where=source, fix="give JSONL with a dialogue on each line")
+    name = _recognised(file, formats()).format if format == "auto" else format
+    if name not in HAVE_DIALOGUES:
+        what = f"an export of {name}" if name else "neither 'messages' (OpenAI) nor 'conversations' (ShareGPT)"
+        raise DataError(what, where=f"{path}:1", fix=f"bring it in with 'vvae import {path} -o chats', use chats")
+    yield from formats()[name].read([file], Hints())
+
+
+HAVE_DIALOGUES = ("openai", "sharegpt")
+"""Formats a run reads as they are: a dialogue on each line."""

@@ -1,0 +1,45 @@
+"""OpenAI chat records: ``{"messages": [{"role", "content", "name"?}]}``, a line each or in a list.
+
+`name` says who speaks, else the role does. System, developer and tool messages are instructions and no part
+of the talk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vvae.corpus.formats import Hints, Record, Said
+from vvae.corpus.formats.files import File
+from vvae.corpus.formats.jsonl import read_records, said
+
+__all__ = ["read", "recognise"]
+
+
+def recognise(file: File) -> str | None:
+    """Records with a list of messages that have roles."""
+    found = {"messages", "role"} <= file.keys and not {"chatlab", "guild"} & file.keys
+    return "records with 'messages' that have a 'role'" if found else None
+
+
+def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
+    """Dialogues, a record each."""
+    return read_records(files, _parse)
+
+
+def _parse(record: dict[str, Any]) -> list[Said] | str:
+    messages = record.get("messages")
+    if not isinstance(messages, list):
+        return "no list 'messages'"
+    result: list[Said] = []
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            return "a message that is no object"
+        role = message.get("role")
+        if role in ("system", "developer", "tool", "function"):
+            continue
+        one = said(message.get("name") or role, message.get("content"), index)
+        if isinstance(one, str):
+            return one
+        result.append(one)
+    return result

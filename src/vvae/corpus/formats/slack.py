@@ -1,0 +1,139 @@
+"""Slack's workspace export: users.json, channels.json and a folder per channel with a file per day.
+
+A thread is a conversation of its own, begun by the message it hangs on.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import emoji
+
+from vvae.core.dialogue import Message, Reaction
+from vvae.corpus.formats import Hints, Malformed, Person, Presence, Record, Sent, Skipped
+from vvae.corpus.formats.dates import iso_utc
+from vvae.corpus.formats.discord import media_kind
+from vvae.corpus.formats.files import File
+from vvae.corpus.formats.json_stream import parts, whole_escapes
+from vvae.corpus.formats.jsonl import plain_text
+
+__all__ = ["read", "recognise"]
+
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+LISTS = ("users", "channels", "groups", "dms", "mpims")
+TS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,7})?")
+MARKUP = re.compile(r"<([@#!]?)([^<>|]*)(?:\|([^<>]*))?>")
+SAID = {None, "thread_broadcast", "me_message", "file_share", "file_comment", "bot_message", "reply_broadcast"}
+CAME, WENT = {"channel_join", "group_join"}, {"channel_leave", "group_leave"}
+
+
+def recognise(file: File) -> str | None:
+    """A file per day in a channel's folder, or one of the lists beside them."""
+    if not file.begins("["):
+        return None
+    if DAY.fullmatch(file.stem) and ("ts" in file.keys or file.head.strip() == "[]"):
+        return "a day's list of messages with a 'ts'"
+    return f"the workspace's list of {file.stem}" if file.stem in LISTS and "id" in file.keys else None
+
+
+def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
+    """The messages, channel by channel and day by day."""
+    people = {str(one.get("id")): one for one in _list(files, "users")}
+    names = {user: _name(one) for user, one in people.items()}
+    direct = {str(one.get("id")) for one in _list(files, "dms")}
+    bots = {user for user, one in people.items() if one.get("is_bot")}
+    for file in files:
+        if not DAY.fullmatch(file.stem):
+            continue
+        for _, value in parts(file, {"item"}):
+            if not isinstance(value, dict):
+                yield Malformed(file.where, "a message that is no object")
+            else:
+                yield _record(value, file, names, bots, group=file.folder not in direct)
+
+
+def _list(files: Sequence[File], name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for file in files:
+        if file.stem == name:
+            try:
+                data = json.loads(whole_escapes(file.read()))
+            except (ValueError, RecursionError):
+                data = None
+            found += [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+    return found
+
+
+def _name(user: Mapping[str, Any]) -> str:
+    profile = user.get("profile")
+    known = {**user, **profile} if isinstance(profile, dict) else user
+    found = next((known[key] for key in ("display_name", "real_name", "name") if known.get(key)), user.get("id"))
+    return str(found)
+
+
+def _record(message: dict[str, Any], file: File, names: Mapping[str, str], bots: set[str], *, group: bool) -> Record:
+    ts, chat, subtype = message.get("ts"), file.folder or file.stem, message.get("subtype")
+    if not isinstance(ts, str) or not TS.fullmatch(ts):
+        return Malformed(file.where, "a message without time")
+    where = f"{file.where}: message {ts}"
+    user = message.get("user") or message.get("bot_id")
+    if not isinstance(user, str):
+        user = str(message.get("username") or "") if subtype == "bot_message" else ""
+    if subtype in CAME | WENT and user:
+        return Presence(chat, (user,), subtype in CAME)
+    deleted = subtype == "tombstone"
+    call = isinstance(subtype, str) and subtype.startswith("huddle")
+    if not deleted and not call and not (subtype is None or subtype in SAID):
+        return Skipped("system line")
+    text = plain_text(message.get("text", ""))
+    if not user or text is None:
+        return Malformed(where, "a message whose text cannot be read" if user else "a message without sender")
+    profile = message.get("user_profile")
+    shown = names.get(user) or (_name({"id": user, "profile": profile}) if isinstance(profile, dict) else user)
+    sent_files = message.get("files")
+    kind = "deleted" if deleted else "call" if call else "text"
+    if kind == "text" and isinstance(sent_files, list) and sent_files:
+        kind = media_kind(sent_files[0].get("name") if isinstance(sent_files[0], dict) else "")
+    thread = message.get("thread_ts")
+    thread = thread if isinstance(thread, str) else None
+    body = Message(
+        "" if deleted or call else _plain(text, names),
+        id=ts,
+        time=iso_utc(float(ts)),
+        kind=kind if kind != "text" or text else "media",
+        reply_to=thread if thread != ts else None,
+        reactions=_reactions(message.get("reactions")),
+        edited=True if message.get("edited") else None,
+    )
+    bot = user in bots or "bot_id" in message or subtype == "bot_message"
+    return Sent(chat, Person(user, shown), body, float(ts), group=group, thread=thread, bot=bot)
+
+
+def _plain(text: str, names: Mapping[str, str]) -> str:
+    """Slack's markup as text: <@U1> -> @Ana, <url|label> -> label, :smile: -> 😄, &amp; -> &."""
+
+    def spell(match: re.Match[str]) -> str:
+        sign, target, label = match.groups()
+        if sign == "@":
+            return f"@{label or names.get(target, target)}"
+        if sign in "#!" and sign:
+            return f"{'#' if sign == '#' else '@'}{label or target}".replace("@@", "@")
+        return label or target
+
+    plain = html.unescape(MARKUP.sub(spell, text))
+    return emoji.emojize(plain, language="alias") if ":" in plain else plain
+
+
+def _reactions(found: object) -> tuple[Reaction, ...] | None:
+    if not isinstance(found, list):
+        return None
+    result: list[Reaction] = []
+    for one in found:
+        if isinstance(one, dict) and isinstance(one.get("users"), list):
+            face = emoji.emojize(f":{one.get('name')}:", language="alias")
+            result += [Reaction(face, user if isinstance(user, str) else None) for user in one["users"]]
+    return tuple(result) or None

@@ -1,0 +1,349 @@
+"""An export, brought in: recognised, cleaned, made private, cut into dialogues, and every message accounted for.
+
+The folder written holds ``dialogues.parquet`` and ``import.json`` (what was kept, what was left out and why, what was
+masked). Real names stand in one file beside it, which its owner alone can read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vvae.core.dialogue import Dialogue
+from vvae.core.errors import ConfigError, DataError
+from vvae.core.files import write_text
+from vvae.core.yaml import read_yaml
+from vvae.corpus.cleaning import STEPS, Cleaning, language_of
+from vvae.corpus.conversations import SYMBOLS, Builder, Identities, Survey
+from vvae.corpus.forgotten import Forgotten
+from vvae.corpus.formats import Found, Hints, Malformed, Presence, Record, Sent, Skipped, read
+from vvae.corpus.privacy.names import Pseudonyms, name_replacer
+from vvae.corpus.privacy.patterns import masked
+from vvae.corpus.tables import write_dialogues
+
+__all__ = [
+    "DIALOGUES",
+    "SUMMARY",
+    "Intake",
+    "bring_in",
+    "learnt_of",
+    "mapping_path",
+    "read_aliases",
+    "read_columns",
+    "survey",
+]
+
+DIALOGUES, SUMMARY = "dialogues.parquet", "import.json"
+EACH = 2000
+"""Messages between two signs of progress."""
+
+Ticker = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How an export is brought in."""
+
+    hints: Hints = field(default_factory=Hints)
+    aliases: Mapping[str, list[str]] = field(default_factory=dict)
+    learn: tuple[str, ...] = ()
+    """Whom to learn: their names stay, all others get pseudonyms."""
+    keep: tuple[str, ...] = ()
+    """Steps of cleaning that are off."""
+    languages: tuple[str, ...] = ()
+    """Only dialogues in these; all where empty."""
+    gap: float | None = None
+    """Minutes of silence that end a conversation; by each chat's own silences where None."""
+    private: bool = True
+    """Names and numbers replaced."""
+    malformed_limit: float = 0.01
+    finder: Callable[[str], tuple[str, Counter[str]]] | None = None
+    """A further search for personal items in a text, such as Presidio's."""
+
+    def __post_init__(self) -> None:
+        """Checks the names of the steps."""
+        if unknown := set(self.keep) - set(STEPS):
+            raise ConfigError(f"no step {sorted(unknown)[0]!r}", where="--keep", fix=f"choose from {', '.join(STEPS)}")
+
+    def choosing(self, answer: str, counted: Survey) -> Intake:
+        """The same, with the people of an answer (numbers of the list of speakers, or names) to be learnt."""
+        listed = [name for name, _ in counted.messages.most_common()]
+        chosen = [part.strip() for part in answer.split(",") if part.strip()]
+        names = (listed[int(c) - 1] if c.isdecimal() and 0 < int(c) <= len(listed) else c for c in chosen)
+        return replace(self, learn=tuple(names))
+
+
+def mapping_path(folder: Path) -> Path:
+    """The file of real names: beside the chats, so that the folder can be handed on without it."""
+    return folder.with_name(f"{folder.name}.names.json")
+
+
+def read_aliases(path: Path) -> dict[str, list[str]]:
+    """An alias file: a name and the ids or names under which the person also writes.
+
+    Raises:
+        ConfigError: it is no such file, or says of one alias that it is two people's.
+    """
+    fix = "write NAME: [other name, another] on each line"
+    data = read_yaml(path, fix)
+    if not isinstance(data, dict) or not all(isinstance(v, list) for v in data.values()):
+        raise ConfigError("not names and lists", where=str(path), fix=fix)
+    aliases = {str(name): [str(other) for other in others] for name, others in data.items()}
+    seen: dict[str, str] = {}
+    for name, others in aliases.items():
+        for other in others:
+            if seen.setdefault(other, name) != name:
+                raise ConfigError(f"{other!r} is two people's", where=str(path), fix="let it stand in one list")
+    return aliases
+
+
+def read_columns(text: str) -> tuple[tuple[str, str], ...]:
+    """``speaker=author,text=body`` as pairs.
+
+    Raises:
+        ConfigError: it is nothing of the kind.
+    """
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    known = ("speaker", "text", "time", "chat", "id", "reply_to")
+    if any(not separator or what.strip() not in known for what, separator, _ in pairs):
+        fix = f"write WHAT=COLUMN with WHAT from {', '.join(known)}"
+        raise ConfigError(f"{text!r} maps no columns", where="--columns", fix=fix)
+    return tuple((what.strip(), column.strip()) for what, _, column in pairs)
+
+
+def learnt_of(folder: Path) -> str:
+    """Whom the import of a folder was told to learn, as a value of YAML; null for everybody."""
+    try:
+        names = json.loads((folder / SUMMARY).read_text("utf-8"))["learn"]
+    except (OSError, ValueError, KeyError):
+        return "null"
+    return json.dumps(names, ensure_ascii=False) if names else "null"
+
+
+def survey(found: Sequence[Found], options: Intake, tick: Ticker = lambda *_: None) -> Survey:
+    """The first pass over an export: people, chats, silences.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    counted = Survey(Identities(options.aliases))
+    for format, record in _watched(found, options.hints, tick):
+        if isinstance(record, Sent):
+            counted.sent(format, record)
+        elif isinstance(record, Dialogue):
+            counted.dialogue(record)
+    return counted
+
+
+def bring_in(
+    found: Sequence[Found],
+    folder: Path,
+    options: Intake,
+    *,
+    counted: Survey | None = None,
+    tick: Ticker = lambda *_: None,
+) -> dict[str, Any]:
+    """Writes the dialogues of an export and what became of every message; returns the latter.
+
+    Raises:
+        DataError: a file cannot be read, too much of it is malformed, or nothing is left.
+        ConfigError: somebody to be learnt does not write here.
+    """
+    counted = counted or survey(found, options)
+    _check_learn(options.learn, counted)
+    people = _People(counted, options, Pseudonyms.read(mapping_path(folder)) if options.private else {})
+    work = _Work(counted, people, options, Forgotten(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_dialogues(folder / DIALOGUES, work.dialogues(_watched(found, options.hints, tick)))
+    summary = work.summary(found)
+    if options.private:
+        people.pseudonyms.save(mapping_path(folder))
+    write_text(folder / SUMMARY, json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+    return summary
+
+
+def _watched(found: Sequence[Found], hints: Hints, tick: Ticker) -> Iterator[tuple[str, Record]]:
+    for number, record in enumerate(read(found, hints), start=1):
+        if number % EACH == 0:
+            tick(number, 0)
+        yield record
+
+
+def _check_learn(learn: Sequence[str], counted: Survey) -> None:
+    for name in learn:
+        if name not in counted.messages:
+            most = ", ".join(repr(n) for n, _ in counted.messages.most_common(5))
+            raise ConfigError(f"{name!r} does not write here", where="--learn", fix=f"choose from {most}, ... (--who)")
+
+
+class _People:
+    """What people are called in the dialogues, and in the texts of others."""
+
+    def __init__(self, counted: Survey, options: Intake, known: Mapping[str, str]) -> None:
+        kept = set(options.learn) | SYMBOLS
+        self._private, self._kept = options.private, kept
+        called = counted.identities.called
+        everybody = {form for forms in called.values() for form in forms}
+        self.pseudonyms = Pseudonyms(known, taken=everybody)
+        if options.private:
+            for name, _ in counted.messages.most_common():
+                self.of(name)
+            for name in sorted(counted.identities.names):
+                self.of(name)
+        forms = {form: self.of(name) for name in called if name not in kept for form in sorted(called[name] | {name})}
+        own = {form for name in options.learn for form in called[name]}
+        self.in_text = name_replacer(forms if options.private else {}, own | SYMBOLS)
+
+    def of(self, name: str) -> str:
+        """What somebody is called in the dialogues."""
+        return name if not self._private or name in self._kept else self.pseudonyms.of(name)
+
+
+class _Work:
+    """The second pass, with its accounts."""
+
+    def __init__(self, counted: Survey, people: _People, options: Intake, gone: Forgotten) -> None:
+        self._counted, self._people, self._options = counted, people, options
+        self._gone = {name for name in counted.identities.names if name in gone or people.of(name) in gone}
+        self._builder = Builder(counted, people.of, None if options.gap is None else options.gap * 60)
+        self._cleaning = Cleaning(options.keep)
+        self.left_out: Counter[str] = Counter()
+        self.malformed: Counter[str] = Counter()
+        self._first: Malformed | None = None
+        self.replaced: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.speakers: dict[str, Counter[str]] = {}
+        self.dialogues_by_chat: Counter[str] = Counter()
+        self.languages: Counter[str] = Counter()
+        self._seen = self._kept = self._written = self._numbered = 0
+
+    def dialogues(self, stream: Iterator[tuple[str, Record]]) -> Iterator[Dialogue]:
+        """The dialogues that stay."""
+        for format, record in stream:
+            yield from filter(None, map(self._counted_in, self._taken(format, record)))
+        yield from filter(None, map(self._counted_in, self._builder.finish()))
+        self.left_out += self._builder.closed
+        self._check()
+
+    def _taken(self, format: str, record: Record) -> Iterator[Dialogue]:
+        if isinstance(record, Sent):
+            self._seen += 1
+            gone = self._gone and self._counted.identities.meet(format, record.person) in self._gone
+            if reason := "forgotten" if gone else self._cleaning.reason(record):
+                self.left_out[reason] += 1
+                return
+            text = self._clean(record.message.text)
+            if text != record.message.text:
+                record = record._replace(message=replace(record.message, text=text))
+            yield from self._builder.add(format, record)
+        elif isinstance(record, Presence):
+            self._builder.presence(format, record)
+        elif isinstance(record, Dialogue):
+            self._seen += sum(len(turn.messages) for turn in record.turns)
+            self._numbered += 1
+            record = self._without_gone(record)
+            if len(record.speakers) < 2:
+                return
+            yield self._builder.rebuilt(self._numbered, format, self._cleaned(record))
+        elif isinstance(record, Skipped):
+            self._seen += 1
+            self.left_out[record.reason] += 1
+        else:
+            self._seen += 1
+            self._first = self._first or record
+            self.malformed[record.reason] += 1
+
+    def _without_gone(self, dialogue: Dialogue) -> Dialogue:
+        """A ready-made dialogue without those who were taken out; with fewer than two left, none of it stays."""
+        turns = tuple(turn for turn in dialogue.turns if turn.speaker not in self._gone)
+        if len(turns) < len(dialogue.turns):
+            left = {turn.speaker for turn in turns}
+            lost = dialogue.turns if len(left) < 2 else [t for t in dialogue.turns if t.speaker in self._gone]
+            self.left_out["forgotten"] += sum(len(turn.messages) for turn in lost)
+        return replace(dialogue, turns=turns)
+
+    def _cleaned(self, dialogue: Dialogue) -> Dialogue:
+        turns = tuple(
+            replace(turn, messages=tuple(replace(m, text=self._clean(m.text)) for m in turn.messages))
+            for turn in dialogue.turns
+        )
+        return replace(dialogue, turns=turns)
+
+    def _clean(self, text: str) -> str:
+        """A text without other people's names and anybody's numbers."""
+        if not self._options.private or not text:
+            return text
+        text, kinds = masked(text)
+        if self._options.finder:
+            text, more = self._options.finder(text)
+            kinds = kinds + more
+        text, names = self._people.in_text(text)
+        if kinds:
+            self.replaced.update(kinds)
+        if names:
+            self.replaced["name"] += names
+        return text
+
+    def _counted_in(self, dialogue: Dialogue) -> Dialogue | None:
+        """Counts a dialogue, unless its language is not asked for."""
+        messages = sum(len(turn.messages) for turn in dialogue.turns)
+        if self._options.languages:
+            language = language_of(dialogue) or "unknown"
+            if language not in self._options.languages:
+                self.left_out[f"language: {language}"] += messages
+                return None
+        self._written += 1
+        self._kept += messages
+        self.dialogues_by_chat[dialogue.get("chat") or dialogue.get("platform") or ""] += 1
+        for turn in dialogue.turns:
+            counts = self.speakers.setdefault(turn.speaker, Counter())
+            counts["turns"] += 1
+            counts["messages"] += len(turn.messages)
+            self.kinds.update(message.kind or "text" for message in turn.messages)
+        return dialogue
+
+    def _check(self) -> None:
+        bad = self.malformed.total()
+        if self._first and bad > self._options.malformed_limit * self._seen:
+            raise DataError(
+                f"{bad:,} of {self._seen:,} messages are malformed; first: {self._first.reason}",
+                where=self._first.where,
+                fix="export again, or raise --malformed-limit",
+            )
+        if not self._written:
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in (self.left_out + self.malformed).most_common())
+            raise DataError(f"no conversation of two people is left ({reasons or 'no messages'})", fix="try --explain")
+
+    def summary(self, found: Sequence[Found]) -> dict[str, Any]:
+        """What became of every message; no real name stands in it but of those who are learnt."""
+        limits = {c.label: self._builder.limit(f, name) for (f, name), c in self._counted.chats.items()}
+        return {
+            "files": dict(Counter(one.format or one.why for one in found)),
+            "messages": self._seen,
+            "kept": self._kept,
+            "left_out": dict(self.left_out.most_common()),
+            "malformed": dict(self.malformed.most_common()),
+            "dialogues": self._written,
+            "kinds": dict(self.kinds.most_common()),
+            "private": self._options.private,
+            "replaced": dict(self.replaced.most_common()),
+            "learn": list(self._options.learn),
+            "speakers": {
+                name: dict(counts) for name, counts in sorted(self.speakers.items(), key=lambda x: -x[1]["messages"])
+            },
+            "chats": {
+                chat.label: {
+                    "messages": chat.messages,
+                    "dialogues": self.dialogues_by_chat[chat.label],
+                    "people": len(chat.people),
+                    "from": chat.first,
+                    "to": chat.last,
+                    "gap_minutes": round(limits[chat.label] / 60, 1),
+                }
+                for chat in self._counted.chats.values()
+            },
+        }

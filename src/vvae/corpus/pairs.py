@@ -1,0 +1,165 @@
+"""From dialogues to pairs (c, x): sides, windows and who can be benchmarked.
+
+A dialogue's side is a hash of (seed, dialogue id). A long dialogue is cut once, at turn boundaries, into windows by a
+token budget; a reply's context starts at its window's start, everywhere (a sliding window would give every reply
+another prefix, and nothing could be shared).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.errors import DataError
+from vvae.core.random import shuffled, uniform
+from vvae.core.text import estimated_tokens
+
+__all__ = ["PairsConfig", "Split", "benchmark_pairs", "eligible_speakers", "learnt", "make_pairs", "side", "windows"]
+
+Split = Literal["train", "heldout"]
+
+
+class PairsConfig(BaseModel):
+    """How dialogues become pairs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    heldout: float = Field(0.3, gt=0, lt=1, description="share of dialogues held out for the benchmark")
+    window_tokens: int = Field(384, ge=32, description="budget of a window, in estimated tokens")
+    speakers: tuple[str, ...] | None = Field(None, description="learn only these speakers; all when null")
+    min_train_dialogues: int = Field(4, ge=1, description="a speaker is benchmarked with at least this many")
+    min_heldout_replies: int = Field(20, ge=1, description="and at least this many held-out replies")
+    max_train_replies: int = Field(1500, ge=1, description="cap on one speaker's training pairs")
+
+
+def side(dialogue: str, heldout: float, seed: int) -> Split:
+    """The side of a dialogue, a pure function of (seed, dialogue id)."""
+    return "heldout" if uniform("split", seed, dialogue) < heldout else "train"
+
+
+def windows(dialogue: Dialogue, budget: int) -> dict[int, int]:
+    """Turn id -> id of the first turn of its window.
+
+    A window holds turns while their estimated tokens fit the budget, and at least two turns, so a turn longer than
+    the budget still has a context.
+    """
+    starts: dict[int, int] = {}
+    start, used, held = 0, 0, 0
+    for turn in dialogue.turns:
+        cost = estimated_tokens(turn.text)
+        if held >= 2 and used + cost > budget:
+            used, held = 0, 0
+        if held == 0:
+            start = turn.id
+        starts[turn.id] = start
+        used, held = used + cost, held + 1
+    return starts
+
+
+def make_pairs(dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int) -> tuple[list[Pair], Counter[str]]:
+    """All usable pairs, in dialogue order, and how many turns were left out under each reason.
+
+    A turn is left out when nobody else spoke before it in its window, when it is empty, or when its speaker is over
+    the cap (`max_train_replies`, a keyed choice). Listeners are those who spoke before it in its window.
+
+    Raises:
+        DataError: a dialogue has one speaker, or no pair is left.
+    """
+    pairs: list[Pair] = []
+    left_out: Counter[str] = Counter()
+    for dialogue in dialogues:
+        if len(dialogue.speakers) < 2:
+            raise DataError("a dialogue has only one speaker", where=f"dialogue {dialogue.id}", fix="give two or more")
+        split = side(dialogue.id, config.heldout, seed)
+        starts = windows(dialogue, config.window_tokens)
+        heard: dict[int, list[str]] = defaultdict(list)
+        for turn in dialogue.turns:
+            window = starts[turn.id]
+            others = tuple(dict.fromkeys(s for s in heard[window] if s != turn.speaker))
+            heard[window].append(turn.speaker)
+            if not turn.text or not others:
+                left_out["no context (first turn of a window)" if turn.text else "empty"] += 1
+                continue
+            pair_id = f"{dialogue.id}#{turn.id}"
+            pairs.append(Pair(pair_id, dialogue.id, turn.id, window, turn.speaker, others, split, turn.text))
+    kept = _capped(pairs, config.max_train_replies, seed)
+    left_out["over the speaker's cap"] += len(pairs) - len(kept)
+    if not any(pair.split == "train" for pair in kept):
+        reasons = ", ".join(f"{reason}: {n}" for reason, n in left_out.items() if n) or "no dialogues"
+        raise DataError(
+            f"no usable training pair ({reasons})", fix="give more dialogues, or change 'pairs' in the config"
+        )
+    return kept, +left_out
+
+
+def learnt(pairs: Iterable[Pair], config: PairsConfig) -> list[Pair]:
+    """The pairs of the speakers to be learnt. All others still serve as what a habit is measured against.
+
+    Raises:
+        DataError: a speaker to be learnt has no pair.
+    """
+    if config.speakers is None:
+        return list(pairs)
+    chosen = [pair for pair in pairs if pair.speaker in config.speakers]
+    if missing := set(config.speakers) - {pair.speaker for pair in chosen}:
+        raise DataError(
+            f"no replies of {sorted(missing)[0]!r}", where="pairs.speakers", fix="use the names of the chats"
+        )
+    return chosen
+
+
+def _capped(pairs: Sequence[Pair], cap: int, seed: int) -> list[Pair]:
+    by_speaker: dict[str, list[str]] = defaultdict(list)
+    for pair in pairs:
+        if pair.split == "train":
+            by_speaker[pair.speaker].append(pair.pair_id)
+    dropped = {pair_id for ids in by_speaker.values() if len(ids) > cap for pair_id in shuffled(ids, "cap", seed)[cap:]}
+    return [pair for pair in pairs if pair.pair_id not in dropped]
+
+
+def eligible_speakers(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
+    """The speakers who can be benchmarked, by name.
+
+    Raises:
+        DataError: nobody has enough dialogues, with how near the best one comes.
+    """
+    dialogues: dict[str, set[str]] = defaultdict(set)
+    replies: Counter[str] = Counter()
+    for pair in learnt(pairs, config):
+        if pair.split == "train":
+            dialogues[pair.speaker].add(pair.dialogue)
+        else:
+            replies[pair.speaker] += 1
+    need = config.min_train_dialogues, config.min_heldout_replies
+    speakers = sorted(s for s in dialogues if len(dialogues[s]) >= need[0] and replies[s] >= need[1])
+    if not speakers:
+        best = max(dialogues, key=lambda s: (len(dialogues[s]), replies[s]), default=None)
+        found = f"{len(dialogues[best])} and {replies[best]}" if best else "none"
+        raise DataError(
+            f"no speaker has {need[0]} training dialogues and {need[1]} held-out replies (best: {found})",
+            fix="give more dialogues per speaker, or lower pairs.min_train_dialogues / pairs.min_heldout_replies",
+        )
+    return speakers
+
+
+def benchmark_pairs(
+    pairs: Iterable[Pair], speakers: Sequence[str], *, total: int, per_speaker: int, seed: int
+) -> list[Pair]:
+    """The held-out pairs to reply to: speakers take turns until `total`, at most `per_speaker` each.
+
+    The choice is keyed by pair, so a larger total contains a smaller one.
+    """
+    by_speaker: Mapping[str, list[Pair]] = {speaker: [] for speaker in speakers}
+    for pair in pairs:
+        if pair.split == "heldout" and pair.speaker in by_speaker:
+            by_speaker[pair.speaker].append(pair)
+    queues = [
+        shuffled(held, "bench", seed, name=[p.pair_id for p in held])[:per_speaker]
+        for held in (by_speaker[s] for s in shuffled(speakers, "bench", seed))
+    ]
+    rounds = (queue[i] for i in range(per_speaker) for queue in queues if i < len(queue))
+    return [pair for pair, _ in zip(rounds, range(total), strict=False)]

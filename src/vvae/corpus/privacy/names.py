@@ -1,0 +1,144 @@
+"""Stable pseudonyms for people, and the mapping they can be undone by, kept apart from the chats.
+
+A pseudonym is taken from a list, in the order in which people are met, so that the same export gives the same names.
+The mapping is the only file with real names; it can be read by its owner alone and deleted without loss.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import regex
+import yaml
+
+from vvae.core.errors import DataError
+from vvae.core.random import shuffled
+
+__all__ = ["Pseudonyms", "name_replacer"]
+
+HAN = regex.compile(r"\p{Han}")
+PART = regex.compile(r"[\p{L}\p{M}'’\-]+")
+FEWEST_LETTERS = 3
+
+
+class Pseudonyms:
+    """Real name -> pseudonym, growing as people are met.
+
+    Args:
+        known: what a mapping says already.
+        taken: names that stand in the chats, which no pseudonym may be.
+    """
+
+    def __init__(self, known: Mapping[str, str] | None = None, taken: Iterable[str] = ()) -> None:
+        self.known = dict(known or {})
+        parts = {part.casefold() for name in taken for part in PART.findall(name)}
+        used = {*parts, *(name.casefold() for name in self.known.values())}
+        lists = _lists()
+        self._left = {
+            script: [name for name in shuffled(lists[script], "pseudonym") if name.casefold() not in used]
+            for script in ("latin", "han")
+        }
+        self._numbered = len(self.known)
+
+    def of(self, name: str) -> str:
+        """The pseudonym of somebody."""
+        if name not in self.known:
+            left = self._left["han" if HAN.search(name) else "latin"]
+            self._numbered += 1
+            self.known[name] = left.pop(0) if left else f"Person {self._numbered}"
+        return self.known[name]
+
+    def save(self, path: Path) -> None:
+        """Writes the mapping, whole, for its owner's eyes alone."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                json.dump(self.known, out, ensure_ascii=False, indent=1)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @staticmethod
+    def read(path: Path) -> dict[str, str]:
+        """A mapping; empty where there is none.
+
+        Raises:
+            DataError: the file is no mapping.
+        """
+        try:
+            found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        except (OSError, ValueError):
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+            raise DataError("no mapping of names", where=str(path), fix="move it away; names are given anew")
+        return found
+
+
+@cache
+def _lists() -> dict[str, list[str]]:
+    text = resources.files("vvae.corpus.privacy").joinpath("pseudonyms.yaml").read_text("utf-8")
+    data: dict[str, Any] = yaml.safe_load(text)
+    return {key: [str(value) for value in values] for key, values in data.items()}
+
+
+def name_replacer(people: Mapping[str, str], kept: Iterable[str] = ()) -> Callable[[str], tuple[str, int]]:
+    """A function that puts pseudonyms in the place of names in a text, and says how many.
+
+    Whole names and their parts are replaced, at word boundaries, in any case; parts that are words as well only where
+    they are written with a capital letter; of a Chinese name also the given name.
+
+    Args:
+        people: every way somebody is called -> pseudonym.
+        kept: people whose names stay, and win over somebody else's same name.
+
+    >>> name_replacer({"Ana García": "Robin"})("ask ana or Mrs García, not Anatol")
+    ('ask Robin or Mrs Robin, not Anatol', 2)
+    """
+    lists = _lists()
+    words, never = set(lists["words"]), set(lists["particles"])
+    stay = {form.casefold() for name in kept for form in [name, *PART.findall(name)]}
+    forms: dict[str, str] = {}
+    for name, pseudonym in people.items():
+        for form in [name, *_parts(name)]:
+            if form.casefold() not in stay and form.casefold() not in never:
+                forms.setdefault(form.casefold(), pseudonym)
+    if not forms:
+        return lambda text: (text, 0)
+    capital = {form for form in forms if form in words}
+    ordered = sorted(forms, key=lambda form: (-len(form), form))
+    pattern = regex.compile("|".join(map(_bounded, ordered)), regex.IGNORECASE)
+    n = 0
+
+    def swap(match: regex.Match[str]) -> str:
+        nonlocal n
+        found = match.group()
+        if found.casefold() in capital and not found[0].isupper():
+            return found
+        n += 1
+        return forms.get(found.casefold()) or found
+
+    def replace(text: str) -> tuple[str, int]:
+        nonlocal n
+        n = 0
+        return pattern.sub(swap, text), n
+
+    return replace
+
+
+def _parts(name: str) -> list[str]:
+    parts = [part for part in PART.findall(name) if len(part) >= FEWEST_LETTERS or (HAN.search(part) and len(part) > 1)]
+    return parts + [part[1:] for part in parts if HAN.match(part) and len(part) == 3]
+
+
+def _bounded(form: str) -> str:
+    left = "" if HAN.match(form[0]) or not form[0].isalnum() else r"(?<![\p{L}\p{N}])"
+    right = "" if HAN.match(form[-1]) or not form[-1].isalnum() else r"(?![\p{L}\p{N}])"
+    return left + regex.escape(form) + right

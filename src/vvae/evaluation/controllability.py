@@ -1,0 +1,184 @@
+"""Does a value that is set come back? One dimension of z is set, the rest is kept, and the replies are read again.
+
+For each dimension some values are set in turn in the same contexts. What the encoder reads in the replies is compared
+with what was set: in the dimension itself (control) and in every other one (leakage), by bias-corrected Cramer's V with
+a permutation p-value; null counts as a value that is read.
+
+A rate that is asked for is realised by showing a value in some replies and hiding it in the others, so the rate in
+replies is a line between two measured ends:
+
+    rate(a)  =  a rate(shown) + (1 - a) rate(hidden)
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from vvae.core.dialogue import Pair
+from vvae.core.files import write_text
+from vvae.decoder.variants import Variant, shown_block
+from vvae.inference.prompts import PROMPT_VERSION
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.space import Dimension
+from vvae.latent.tables import read_encodings, write_encodings
+from vvae.metrics.association import association, benjamini_hochberg
+from vvae.metrics.bootstrap import Hit, bootstrap, interval, rate, tabulate
+from vvae.metrics.rates import metric_of, shows
+from vvae.metrics.tables import Reply, read_replies, write_replies
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import Stage, make, run_stages
+from vvae.report.pages import build_control
+
+__all__ = ["control", "values_set"]
+
+HIDDEN = ""
+"""In place of a value: the dimension is left out of z."""
+VALUES = 4
+"""Values set of an open dimension, the most frequent ones; of a closed one at most `LABELS`."""
+LABELS = 8
+
+
+def values_set(run: Run, dimension: Dimension) -> list[str]:
+    """The values a dimension is set to: its most frequent ones in the prior."""
+    most = LABELS if dimension.labels else VALUES
+    return [value for value, _ in run.prior[dimension.name].ordered[:most]]
+
+
+def control(run: Run, variant: Variant, contexts: int) -> dict[str, Any]:
+    """Writes and reads the replies that are missing, and `control/<variant>/` with control.json and report.html.
+
+    Args:
+        contexts: in each of which every value is set.
+    """
+    run_stages(run, until="train")
+    named = [d for d in run.space.dimensions if len(values_set(run, d)) > 1]
+    folder = f"control/{variant.name}"
+    read = ("dialogues.parquet", "pairs.parquet", "encodings.parquet", "prior.json", "profiles.parquet")
+    settings = [
+        variant,
+        contexts,
+        run.config.generate,
+        run.config.seed,
+        run.config.sampling,
+        PROMPT_VERSION,
+        VALUES,
+        LABELS,
+    ]
+    stages = [
+        Stage(
+            f"control {variant.name} {d.name}",
+            (*read, "encoder.json", f"adapters/{variant.name}"),
+            (f"{folder}/{d.name}.parquet", f"{folder}/{d.name}.readings.parquet"),
+            settings,
+            partial(_reply, variant=variant, dimension=d, contexts=contexts),
+            "control",
+        )
+        for d in named
+    ]
+    make(run, stages)
+    found = _summary(run, variant, named, contexts)
+    write_text(run.path(f"{folder}/control.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    write_text(run.path(f"{folder}/report.html"), build_control(found))
+    return found
+
+
+def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -> None:
+    """The replies with each value of a dimension set, and what the encoder reads in them."""
+    asked: list[tuple[Pair, Persona]] = []
+    for pair in run.benched(variant, contexts):
+        kept = run.test_persona(pair, pair.speaker)
+        without = Persona({name: slot for name, slot in kept if name != dimension.name})
+        asked.append((pair, without))
+        for value in values_set(run, dimension):
+            asked.append((pair, kept.with_slots({dimension.name: Slot(value, "given")})))
+    decoder = run.with_adapter(variant)
+    requests = [
+        decoder.request(
+            run.dialogues[pair.dialogue],
+            pair,
+            shown_block(variant, pair.speaker, persona, run.space),
+            key=f"{pair.pair_id}|{dimension.name}|{persona.value(dimension.name) or HIDDEN}",
+        )
+        for pair, persona in asked
+    ]
+    with run.reporter.task(f"{dimension.name} set") as tick:
+        written = decoder.engine.complete(requests, run.generation, seed=run.config.seed, progress=tick)
+    numbered = [
+        replace(p, pair_id=f"{p.pair_id}|{i}", response=c.text)
+        for i, ((p, _), c) in enumerate(zip(asked, written, strict=True))
+    ]
+    replies = [
+        Reply(variant.name, pair.pair_id, run.config.seed, pair.speaker, persona, pair.response, c.finish_reason)
+        for pair, (_, persona), c in zip(numbered, asked, written, strict=True)
+    ]
+    folder = run.path(f"control/{variant.name}")
+    write_replies(folder / f"{dimension.name}.parquet", replies, run.space)
+    with run.reporter.task(f"{dimension.name} read") as tick:
+        encodings = run.encoder.encode(numbered, run.dialogues, progress=tick)
+        write_encodings(folder / f"{dimension.name}.readings.parquet", encodings, run.space)
+
+
+def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: int) -> dict[str, Any]:
+    pairs = {pair.pair_id: pair for pair in run.encoded}
+    matrix: list[dict[str, Any]] = []
+    confusion: dict[str, dict[str, dict[str, int]]] = {}
+    rates: dict[str, Any] = {}
+    for dimension in named:
+        folder, name = run.path(f"control/{variant.name}"), dimension.name
+        replies = read_replies(folder / f"{name}.parquet")
+        readings = {e.pair_id: e.persona for e in read_encodings(folder / f"{name}.readings.parquet")}
+        given = [(r, readings[r.pair_id]) for r in replies if r.persona and r.persona[name] and r.pair_id in readings]
+        set_to = [r.persona.value(name) or HIDDEN for r, _ in given if r.persona]
+        for other in run.space.dimensions:
+            found = association(set_to, [z.value(other.name) or HIDDEN for _, z in given], seed=run.config.seed)
+            row: dict[str, Any] = {"set": name, "read": other.name, "n": len(given)}
+            matrix.append(row | ({"v": round(found.v, 4), "p": round(found.p, 4)} if found else {}))
+        came_back: dict[str, Counter[str]] = {value: Counter() for value in values_set(run, dimension)}
+        for value, (_, z) in zip(set_to, given, strict=True):
+            came_back[value][z.value(name) or HIDDEN] += 1
+        confusion[name] = {value: dict(counter.most_common()) for value, counter in came_back.items()}
+        metric = metric_of(dimension.reader)
+        if metric:
+            rates[metric] = _rates(run, metric, replies, name, pairs)
+    tested = [row for row in matrix if "p" in row]
+    for row, p in zip(tested, benjamini_hochberg([row["p"] for row in tested]), strict=True):
+        row["p_adjusted"] = round(p, 4)
+    return {
+        "variant": variant.name,
+        "model": run.config.decoder.model,
+        "contexts": contexts,
+        "dimensions": [d.name for d in named],
+        "read": list(run.space.names),
+        "matrix": matrix,
+        "confusion": confusion,
+        "rates": rates,
+    }
+
+
+def _rates(run: Run, metric: str, replies: Sequence[Reply], name: str, pairs: dict[str, Pair]) -> dict[str, Any]:
+    """How often a value stands in the replies when it is shown, and when it is hidden from the same contexts."""
+    values = sorted({value for r in replies if r.persona and (value := r.persona.value(name))})
+    hits: dict[str, list[Hit]] = {"shown": [], "hidden": []}
+    for reply in replies:
+        pair = pairs[reply.pair_id.rpartition("|")[0]]
+        own = reply.persona.value(name) if reply.persona else None
+        for value in [own] if own else values:
+            hit = Hit(pair.speaker, pair.dialogue, shows(metric, value, reply.reply))
+            hits["shown" if own else "hidden"].append(hit)
+    tables = {ends: tabulate(found) for ends, found in hits.items()}
+    samples = bootstrap(tables, resamples=run.config.bench.resamples, seed=run.config.seed)
+    found: dict[str, Any] = {"values": values, "asked_for": run.prior[name].rate}
+    for ends, counts in tables.items():
+        low, high = interval(samples[ends])
+        found[ends] = {
+            "rate": round(rate(counts), 4),
+            "low": round(low, 4),
+            "high": round(high, 4),
+            "n": len(hits[ends]),
+        }
+    return found

@@ -1,0 +1,95 @@
+"""What a person says of the values that the encoder read: accepted, corrected, or no evidence; kept in the run.
+
+`review.json` maps pair ids to dimensions to verdicts. Training does not read it: it is what one knows of the encoder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from vvae.core.dialogue import Pair, context
+from vvae.core.errors import ConfigError, DataError
+from vvae.core.files import write_text
+from vvae.core.random import shuffled
+from vvae.pipeline.run import Run
+
+__all__ = ["Review", "Verdict"]
+
+Verdict = Literal["accepted", "corrected", "null"]
+SHOWN_BEFORE = 3
+"""Turns of context shown."""
+
+
+class Review:
+    """The values read in a run's replies, in a keyed order, and what was said of them.
+
+    Raises:
+        DataError: the run is not encoded.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._path = run.path("review.json")
+        if not run.path("encodings.parquet").is_file():
+            raise DataError("the run is not encoded", where=str(run.folder), fix="run 'vvae encode CONFIG'")
+        try:
+            self._said: dict[str, dict[str, Any]] = json.loads(self._path.read_text("utf-8"))
+        except OSError:
+            self._said = {}
+        except ValueError:
+            raise DataError("not JSON", where=str(self._path), fix="move it away") from None
+        found = [pair for pair in run.encoded if len(run.personas[pair.pair_id])]
+        order = shuffled(found, "review", run.config.seed, name=[pair.pair_id for pair in found])
+        self._pairs: Mapping[str, Pair] = {pair.pair_id: pair for pair in order}
+
+    def items(self, speaker: str | None, start: int, number: int) -> tuple[list[dict[str, Any]], int]:
+        """Replies with at least one value, and how many there are: reply, what came before, values with evidence."""
+        pairs = [pair for pair in self._pairs.values() if speaker is None or pair.speaker == speaker]
+        return [self._shown(pair) for pair in pairs[start : start + number]], len(pairs)
+
+    def _shown(self, pair: Pair) -> dict[str, Any]:
+        before = context(self.run.dialogues[pair.dialogue], pair)[-SHOWN_BEFORE:]
+        values = {
+            name: {"value": slot.value, "evidence": slot.evidence, "confidence": slot.confidence}
+            for name, slot in self.run.personas[pair.pair_id]
+        }
+        return {
+            "pair": pair.pair_id,
+            "speaker": pair.speaker,
+            "before": [{"speaker": turn.speaker, "text": turn.text} for turn in before],
+            "reply": pair.response,
+            "values": values,
+            "said": self._said.get(pair.pair_id, {}),
+        }
+
+    def say(self, pair: str, dimension: str, verdict: Verdict | None, value: str | None) -> None:
+        """Keeps what is said of a dimension of a reply; None takes it back.
+
+        Raises:
+            ConfigError: there is no such reply or dimension, or the value is none of its labels.
+        """
+        if pair not in self._pairs:
+            raise ConfigError("no such reply", where="pair")
+        if dimension not in self.run.space.by_name:
+            raise ConfigError("no such dimension", where="dimension")
+        if verdict == "corrected":
+            self.run.space.check(dimension, value or "", where="value")
+        own = dict(self._said.get(pair, {}))
+        own.pop(dimension, None)
+        if verdict:
+            own[dimension] = {"verdict": verdict} | ({"value": value} if verdict == "corrected" else {})
+        said = {**self._said, pair: own}
+        self._said = {name: found for name, found in said.items() if found}
+        write_text(self._path, json.dumps(self._said, ensure_ascii=False, indent=1) + "\n")
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Dimension -> how many values were accepted, corrected and taken back."""
+        found: dict[str, Counter[str]] = {}
+        for own in self._said.values():
+            for name, said in own.items():
+                found.setdefault(name, Counter())[said["verdict"]] += 1
+        names: Sequence[str] = self.run.space.names
+        return {name: dict(found[name]) for name in names if name in found}

@@ -1,0 +1,318 @@
+"""Named experiments over the stages: several variants and seeds in one run folder, and claims judged on what they did.
+
+A study is a small YAML file (`vvae/studies`): variants, seeds, claims. It shares the run folder's chats, encodings,
+prior and profiles, and every variant that another study has made with the same settings; a stopped study goes on where
+it was. Seed 0 of a variant is the variant itself; another seed trains on other pairs in another order, from other first
+weights and draws, and replies to other held-out contexts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import regex
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vvae.config import RunConfig
+from vvae.core.errors import ConfigError
+from vvae.core.files import write_text
+from vvae.core.reporting import Reporter
+from vvae.decoder.variants import Variant, resolve
+from vvae.inference.endpoint.settings import EndpointConfig
+from vvae.latent.persona import Persona
+from vvae.latent.space import LatentSpace
+from vvae.metrics import human_chat
+from vvae.metrics.bootstrap import Counts, Hit, tabulate
+from vvae.metrics.claims import HUMAN, Adjust, Claim, Tables, judge, summarize
+from vvae.metrics.habits import Said, Yardstick, compare
+from vvae.metrics.latent_analysis import describe_prior
+from vvae.metrics.rates import METRICS, shows, spoken_length
+from vvae.metrics.tables import Measured, read_answered, read_likelihoods, write_measured
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
+from vvae.pipeline.stages.measuring import corpus_of, readings_of, said_by
+from vvae.report.pages import build_study
+
+__all__ = ["Study", "load_study", "run_study", "studies", "usefulness"]
+
+
+class Study(BaseModel):
+    """An experiment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    question: str
+    seeds: int = Field(3, ge=1)
+    variants: tuple[str | Variant, ...]
+    leave_out: Literal["axes", "dimensions"] | None = Field(None, description="adds SP+FT without each of these")
+    grow: bool = Field(False, description="adds SP+FT with the first dimension, the first two, ... but the last")
+    order: tuple[str, ...] = Field((), description="of dimensions that grow; empty: by usefulness, as far as measured")
+    replies: tuple[str, ...] | None = Field(None, description="the only variants that write replies; null: all")
+    adjust: Adjust = "holm"
+    claims: tuple[Claim, ...] = ()
+
+    def resolved(self, space: LatentSpace) -> tuple[Variant, ...]:
+        """The variants of one seed."""
+        return (*resolve(self.variants), *(variant for _, variant in (*self._left_out(space), *self._grown(space))))
+
+    def all_claims(self, space: LatentSpace) -> tuple[Claim, ...]:
+        """Its claims, and one for each thing left out: that the loss is higher without it."""
+        return (
+            *self.claims,
+            *(
+                Claim(
+                    claim=f"{what} the loss under the profile is higher",
+                    measure="loss_profile_z",
+                    of=variant.name,
+                    against="SP+FT",
+                    expect="above",
+                )
+                for what, variant in (*self._left_out(space), *self._grown(space))
+            ),
+        )
+
+    def _left_out(self, space: LatentSpace) -> Iterator[tuple[str, Variant]]:
+        groups = space.axes if self.leave_out == "axes" else space.names if self.leave_out else ()
+        for group in groups:
+            kept = tuple(d.name for d in space.dimensions if group not in (d.axis, d.name))
+            yield f"Without {group}", Variant(name=f"without-{'-'.join(group.split())}", dimensions=kept)
+
+    def _grown(self, space: LatentSpace) -> Iterator[tuple[str, Variant]]:
+        order = self.order or space.names
+        for n in range(1, len(order)) if self.grow else ():
+            what = f"With {'only ' if n == 1 else ''}{', '.join(order[:n])}"
+            yield what, Variant(name=f"first-{n}", dimensions=order[:n])
+
+
+def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
+    """The dimensions, most useful first, and what that was measured by.
+
+    Where the study `ablation-dimensions` has been made: by how much the loss under the profile rises without each.
+    Before that: by the bits that a reply tells on average, r times the entropy of the prior.
+    """
+    path = run.path("studies/ablation-dimensions/claims.json")
+    if path.is_file():
+        losses = json.loads(path.read_text("utf-8"))["measures"]["loss_profile_z"]
+        worth = {name: losses[f"without-{name}"]["estimate"] for name in run.space.names}
+        measured_by = "the loss without each"
+    else:
+        bits = {name: describe_prior(run.prior[name]) for name in run.space.names}
+        worth = {name: of["rate"] * (of["entropy"] or 0.0) for name, of in bits.items()}
+        measured_by = "bits a reply tells, r H(prior)"
+    return tuple(sorted(run.space.names, key=lambda name: -worth[name])), measured_by
+
+
+def studies() -> list[str]:
+    """The names of the studies that come with the package."""
+    folder = resources.files("vvae.evaluation").joinpath("studies")
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def load_study(name: str) -> Study:
+    """A study by its name, or from a YAML file.
+
+    Raises:
+        ConfigError: there is none of this name, or a key is wrong.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError("cannot be read", where=name, fix="give a study's name or a YAML file") from None
+    elif name in studies():
+        text = resources.files("vvae.evaluation").joinpath(f"studies/{name}.yaml").read_text("utf-8")
+    else:
+        raise ConfigError(f"unknown study {name!r}", where="vvae study", fix=f"choose from {', '.join(studies())}")
+    try:
+        study = Study.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML ({getattr(error, 'problem', None) or error})", where=name) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = ".".join(str(part) for part in first["loc"] if str(part) not in ("str", "Variant"))
+        raise ConfigError(str(first["msg"]), where=f"{name}: {keys}", fix="see docs/studies.md") from None
+    resolve(study.variants)
+    return study
+
+
+def run_study(
+    name: str, study: Study, config: RunConfig, *, reporter: Reporter, endpoint: EndpointConfig | None = None
+) -> dict[str, Any]:
+    """Makes what is missing, judges the claims, and writes `studies/<name>/` in the run folder.
+
+    Args:
+        endpoint: writes the replies of the prompted variants.
+
+    Returns:
+        What claims.json holds.
+    """
+    title = Path(name).stem
+    if endpoint:
+        study, title = _at(study, endpoint), f"{title}@{_slug(endpoint.model)}"
+    ordered_by = None
+    if study.grow and not study.order:
+        run = Run(config, reporter=reporter)
+        run_stages(run, until="prior")
+        order, ordered_by = usefulness(run)
+        study = study.model_copy(update={"order": order})
+    rows: list[Measured] = []
+    for seed in range(study.seeds):
+        run = Run(config, reporter=reporter)
+        variants = [_seeded(variant, seed) for variant in study.resolved(run.space)]
+        run = Run(config.model_copy(update={"variants": tuple(variants)}), reporter=reporter)
+        unheard = [_seeded(v, seed).name for v in study.resolved(run.space) if not _writes(study, v)]
+        silent = {f"{stage} {name}" for stage in ("replies", "readings") for name in unheard}
+        reporter.say(f"seed {seed}: {', '.join(v.name for v in variants)}")
+        run_stages(run, until="losses", skip=silent, config=config)
+        rows += measured(run, study, seed)
+    folder = run.path(f"studies/{title}")
+    write_measured(folder / "rows.parquet", rows)
+    found = _judged(study, run, rows, config)
+    found |= {"folder": title, "order": study.order, "ordered_by": ordered_by}
+    write_text(folder / "claims.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    write_text(folder / "report.html", build_study(found))
+    return found
+
+
+def _seeded(variant: Variant, seed: int) -> Variant:
+    """A variant as the run folder holds it: its name says the endpoint and the seed."""
+    name = f"{variant.name}@{_slug(variant.endpoint.model)}" if variant.endpoint else variant.name
+    return variant.model_copy(update={"name": f"{name}.seed{seed}" if seed else name, "seed": seed})
+
+
+def _at(study: Study, endpoint: EndpointConfig) -> Study:
+    """A study whose prompted variants are written by an endpoint."""
+    variants = [v if v.trained else v.model_copy(update={"endpoint": endpoint}) for v in resolve(study.variants)]
+    return study.model_copy(update={"variants": tuple(variants)})
+
+
+def _slug(model: str) -> str:
+    return regex.sub(r"[^\w+.\-]+", "-", model).strip("-.") or "model"
+
+
+def _writes(study: Study, variant: Variant) -> bool:
+    return study.replies is None or variant.name in study.replies
+
+
+def measured(run: Run, study: Study, seed: int) -> list[Measured]:
+    """What one seed's variants did, reply by reply; with seed 0 also what people did."""
+    pairs = {pair.pair_id: pair for pair in run.encoded}
+    yardstick = Yardstick(run.encoded, run.speakers)
+    rows = _habits(HUMAN, seed, run, yardstick, _heldout(run)) if seed == 0 else []
+    for variant in study.resolved(run.space):
+        name = _seeded(variant, seed).name
+        if _writes(study, variant):
+            rows += _habits(variant.name, seed, run, yardstick, said_by(run, _seeded(variant, seed)))
+        if run.config.bench.dialogbench:
+            rows += [
+                # Tasks count equally, as speakers do elsewhere.
+                Measured(variant.name, seed, "dialogbench", a.item, a.task, a.item, float(a.lenient == a.right), 1.0)
+                for a in read_answered(run.path(f"dialogbench/{name}.parquet"))
+            ]
+        for one in () if variant.endpoint else read_likelihoods(run.path(f"losses/{name}.parquet")):
+            pair = pairs[one.pair_id]
+            row = Measured(variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0)
+            if one.nats is not None and one.tokens:
+                rows.append(replace(row, measure=f"loss_{one.shown}_z", value=one.nats, weight=float(one.tokens)))
+            if one.phrase is not None:
+                rows.append(replace(row, measure=f"phrase_{one.shown}", value=one.phrase))
+    return rows
+
+
+def _heldout(run: Run) -> list[Said]:
+    speakers = frozenset(run.speakers)
+    held = (pair for pair in run.encoded if pair.split == "heldout" and pair.speaker in speakers)
+    return [Said(pair, pair.speaker, pair.response) for pair in held]
+
+
+def _habits(variant: str, seed: int, run: Run, yardstick: Yardstick, said: Sequence[Said]) -> list[Measured]:
+    """The rates of HumanChatBench and the other figures of replies."""
+    read = {m: found[0].name for m, reader in METRICS.items() if (found := run.space.read_by(reader))}
+    rows = []
+    for (pair, whose, text), figures in zip(said, yardstick.measure(said), strict=True):
+        row = Measured(variant, seed, "length", pair.pair_id, pair.speaker, pair.dialogue, spoken_length([text]), 1.0)
+        rows.append(row)
+        rows += [replace(row, measure=name, value=v, weight=weight) for name, (v, weight) in figures.items()]
+        persona = run.profiles[whose].persona()
+        rows += [
+            replace(row, measure=metric, value=float(shows(metric, value, text)))
+            for metric, dimension in read.items()
+            if (value := persona.value(dimension)) is not None
+        ]
+    return rows
+
+
+def tables_of(rows: Sequence[Measured]) -> Tables:
+    """measure -> variant -> sums by speaker and dialogue."""
+    held: dict[str, dict[str, list[Hit]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        held[row.measure][row.variant].append(Hit(row.speaker, row.dialogue, row.value, row.weight))
+    return {m: {v: tabulate(hits) for v, hits in variants.items()} for m, variants in held.items()}
+
+
+def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig) -> dict[str, Any]:
+    tables = tables_of(rows)
+    people: dict[str, Counts] = {m: of[HUMAN] for m, of in tables.items() if HUMAN in of}
+    alone: list[Mapping[str, Mapping[str, Counts]]] = []
+    for seed in range(study.seeds):
+        one = tables_of([row for row in rows if row.seed == seed and row.variant != HUMAN])
+        alone.append({m: {**of, **({HUMAN: people[m]} if m in people else {})} for m, of in one.items()})
+    claims, variants = study.all_claims(run.space), study.resolved(run.space)
+    local = {v.name for v in variants if not v.endpoint}  # nobody says how large an endpoint's model is
+    sized = any(claim.min_parameters and local.intersection(claim.variants) for claim in claims)
+    parameters = dict.fromkeys(local, run.decoder.parameters) if sized else {}
+    phrase = next((d.name for d in run.space.read_by("catchphrase")), None)
+    predicted = {v.name: human_chat.predicted(v, corpus_of(run), phrase) if phrase else None for v in variants}
+    with run.reporter.task("judging the claims"):
+        options: dict[str, Any] = {"resamples": config.bench.resamples, "seed": config.seed}
+        judged = judge(
+            claims,
+            tables,
+            predicted=predicted,
+            by_seed=alone,
+            parameters=parameters,
+            adjust=study.adjust,
+            **options,
+        )
+        summary = summarize(tables, by_seed=alone, **options)
+    with run.reporter.task("comparing habits"):
+        bodies = _bodies(study, run, **options)
+    return {
+        "title": study.title,
+        "question": study.question,
+        "adjusted_by": study.adjust,
+        "seeds": study.seeds,
+        "model": config.decoder.model,
+        "endpoint": next((v.endpoint.model for v in variants if v.endpoint), None),
+        "pairs": config.train.pairs * config.train.passes,
+        "variants": [v.name for v in variants],
+        "predicted": predicted,
+        "observation_rate": {name: run.prior[name].rate for name in run.space.names},
+        "claims": judged,
+        "measures": summary,
+        "habits": bodies,
+    }
+
+
+def _bodies(study: Study, run: Run, **options: Any) -> dict[str, Any]:
+    """What the seeds' replies together are like beside people's; nothing where none were written."""
+    written: dict[str, list[Said]] = {}
+    read: dict[str, dict[str, Persona]] = {}
+    for variant in study.resolved(run.space):
+        if _writes(study, variant):
+            seeded = [_seeded(variant, seed) for seed in range(study.seeds)]
+            written[variant.name] = [one for v in seeded for one in said_by(run, v)]
+            readings = [readings_of(run, v) for v in seeded]
+            if all(readings):
+                read[variant.name] = {pair_id: z for reading in readings for pair_id, z in reading.items()}
+    found = compare(run.encoded, run.speakers, run.personas, run.space, written, read, **options) if written else {}
+    return found

@@ -1,0 +1,90 @@
+"""Prompts as token ids: a tokenizer and its chat template, taken apart once; no weights."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from vvae.core.dialogue import Dialogue, Pair, context
+from vvae.core.errors import ModelError
+from vvae.inference.engine import Request
+from vvae.inference.models import load_tokenizer
+from vvae.inference.prompts import Block, Voice, trunk
+from vvae.inference.template import Frame, escape
+
+__all__ = ["Prompter", "load_prompter"]
+
+REMEMBERED = 4096
+"""Pieces of prompts: a chat's turns come again with each of its replies."""
+LONGEST_REMEMBERED = 2000
+"""Characters, so that what is remembered stays small."""
+
+
+class Prompter:
+    """A tokenizer and its frame."""
+
+    def __init__(self, tokenizer: Any, frame: Frame, model: str) -> None:
+        self.tokenizer, self.frame = tokenizer, frame
+        self._remembered = lru_cache(REMEMBERED)(self._tokens)
+        end = self.tokens(frame.end)
+        self.stops = tuple(dict.fromkeys(i for i in (end[0] if end else None, tokenizer.eos_token_id) if i is not None))
+        if not self.stops:
+            raise ModelError("the model has no end-of-turn token", where=model)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """Token ids of a piece of prompt."""
+        return self._remembered(text) if len(text) <= LONGEST_REMEMBERED else self._tokens(text)
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def header(self, block: Block) -> tuple[int, ...]:
+        """Token ids between the last user content and the reply.
+
+        Raises:
+            ModelError: z is a vector, and this is no decoder that has learnt it.
+        """
+        if isinstance(block, Voice):
+            raise ModelError("this persona is a vector that only the decoder it was trained with can read")
+        return self.tokens(self.frame.branch(block))
+
+    def request(
+        self,
+        dialogue: Dialogue,
+        pair: Pair,
+        block: Block,
+        *,
+        key: str | None = None,
+        preface: str = "",
+        begun: str = "",
+    ) -> Request:
+        """The prompt for a pair's reply under a z block.
+
+        Args:
+            preface: text after the system line.
+            begun: what of the reply is there already.
+        """
+        turns, named = context(dialogue, pair), len({*dialogue.speakers, pair.speaker}) > 2
+        seen = trunk(self.frame, turns, pair.speaker, named=named, preface=preface)
+        ids = [token for segment in seen.segments for token in self.tokens(segment)]
+        said = self.tokens(escape(begun, self.frame.control)) if begun else ()
+        return Request(key or pair.pair_id, (*ids, *self.header(block), *said))
+
+
+def load_prompter(model: str) -> Prompter:
+    """The prompter of a model by its name in a config.
+
+    Raises:
+        ModelError: its tokenizer cannot be found or loaded, or has no chat template.
+        TemplateError: its chat template cannot carry context and z.
+    """
+    tokenizer = load_tokenizer(model)
+
+    def render(messages: list[dict[str, str]], generation: bool) -> str:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation, enable_thinking=False
+        )
+        return str(text)
+
+    control = {str(token) for token in tokenizer.all_special_tokens} | {str(t) for t in tokenizer.get_added_vocab()}
+    return Prompter(tokenizer, Frame.probe(render, control, str(tokenizer.eos_token)), model)

@@ -1,0 +1,247 @@
+"""Text generation by a transformers model in this process, with continuous batching and noise keyed by reply."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from vvae.core.random import bits64
+
+if TYPE_CHECKING:
+    import torch
+from vvae.inference.engine import DEFAULT_NEW_TOKENS, Completion, GenerationConfig, Progress, Request
+
+__all__ = ["PREFILL_TOKENS", "SPARE_COLUMNS", "Batch", "TransformersEngine", "Wrote", "draw"]
+
+PREFILL_TOKENS = 4096
+"""Prompt tokens, padding included, read at once."""
+SPARE_COLUMNS = 128
+"""Columns of the cache beyond the longest reply; when they are used up, the rows are moved to the left."""
+
+
+@dataclass
+class _Row:
+    """A reply being written."""
+
+    name: int
+    request: Request
+    config: GenerationConfig
+    key: int
+    length: int
+    """Tokens in the cache."""
+    tokens: list[int]
+
+    @property
+    def limit(self) -> int:
+        """Tokens after which it is cut."""
+        return self.config.max_new_tokens or DEFAULT_NEW_TOKENS
+
+
+class Wrote(NamedTuple):
+    """A reply's tokens so far, after a step; `finish_reason` where it has ended."""
+
+    name: int
+    tokens: Sequence[int]
+    finish_reason: str | None
+
+
+class TransformersEngine:
+    """A transformers model in this process, with continuous batching: whoever is done makes room for the next."""
+
+    def __init__(self, model: Any, tokenizer: Any, stops: Sequence[int], *, bf16: bool = False) -> None:
+        self._model, self._tokenizer, self._stops, self._bf16 = model, tokenizer, frozenset(stops), bf16
+        self._pad = stops[0]
+
+    def complete(
+        self, requests: Sequence[Request], config: GenerationConfig, *, seed: int, progress: Progress | None = None
+    ) -> list[Completion]:
+        """Completions in the order of the requests."""
+        if not requests:
+            return []
+        limit = config.max_new_tokens or DEFAULT_NEW_TOKENS
+        # The longest prompts first: later ones fit where earlier ones ended, and memory is needed at once or never.
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), requests[i].key), reverse=True)
+        longest = len(requests[order[0]].prompt) + limit
+        rows = max(1, min(len(requests), config.batch_tokens // longest))
+        batch = self.batch(rows, longest + SPARE_COLUMNS, admit=max(1, rows // 4))
+        for i in order:
+            batch.add(i, requests[i], config, seed=seed)
+        done: dict[int, Completion] = {}
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            while batch.busy:
+                ended = [wrote for wrote in batch.step() if wrote.finish_reason]
+                for name, tokens, finish_reason in ended:
+                    done[name] = Completion(self.text(tokens).strip(), finish_reason or "", len(tokens))
+                if progress and ended:
+                    progress(len(done), len(requests))
+        finally:
+            self._model.train(was_training)
+        return [done[i] for i in range(len(requests))]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Tokens as text, without special ones."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def batch(self, rows: int, columns: int, *, admit: int = 1) -> Batch:
+        """An empty batch.
+
+        Args:
+            rows: replies at once.
+            columns: tokens of prompt and reply, and some to spare.
+            admit: rows that must be free before prompts are read.
+        """
+        return Batch(self._model, self._pad, self._stops, self._bf16, rows, columns, admit)
+
+
+class Batch:
+    """Replies being written together, a token of each at a time; they come and go."""
+
+    def __init__(
+        self, model: Any, pad: int, stops: frozenset[int], bf16: bool, rows: int, columns: int, admit: int
+    ) -> None:
+        from vvae.inference.kv_cache import SlotCache
+
+        self._model, self._pad, self._stops, self._bf16, self._admit = model, pad, stops, bf16, admit
+        self._cache = SlotCache(rows, columns)
+        self._waiting: deque[_Row] = deque()
+        self._alive: list[_Row] = []
+
+    def add(self, name: int, request: Request, config: GenerationConfig, *, seed: int) -> None:
+        """A reply to write after those that wait."""
+        self._waiting.append(_Row(name, request, config, bits64("token", seed, request.key), len(request.prompt), []))
+
+    def drop(self, name: int) -> None:
+        """A reply that nobody waits for any more."""
+        import torch
+
+        self._waiting = deque(row for row in self._waiting if row.name != name)
+        with torch.inference_mode():  # the cache was made in it, and can be changed nowhere else
+            self._keep([number for number, row in enumerate(self._alive) if row.name != name])
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._waiting or self._alive)
+
+    def step(self) -> list[Wrote]:
+        """Reads prompts where there is room, else writes a token of each reply; what has grown.
+
+        The model must be in evaluation mode.
+        """
+        import torch
+
+        device = self._model.device
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            free = self._cache.rows - len(self._alive)
+            if self._waiting and free >= min(self._admit, self._cache.rows):
+                rows = self._next(free)
+                logits, prompts = self._prefill([row.request.prompt for row in rows])
+                self._cache.admit(prompts)
+                self._alive += rows
+                return self._take(rows, logits)
+            return self._take(list(self._alive), self._step()) if self._alive else []
+
+    def _next(self, free: int) -> list[_Row]:
+        """The replies that wait longest, as many as are read at once."""
+        rows, width = list[_Row](), 0
+        while self._waiting and len(rows) < free:
+            width = max(width, len(self._waiting[0].request.prompt))
+            if rows and width * (len(rows) + 1) > PREFILL_TOKENS:
+                break
+            rows.append(self._waiting.popleft())
+        return rows
+
+    def _take(self, rows: list[_Row], logits: torch.Tensor) -> list[Wrote]:
+        places = [(row.key, len(row.tokens)) for row in rows]
+        for row, token in zip(rows, draw(logits, [row.config for row in rows], places).tolist(), strict=True):
+            row.tokens.append(token)
+        wrote = [self._wrote(row) for row in rows]
+        ended = {one.name for one in wrote if one.finish_reason}
+        self._keep([number for number, row in enumerate(self._alive) if row.name not in ended])
+        return wrote
+
+    def _wrote(self, row: _Row) -> Wrote:
+        if row.tokens[-1] in self._stops:
+            return Wrote(row.name, row.tokens[:-1], "stop")
+        return Wrote(row.name, row.tokens, "length" if len(row.tokens) == row.limit else None)
+
+    def _keep(self, staying: list[int]) -> None:
+        if len(staying) < len(self._alive):
+            self._alive = [self._alive[number] for number in self._cache.keep(staying)]
+
+    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, Any]:
+        """(B, vocabulary) logits of the first tokens, and the cache of the left-padded prompts."""
+        import torch
+
+        width = max(map(len, prompts))
+        padding = [width - len(prompt) for prompt in prompts]
+        device = self._model.device
+        ids = torch.tensor([[self._pad] * n + list(p) for n, p in zip(padding, prompts, strict=True)], device=device)
+        mask = torch.tensor([[0] * n + [1] * (width - n) for n in padding], device=device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        output = self._model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+        )
+        return output.logits[:, -1], output.past_key_values
+
+    def _step(self) -> torch.Tensor:
+        """(B, vocabulary) logits of the next token of each reply."""
+        import torch
+
+        device, alive = self._model.device, self._alive
+        lengths = torch.tensor([row.length for row in alive], device=device)[:, None]
+        longest = int(lengths.max())
+        self._cache.see(longest)
+        output = self._model(
+            input_ids=torch.tensor([[row.tokens[-1]] for row in alive], device=device),
+            attention_mask=torch.arange(longest + 1, device=device)[None] >= longest - lengths,
+            position_ids=lengths,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self._cache.advance()
+        for row in alive:
+            row.length += 1
+        return cast("torch.Tensor", output.logits[:, -1])
+
+
+def draw(logits: torch.Tensor, configs: Sequence[GenerationConfig], places: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """A token for each row of (B, vocabulary) logits: argmax of logits / T plus Gumbel noise, keyed by (key, position).
+
+    argmax(log p + g) with g ~ Gumbel(0, 1) is a draw from p (the Gumbel-max trick), here without shared state. A row
+    of temperature 0 is the argmax itself.
+    """
+    import torch
+
+    logits = logits.float()
+    noisy = [row for row, config in enumerate(configs) if config.temperature > 0]
+    tokens = logits.argmax(-1)
+    if not noisy:
+        return tokens
+    scores = logits[noisy] / torch.tensor([[configs[row].temperature] for row in noisy], device=logits.device)
+    if any(configs[row].top_p < 1 for row in noisy):
+        scores = _nucleus(scores, torch.tensor([[configs[row].top_p] for row in noisy], device=logits.device))
+    uniform = torch.from_numpy(np.stack([_row(*places[row], scores.shape[1]) for row in noisy]))
+    tokens[noisy] = (scores - torch.log(-torch.log(uniform)).to(scores.device)).argmax(-1)
+    return tokens
+
+
+def _row(key: int, position: int, size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Uniform numbers strictly between 0 and 1 for one position of one request."""
+    generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, position]))
+    return generator.random(size, dtype=np.float32) * np.float32(1 - 2**-23) + np.float32(2**-25)
+
+
+def _nucleus(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Keeps of each row the smallest set of tokens whose probability reaches its top_p (B, 1)."""
+    ordered, order = logits.sort(dim=-1, descending=True)
+    probability = ordered.softmax(-1)
+    ordered[(probability.cumsum(-1) - probability >= top_p) & (top_p < 1)] = float("-inf")
+    return logits.scatter(-1, order, ordered)

@@ -1,0 +1,57 @@
+"""The values taken in the latent space.
+
+A `Persona` holds a `Slot` or null for each dimension; null means "the text gives no evidence", which is a value of
+its own and distinct from the empty string."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+__all__ = ["Persona", "Slot", "Source"]
+
+Source = Literal["observed", "sampled", "given"]
+"""Where a value comes from: read in text, drawn from the prior, or set by the user."""
+
+
+class Slot(NamedTuple):
+    """One value of z with its origin. `evidence` is a [start, end) span in the reply's characters."""
+
+    value: str
+    source: Source
+    evidence: tuple[int, int] | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Persona:
+    """A point of the latent space: a slot or null for each dimension. Nulls are not stored."""
+
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+
+    def __getitem__(self, dimension: str) -> Slot | None:
+        return self.slots.get(dimension)
+
+    def __iter__(self) -> Iterator[tuple[str, Slot]]:
+        return iter(self.slots.items())
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def value(self, dimension: str) -> str | None:
+        """The value of a dimension, or None for null."""
+        slot = self.slots.get(dimension)
+        return None if slot is None else slot.value
+
+    def with_slots(self, slots: Mapping[str, Slot]) -> Persona:
+        """This persona with some slots replaced or added."""
+        return Persona({**self.slots, **slots})
+
+    def within(self, names: Collection[str]) -> Persona:
+        """The slots of some dimensions."""
+        return Persona({name: slot for name, slot in self.slots.items() if name in names})
+
+    def only(self, *sources: Source) -> Persona:
+        """The slots that come from the given sources."""
+        return Persona({name: slot for name, slot in self.slots.items() if slot.source in sources})

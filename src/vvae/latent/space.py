@@ -1,0 +1,188 @@
+"""The latent space: z = (z_1 .. z_K), a product of named dimensions on a few axes.
+
+It is read from a YAML file that users edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from vvae.core.errors import ConfigError
+
+__all__ = ["RESERVED", "Dimension", "LatentSpace", "Reader", "Scope", "Signs", "load_space"]
+
+Scope = Literal["speaker", "pair", "turn"]
+"""To whom a value belongs: a speaker, a (speaker, listener) pair, or one turn."""
+Reader = Literal["catchphrase", "emoji", "nickname", "hobby", "prototype"]
+"""Which labelling function of the default encoder reads a dimension."""
+
+
+RESERVED = frozenset({"pair_id", "status", "reason", "encoder"})
+"""The other columns of the table in which personas are stored."""
+
+
+class Signs(BaseModel):
+    """What speaks for a label: sentences to compare replies with, and words that say it by themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    examples: tuple[str, ...]
+    cues: tuple[str, ...] = ()
+
+
+class Dimension(BaseModel):
+    """One dimension of z.
+
+    `labels` maps each label of a closed dimension to its `Signs`, or in short to example sentences; an open dimension
+    has none. `min_score` takes the place of the encoder's own, where sentences of a label say more of other things.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = ""
+    axis: str = ""
+    scope: Scope
+    reader: Reader
+    description: str
+    labels: dict[str, Signs] | None = None
+    min_score: float | None = None
+
+    @cached_property
+    def cues(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The labels that have cues, with them."""
+        return tuple((label, signs.cues) for label, signs in (self.labels or {}).items() if signs.cues)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _short_form(cls, labels: object) -> object:
+        if not isinstance(labels, dict):
+            return labels
+        return {k: {"examples": signs} if isinstance(signs, list | tuple) else signs for k, signs in labels.items()}
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_have_examples(cls, labels: dict[str, Signs] | None) -> dict[str, Signs] | None:
+        for label, signs in (labels or {}).items():
+            if not signs.examples:
+                raise ValueError(f"label {label!r} has no example sentence")
+        return labels
+
+    def model_post_init(self, _: object) -> None:
+        """Checks that a prototype dimension has labels."""
+        if self.reader == "prototype" and not self.labels:
+            raise ValueError("reader 'prototype' needs labels with example sentences")
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """The dimensions of z in their order."""
+
+    name: str
+    dimensions: tuple[Dimension, ...]
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Dimension]:
+        """Dimensions by name, in order."""
+        return {dimension.name: dimension for dimension in self.dimensions}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the dimensions, in order."""
+        return tuple(self.by_name)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes, in order."""
+        return tuple(dict.fromkeys(d.axis for d in self.dimensions))
+
+    def read_by(self, reader: Reader) -> tuple[Dimension, ...]:
+        """The dimensions that a labelling function reads."""
+        return tuple(d for d in self.dimensions if d.reader == reader)
+
+    def check(self, dimension: str, value: str, *, where: str = "") -> None:
+        """Raises ConfigError if the dimension is unknown, or closed and without this label."""
+        known = self.by_name.get(dimension)
+        if known is None:
+            fix = f"choose one of {', '.join(self.names)}"
+            raise ConfigError(f"unknown dimension {dimension!r}", where=where, fix=fix)
+        if known.labels is not None and value not in known.labels:
+            fix = f"choose one of {', '.join(known.labels)}"
+            raise ConfigError(f"unknown label {value!r} of dimension {dimension!r}", where=where, fix=fix)
+        if not value.strip():
+            raise ConfigError(f"empty value for dimension {dimension!r}", where=where, fix="leave it out for null")
+
+    def to_dict(self) -> dict[str, object]:
+        """The space as plain data, the inverse of `from_dict`."""
+        axes: dict[str, dict[str, object]] = {}
+        for d in self.dimensions:
+            body = d.model_dump(mode="json", exclude={"name", "axis"}, exclude_none=True)
+            axes.setdefault(d.axis, {})[d.name] = body
+        return {"name": self.name, "axes": axes}
+
+    @classmethod
+    def from_dict(cls, data: object, *, where: str = "latent space") -> LatentSpace:
+        """Builds a space from plain data.
+
+        Raises:
+            ConfigError: with the path of the key that is wrong.
+        """
+        if not isinstance(data, dict) or not isinstance(data.get("axes"), dict) or not data["axes"]:
+            raise ConfigError("no axes", where=where, fix="give 'axes: {axis: {dimension: {...}}}'")
+        if unknown := set(data) - {"name", "axes"}:
+            raise ConfigError(f"unknown key {sorted(unknown)[0]!r}", where=where, fix="use 'name' and 'axes'")
+        dimensions: list[Dimension] = []
+        for axis, members in data["axes"].items():
+            if not isinstance(members, dict):
+                raise ConfigError("an axis maps dimension names to their settings", where=f"{where}: axes.{axis}")
+            for name, body in members.items():
+                dimensions.append(_dimension(str(axis), str(name), body, f"{where}: axes.{axis}.{name}"))
+        names = [d.name for d in dimensions]
+        if twice := {n for n in names if names.count(n) > 1}:
+            raise ConfigError(f"dimension {sorted(twice)[0]!r} stands twice", where=where, fix="names are unique")
+        if reserved := RESERVED & set(names):
+            raise ConfigError(f"a dimension cannot be called {sorted(reserved)[0]!r}", where=where, fix="rename it")
+        if not dimensions:
+            raise ConfigError("no dimensions", where=where, fix="give at least one")
+        return cls(str(data.get("name", "custom")), tuple(dimensions))
+
+
+def _dimension(axis: str, name: str, body: object, where: str) -> Dimension:
+    if not isinstance(body, dict):
+        raise ConfigError("a dimension is a mapping with scope, reader and description", where=where)
+    try:
+        return Dimension(**{**body, "name": name, "axis": axis})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(first["msg"], where=f"{where}.{key}".rstrip("."), fix="see docs/latent-space.md") from None
+    except TypeError as error:
+        raise ConfigError(str(error), where=where) from None
+
+
+def load_space(path: str | Path = "default") -> LatentSpace:
+    """Reads a latent space from a YAML file, or the one that comes with the package (``default``).
+
+    Raises:
+        ConfigError: the file is missing or cannot be used.
+    """
+    if str(path) == "default":
+        text, where = resources.files("vvae.latent").joinpath("spaces/default.yaml").read_text("utf-8"), "default"
+    else:
+        where = str(path)
+        try:
+            text = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            fix = "give a YAML file, or 'default'"
+            raise ConfigError("latent space cannot be read", where=where, fix=f"{fix} ({error})") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML: {error}", where=where) from None
+    return LatentSpace.from_dict(data, where=where)

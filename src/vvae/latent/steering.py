@@ -1,0 +1,378 @@
+"""What is asked of the z of a reply, and the z that comes of it.
+
+A *knob* is what is asked of one dimension. Knobs come from several places, each overriding the next, dimension by
+dimension; what nobody asks for is the profile's, and where that is null, a draw from the prior. As text::
+
+    Ana; tone=playful; topic=auto; vibe=sample; nickname=none; catchphrase="so; yes"; catchphrase.rate=0.1; seed=7
+
+    auto     q(z|c): what the encoder reads in the conversation so far
+    sample   drawn anew for each reply
+    none     null: the dimension is not shown
+    "..."    a JSON string: the value itself, whatever is in it
+
+A *rate* asks how often a value shows. A decoder shows the value in its prompt in p1 of its replies and one that is not
+there in p0 (`Reach`), so a rate t is met by showing the value with probability
+
+    q = (t - p0) / (p1 - p0)
+
+and outside of p0 .. p1 by the nearer end (this project's derivation, from the mixture q p1 + (1 - q) p0 = t).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from vvae.core.errors import ConfigError
+from vvae.core.random import uniform
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import Prior, fill
+from vvae.latent.profile import Profile
+from vvae.latent.space import LatentSpace
+
+__all__ = [
+    "Given",
+    "Knob",
+    "Mode",
+    "Origin",
+    "Rate",
+    "Reach",
+    "Steered",
+    "Steering",
+    "check_steering",
+    "is_whole",
+    "merged",
+    "steer",
+    "steering_from_json",
+    "steering_from_text",
+    "steering_to_text",
+]
+
+Mode = Literal["fixed", "auto", "sample"]
+Origin = Literal["given", "profile", "conversation", "sampled"]
+"""Where a value of a reply's z comes from: set, the speaker's profile, read in the conversation, drawn."""
+
+KEYS = ("speaker", "conversation", "seed")
+WORDS = ("auto", "sample", "none")
+LARGEST_SEED = 2**63 - 1
+
+
+class Knob(NamedTuple):
+    """What is asked of a dimension; `value` belongs to the mode ``fixed``, and None there is null."""
+
+    mode: Mode
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What is asked of a reply's z. What is None or absent is not asked."""
+
+    speaker: str | None = None
+    conversation: str | None = None
+    """Names the conversation whose draws are shared."""
+    seed: int | None = None
+    """Of the draws of z."""
+    knobs: Mapping[str, Knob] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Dimension -> the share of replies in which its value should show."""
+
+
+class Reach(NamedTuple):
+    """How often an adapter shows a value that is in its prompt, and one that is not."""
+
+    shown: float
+    hidden: float
+    basis: str
+    """Where the two come from: a measurement with its n, or the predicted rate."""
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest rate that can be had."""
+        return min(self.shown, self.hidden), max(self.shown, self.hidden)
+
+
+class Rate(NamedTuple):
+    """A rate that was asked for, the one that can be had, and whether this reply's draw shows the value."""
+
+    asked: float
+    given: float
+    shown: bool
+
+
+class Given(NamedTuple):
+    """A dimension of a reply's z: its value or null, and how it came about."""
+
+    value: str | None
+    mode: Literal["fixed", "auto", "sample", "profile"]
+    origin: Origin | None
+    rate: Rate | None = None
+
+
+@dataclass(frozen=True)
+class Steered:
+    """The z of one reply, dimension by dimension, and what could not be done as asked."""
+
+    persona: Persona
+    dimensions: Mapping[str, Given]
+    notes: tuple[str, ...] = ()
+
+
+# --- reading and writing ----------------------------------------------------------------------------------------------
+
+
+_ITEM = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^";\n])*)(?:[;\n]|$)')
+
+
+def steering_from_text(text: str, *, where: str = "persona") -> Steering:
+    """Reads ``Ana; tone=playful; topic=auto``; the inverse of `steering_to_text`.
+
+    Raises:
+        ConfigError: it cannot be read, or says two things of one dimension.
+    """
+    named: dict[str, str] = {}
+    knobs: dict[str, Knob] = {}
+    rates: dict[str, float] = {}
+    seen: set[str] = set()
+    for number, item in enumerate(_items(text, where)):
+        if not item:
+            continue
+        name, separator, value = (part.strip() for part in item.partition("="))
+        if not number and (not separator or item.startswith('"')):
+            name, value = "speaker", item
+        elif not separator or not name:
+            raise ConfigError(f"{item[:40]!r} is no NAME=VALUE", where=where, fix="for example tone=playful")
+        if name in seen:
+            raise ConfigError(f"{name[:40]!r} stands twice", where=where, fix="leave out one of the two")
+        seen.add(name)
+        if name in KEYS:
+            named[name] = _unquoted(value, where)
+        elif name.endswith(".rate"):
+            rates[name.removesuffix(".rate")] = _rate(value, f"{where}.{name}")
+        else:
+            knobs[name] = Knob("fixed", _unquoted(value, where)) if value.startswith('"') else _word(value)
+    return Steering(named.get("speaker"), named.get("conversation"), _seed(named.get("seed"), where), knobs, rates)
+
+
+def _items(text: str, where: str) -> Iterator[str]:
+    position = 0
+    while position < len(text):
+        matched = _ITEM.match(text, position)
+        if matched is None:
+            raise ConfigError(
+                "a quotation mark is not closed", where=where, fix="close it, or write it as a JSON string"
+            )
+        yield matched[1].strip()
+        position = matched.end()
+
+
+def is_whole(text: str) -> bool:
+    """Whether UTF-8 can hold it: JSON can escape half a surrogate pair, which stands for no character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unquoted(value: str, where: str) -> str:
+    if not value.startswith('"'):
+        return value
+    try:
+        found = str(json.loads(value))
+        found.encode("utf-8")
+        return found
+    except ValueError:  # no JSON, or half a surrogate pair
+        raise ConfigError(f"{value[:40]!r} is no JSON string", where=where, fix='for example "ok; fine"') from None
+
+
+def _word(value: str) -> Knob:
+    match value:
+        case "auto" | "sample":
+            return Knob(value)
+        case "none":
+            return Knob("fixed")
+        case _:
+            return Knob("fixed", value)
+
+
+def steering_to_text(steering: Steering) -> str:
+    """The text that `steering_from_text` reads."""
+    items = [] if steering.speaker is None else [f"speaker={_quoted(steering.speaker)}"]
+    if steering.conversation is not None:
+        items.append(f"conversation={_quoted(steering.conversation)}")
+    if steering.seed is not None:
+        items.append(f"seed={steering.seed}")
+    for name, knob in steering.knobs.items():
+        value = knob.mode if knob.mode != "fixed" else "none" if knob.value is None else _quoted(knob.value)
+        items.append(f"{name}={value}")
+    items += [f"{name}.rate={rate!r}" for name, rate in steering.rates.items()]
+    return "; ".join(items)
+
+
+def _quoted(value: str) -> str:
+    plain = value == value.strip() and value not in ("", *WORDS) and not re.search(r'[";\n]', value)
+    return value if plain else json.dumps(value)
+
+
+def steering_from_json(data: object, *, where: str = "persona") -> Steering:
+    """Reads text, or an object: dimension -> value, word, null, or ``{"mode", "value", "rate"}``; also `KEYS`.
+
+    Raises:
+        ConfigError: it is neither, or a key has a value of the wrong type.
+    """
+    if isinstance(data, str):
+        return steering_from_text(data, where=where)
+    if not isinstance(data, Mapping):
+        raise ConfigError("a persona is text or an object", where=where, fix='for example {"tone": "playful"}')
+    if not is_whole(json.dumps(data, ensure_ascii=False, default=str)):
+        raise ConfigError("half a surrogate pair is no character", where=where, fix="send whole characters")
+    knobs: dict[str, Knob] = {}
+    rates: dict[str, float] = {}
+    for name, asked in data.items():
+        if name not in KEYS:
+            knob, rate = _knob(asked, f"{where}.{name[:40]}")
+            knobs |= {} if knob is None else {name: knob}
+            rates |= {} if rate is None else {name: rate}
+    for key in ("speaker", "conversation"):
+        if data.get(key) is not None and not isinstance(data[key], str):
+            raise ConfigError("not a text", where=f"{where}.{key}", fix="give a name")
+    return Steering(data.get("speaker"), data.get("conversation"), _seed(data.get("seed"), where), knobs, rates)
+
+
+def _knob(asked: object, where: str) -> tuple[Knob | None, float | None]:
+    if asked is None:
+        return Knob("fixed"), None
+    if isinstance(asked, str):
+        return _word(asked), None
+    if not isinstance(asked, Mapping) or set(asked) - {"mode", "value", "rate"}:
+        raise ConfigError("neither a value nor {mode, value, rate}", where=where, fix='for example "playful"')
+    mode, value = asked.get("mode"), asked.get("value")
+    if mode not in (None, "fixed", "auto", "sample"):
+        raise ConfigError(f"unknown mode {str(mode)[:40]!r}", where=where, fix="choose fixed, auto or sample")
+    if mode in ("auto", "sample") and value is not None:
+        raise ConfigError(f"a value beside {mode}", where=where, fix="leave out one of the two")
+    if not isinstance(value, str | None):
+        raise ConfigError("a value is text or null", where=where, fix='for example "playful"')
+    rate = None if asked.get("rate") is None else _rate(asked["rate"], where)
+    return (Knob(mode or "fixed", value) if mode or "value" in asked else None), rate
+
+
+def _seed(seed: object, where: str) -> int | None:
+    if isinstance(seed, str) and seed.isascii() and seed.isdigit() and len(seed) < 20:
+        seed = int(seed)
+    if seed is None or (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= LARGEST_SEED):
+        return seed
+    raise ConfigError("a seed is a whole number from 0", where=f"{where}.seed", fix="for example 7")
+
+
+def _rate(rate: object, where: str) -> float:
+    try:
+        number = float(rate) if isinstance(rate, str | int | float) and not isinstance(rate, bool) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise ConfigError("a rate is a share between 0 and 1", where=where, fix="for example 0.1")
+    return number
+
+
+def merged(layers: Iterable[Steering]) -> Steering:
+    """What several places ask for, the first before the next; a dimension's rate and its value each by itself."""
+    speaker = conversation = seed = None
+    knobs: dict[str, Knob] = {}
+    rates: dict[str, float] = {}
+    for layer in layers:
+        speaker = layer.speaker if speaker is None else speaker
+        conversation = layer.conversation if conversation is None else conversation
+        seed = layer.seed if seed is None else seed
+        knobs = {**layer.knobs, **knobs}
+        rates = {**layer.rates, **rates}
+    return Steering(speaker, conversation, seed, knobs, rates)
+
+
+# --- from knobs to z --------------------------------------------------------------------------------------------------
+
+
+def check_steering(steering: Steering, space: LatentSpace, *, where: str = "persona") -> None:
+    """Raises ConfigError where a dimension or a label is unknown."""
+    for name in (*steering.knobs, *steering.rates):
+        if name not in space.by_name:
+            fix = f"choose from {', '.join(space.names)}"
+            raise ConfigError(f"unknown dimension {name[:40]!r}", where=where, fix=fix)
+    for name, knob in steering.knobs.items():
+        if knob.value is not None:
+            space.check(name, knob.value, where=f"{where}.{name}")
+
+
+def steer(
+    steering: Steering,
+    space: LatentSpace,
+    prior: Prior,
+    profile: Profile,
+    *,
+    conversation: str,
+    turn: int,
+    seed: int,
+    read: Callable[[], Persona] = Persona,
+    reach: Callable[[str], Reach] | None = None,
+    listener: str | None = None,
+) -> Steered:
+    """The z of the reply at a turn of a conversation.
+
+    A draw is shared by what the dimension's scope says: all replies of the speaker, all of the conversation, or this
+    turn alone; `sample` draws anew for each turn.
+
+    Args:
+        read: q(z|c), called where a dimension is `auto`.
+        reach: dimension -> what the adapter can do; without it rates are not asked for.
+    """
+    own = profile.persona(listener)
+    heard = read() if any(knob.mode == "auto" for knob in steering.knobs.values()) else Persona()
+    here = f"{conversation}#{turn}"
+    scopes = {"speaker": f"chat with {profile.speaker}", "pair": f"{conversation} with {profile.speaker}", "turn": here}
+    persona, given, notes = Persona(), dict[str, Given](), list[str]()
+    for dimension in space.dimensions:
+        name, knob = dimension.name, steering.knobs.get(dimension.name)
+        slot, origin = _known(knob, heard[name], own[name])
+        if slot is None and not (knob and knob.mode == "fixed"):
+            scope = here if knob and knob.mode == "sample" else scopes[dimension.scope]
+            slot = fill(Persona(), prior[name], name, scope, seed=seed)[name]
+            origin = "sampled" if slot else None
+        rate = None
+        if slot is not None and reach and (asked := steering.rates.get(name)) is not None:
+            rate, note = _rated(asked, reach(name), name, uniform("rate", seed, name, here))
+            notes += [note] if note else []
+            if not rate.shown:
+                slot, origin = None, None
+        if slot is not None:
+            persona = persona.with_slots({name: slot})
+        given[name] = Given(slot and slot.value, knob.mode if knob else "profile", origin, rate)
+    return Steered(persona, given, tuple(notes))
+
+
+def _known(knob: Knob | None, heard: Slot | None, own: Slot | None) -> tuple[Slot | None, Origin | None]:
+    """What is not left to a draw."""
+    if knob is None:
+        return own, "profile" if own else None
+    if knob.mode == "fixed" and knob.value is not None:
+        return Slot(knob.value, "given"), "given"
+    if knob.mode == "auto" and heard is not None:
+        return Slot(heard.value, "observed"), "conversation"
+    return None, None
+
+
+def _rated(asked: float, reach: Reach, name: str, draw: float) -> tuple[Rate, str | None]:
+    """The rate that can be had, with this turn's draw; and a note where it is another than asked."""
+    low, high = reach.ends
+    given = min(max(asked, low), high)
+    q = (given - reach.hidden) / (reach.shown - reach.hidden) if reach.shown != reach.hidden else 1.0
+    note = None
+    if given != asked:
+        note = (
+            f"{name}: a rate of {asked:.3g} is out of reach ({low:.3g} to {high:.3g}, {reach.basis}); given {given:.3g}"
+        )
+    return Rate(asked, given, draw < q), note

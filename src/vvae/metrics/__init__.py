@@ -1,0 +1,1 @@
+"""What replies show, as functions of replies: HumanChatBench, habits, likelihoods, audits, claims."""

@@ -1,0 +1,142 @@
+"""Statistics of association: contingency tables, logistic regression, AUC, corrections for many tests."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vvae.core.random import bits64
+
+__all__ = [
+    "FEW",
+    "Association",
+    "association",
+    "auc",
+    "benjamini_hochberg",
+    "cramers_v",
+    "holm",
+    "logistic",
+    "mutual_information",
+]
+
+Vector = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+FEW = 50
+"""Below so many observations nothing is said."""
+
+
+def logistic(x: Vector, y: Vector, *, ridge: float = 1.0, steps: int = 25) -> Vector:
+    """Coefficients (intercept first) of a ridge logistic regression, by Newton's method."""
+    design = np.column_stack([np.ones(len(x)), x])
+    penalty = ridge * np.eye(design.shape[1])
+    penalty[0, 0] = 0.0
+    beta = np.zeros(design.shape[1])
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        gradient = design.T @ (y - p) - penalty @ beta
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + penalty
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(len(beta)), gradient)
+        beta = beta + step
+        if np.abs(step).max() < 1e-8:
+            break
+    return beta
+
+
+def auc(score: Vector, y: Vector) -> float:
+    """Area under the ROC curve: P(score of a positive > score of a negative), ties counted half."""
+    ordered = np.sort(score)
+    ranks = (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right") + 1) / 2
+    positives = y.sum()
+    negatives = len(y) - positives
+    if not positives or not negatives:
+        return float("nan")
+    return float((ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+class Association(NamedTuple):
+    """How two dimensions go together, on replies that show both."""
+
+    n: int
+    v: float
+    """Bias-corrected Cramer's V."""
+    nmi: float
+    """Mutual information over the mean of the entropies."""
+    p: float
+
+
+def cramers_v(table: Vector) -> float:
+    """Bias-corrected Cramer's V of a contingency table (Bergsma 2013), 0 for independence, at most 1."""
+    n, rows, columns = table.sum(), *table.shape
+    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / n
+    phi = float(((table - expected) ** 2 / expected).sum()) / n
+    phi = max(0.0, phi - (rows - 1) * (columns - 1) / (n - 1))
+    rows, columns = rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)
+    smallest = min(rows, columns) - 1
+    return math.sqrt(phi / smallest) if smallest > 0 else 0.0
+
+
+def mutual_information(table: Vector) -> float:
+    """Mutual information of a contingency table over the mean of the entropies, in [0, 1]."""
+    joint = table / table.sum()
+    left, right = joint.sum(1), joint.sum(0)
+    positive = joint > 0
+    shared = float((joint[positive] * np.log(joint[positive] / np.outer(left, right)[positive])).sum())
+    entropies = sum(float(-(p[p > 0] * np.log(p[p > 0])).sum()) for p in (left, right))
+    return max(0.0, 2 * shared / entropies) if entropies > 0 else 0.0
+
+
+def association(a: Sequence[str], b: Sequence[str], *, permutations: int = 999, seed: int = 0) -> Association | None:
+    """How two lists of values go together; None for too few, or where one of them does not vary.
+
+    Values seen fewer than five times are one. The p-value is of chi-squared under permutation of one list.
+    """
+    x, y = _codes(a), _codes(b)
+    rows, columns = x.max(initial=0) + 1, y.max(initial=0) + 1
+    if len(a) < FEW or rows < 2 or columns < 2:
+        return None
+
+    def table(other: Codes) -> Vector:
+        return np.bincount(x * columns + other, minlength=rows * columns).reshape(rows, columns).astype(float)
+
+    found = table(y)
+    expected = found.sum(1, keepdims=True) * found.sum(0, keepdims=True) / len(a)
+    chi = float(((found - expected) ** 2 / expected).sum())
+    rng = np.random.default_rng(bits64("association", seed))
+    larger = sum(
+        float(((table(rng.permutation(y)) - expected) ** 2 / expected).sum()) >= chi * (1 - 1e-12)
+        for _ in range(permutations)
+    )
+    return Association(len(a), cramers_v(found), mutual_information(found), (1 + larger) / (1 + permutations))
+
+
+def _codes(values: Sequence[str]) -> Codes:
+    """Values as numbers; rare ones share one."""
+    counts = Counter(values)
+    kept = {value: i for i, value in enumerate(sorted(v for v, n in counts.items() if n >= 5))}
+    codes = [kept.get(value, len(kept)) for value in values]
+    return np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)[1].astype(np.int64)
+
+
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """p-values adjusted to control the false discovery rate (Benjamini & Hochberg 1995), in the order given."""
+    order = sorted(range(len(p)), key=lambda i: -p[i])
+    adjusted, smallest = [0.0] * len(p), 1.0
+    for rank, i in enumerate(order):
+        smallest = min(smallest, p[i] * len(p) / (len(p) - rank))
+        adjusted[i] = smallest
+    return adjusted
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Holm 1979), in the order given."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, largest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = largest
+    return adjusted

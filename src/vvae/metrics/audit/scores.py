@@ -1,0 +1,183 @@
+"""What an audit measures: precision, recall, F1, coverage; Cohen's kappa; with intervals by dialogue.
+
+With TP the utterances whose value is right, P those with a value, G those that have a right one and N all labelled
+ones: precision TP / P, recall TP / G, F1 their harmonic mean, coverage P / N. Kappa (Cohen 1960) counts null as a value
+of its own; `kappa_both` looks only where both name one. Intervals are 95 % percentile bootstraps over dialogues.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vvae.core.text import normal_form
+from vvae.latent.persona import Persona
+from vvae.latent.space import LatentSpace
+from vvae.metrics.audit.labels import Gold
+from vvae.metrics.bootstrap import interval, resampled
+
+__all__ = ["NULL", "against_labels", "agreement"]
+
+NULL = "∅"
+"""Null in a confusion matrix."""
+Vector = npt.NDArray[np.float64]
+Same = Callable[[str, str], bool]
+
+
+def against_labels(
+    personas: Mapping[str, Persona],
+    gold: Mapping[str, Mapping[str, Gold]],
+    space: LatentSpace,
+    dialogue_of: Mapping[str, str],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Scores of each labelled dimension.
+
+    Args:
+        personas: pair id -> z read; a pair that is not in it was not read and counts as null.
+        gold: dimension -> pair id -> right values.
+        dialogue_of: pair id -> dialogue, which the bootstrap draws.
+    """
+    found: dict[str, Any] = {}
+    for name, labels in gold.items():
+        rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        confusion: Counter[tuple[str, str]] = Counter()
+        closed = space.by_name[name].labels is not None
+        for pair_id, right in labels.items():
+            value = personas[pair_id].value(name) if pair_id in personas else None
+            hit = value is not None and any(_same(value, one) for one in right)
+            counts = rows[dialogue_of[pair_id]]
+            for column, one in enumerate((hit, value is not None, bool(right), True)):
+                counts[column] += one
+            if closed:
+                # Where several labels are right and none was hit, the first stands for them.
+                expected = value if hit and value else min(right) if right else NULL
+                confusion[expected, value or NULL] += 1
+        table = np.asarray([rows[dialogue] for dialogue in sorted(rows)], dtype=float)
+        found[name] = _scores(table, resamples, seed) | {"confusion": _nested(confusion)}
+        if closed:
+            found[name]["labels"] = _by_label(confusion)
+    return found
+
+
+def _same(a: str, b: str) -> bool:
+    return normal_form(a) == normal_form(b)
+
+
+def _scores(table: Vector, resamples: int, seed: int) -> dict[str, Any]:
+    """Of a table of (TP, P, G, N), a row for each dialogue."""
+    drawn = resampled(len(table), resamples, "audit", seed) @ table
+    names = ("precision", "recall", "f1", "coverage")
+    point, spread = _rates(table.sum(0)[None]), _rates(drawn)
+    result: dict[str, Any] = {"n": int(table[:, 3].sum()), "dialogues": len(table)}
+    result |= {"predicted": int(table[:, 1].sum()), "labelled": int(table[:, 2].sum())}
+    for name, value, samples in zip(names, point, spread, strict=True):
+        result[name] = _with_interval(float(value[0]), samples)
+    return result
+
+
+def _rates(totals: Vector) -> tuple[Vector, Vector, Vector, Vector]:
+    hits, predicted, labelled, n = totals.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return hits / predicted, hits / labelled, 2 * hits / (predicted + labelled), predicted / n
+
+
+def _with_interval(value: float, samples: Vector) -> dict[str, float | None]:
+    spread = interval(samples)
+    if not np.isfinite((value, *spread)).all():
+        return {"value": None, "low": None, "high": None}
+    return {"value": round(value, 4), "low": round(spread.low, 4), "high": round(spread.high, 4)}
+
+
+def _nested(confusion: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (row, column), count in sorted(confusion.items()):
+        nested.setdefault(row, {})[column] = count
+    return nested
+
+
+def _by_label(confusion: Counter[tuple[str, str]]) -> dict[str, dict[str, float | int | None]]:
+    labels = sorted({label for pair in confusion for label in pair} - {NULL})
+    found: dict[str, dict[str, float | int | None]] = {}
+    for label in labels:
+        hits = confusion[label, label]
+        predicted = sum(n for (_, column), n in confusion.items() if column == label)
+        expected = sum(n for (row, _), n in confusion.items() if row == label)
+        found[label] = {
+            "precision": round(hits / predicted, 4) if predicted else None,
+            "recall": round(hits / expected, 4) if expected else None,
+            "predicted": predicted,
+            "labelled": expected,
+        }
+    return found
+
+
+def agreement(
+    first: Mapping[str, Persona],
+    second: Mapping[str, Persona],
+    space: LatentSpace,
+    dialogue_of: Mapping[str, str],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Agreement of two encoders on the pairs that both read, by dimension."""
+    shared = sorted(set(first) & set(second))
+    found: dict[str, Any] = {}
+    for dimension in space.dimensions:
+        name = dimension.name
+        values = [(p, _form(first[p].value(name)), _form(second[p].value(name))) for p in shared]
+        both = [(p, a, b) for p, a, b in values if NULL not in (a, b)]
+        confusion = Counter((a, b) for _, a, b in values)
+        found[name] = {
+            "n": len(values),
+            "both": len(both),
+            "coverage": [_share(values, 1), _share(values, 2)],
+            "agreement": round(sum(a == b for _, a, b in values) / len(values), 4) if values else None,
+            "kappa": _kappa(values, dialogue_of, resamples, seed),
+            "kappa_both": _kappa(both, dialogue_of, resamples, seed),
+            "confusion": _nested(confusion) if dimension.labels is not None else None,
+        }
+    return found
+
+
+def _form(value: str | None) -> str:
+    return NULL if value is None else normal_form(value)
+
+
+def _share(values: Sequence[tuple[str, str, str]], side: int) -> float | None:
+    return round(sum(row[side] != NULL for row in values) / len(values), 4) if values else None
+
+
+def _kappa(
+    values: Iterable[tuple[str, str, str]], dialogue_of: Mapping[str, str], resamples: int, seed: int
+) -> dict[str, float | None]:
+    """Cohen's kappa with its interval; the tables of all resamples are sums of the dialogues' own."""
+    rows: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    for pair_id, a, b in values:
+        rows[dialogue_of[pair_id]][a, b] += 1
+    names = sorted({value for counter in rows.values() for pair in counter for value in pair})
+    if len(names) < 2:
+        return {"value": None, "low": None, "high": None}
+    place = {name: i for i, name in enumerate(names)}
+    agreed = np.asarray([[sum(n for (a, b), n in c.items() if a == b), c.total()] for c in rows.values()], dtype=float)
+    sides = np.zeros((2, len(rows), len(names)))
+    for row, counter in enumerate(rows.values()):
+        for (a, b), n in counter.items():
+            sides[0, row, place[a]] += n
+            sides[1, row, place[b]] += n
+
+    def kappa(weights: Vector) -> Vector:
+        hits, n = (weights @ agreed).T
+        chance = ((weights @ sides[0]) * (weights @ sides[1])).sum(-1) / n**2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((hits / n - chance) / (1 - chance))
+
+    weights = resampled(len(rows), resamples, "kappa", seed).astype(float)
+    return _with_interval(float(kappa(np.ones((1, len(rows))))[0]), kappa(weights))

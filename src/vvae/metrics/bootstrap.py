@@ -1,0 +1,150 @@
+"""Rates over speakers with intervals: a bootstrap by speaker, then dialogue.
+
+Speakers are weighted equally: a rate is the mean of the speakers' own rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vvae.core.random import bits64
+
+__all__ = [
+    "Counts",
+    "Hit",
+    "Interval",
+    "bootstrap",
+    "calibration_slope",
+    "interval",
+    "jackknifed",
+    "rate",
+    "resampled",
+    "tabulate",
+]
+
+Vector = npt.NDArray[np.float64]
+Counts = Mapping[str, Mapping[str, tuple[float, float]]]
+"""speaker -> dialogue -> (hits, replies), or of another ratio its summed values and weights"""
+
+
+class Hit(NamedTuple):
+    """One reply: who is imitated, in which dialogue, and whether it shows the value (or another figure of it)."""
+
+    speaker: str
+    dialogue: str
+    hit: float
+    weight: float = 1
+
+
+class Interval(NamedTuple):
+    """A 95 % percentile interval."""
+
+    low: float
+    high: float
+
+
+def tabulate(hits: Iterable[Hit]) -> Counts:
+    """Counts by speaker and dialogue."""
+    table: dict[str, dict[str, tuple[float, float]]] = {}
+    for speaker, dialogue, hit, weight in hits:
+        of_speaker = table.setdefault(speaker, {})
+        positive, total = of_speaker.get(dialogue, (0, 0))
+        of_speaker[dialogue] = (positive + hit, total + weight)
+    return table
+
+
+def _totals(counts: Counts) -> tuple[Vector, Vector]:
+    hits = [sum(h for h, _ in dialogues.values()) for dialogues in counts.values()]
+    replies = [sum(n for _, n in dialogues.values()) for dialogues in counts.values()]
+    return np.asarray(hits, dtype=float), np.asarray(replies, dtype=float)
+
+
+def rate(counts: Counts) -> float:
+    """The mean over speakers of hits / replies; nan without speakers.
+
+    >>> rate({"a": {"d": (1, 2)}, "b": {"d": (0, 10)}})
+    0.25
+    """
+    hits, replies = _totals(counts)
+    return float((hits / replies).mean()) if len(hits) else float("nan")
+
+
+def bootstrap(tables: Mapping[str, Counts], *, resamples: int = 2000, seed: int = 0) -> dict[str, Vector]:
+    """Resampled rates of several tables at once, shape (resamples,) each: speakers, then each one's dialogues.
+
+    Speakers are drawn once for all tables, and dialogues once for all tables in which a speaker has the same ones, so
+    differences between tables are paired. A speaker missing from a table is left out of that table's mean.
+    """
+    speakers = sorted({speaker for counts in tables.values() for speaker in counts})
+    if not speakers:
+        return {name: np.full(resamples, np.nan) for name in tables}
+    chosen = resampled(len(speakers), resamples, "speakers", seed)
+    result: dict[str, Vector] = {}
+    drawn_of: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
+    for name, counts in tables.items():
+        weighted, present = np.zeros(resamples), np.zeros(resamples)
+        for column, speaker in enumerate(speakers):
+            dialogues = sorted(counts.get(speaker, {}).items())
+            if not dialogues:
+                continue
+            held = (speaker, *(d for d, _ in dialogues))
+            if held not in drawn_of:
+                drawn_of[held] = resampled(len(dialogues), resamples, "dialogues", seed, *held)
+            drawn = drawn_of[held]
+            hits, replies = (np.asarray([value[i] for _, value in dialogues]) for i in (0, 1))
+            weighted += chosen[:, column] * (drawn @ hits) / (drawn @ replies)
+            present += chosen[:, column]
+        with np.errstate(invalid="ignore"):
+            result[name] = weighted / present
+    return result
+
+
+def resampled(n: int, resamples: int, *key: str | int) -> npt.NDArray[np.int64]:
+    """How often each of n things is drawn in each bootstrap sample, shape (resamples, n); a function of the key."""
+    return np.random.default_rng(bits64(*key)).multinomial(n, np.full(n, 1 / n), size=resamples)
+
+
+def interval(samples: Vector) -> Interval:
+    """The 2.5 and 97.5 percentiles, resamples without any speaker left out."""
+    kept = samples[np.isfinite(samples)]
+    if not len(kept):
+        return Interval(float("nan"), float("nan"))
+    low, high = np.percentile(kept, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def calibration_slope(model: Counts, human: Counts) -> float | None:
+    """Least-squares slope of the speakers' model rates on their human rates, weighted by the model's replies.
+
+    1: each speaker's own rate is met; 0: all speakers are given the same rate. None where human rates do not differ.
+    """
+    shared = [speaker for speaker in model if speaker in human]
+    if len(shared) < 3:
+        return None
+    y_hits, y_n = _totals({s: model[s] for s in shared})
+    x_hits, x_n = _totals({s: human[s] for s in shared})
+    x, y, w = x_hits / x_n, y_hits / y_n, y_n / y_n.sum()
+    spread = float((w * (x - (w * x).sum()) ** 2).sum())
+    return float((w * (x - (w * x).sum()) * (y - (w * y).sum())).sum()) / spread if spread > 1e-12 else None
+
+
+def jackknifed(speakers: Collection[str], statistic: Callable[[Collection[str]], float]) -> Interval:
+    """A 95 % interval of a figure of a body of replies: each speaker is left out once (Tukey 1958).
+
+    A bootstrap would draw the same reply twice, and twice the same is what such figures count.
+
+    Args:
+        statistic: of some speakers' replies.
+    """
+    held = sorted(speakers)
+    n = len(held)
+    if n < 3:
+        return Interval(float("nan"), float("nan"))
+    without = np.asarray([statistic([s for s in held if s != left]) for left in held])
+    deviation = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
+    centre = statistic(held)
+    return Interval(centre - 1.96 * deviation, centre + 1.96 * deviation)

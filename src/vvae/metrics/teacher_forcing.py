@@ -1,0 +1,141 @@
+"""Teacher-forced measures: what the decoder would do, read off its probabilities on held-out human replies.
+
+Far less noisy than counting generated phrases: no reply has to be generated. `phrase_probability` gives, at
+every place of a human reply where a word may begin, the probability of saying the phrase there; a phrase is
+then expected
+
+    sum_t p_t    times in the reply, and at least once with probability    1 - prod_t (1 - p_t),
+
+the places given the words the person wrote (this project's measure).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vvae.core.dialogue import BURST, Dialogue, Pair
+from vvae.core.text import is_unspaced, normal_form
+from vvae.decoder.model import Alternative, Decoder, per_token
+from vvae.decoder.trees import Node, Tree, collate
+from vvae.metrics.tables import Likelihood
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["phrase_probability", "reply_losses", "summary"]
+
+PHRASE_UNDER = ("profile", "swapped")
+
+Progress = Callable[[int, int], None]
+
+
+def reply_losses(
+    decoder: Decoder,
+    dialogues: Mapping[str, Dialogue],
+    pairs: Sequence[Pair],
+    asked: Mapping[str, Sequence[Alternative]],
+    *,
+    progress: Progress | None = None,
+) -> dict[str, tuple[float, int]]:
+    """``pair_id|name`` -> (summed cross-entropy of the human reply in nats, its tokens), for each way to ask for it."""
+    result: dict[str, tuple[float, int]] = {}
+    for number, pair in enumerate(pairs, start=1):
+        result |= decoder.losses([decoder.tree(dialogues[pair.dialogue], [pair], asked)])
+        if progress:
+            progress(number, len(pairs))
+    return result
+
+
+def phrase_probability(
+    decoder: Decoder,
+    dialogues: Mapping[str, Dialogue],
+    pairs: Sequence[Pair],
+    asked: Mapping[str, Sequence[tuple[Alternative, str]]],
+    *,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """``pair_id|name`` -> probability that the phrase stands in the reply at least once.
+
+    Args:
+        asked: pair id -> (z block under a name, the phrase looked for); names are unique per pair.
+    """
+    boundary = _boundary(decoder)
+    result: dict[str, float] = {}
+    for number, pair in enumerate(pairs, start=1):
+        blocks = {pair.pair_id: [alternative for alternative, _ in asked[pair.pair_id]]}
+        tree = decoder.tree(dialogues[pair.dialogue], [pair], blocks)
+        phrases = [normal_form(phrase) for _, phrase in asked[pair.pair_id]]
+        for branch, hazards in zip(tree.nodes[1:], _hazards(decoder, tree, phrases, boundary), strict=True):
+            result[branch.key] = 1 - math.prod(1 - min(p, 1.0) for p in hazards)
+        if progress:
+            progress(number, len(pairs))
+    return result
+
+
+def summary(rows: Sequence[Likelihood]) -> dict[str, Any]:
+    """The losses per token, the reconstruction term per reply, both in nats, and the probabilities of a phrase."""
+    read: dict[str, Any] = {"loss_n": len({row.pair_id for row in rows if row.nats is not None})}
+    for shown in ("posterior", "profile", "swapped", "none"):
+        held = [(row.nats, row.tokens) for row in rows if row.shown == shown and row.nats is not None and row.tokens]
+        read[f"loss_{shown}_z"] = round(per_token(held), 4) if held else None
+    own = [row.nats for row in rows if row.shown == "posterior" and row.nats is not None]
+    read["reconstruction"] = round(sum(own) / len(own), 4) if own else None
+    phrases = {s: [row.phrase for row in rows if row.shown == s and row.phrase is not None] for s in PHRASE_UNDER}
+    if all(phrases.values()):
+        means = {shown: round(sum(found) / len(found), 4) for shown, found in phrases.items()}
+        read["forced"] = {**means, "n": len(phrases["profile"])}
+    return read
+
+
+def _hazards(decoder: Decoder, tree: Tree, phrases: Sequence[str], boundary: torch.Tensor) -> list[list[float]]:
+    """For each branch and its phrase: p_t at each place where a word may begin, a word boundary after it."""
+    import torch
+
+    trunk, *branches = tree.nodes
+    nodes = [trunk, *(branch._replace(supervised=0) for branch in branches)]
+    placed: list[tuple[int, int]] = []
+    for index, (branch, phrase) in enumerate(zip(branches, phrases, strict=True)):
+        header = len(branch.tokens) - branch.supervised
+        for place, tokens in _openings(decoder, branch.tokens[header:], phrase):
+            placed.append((index, place))
+            # One token more, never scored: it stands where the boundary after the phrase is read.
+            where = (*tokens, decoder.stops[0]), 1 + index, header + place, len(tokens) + 1
+            nodes.append(Node(f"{index}|{place}", *where))
+    with decoder.evaluating():
+        batch = collate([Tree(tuple(nodes))])
+        logprobs = decoder.logits(batch).log_softmax(-1)
+        own = logprobs.gather(1, torch.from_numpy(batch.targets).to(logprobs.device)[:, None])[:, 0].tolist()
+        after = logprobs[:, boundary].logsumexp(-1).tolist()
+    found: list[dict[int, float]] = [{} for _ in branches]
+    start = 0
+    for (index, place), node in zip(placed, nodes[1 + len(branches) :], strict=True):
+        last = start + node.supervised - 1
+        log_p = sum(own[start:last]) + (0.0 if is_unspaced(phrases[index]) else after[last])
+        found[index][place] = found[index].get(place, 0.0) + math.exp(log_p)
+        start = last + 1
+    return [list(hazards.values()) for hazards in found]
+
+
+def _openings(decoder: Decoder, reply: Sequence[int], phrase: str) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The places of a reply where the phrase may begin, each with the phrase's tokens there, small and capital."""
+    unspaced = is_unspaced(phrase)
+    before = [decoder.tokenizer.decode(list(reply[:place])) for place in range(len(reply) + 1)]
+    for place in range(len(reply)):
+        piece = before[place + 1][len(before[place]) :]
+        opens = place == 0 or before[place].endswith(BURST)
+        if not (opens or unspaced) and not piece[:1].isspace() and piece[:1].isalnum():
+            continue  # inside a word
+        for spelling in dict.fromkeys((phrase, phrase.capitalize())):
+            yield place, decoder.tokens(spelling if opens or unspaced else f" {spelling}")
+
+
+def _boundary(decoder: Decoder) -> torch.Tensor:
+    """Which tokens may follow a finished word: those that do not begin with a letter or digit."""
+    import torch
+
+    size = decoder.causal.get_output_embeddings().weight.shape[0]
+    pieces = decoder.tokenizer.batch_decode([[i] for i in range(len(decoder.tokenizer))])
+    starts = [not piece[:1].isalnum() for piece in pieces] + [True] * (size - len(pieces))
+    return torch.tensor(starts[:size], device=decoder.device)

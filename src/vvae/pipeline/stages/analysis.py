@@ -1,0 +1,90 @@
+"""Questions asked of an encoded run: what z is like, how far an encoder can be trusted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vvae.core.errors import DataError
+from vvae.core.files import write_text
+from vvae.corpus.pairs import learnt
+from vvae.encoders.base import Encoder, fit_encoder
+from vvae.metrics.audit.labels import read_labelled
+from vvae.metrics.audit.scores import against_labels, agreement
+from vvae.metrics.groups import populations
+from vvae.metrics.latent_analysis import analyze
+from vvae.pipeline.run import Run
+from vvae.pipeline.stages.measuring import said_by
+
+__all__ = ["analyze_z", "audit_agreement", "audit_labels"]
+
+
+def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """analysis.json and analysis.html of an encoded run.
+
+    Args:
+        groups: speaker -> one of two groups, to be compared.
+    """
+    from vvae.report.pages import build_analysis
+
+    train = [pair for pair in learnt(run.encoded, run.config.pairs) if pair.split == "train"]
+    with run.reporter.task("analysing z"):
+        found = analyze(train, run.personas, run.dialogues, run.prior, run.space, seed=run.config.seed)
+    if groups:
+        with run.reporter.task("comparing groups"):
+            written = {v.name: said_by(run, v) for v in run.variants if run.path(f"replies/{v.name}.parquet").exists()}
+            found["populations"] = populations(
+                run.encoded, run.personas, run.space, groups, written, seed=run.config.seed
+            )
+    write_text(run.path("analysis.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    write_text(run.path("analysis.html"), build_analysis(found, run.space, run.folder.name))
+    return found
+
+
+def audit_labels(run: Run, mapping: Path, *, fit: bool) -> dict[str, Any]:
+    """Scores an encoder against labelled data.
+
+    Args:
+        fit: fit the encoder of the config on that data (its labels are not looked at), in place of the run's own.
+    """
+    labelled = read_labelled(mapping, run.space, window_tokens=run.config.pairs.window_tokens)
+    config = run.config.encoder
+    if fit:
+        with run.reporter.task("fitting the encoder") as tick:
+            encoder: Encoder = fit_encoder(config, labelled.pairs, {}, run.space, run.ledger, progress=tick)
+    else:
+        encoder = run.encoder
+    with run.reporter.task(f"reading {labelled.name}") as tick:
+        encodings = list(encoder.encode(labelled.pairs, labelled.dialogues, progress=tick))
+    personas = {e.pair_id: e.persona for e in encodings if e.status == "ok"}
+    dialogue_of = {pair.pair_id: pair.dialogue for pair in labelled.pairs}
+    return {
+        "kind": "labels",
+        "name": labelled.name,
+        "encoder": encoder.id,
+        "utterances": len(labelled.pairs),
+        "unread": len(labelled.pairs) - len(personas),
+        "left_out": dict(labelled.left_out),
+        "dimensions": against_labels(personas, labelled.gold, run.space, dialogue_of, seed=run.config.seed),
+    }
+
+
+def audit_agreement(run: Run, other: Run) -> dict[str, Any]:
+    """Scores two runs' encoders against each other, on the replies that both read.
+
+    Raises:
+        DataError: they share none.
+    """
+    if not set(run.personas) & set(other.personas):
+        fix = "give two runs on the same chats"
+        raise DataError("the runs share no reply", where=f"{run.folder}, {other.folder}", fix=fix)
+    dialogue_of = {pair.pair_id: pair.dialogue for pair in run.pairs}
+    return {
+        "kind": "agreement",
+        "name": f"{run.folder.name} and {other.folder.name}",
+        "encoder": run.encoder.id,
+        "other": other.encoder.id,
+        "dimensions": agreement(run.personas, other.personas, run.space, dialogue_of, seed=run.config.seed),
+    }

@@ -1,0 +1,187 @@
+"""The report: one self-contained HTML page with its figures inside, no outside assets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from vvae.config import RunConfig
+from vvae.core.dialogue import Dialogue, Pair, context
+from vvae.core.random import shuffled
+from vvae.latent.prior import Prior
+from vvae.latent.space import LatentSpace
+from vvae.metrics.latent_analysis import FEATURES
+from vvae.metrics.rates import METRICS, shows
+from vvae.metrics.tables import Reply
+from vvae.report import figures
+
+__all__ = ["build_analysis", "build_control", "build_memorisation", "build_report", "build_study", "build_turing"]
+
+PANELS = {
+    "CP": "CP: catchphrase",
+    "EC": "EC: emoji",
+    "HM": "HM: hobby",
+    "phrase_profile": "P(catchphrase)",
+    "loss_profile_z": "loss, profile z",
+    "loss_posterior_z": "loss, posterior z",
+    "dialogbench": "DialogBench, % right",
+}
+
+SAMPLES = 8
+CONTEXT_TURNS = 4
+
+
+def build_report(
+    results: Mapping[str, Any],
+    prior: Prior,
+    space: LatentSpace,
+    pairs: Mapping[str, Pair],
+    dialogues: Mapping[str, Dialogue],
+    replies: Sequence[Reply],
+    config: RunConfig,
+    audits: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The page as text.
+
+    Args:
+        audits: what `vvae audit` wrote for this run.
+    """
+    template = _template("page.html")
+    metrics = [m for m in METRICS if m in results["human"]]
+    page: str = template.render(
+        results=results,
+        metrics=metrics,
+        names={"CP": "catchphrase presence", "EC": "emoji consistency", "HM": "hobby mentioning"},
+        rates=figures.rates(results, [m for m in metrics if results["human"][m]["measurable"]]),
+        losses=figures.losses(results),
+        reading=figures.reading(results),
+        habits=results["habits"],
+        habits_figure=figures.habits(results["habits"]),
+        prior_figure=figures.prior(prior, space),
+        samples=_samples(space, pairs, dialogues, replies, list(results["variants"])),
+        audits=audits,
+        audit_figures=[figures.confusion(audit) for audit in audits],
+        config=config,
+        config_text=config.to_yaml(),
+        observation={d.name: prior[d.name].rate for d in space.dimensions},
+    )
+    return page
+
+
+def build_analysis(found: Mapping[str, Any], space: LatentSpace, name: str) -> str:
+    """The page of `vvae analyze` as text."""
+    page: str = _template("analysis.html").render(
+        found=found,
+        name=name,
+        features=FEATURES,
+        missing=figures.missingness(found),
+        association=figures.association(found, space),
+        drift=figures.drift(found),
+    )
+    return page
+
+
+def build_study(found: Mapping[str, Any]) -> str:
+    """The page of a study as text."""
+    page: str = _template("study.html").render(
+        found=found,
+        panels={m: title for m, title in PANELS.items() if m in found["measures"]},
+        figure=figures.measures(found, PANELS),
+        habits=found["habits"],
+        habits_figure=figures.habits(found["habits"]) if found["habits"] else "",
+    )
+    return page
+
+
+def build_control(found: Mapping[str, Any]) -> str:
+    """The page of `vvae control` as text."""
+    own = {row["set"]: row for row in found["matrix"] if row["set"] == row["read"]}
+    page: str = _template("control.html").render(
+        found=found,
+        own=own,
+        matrix=figures.leakage(found),
+        confusions={name: figures.set_and_read(table) for name, table in found["confusion"].items()},
+        rates=figures.asked_rates(found["rates"]),
+    )
+    return page
+
+
+def build_memorisation(found: Mapping[str, Any]) -> str:
+    """The page of `vvae privacy` as text."""
+    page: str = _template("memorisation.html").render(
+        found=found, runs=figures.verbatim_runs(found), exposures=figures.exposures(found) if found["canaries"] else ""
+    )
+    return page
+
+
+def build_turing(items: Sequence[Mapping[str, Any]]) -> str:
+    """The page of a blind test as text.
+
+    Args:
+        items: id, context as (is it the one who replies, text), replies a and b.
+    """
+    # In a script element only "<" could end the data early.
+    data = json.dumps(list(items), ensure_ascii=False).replace("<", "\\u003c")
+    name = blake2b(data.encode(), digest_size=6).hexdigest()
+    page: str = _template("turing.html").render(items=data, page=name)
+    return page
+
+
+def _template(name: str) -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("vvae", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["figure"] = _figure
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
+    environment.filters["points"] = lambda value: "–" if value is None else f"{value:+.1f}"
+    environment.filters["signed"] = lambda value, digits=1: f"{round(value, digits) + 0.0:+.{digits}f}"
+    environment.filters["number"] = lambda value, digits=2: "–" if value is None else f"{value:.{digits}f}"
+    return environment.get_template(name)
+
+
+def _figure(value: float | None, unit: str, *, signed: bool = False) -> str:
+    """A figure of replies as text: a share in percent, anything else as a number."""
+    if value is None:
+        return "–"
+    scaled = 100 * value if unit == "%" else value
+    digits = 1 if unit == "%" else 2
+    return f"{round(scaled, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
+
+
+def _samples(
+    space: LatentSpace,
+    pairs: Mapping[str, Pair],
+    dialogues: Mapping[str, Dialogue],
+    replies: Sequence[Reply],
+    variants: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Contexts with the human reply and each variant's, and the z shown; speakers differ from sample to sample."""
+    own = {(r.pair_id, r.variant): r for r in replies if r.profile == pairs[r.pair_id].speaker}
+    ids = sorted({pair_id for pair_id, _ in own})
+    chosen: dict[str, str] = {}
+    for pair_id in shuffled(ids, "report samples"):
+        persona = next((r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None)
+        phrases = [d.name for d in space.read_by("catchphrase")]
+        if persona and all((slot := persona[name]) and slot.source == "observed" for name in phrases):
+            chosen.setdefault(pairs[pair_id].speaker, pair_id)
+    samples = []
+    for pair_id in list(chosen.values())[:SAMPLES]:
+        pair = pairs[pair_id]
+        turns = context(dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
+        persona = next((r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None)
+        shown = [(name, slot.value, slot.source) for name in space.names if persona and (slot := persona[name])]
+        marks = {m: persona.value(space.read_by(r)[0].name) for m, r in METRICS.items() if persona and space.read_by(r)}
+        said = [("human", pair.response)] + [(v, own[pair_id, v].reply) for v in variants if (pair_id, v) in own]
+        rows = [(who, text, [m for m, value in marks.items() if value and shows(m, value, text)]) for who, text in said]
+        samples.append(
+            {"context": [(t.speaker == pair.speaker, t.text) for t in turns], "persona": shown, "rows": rows}
+        )
+    return samples

@@ -1,0 +1,195 @@
+"""Results and priors as tables on a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vvae.encoders.llm.encoder import Plan
+from vvae.inference.endpoint.settings import Price
+from vvae.latent.prior import Prior
+from vvae.metrics.rates import METRICS
+
+__all__ = [
+    "print_annotators",
+    "print_audit",
+    "print_claims",
+    "print_dialogbench",
+    "print_plan",
+    "print_prior",
+    "print_results",
+    "print_turing",
+]
+
+BAR = 24
+
+
+def print_claims(found: Mapping[str, Any]) -> None:
+    """The claims of a study with their verdicts; rates in points, losses in nats."""
+    table = Table(title=f"{found['title']}: {found['question']}", title_justify="left")
+    for column in ("claim", "estimate", "95 % interval", "n", "p adjusted", "verdict"):
+        table.add_column(column, justify="left" if column in ("claim", "verdict") else "right")
+    for row in found["claims"]:
+        estimate = spread = n = p = "–"
+        if "estimate" in row:
+            digits = 3 if row["unit"] == "nats" else 1
+            estimate = f"{row['estimate']:+.{digits}f} {row['unit']}"
+            spread = f"{row['low']:+.{digits}f} … {row['high']:+.{digits}f}"
+            n = f"{row['n']:,}"
+            p = f"{row['p_adjusted']:.3f}" if "p_adjusted" in row else "–"
+        colour = {"holds": "green", "does not hold": "red"}.get(row["verdict"], "yellow")
+        table.add_row(Text(row["claim"]), estimate, spread, n, p, Text(row["verdict"], colour))
+    Console().print(table)
+
+
+def print_turing(scores: Mapping[str, Any]) -> None:
+    """How often judges picked the person, by variant and by judge."""
+    table = Table(title="Judges picked the person (50 %: could not tell)", title_justify="left")
+    for column in ("", "share", "95 % interval", "answers"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, row in scores["variants"].items():
+        spread = f"{_percent(row['low'])} … {_percent(row['high'])}"
+        table.add_row(Text(name), _percent(row["picked_the_person"]), spread, str(row["answers"]))
+    for name, row in scores["judges"].items():
+        table.add_row(Text(f"judge {name}"), _percent(row["picked_the_person"]), "", str(row["answers"]))
+    Console().print(table)
+
+
+def print_dialogbench(found: Mapping[str, Any]) -> None:
+    """Accuracy by task."""
+    table = Table(title="DialogBench, % right", title_justify="left")
+    for column in ("task", "lenient", "strict", "in every rotation", "no letter", "questions"):
+        table.add_column(column, justify="left" if column == "task" else "right")
+    for name, row in [*found["tasks"].items(), ("mean of tasks", found)]:
+        shares = (_percent(row[key]) for key in ("lenient", "strict", "always", "no_letter"))
+        table.add_row(Text(name), *shares, f"{row['questions']:,}")
+    Console().print(table)
+
+
+def print_annotators(found: Mapping[str, Any]) -> None:
+    """Agreement of annotators by dimension."""
+    table = Table(title=f"{len(found['annotators'])} annotators", title_justify="left")
+    for column in ("dimension", "kappa", "same value", "kept what was filled in", "couples"):
+        table.add_column(column, justify="left" if column == "dimension" else "right")
+    for name, row in found["dimensions"].items():
+        kappa = "–" if row["kappa"] is None else f"{row['kappa']:.2f}"
+        table.add_row(name, kappa, _percent(row["agreement"]), _percent(row["kept"]), str(row["couples"]))
+    Console().print(table)
+
+
+def print_results(path: Path, report: Path | None = None) -> None:
+    """The rates of results.json against people, signed deviations in points with 95 % intervals."""
+    results = json.loads(path.read_text("utf-8"))
+    console = Console()
+    for metric in (m for m in METRICS if m in results["human"]):
+        human = results["human"][metric]
+        if not human["measurable"]:
+            console.print(f"{metric}: not measurable on this corpus ({human['positives']} human positives, 30 needed)")
+            continue
+        table = Table(
+            title=f"{metric}: people {_percent(human['rate'])} (n = {human['replies']})", title_justify="left"
+        )
+        for column in ("variant", "rate", "deviation", "95 % interval", "predicted", "n"):
+            table.add_column(column, justify="left" if column == "variant" else "right")
+        for name, variant in results["variants"].items():
+            found = variant[metric]
+            spread = f"{_points(found['low'])} … {_points(found['high'])}"
+            row = (
+                _percent(found["rate"]),
+                _points(found["deviation"]),
+                spread,
+                _percent(found["predicted"]),
+                str(found["n"]),
+            )
+            table.add_row(name, *row)
+        console.print(table)
+    if primary := results.get("primary"):
+        spread = f"{_points(primary['low'])} … {_points(primary['high'])}"
+        console.print(f"{primary['claim']}: {_points(primary['difference'])} points ({spread})", highlight=False)
+    losses = "   ".join(
+        f"{name} {v['loss_posterior_z']:.3f} / {v['loss_profile_z']:.3f}" for name, v in results["variants"].items()
+    )
+    console.print(f"loss, posterior z / profile z:   {losses}", highlight=False)
+    if results.get("notice"):
+        console.print(Text(results["notice"], "yellow"))
+    if report is not None:
+        print(report)  # noqa: T201
+
+
+def print_audit(audit: Mapping[str, Any]) -> None:
+    """Scores of an audit with 95 % intervals."""
+    against = audit["kind"] == "labels"
+    names = ("precision", "recall", "f1", "coverage") if against else ("kappa", "kappa_both")
+    table = Table(title=f"{audit['name']}: {audit['encoder']}", title_justify="left")
+    heads = ("dimension", *names, *(("named", "labelled", "n") if against else ("agreement", "both", "n")))
+    for column in heads:
+        table.add_column(column, justify="left" if column == "dimension" else "right")
+    for name, found in audit["dimensions"].items():
+        cells = [_spread(found[measure], percent=against) for measure in names]
+        if against:
+            counts = [found["predicted"], found["labelled"], found["n"]]
+        else:
+            counts = [_percent(found["agreement"]), found["both"], found["n"]]
+        table.add_row(name, *cells, *map(str, counts))
+    console = Console(width=max(Console().width, 108))
+    console.print(table)
+    if left := audit.get("left_out"):
+        most = sorted(left.items(), key=lambda item: -item[1])
+        console.print("left out: " + "; ".join(f"{n:,} {reason}" for reason, n in most), highlight=False, markup=False)
+
+
+def _spread(found: Mapping[str, float | None], *, percent: bool) -> str:
+    if found["value"] is None:
+        return "–"
+    scale, digits = (100, 1) if percent else (1, 2)
+    value, low, high = (f"{scale * (found[name] or 0):.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} ({low}–{high})"
+
+
+def print_plan(plan: Plan, price: Price | None) -> None:
+    """What encoding with a language model would take."""
+    tokens = f"about {plan.prompt_tokens:,} prompt and {plan.completion_tokens:,} completion tokens"
+    cost = "no price given (encoder.price)"
+    if price is not None:
+        cost = f"cost about {price.of(plan.prompt_tokens, plan.completion_tokens):.2f}"
+    known = f" ({plan.known:,} more are answered already)" if plan.known else ""
+    Console().print(f"{plan.calls:,} calls{known}, {tokens}, {cost}", highlight=False)
+
+
+def print_prior(prior: Prior, top: int) -> None:
+    """Each dimension's most frequent values with bars, and its observation rate."""
+    table = Table(title=f"prior of {prior.encoder}", title_justify="left")
+    for column in ("dimension", "value", "share", "count", ""):
+        table.add_column(column, justify="right" if column in ("share", "count") else "left", overflow="fold")
+    for name, found in prior.dimensions.items():
+        head = f"[bold]{name}[/]  r = {_percent(found.rate)}"
+        if not found.observed:
+            table.add_row(head, "[dim]never observed[/]", "", "", "", end_section=True)
+            continue
+        values = found.ordered
+        for row, (value, n) in enumerate(values[:top]):
+            share = n / found.observed
+            bar = "█" * round(share / (values[0][1] / found.observed) * BAR)
+            table.add_row(
+                head if row == 0 else "", value.replace("[", r"\["), _percent(share), str(n), f"[blue]{bar}[/]"
+            )
+        rest = values[top:]
+        if rest:
+            n = sum(count for _, count in rest)
+            table.add_row("", f"[dim]{len(rest)} more[/]", _percent(n / found.observed), str(n), "")
+        table.add_section()
+    Console().print(table)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _points(value: Any) -> str:
+    return "–" if value is None else f"{value:+.1f}"

@@ -1,0 +1,190 @@
+"""What is said on a terminal of chats: an import, its people, a diagnosis, a person taken out, probes of an adapter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vvae.corpus.conversations import Survey
+from vvae.corpus.forgetting import Removed
+from vvae.corpus.formats import Found
+from vvae.corpus.importing import mapping_path
+
+__all__ = [
+    "print_doctor",
+    "print_files",
+    "print_forgotten",
+    "print_import",
+    "print_memorisation",
+    "print_people",
+]
+
+SHOWN = 12
+
+
+def _table(*columns: str, title: str = "") -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    return table
+
+
+def print_files(found: Sequence[Found]) -> None:
+    """Which file was taken for what, and why."""
+    console = Console()
+    known = [one for one in found if one.format]
+    table = Table()
+    for column in ("file", "format", "why"):
+        table.add_column(column)
+    for one in known[: 4 * SHOWN]:
+        table.add_row(Text(one.file.name), one.format, Text(one.why))
+    console.print(table)
+    if len(known) > 4 * SHOWN:
+        console.print(f"and {len(known) - 4 * SHOWN:,} more")
+    for why, n in Counter(one.why for one in found if not one.format).most_common():
+        console.print(f"{n:,} files {why}")
+
+
+def print_people(counted: Survey) -> None:
+    """Who writes, by real name."""
+    table = _table("", "name", "messages", title="Who writes")
+    table.columns[1].justify = "left"
+    for number, (name, n) in enumerate(counted.messages.most_common(4 * SHOWN), start=1):
+        table.add_row(str(number), Text(name), f"{n:,}")
+    Console().print(table)
+    if len(counted.messages) > 4 * SHOWN:
+        Console().print(f"and {len(counted.messages) - 4 * SHOWN:,} more")
+
+
+def print_import(summary: Mapping[str, Any], folder: Path) -> None:
+    """What became of every message."""
+    console = Console()
+    table = _table("messages", f"{summary['messages']:,}")
+    table.add_row(f"kept, in {summary['dialogues']:,} dialogues", f"{summary['kept']:,}")
+    for reason, n in {**summary["left_out"], **summary["malformed"]}.items():
+        table.add_row(Text(f"left out: {reason}"), f"{n:,}")
+    console.print(table)
+    people = _table("speaker", "messages", "turns")
+    for name, counts in list(summary["speakers"].items())[:SHOWN]:
+        mark = " (to be learnt)" if name in summary["learn"] else ""
+        people.add_row(Text(name + mark), f"{counts['messages']:,}", f"{counts['turns']:,}")
+    console.print(people)
+    if len(summary["speakers"]) > SHOWN:
+        console.print(f"and {len(summary['speakers']) - SHOWN:,} more")
+    if summary["private"]:
+        said = ", ".join(f"{n:,} {kind}" for kind, n in summary["replaced"].items()) or "nothing"
+        console.print(f"replaced: {said}", highlight=False)
+        console.print(f"real names: {mapping_path(folder)} (yours alone to read; delete it when you like)")
+    else:
+        console.print("[yellow]names and numbers are as they were; keep these chats to yourself[/]")
+    console.print(f"then: vvae doctor {folder}; vvae init mine.yaml --data {folder}", highlight=False)
+
+
+def print_forgotten(found: Mapping[Path, Removed]) -> None:
+    """What was taken out, and what must be made again."""
+    console = Console()
+    for folder, done in found.items():
+        gone = f", {done.dialogues:,} dialogues left with one person removed" if done.dialogues else ""
+        console.print(f"{folder}: {done.turns:,} turns removed{gone}", highlight=False, markup=False)
+        if done.deleted:
+            console.print(
+                f"  deleted, made again by 'vvae run': {', '.join(done.deleted)}", highlight=False, markup=False
+            )
+        if done.retrain:
+            console.print(f"  must be retrained: {', '.join(done.retrain)}", highlight=False, markup=False)
+    console.print("copies of adapters, cards and exports elsewhere are yours to find", style="yellow")
+
+
+def print_doctor(found: Mapping[str, Any]) -> None:
+    """The diagnosis."""
+    console = Console()
+    corpus = found["corpus"]
+    spoken = ", ".join(f"{name} {100 * share:.0f} %" for name, share in corpus["languages"].items())
+    span = f"{corpus['from'][:10]} to {corpus['to'][:10]}" if corpus["from"] else "no dates"
+    console.print(
+        f"{corpus['dialogues']:,} dialogues, {corpus['turns']:,} turns, {corpus['messages']:,} messages of "
+        f"{corpus['speakers']:,} people; {span}; {spoken}; emoji in {100 * corpus['emoji_rate']:.1f} % of turns",
+        highlight=False,
+    )
+    if "pairs" in found:
+        _print_readings(console, found)
+    for problem in found["problems"]:
+        console.print(Text(f"✗ {problem}", "red"))
+    for advice in found["advice"]:
+        console.print(Text(f"• {advice}", "yellow"))
+    if not found["problems"]:
+        console.print("[green]✓ these chats can carry a persona[/]" if "pairs" in found else "")
+
+
+def _print_readings(console: Console, found: Mapping[str, Any]) -> None:
+    pairs = found["pairs"]
+    console.print(f"{pairs['train']:,} training and {pairs['heldout']:,} held-out replies", highlight=False)
+    people = Table(title="Speakers", title_justify="left")
+    for column in ("speaker", "training", "in dialogues", "held out", "profile"):
+        people.add_column(column, justify="left" if column in ("speaker", "profile") else "right")
+    for row in found["speakers"][:SHOWN]:
+        profile = ", ".join(f"{name}: {value}" for name, value in row["profile"].items()) or "–"
+        people.add_row(
+            Text(row["name"]), f"{row['train']:,}", str(row["train_dialogues"]), f"{row['heldout']:,}", Text(profile)
+        )
+    console.print(people)
+    if len(found["speakers"]) > SHOWN:
+        console.print(f"and {len(found['speakers']) - SHOWN:,} more")
+    rates = _table(
+        "dimension", "r", "predicted", title="How often a trait shows (r), and how often a decoder would show it"
+    )
+    for name, row in found["dimensions"].items():
+        rates.add_row(name, f"{100 * row['r']:.1f} %", f"{100 * row['predicted']:.1f} %")
+    console.print(rates)
+    metrics = _table(
+        "metric", "people", "replies", "known to", "decides", title=f"{found['benchmarked']} speakers to benchmark"
+    )
+    for name, row in found["metrics"].items():
+        width = f"± {row['known_to_points']:.1f} points" if row["replies"] else "–"
+        decides = "yes" if row["measurable"] else "no"
+        metrics.add_row(f"{name}: {row['dimension']}", str(row["speakers"]), str(row["replies"]), width, decides)
+    console.print(metrics)
+    here, work = found["machine"], found["work"]
+    power = f"{here['gflops']:,} GFLOP/s" if here["gflops"] else "torch is not installed"
+    console.print(
+        f"this machine: {here['gpu'] or str(here['cores']) + ' cores'}, {here['memory_gb']} GB, {power}",
+        highlight=False,
+    )
+    if work["seconds"]:
+        console.print(
+            f"the run: about {work['seconds']['all'] / 60:.0f} min and {work['memory_gb']} GB "
+            f"({work['parameters'] / 1e6:,.0f} M parameters)",
+            highlight=False,
+        )
+    else:
+        console.print("how long the run takes cannot be told for this model", highlight=False)
+
+
+def print_memorisation(found: Mapping[str, Any]) -> None:
+    """The probes of an adapter."""
+    console = Console()
+    said, member = found["verbatim"], found["membership"]
+    table = _table("probe", "figure", "95 % interval", "n")
+    for name in ("variant", "people"):
+        row = said[name]
+        spread = f"{100 * row['low']:.1f} … {100 * row['high']:.1f} %"
+        who = found["variant"] if name == "variant" else "people"
+        table.add_row(
+            f"{said['run']} words or more verbatim, {who}", f"{100 * row['share']:.1f} %", spread, str(row["n"])
+        )
+    spread = f"{member['low']:.2f} … {member['high']:.2f}"
+    table.add_row("membership, AUC", f"{member['auc']:.2f}", spread, " + ".join(map(str, member["n"])))
+    console.print(table)
+    if found["canaries"]:
+        ranks = _table("secret planted", f"rank of {found['secrets']}", "exposure", title="Canaries")
+        for one in sorted(found["canaries"], key=lambda one: int(one["times"])):
+            ranks.add_row(f"{one['times']} x", str(one["rank"]), f"{one['exposure']:.1f} bits")
+        console.print(ranks)
+    for warning in found["warnings"]:
+        console.print(Text(f"⚠ {warning}", "yellow"))

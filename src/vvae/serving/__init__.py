@@ -1,0 +1,1 @@
+"""Talking to a persona: on a terminal, over HTTP, as a character card."""

@@ -1,0 +1,1 @@
+"""Character cards, and the personas kept in a run."""

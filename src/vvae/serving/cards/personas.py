@@ -1,0 +1,262 @@
+"""The personas kept in a run folder as character cards, and cards of a run's speakers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from vvae.core.dialogue import BURST
+from vvae.core.errors import ConfigError
+from vvae.core.files import digest, write_bytes
+from vvae.core.text import is_unspaced
+from vvae.encoders.rules.lexical import hobby_aliases
+from vvae.inference.template import START
+from vvae.latent.profile import Profile
+from vvae.latent.space import LatentSpace
+from vvae.latent.steering import Steering, check_steering, steering_to_text
+from vvae.pipeline.run import Run
+from vvae.serving.cards.card import Card, Spec, read_card
+from vvae.serving.console import open_session
+
+__all__ = ["card_of", "delete_persona", "import_card", "persona_path", "save_persona", "saved_personas"]
+
+FOLDER = "personas"
+LONGEST_NAME = 100
+OPENERS = {
+    False: ("hey, how was your day?", "what are you up to this weekend?", "i'm so tired today"),
+    True: ("在干嘛呢", "周末有什么打算", "今天好累啊"),
+}
+"""What a card's examples answer, by whether the speaker writes without spaces; made up: a card quotes nobody."""
+SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 0.8, 0.95
+
+
+def persona_path(run: Run, name: str) -> Path:
+    """Where a persona is kept.
+
+    Raises:
+        ConfigError: the name cannot be one.
+    """
+    if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+        raise ConfigError("a persona's name is 1 to 100 printable characters", where="name")
+    stem = re.sub(r"[^\w\- ]", "_", name).encode("utf-8")[:120].decode("utf-8", "ignore")
+    if stem != name:
+        stem += "-" + blake2b(name.encode("utf-8"), digest_size=4).hexdigest()
+    return run.path(f"{FOLDER}/{stem}.json")
+
+
+def saved_personas(run: Run) -> dict[str, Card]:
+    """Name -> card, of the personas kept in the run, by name.
+
+    Raises:
+        DataError: one of them is no card any more.
+    """
+    cards = []
+    for path in sorted(run.path(FOLDER).glob("*.json")):
+        card, image = read_card(path), path.with_suffix(".png")
+        cards.append(replace(card, image=image.read_bytes()) if image.is_file() else card)
+    return {card.name: card for card in sorted(cards, key=lambda card: card.name)}
+
+
+def _keep(run: Run, card: Card) -> Path:
+    path = persona_path(run, card.name)
+    if card.name in run.profiles or card.name in run.servable:
+        what = "a speaker" if card.name in run.profiles else "an adapter"
+        raise ConfigError(f"{card.name!r} is {what} of this run", where="name", fix="give the persona another name")
+    if card.image:
+        write_bytes(path.with_suffix(".png"), card.image)
+    card.write(path)
+    return path
+
+
+def import_card(run: Run, path: Path, name: str | None = None) -> tuple[Path, Card]:
+    """Keeps a card in the run; one that is not of this project is read by the run's encoder, and keeps its nulls.
+
+    Args:
+        name: in place of the card's own.
+
+    Raises:
+        DataError: there is no card in the file.
+        ConfigError: the name is a speaker's, or the card asks for what this space has not.
+    """
+    card = read_card(path)
+    if name is not None and name != card.name:
+        card = replace(card, json={**card.json, "data": {**card.data, "name": name}})
+    if not card.own:
+        card = card.with_own({"slots": card.read(run.encoder, run.space), **_provenance(run)})
+    card.steering(run.space)
+    return _keep(run, card), card
+
+
+def save_persona(run: Run, name: str, profile: Profile, steering: Steering) -> Card:
+    """Keeps a persona as it was set by hand: a profile's values, and the knobs over them.
+
+    Raises:
+        ConfigError: the name is a speaker's, or the knobs are not of this space.
+    """
+    check_steering(steering, run.space)
+    slots = {slot: _slot(ranked) for slot, ranked in profile.values.items()}
+    for slot, knob in steering.knobs.items():
+        if knob.mode == "fixed" and knob.value is not None:
+            slots[slot] = {"value": knob.value, "source": "given", "confidence": 1.0}
+        elif knob.mode != "auto":
+            slots.pop(slot, None)
+    text = steering_to_text(Steering(knobs=steering.knobs, rates=steering.rates, seed=steering.seed))
+    own = {"slots": slots, "steering": text, **_provenance(run)}
+    card = _written(name, Profile(name, profile.replies, {}), {n: s["value"] for n, s in slots.items()}, run.space)
+    card = card.with_own(own)
+    _keep(run, card)
+    return card
+
+
+def delete_persona(run: Run, name: str) -> bool:
+    """Deletes a kept persona; whether there was one."""
+    path = persona_path(run, name)
+    there = path.is_file()
+    for one in (path, path.with_suffix(".png")):
+        one.unlink(missing_ok=True)
+    return there
+
+
+def card_of(run: Run, name: str, *, spec: Spec | None = None, samples: int = 4, variant: str = "SP+FT") -> Card:
+    """The card of a kept persona, as it is, or of a speaker.
+
+    Args:
+        spec: None for a kept card's own, and V3 for a speaker's.
+        samples: replies written by the adapter, the first of them the greeting; 0 loads no model.
+
+    Raises:
+        ConfigError: nobody is called so.
+        DataError: samples are asked for and the adapter is not trained.
+    """
+    kept = saved_personas(run)
+    if name in kept:
+        return kept[name].as_spec(spec) if spec else kept[name]
+    profile = run.profile(name)
+    values = {dimension: slot.value for dimension, slot in profile.persona(_closest(profile))}
+    greeting, examples = _samples(run, profile, variant, samples) if samples else ("", "")
+    ranked = {**profile.by_listener.get(_closest(profile) or "", {}), **profile.values}
+    own = {
+        "slots": {dimension: _slot(found) for dimension, found in ranked.items()},
+        **_provenance(run, variant),
+    }
+    card = _written(profile.speaker, profile, values, run.space, greeting, examples, _share(run, profile.speaker))
+    return card.with_own(own).as_spec(spec or "v3")
+
+
+def _closest(profile: Profile) -> str | None:
+    """The listener to whom most was said."""
+    support = {name: sum(r.support for one in v.values() for r in one) for name, v in profile.by_listener.items()}
+    return max(sorted(support), key=lambda name: support[name], default=None)
+
+
+def _slot(ranked: Sequence[Any]) -> dict[str, Any]:
+    total = sum(one.support for one in ranked)
+    return {
+        "value": ranked[0].value,
+        "source": "observed",
+        "confidence": round(ranked[0].support / total, 4),
+        "dist": {one.value: one.support for one in ranked},
+    }
+
+
+def _provenance(run: Run, variant: str | None = None) -> dict[str, Any]:
+    adapter = run.path(f"adapters/{variant}/adapter_model.safetensors") if variant else None
+    return {
+        "space": run.space.name,
+        "prior_id": digest(run.path("prior.json")),
+        "adapter_sha": digest(adapter) if adapter and adapter.is_file() else None,
+        "corpus_hash": run.prior.corpus,
+    }
+
+
+def _share(run: Run, speaker: str) -> float:
+    """The share of turns in the speaker's dialogues that are the speaker's."""
+    own = [d for d in run.dialogues.values() if speaker in d.speakers]
+    turns = [turn.speaker == speaker for dialogue in own for turn in dialogue.turns]
+    return round(sum(turns) / len(turns), 2) if turns else 0.5
+
+
+def _samples(run: Run, profile: Profile, variant: str, number: int) -> tuple[str, str]:
+    """A greeting and example exchanges, written by the adapter."""
+    session = open_session(
+        run,
+        profile.speaker,
+        variant,
+        Steering(),
+        temperature=SAMPLE_TEMPERATURE,
+        top_p=SAMPLE_TOP_P,
+        seed=run.config.seed,
+    )
+    own = [pair.response for pair in run.pairs if pair.speaker == profile.speaker][:200]
+    openers = OPENERS[2 * sum(map(is_unspaced, own)) > len(own)]
+    said = [(heard, replace(session, _turns=[]).reply(heard).messages) for heard in (START, *openers)[:number]]
+    examples = "".join(
+        f"<START>\n{{{{user}}}}: {heard}\n" + "".join(f"{{{{char}}}}: {_plain(line)}\n" for line in messages)
+        for heard, messages in said[1:]
+        if messages
+    )
+    return BURST.join(map(_plain, said[0][1])), examples
+
+
+def _plain(text: str) -> str:
+    """Text in which no client finds a macro."""
+    return text.replace("{{", "{ {")
+
+
+def _written(
+    name: str,
+    profile: Profile,
+    values: Mapping[str, str],
+    space: LatentSpace,
+    greeting: str = "",
+    examples: str = "",
+    talkativeness: float = 0.5,
+) -> Card:
+    """A card in words: what each client shows its own model, which knows nothing of z."""
+    read_by = {d.reader: values[d.name] for d in space.dimensions if d.name in values}
+    shown = {n: _plain(v) for n, v in values.items()}
+    style = [f"tone: {shown['tone']}"] if "tone" in shown else []
+    style += [f'now and then says "{_plain(read_by["catchphrase"])}"'] if "catchphrase" in read_by else []
+    style += [f"sometimes uses {_plain(read_by['emoji'])}"] if "emoji" in read_by else []
+    line = f"How {{{{char}}}} writes: {'; '.join(style)}." if style else ""
+    hobby = read_by.get("hobby")
+    likes = f"{{{{char}}}} likes {_plain(hobby)}." if hobby else ""
+    named = [f"{key}: {shown[key]}" for key in ("relationship", "vibe", "topic") if key in shown]
+    nickname = read_by.get("nickname")
+    data: dict[str, Any] = {
+        "name": name,
+        "description": " ".join(filter(None, (likes, line))),
+        "personality": shown.get("personality", ""),
+        "scenario": "; ".join(named),
+        "first_mes": greeting,
+        "mes_example": examples,
+        "creator_notes": f"Made with vvae from {profile.replies:,} replies." if profile.replies else "Made with vvae.",
+        "system_prompt": f"{{{{char}}}} calls {{{{user}}}} {_plain(nickname)}." if nickname else "",
+        "post_history_instructions": "",
+        "alternate_greetings": [],
+        "tags": ["vvae", *([hobby] if hobby else [])],
+        "creator": "",
+        "character_version": "1",
+        "extensions": {"talkativeness": str(talkativeness)},
+        "group_only_greetings": [],
+    }
+    if line:
+        data["extensions"]["depth_prompt"] = {"prompt": line, "depth": 4, "role": "system"}
+    if hobby:
+        entry = {
+            "keys": list(dict.fromkeys(hobby_aliases(hobby))),
+            "content": likes,
+            "extensions": {},
+            "enabled": True,
+            "insertion_order": 0,
+            "case_sensitive": False,
+            "use_regex": False,
+            "constant": False,
+            "name": hobby,
+        }
+        data["character_book"] = {"name": name, "extensions": {}, "entries": [entry]}
+    return Card({"spec": "chara_card_v3", "spec_version": "3.0", "data": data})

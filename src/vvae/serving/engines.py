@@ -1,0 +1,88 @@
+"""What writes a trained variant's replies: llama.cpp where it can, else transformers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from vvae.core.errors import ConfigError, DataError
+from vvae.core.files import digest
+from vvae.decoder.export import adapter_to_gguf
+from vvae.decoder.variants import Variant
+from vvae.inference.engine import Engine
+from vvae.inference.llama import LlamaEngine, check_vocabulary
+from vvae.inference.models import gguf_of
+from vvae.inference.prompts import PROMPT_VERSION
+from vvae.inference.tokenizer import Prompter, load_prompter
+from vvae.pipeline.run import Run
+
+__all__ = ["check_adapter", "end_of_turn", "llama_base", "llama_parts", "open_engine"]
+
+
+def check_adapter(run: Run, variant: Variant) -> None:
+    """Raises DataError where an adapter is of another prior, or another form of prompt, than the run's."""
+    made = json.loads(run.path(f"adapters/{variant.name}/vvae.json").read_text("utf-8"))
+    if made["prior"] != digest(run.path("prior.json")) or made["prompt_version"] != PROMPT_VERSION:
+        raise DataError(
+            "the adapter was trained on other data", where=str(run.folder), fix="finish it with 'vvae train'"
+        )
+
+
+def open_engine(run: Run, variant: Variant, engine: str, base: Path | None) -> tuple[Prompter, Engine]:
+    """What writes a trained variant's replies, one at a time.
+
+    llama.cpp where it is installed and the base is there as GGUF (given, or the small model's own), else transformers.
+
+    Raises:
+        ModelError: the base is not that of the run, or cannot be loaded.
+        ConfigError: llama.cpp was asked for and there is no base as GGUF.
+    """
+    file = llama_base(run, engine, base)
+    if file is None:
+        decoder = run.with_adapter(variant)
+        return decoder, decoder.engine
+    with run.reporter.task(f"loading {file.name}"):
+        prompter, (adapter,) = llama_parts(run, [variant.name], base)
+        return prompter, LlamaEngine(file, adapter, stop=end_of_turn(prompter))
+
+
+def llama_base(run: Run, engine: str, base: Path | None) -> Path | None:
+    """The base as GGUF where llama.cpp writes; None where transformers does.
+
+    Raises:
+        ConfigError: llama.cpp was asked for and there is none.
+    """
+    file = base or gguf_of(run.config.decoder.model)
+    if engine == "llama.cpp" and file is None:
+        raise ConfigError("llama.cpp needs the base model as GGUF", where="--engine", fix="give it with --gguf")
+    by_itself = engine == "auto" and base is None
+    missing = by_itself and not importlib.util.find_spec("xllamacpp")
+    return None if engine == "transformers" or missing else file
+
+
+def llama_parts(run: Run, adapters: Sequence[str], base: Path | None) -> tuple[Prompter, list[Path]]:
+    """The prompter, and the adapters as GGUF.
+
+    Args:
+        base: where it was given; the small model's own file has its tokens.
+
+    Raises:
+        ModelError: the base is not that of the run, or of a family that llama.cpp names otherwise.
+    """
+    model = run.config.decoder.model
+    prompter = load_prompter(model)
+    if base is not None:
+        check_vocabulary(base, prompter.tokenizer)
+    files = []
+    for name in adapters:
+        files.append(run.path(f"export/{name}/adapter.gguf"))
+        adapter_to_gguf(run.path(f"adapters/{name}"), model, files[-1])
+    return prompter, files
+
+
+def end_of_turn(prompter: Prompter) -> list[str]:
+    """The text that ends a reply, where the template has one."""
+    end = prompter.frame.end.strip()
+    return [end] if end else []

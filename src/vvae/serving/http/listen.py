@@ -1,0 +1,163 @@
+"""From a run folder to a server that listens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from vvae.core.errors import ConfigError
+from vvae.pipeline.run import Run
+from vvae.serving.http.app import Limits, Service, application
+from vvae.serving.http.auth import LOOPBACK
+from vvae.serving.http.engine_process import EngineProcess
+from vvae.serving.http.worker_settings import WorkerSettings
+
+__all__ = ["Listening", "serve_run"]
+
+HEADER_SECONDS = 10.0
+KEPT_SECONDS = 20
+DRAIN_SECONDS = 60
+BACKLOG = 2048
+KEY = "VVAE_API_KEY"
+SHORTEST_KEY = 16
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where and for whom.
+
+    Args:
+        host: other than loopback it needs a key.
+        key_env: environment variable with the key.
+        origins: of pages of other sites that may call.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    key_env: str = KEY
+    origins: Sequence[str] = ()
+
+
+class _Protocol(H11Protocol):
+    """A connection that does not say in time what it wants is closed."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # asyncio does so only where a socket names its protocol; else each first text waits 40 ms for its receipt
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._patience = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._close_unless_asked, None)
+
+    def on_response_complete(self) -> None:
+        last = self.cycle  # what follows may begin the next one at once
+        super().on_response_complete()
+        self._patience.cancel()
+        if self.transport.is_closing():
+            return
+        wait = KEPT_SECONDS + HEADER_SECONDS
+        self._patience = asyncio.get_running_loop().call_later(wait, self._close_unless_asked, last)
+
+    def _close_unless_asked(self, last: object) -> None:
+        if self.cycle is last and not self.transport.is_closing():
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listener(listening: Listening) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    try:
+        return socket.create_server((listening.host.strip("[]"), listening.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{listening.host}:{listening.port}"
+        raise ConfigError(f"cannot listen ({error.strerror})", where=where, fix="give another --port") from None
+
+
+def key_of(listening: Listening) -> str | None:
+    """The key clients must have.
+
+    Raises:
+        ConfigError: it is needed and not there, or too short to keep anyone out.
+    """
+    key = os.environ.get(listening.key_env) or None
+    if key is None and not is_loopback(listening.host):
+        fix = f"set {listening.key_env}, or leave out --host"
+        raise ConfigError("others can reach this address, so a key is needed", where="--host", fix=fix)
+    if key is not None and len(key) < SHORTEST_KEY:
+        raise ConfigError(f"a key has at least {SHORTEST_KEY} characters", where=listening.key_env)
+    return key
+
+
+def serve_run(
+    run: Run,
+    adapters: Sequence[str],
+    listening: Listening,
+    settings: WorkerSettings,
+    *,
+    queue: int,
+    limits: Limits,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serves until SIGINT or SIGTERM, and lets replies that are being written end.
+
+    Raises:
+        ConfigError: the address needs a key, or the port is taken.
+        VVAEError: the run or the model cannot be loaded.
+    """
+    key = key_of(listening)
+
+    def load() -> Any:
+        from vvae.serving.http.personas import Cast
+
+        cast = Cast(run, adapters, seed=seed)
+        say(f"{', '.join(cast.variants)}; {len(cast.profiles)} speakers. The model is loading.")
+        return cast
+
+    service = Service(EngineProcess(settings, queue=queue), load, limits)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    hosts = (*LOOPBACK, listening.host) if is_loopback(listening.host) and key is None else None
+    app = application(service, key=key, hosts=hosts, origins=listening.origins, stop=stop)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=_Protocol,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEPT_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn raises what it has dealt with once more at its end
+    with listener(listening) as bound:
+        server.run([bound])
+    if service.failure:
+        raise service.failure

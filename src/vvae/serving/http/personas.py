@@ -1,0 +1,256 @@
+"""Who can be talked to, and from a request to the z of its reply and what the engine is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from threading import Lock
+from typing import Any
+from urllib.parse import unquote
+
+from vvae.core.dialogue import BURST, Turn
+from vvae.core.errors import ConfigError
+from vvae.inference.prompts import persona_block
+from vvae.latent.profile import Profile
+from vvae.latent.steering import (
+    Steered,
+    Steering,
+    check_steering,
+    merged,
+    steer,
+    steering_from_json,
+    steering_from_text,
+)
+from vvae.pipeline.calibration import reaches
+from vvae.pipeline.run import Run
+from vvae.serving.cards.personas import saved_personas
+from vvae.serving.engines import check_adapter
+from vvae.serving.http.schemas import ApiError, ChatMessage, ChatRequest, Headers
+from vvae.serving.session import ConversationReader, said
+
+__all__ = ["Cast", "Cue"]
+
+_BLOCK = re.compile(r"^[ \t]*\[persona\][ \t]*(.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Cue:
+    """All that a reply needs."""
+
+    adapter: str
+    speaker: str
+    conversation: str
+    turns: tuple[Turn, ...]
+    block: str | None
+    preface: str
+    steered: Steered
+    seed: int
+    notes: tuple[str, ...]
+
+    def body(self, number: int, seed: int) -> dict[str, Any]:
+        """What the engine's process is asked, for one of several replies."""
+        return {
+            "turns": [[turn.id, turn.speaker, turn.text] for turn in self.turns],
+            "speaker": self.speaker,
+            "block": self.block,
+            "preface": self.preface,
+            "adapter": self.adapter,
+            "key": f"{self.conversation}#{len(self.turns)}|{number}",
+            "seed": seed,
+        }
+
+    def described(self) -> dict[str, Any]:
+        """The field ``vvae`` of a response."""
+        z: dict[str, Any] = {}
+        for name, found in self.steered.dimensions.items():
+            z[name] = {"value": found.value, "mode": found.mode, "source": found.origin}
+            if found.rate:
+                z[name]["rate"] = {
+                    "asked": found.rate.asked,
+                    "given": round(found.rate.given, 4),
+                    "shown": found.rate.shown,
+                }
+        return {
+            "adapter": self.adapter,
+            "speaker": self.speaker,
+            "conversation": self.conversation,
+            "seed": self.seed,
+            "z": z,
+            "notes": list(self.notes),
+        }
+
+
+class Cast:
+    """The adapters and speakers of a run.
+
+    Raises:
+        DataError: a file of the run is missing, or an adapter is of other data.
+        ConfigError: there is no such adapter.
+    """
+
+    def __init__(self, run: Run, adapters: Sequence[str], *, seed: int = 0) -> None:
+        self.run, self.seed = run, seed
+        self.variants = {name: run.trained_variant(name) for name in adapters}
+        for variant in self.variants.values():
+            check_adapter(run, variant)
+        self.space, self.prior = run.space, run.prior
+        self.speakers: Mapping[str, Profile] = run.learnt
+        self.read_personas()
+        self.reach = {name: reaches(run, variant) for name, variant in self.variants.items()}
+        self._reader = ConversationReader(run.encoder, run.space)
+        self._reading = Lock()
+
+    def read_personas(self) -> None:
+        """Reads the personas kept in the run, once more after one was added.
+
+        Raises:
+            DataError: one of them is no card any more.
+            ConfigError: one of them asks for what this space has not.
+        """
+        cards = saved_personas(self.run)
+        personas = {n: (card.profile(self.space), card.steering(self.space)) for n, card in cards.items()}
+        self.personas: Mapping[str, tuple[Profile, Steering]] = personas
+        self.profiles: Mapping[str, Profile] = {**self.speakers, **{n: profile for n, (profile, _) in personas.items()}}
+        """Everybody who can be talked to: speakers, then personas."""
+
+    # --- models ---
+
+    @property
+    def models(self) -> list[tuple[str, str | None]]:
+        """(model id, the adapter that writes where it is none itself): adapters, speakers, personas."""
+        first = next(iter(self.variants))
+        own = [name for name in self.profiles if name not in self.variants]
+        return [*((name, None) for name in self.variants), *((name, first) for name in own)]
+
+    def find(self, model: str) -> tuple[str, Steering]:
+        """The adapter and persona that a model id names.
+
+        Raises:
+            ApiError: 404, nothing is called so.
+        """
+        first = next(iter(self.variants))
+        if model in self.variants:
+            return model, Steering()
+        if model in self.profiles:
+            return first, Steering(speaker=model)
+        # A name may hold an "@" itself: the longest one that is known is the base.
+        for place in reversed([found.start() for found in re.finditer("@", model)]):
+            base, asked = model[:place], model[place + 1 :]
+            if base in self.variants or base in self.profiles:
+                adapter = base if base in self.variants else first
+                speaker = None if base in self.variants else base
+                named = Steering(speaker=asked) if asked in self.profiles else None
+                return adapter, merged([named or steering_from_text(asked, where="model"), Steering(speaker=speaker)])
+        raise ApiError(
+            404, f"the model {model[:100]!r} does not exist; see /v1/models", param="model", code="model_not_found"
+        )
+
+    # --- from a request to z ---
+
+    def cue(self, request: ChatRequest, headers: Headers) -> Cue:
+        """Everything about the next reply but its text.
+
+        Raises:
+            ApiError: 404 for an unknown model.
+            ConfigError: what is asked of z cannot be.
+        """
+        adapter, by_model = self.find(request.model)
+        preface, by_block = _system(request.messages)
+        steering = merged(
+            [
+                Steering() if request.persona is None else steering_from_json(request.persona),
+                _by_header(headers.persona),
+                by_model,
+                by_block,
+            ]
+        )
+        check_steering(steering, self.space)
+        speaker = steering.speaker if steering.speaker is not None else next(iter(self.speakers))
+        profile = self.profiles.get(speaker)
+        if speaker in self.personas:
+            steering = merged([steering, self.personas[speaker][1]])
+        if profile is None:
+            known = ", ".join(list(self.profiles)[:5])
+            raise ConfigError(
+                f"nobody is called {speaker[:100]!r}", where="persona.speaker", fix=f"for example {known}"
+            )
+        turns = _turns(request.messages, speaker)
+        conversation = steering.conversation or headers.conversation or _digest(turns)
+        seed = self.seed if steering.seed is None else steering.seed
+        variant = self.variants[adapter]
+        others = {turn.speaker for turn in turns} - {speaker}
+        steered = steer(
+            steering,
+            self.space,
+            self.prior,
+            profile,
+            conversation=conversation,
+            turn=len(turns),
+            seed=seed,
+            read=lambda: self._read(turns, speaker),
+            reach=self.reach[adapter].__getitem__,
+            listener=next(iter(others)) if len(others) == 1 else None,
+        )
+        notes = list(steered.notes)
+        if preface:
+            notes.append("the system message is shown to an adapter that was trained without one")
+        if not variant.shows_slots:
+            notes.append(f"{adapter} was trained without z and is shown none")
+        shown = persona_block(steered.persona, self.space) if variant.shows_slots else None
+        return Cue(adapter, speaker, conversation, turns, shown, preface, steered, seed, tuple(notes))
+
+    def _read(self, turns: Sequence[Turn], speaker: str) -> Any:
+        with self._reading:  # requests are read in threads
+            return self._reader.read(turns, speaker)
+
+
+def _by_header(text: str | None) -> Steering:
+    if text is None:
+        return Steering()
+    with suppress(UnicodeError):  # sent as it is
+        text = text.encode("latin-1").decode("utf-8")
+    return steering_from_text(unquote(text), where="X-VVAE-Persona")
+
+
+def _text(message: ChatMessage) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    parts = message.content or []
+    if other := next((part.type for part in parts if part.type not in ("text", "input_text")), None):
+        raise ApiError(400, f"content of type {other[:40]!r} cannot be read; only text", param="messages")
+    return "\n".join(part.text or "" for part in parts)
+
+
+def _system(messages: Sequence[ChatMessage]) -> tuple[str, Steering]:
+    """Text and persona of the system messages, wherever they stand; of two blocks the later one counts first."""
+    texts = [_text(message) for message in messages if message.role in ("system", "developer")]
+    blocks = [found[1] for text in texts for found in _BLOCK.finditer(text)]
+    preface = "\n\n".join(kept for text in texts if (kept := _BLOCK.sub("", text).strip()))
+    return preface, merged(steering_from_text(block, where="[persona]") for block in reversed(blocks))
+
+
+def _turns(messages: Sequence[ChatMessage], speaker: str) -> tuple[Turn, ...]:
+    """The conversation as turns; messages of one speaker in a row are a burst."""
+    partner = "you" if speaker != "you" else "somebody"
+    bursts: list[tuple[str, list[str]]] = []
+    for message in messages:
+        text = _text(message)
+        if message.role in ("system", "developer") or not text.strip():
+            continue
+        name = speaker if message.role == "assistant" else message.name or partner
+        if message.role == "user" and name == speaker:
+            name = partner
+        if bursts and bursts[-1][0] == name:
+            bursts[-1][1].append(text)
+        else:
+            bursts.append((name, [text]))
+    return tuple(said(number, name, BURST.join(texts)) for number, (name, texts) in enumerate(bursts))
+
+
+def _digest(turns: Sequence[Turn]) -> str:
+    """A name for the conversation that begins so, without its text."""
+    first = turns[0].text if turns else ""
+    return blake2b(first.encode("utf-8", "replace"), digest_size=8).hexdigest()

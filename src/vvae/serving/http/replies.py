@@ -1,0 +1,226 @@
+"""Replies as they are written, to one HTTP answer: whole, or as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from uuid import uuid4
+
+from starlette.responses import Response
+
+from vvae.serving.http.engine_process import EngineProcess
+from vvae.serving.http.schemas import ApiError
+from vvae.serving.http.text_stream import TextStream
+
+if TYPE_CHECKING:
+    from vvae.serving.http.personas import Cue
+
+__all__ = ["Answer", "ClientGoneError", "EventStream", "unless_gone"]
+
+T = TypeVar("T")
+
+
+class ClientGoneError(Exception):
+    """The client is not there any more."""
+
+
+class Chunk(NamedTuple):
+    """What has come of one choice."""
+
+    choice: int
+    text: str = ""
+    finish_reason: str | None = None
+
+
+@dataclass
+class Answer:
+    """The choices of one answer.
+
+    Args:
+        settings: temperature, top_p and max_tokens, as the engine takes them.
+        seconds: after which it is given up.
+    """
+
+    engine: EngineProcess
+    cue: Cue
+    model: str
+    number: int
+    seed: int
+    settings: dict[str, Any]
+    stops: Sequence[str]
+    seconds: float
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    first: float | None = None
+    """When the first text came."""
+    failed: int | None = None
+    """The status of an error in the middle of a stream."""
+
+    async def chunks(self) -> AsyncGenerator[Chunk]:
+        """What is written, of all choices as it comes; the first chunk, without text, says that the prompt is read.
+
+        Raises:
+            ApiError: the prompt is refused, the engine is gone, or time is up.
+        """
+        heard: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
+        tasks = [asyncio.create_task(self._choice(index, heard)) for index in range(self.number)]
+        left, end = self.number, time.monotonic() + self.seconds
+        try:
+            while left:
+                # for each piece anew: a stream's pieces are waited for in other tasks than its first one; and not by
+                # wait_for, which before Python 3.12 takes no notice of being cancelled where a piece has just come
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    chunk = await heard.get()
+                if isinstance(chunk, Exception):
+                    raise chunk
+                left -= chunk.finish_reason is not None
+                yield chunk
+        except TimeoutError:
+            raise ApiError(504, f"no reply in {self.seconds:.0f} s", kind="server_error", code="timeout") from None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _choice(self, index: int, heard: asyncio.Queue[Chunk | Exception]) -> None:
+        stream, tokens = TextStream(self.stops), 0
+        body = {**self.cue.body(index, self.seed), **self.settings}
+        try:
+            async with aclosing(self.engine.events(body)) as events:
+                async for event in events:
+                    if "prompt" in event:
+                        self.prompt_tokens = event["prompt"]
+                        heard.put_nowait(Chunk(index))
+                    elif "text" in event:
+                        tokens += 1
+                        self.first = self.first or time.monotonic()
+                        if ready := stream.feed(event["text"]):
+                            heard.put_nowait(Chunk(index, ready))
+                        if stream.stopped:
+                            self.completion_tokens += tokens
+                            heard.put_nowait(Chunk(index, "", "stop"))
+                            return
+                    elif "done" in event:
+                        self.completion_tokens += event["tokens"]
+                        heard.put_nowait(Chunk(index, stream.rest(), event["done"]))
+        except Exception as error:
+            heard.put_nowait(error)
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """Tokens; of the prompt once, however many choices there are."""
+        total = self.prompt_tokens + self.completion_tokens
+        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens, "total_tokens": total}
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    async def whole(self, chunks: AsyncIterator[Chunk]) -> dict[str, Any]:
+        """The body of an answer that is not streamed."""
+        texts, finished = [""] * self.number, ["stop"] * self.number
+        async for chunk in chunks:
+            texts[chunk.choice] += chunk.text
+            finished[chunk.choice] = chunk.finish_reason or finished[chunk.choice]
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": text, "refusal": None},
+                "finish_reason": finish_reason,
+                "logprobs": None,
+            }
+            for index, (text, finish_reason) in enumerate(zip(texts, finished, strict=True))
+        ]
+        described = self.cue.described() | {"reply_seed": self.seed}
+        return self._head("chat.completion") | {"choices": choices, "usage": self.usage, "vvae": described}
+
+    async def lines(self, chunks: AsyncGenerator[Chunk], *, usage: bool) -> AsyncGenerator[bytes]:
+        """The events of an answer that is streamed."""
+        head = self._head("chat.completion.chunk")
+
+        def event(choices: list[dict[str, Any]], **further: Any) -> bytes:
+            return b"data: " + json.dumps(head | {"choices": choices} | further, ensure_ascii=False).encode() + b"\n\n"
+
+        def choice(index: int, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+            return {"index": index, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+
+        described = self.cue.described() | {"reply_seed": self.seed}
+        for index in range(self.number):
+            further = {"vvae": described} if not index else {}
+            yield event([choice(index, {"role": "assistant", "content": ""})], **further)
+        try:
+            async for chunk in chunks:
+                if chunk.text:
+                    yield event([choice(chunk.choice, {"content": chunk.text})])
+                if chunk.finish_reason:
+                    yield event([choice(chunk.choice, {}, chunk.finish_reason)])
+            if usage:
+                yield event([], usage=self.usage)
+            yield b"data: [DONE]\n\n"
+        except ApiError as error:
+            self.failed = error.status
+            yield b"data: " + json.dumps(error.body).encode() + b"\n\n"
+        finally:
+            await chunks.aclose()
+
+
+async def unless_gone(receive: Callable[[], Awaitable[Any]], work: Awaitable[T]) -> T:
+    """The result of some work, which is cancelled where the client goes before.
+
+    Raises:
+        ClientGoneError: the client went.
+    """
+    working, watching = asyncio.ensure_future(work), asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(Response):
+    """Server-sent events, until they end, the client goes, or it does not read them; `after` is told how it went."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, lines: AsyncGenerator[bytes], headers: dict[str, str], after: Callable[[str], None], *, seconds: float
+    ) -> None:
+        super().__init__(headers=headers | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._lines, self._after, self._seconds = lines, after, seconds
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Sends them."""
+        ended = "disconnected"
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async with asyncio.timeout(self._seconds):
+                await unless_gone(receive, self._send(send))
+            ended = "ok"
+        except (ClientGoneError, OSError):  # TimeoutError, too: a client that is there and does not read
+            pass
+        finally:
+            self._after(ended)
+
+    async def _send(self, send: Any) -> None:
+        async with aclosing(self._lines) as lines:
+            async for line in lines:
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

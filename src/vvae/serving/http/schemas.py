@@ -1,0 +1,108 @@
+"""What goes over the wire: OpenAI's chat completions, and the field ``vvae`` with the z of a reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from vvae.latent.steering import is_whole
+
+__all__ = ["ApiError", "ChatMessage", "ChatRequest", "Headers", "error_body"]
+
+MOST_MESSAGES = 4000
+MOST_CHOICES = 8
+MOST_STOPS = 16
+LONGEST_STOP = 200
+
+
+def _whole(text: str) -> str:
+    if not is_whole(text):
+        raise ValueError("half a surrogate pair is no character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_STOP)]
+
+
+class ApiError(Exception):
+    """An answer other than 200, in OpenAI's form.
+
+    Args:
+        kind: ``invalid_request_error``, ``authentication_error``, ``rate_limit_error``, ``server_error``.
+        retry_after: seconds after which it is worth another try.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.retry_after = status, retry_after
+        self.body = error_body(message, kind=kind, param=param, code=code)
+
+
+def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """OpenAI's error object."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class Part(BaseModel):
+    """A part of a message's content; only text is read."""
+
+    type: str
+    text: Text | None = None
+
+
+class ChatMessage(BaseModel):
+    """A message of the conversation so far; other fields are ignored."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | list[Part] | None = None
+    name: str | None = Field(None, max_length=200, description="who speaks, where more than two do")
+
+
+class StreamOptions(BaseModel):
+    """Of a stream."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(BaseModel):
+    """A request for the next reply; fields that are not listed are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: Name = Field(description="an adapter, a speaker, or adapter@persona (GET /v1/models)")
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
+    persona: Text | dict[str, Any] | None = Field(
+        None, description="'Ana; tone=playful; topic=auto; catchphrase.rate=0.1', or the same as an object"
+    )
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(1, ge=1, le=MOST_CHOICES)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What the headers of a request say."""
+
+    persona: str | None = None
+    """``X-VVAE-Persona``, percent-encoded where it is not ASCII."""
+    conversation: str | None = None
+    """``X-VVAE-Conversation`` or ``X-OpenWebUI-Chat-Id``."""

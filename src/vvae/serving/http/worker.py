@@ -1,0 +1,195 @@
+"""The engine's process: JSON lines in, JSON lines out. Its parent starts it anew when it dies.
+
+In, first the settings (`WorkerSettings`), then::
+
+    {"id": 1, "turns": [[0, "you", "hi"]], "speaker": "Ana", "block": "[persona] ...", "preface": "", "key": "...",
+     "adapter": "SP+FT", "seed": 0, "temperature": 1.0, "top_p": 1.0, "max_tokens": 80}
+    {"cancel": 1}
+
+Out: ``{"ready": context}``, then ``{"id": 1, "prompt": tokens}``, ``{"id": 1, "text": "..."}``,
+``{"id": 1, "done": finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``; ``{"fatal": "..."}``
+where it cannot start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from vvae.config import load_config
+from vvae.core.errors import DataError, ModelError, VVAEError
+from vvae.decoder.model import Decoder
+from vvae.inference.engine import GenerationConfig, Request
+from vvae.inference.llama import SAMPLING, LlamaServer
+from vvae.inference.tokenizer import Prompter, load_prompter
+from vvae.pipeline.run import Run
+from vvae.serving.engines import end_of_turn, llama_base, llama_parts
+from vvae.serving.http.streaming import BatchedEngine, CompletionsEngine, LiveEngine
+from vvae.serving.http.worker_settings import WorkerSettings
+from vvae.serving.session import reply_request, said
+
+__all__ = ["main"]
+
+CONTEXT = 4096
+"""Tokens of prompt and reply, where the model can see as many."""
+LONGEST_LINE = 16 << 20
+SHORTEST_REPLY = 8
+"""Tokens that a prompt must leave for its reply."""
+
+
+def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, object]:
+    """Prompter and engine, and what must live as long as they do.
+
+    Raises:
+        VVAEError: the model or an adapter cannot be loaded.
+    """
+    if settings.engine == "proxy":
+        prompter = load_prompter(run.config.decoder.model)
+        names: dict[str, tuple[str, Mapping[str, Any]]] = {
+            name: (settings.models.get(name, name), {}) for name in settings.adapters
+        }
+        key = os.environ.get(settings.key_env)
+        return prompter, _completions(settings.endpoint or "", names, key, prompter), None
+    base = Path(settings.gguf) if settings.gguf else None
+    file = llama_base(run, settings.engine, base)
+    if file is None:
+        decoder = run.decoder
+        switch = decoder.load_adapters({name: run.path(f"adapters/{name}") for name in settings.adapters})
+        return decoder, _batched(decoder, switch, settings), None
+    prompter, loras = llama_parts(run, settings.adapters, base)
+    key = secrets.token_hex(16)
+    server = LlamaServer(file, "base", context=CONTEXT, slots=settings.slots, adapters=loras, key=key)
+    asked = {
+        name: ("base", {"lora": [{"id": i, "scale": float(i == own)} for i in range(len(loras))], **SAMPLING})
+        for own, name in enumerate(settings.adapters)
+    }
+    return prompter, _completions(server.base_url, asked, key, prompter), server
+
+
+def _completions(
+    url: str, models: Mapping[str, tuple[str, Mapping[str, Any]]], key: str | None, prompter: Prompter
+) -> CompletionsEngine:
+    return CompletionsEngine(url, models, key=key, stops=end_of_turn(prompter), context=CONTEXT)
+
+
+def _batched(decoder: Decoder, switch: Any, settings: WorkerSettings) -> BatchedEngine:
+    decoder.model.eval()
+    context = min(CONTEXT, decoder.context_length)
+    return BatchedEngine(decoder.engine, settings.adapters, switch, slots=settings.slots, context=context)
+
+
+class Worker:
+    """Reads what is asked, one task for each reply, and says what is written."""
+
+    def __init__(self, prompter: Prompter, engine: LiveEngine, window_tokens: int, out: Any) -> None:
+        self._prompter, self._engine, self._window, self._out = prompter, engine, window_tokens, out
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def say(self, **event: Any) -> None:
+        """One line to the parent."""
+        self._out.write(json.dumps(event).encode() + b"\n")
+        self._out.flush()
+
+    async def listen(self, lines: asyncio.StreamReader) -> None:
+        """Until the parent closes its end."""
+        while line := await lines.readline():
+            asked = json.loads(line)
+            if "cancel" in asked:
+                if task := self._tasks.get(asked["cancel"]):
+                    task.cancel()
+                continue
+            task = asyncio.create_task(self._reply(asked))
+            self._tasks[asked["id"]] = task
+            task.add_done_callback(lambda _, name=asked["id"]: self._tasks.pop(name, None))  # type: ignore[misc]
+
+    def _request(self, asked: dict[str, Any]) -> Request:
+        return reply_request(
+            self._prompter,
+            [said(*turn) for turn in asked["turns"]],
+            asked["speaker"],
+            asked["block"],
+            window_tokens=self._window,
+            key=asked["key"],
+            preface=asked["preface"],
+        )
+
+    async def _reply(self, asked: dict[str, Any]) -> None:
+        name = asked["id"]
+        try:
+            request = self._request(asked)
+        except Exception as error:
+            known = isinstance(error, VVAEError)
+            self.say(id=name, error=str(error) if known else "the prompt cannot be made", user=True)
+            return
+        try:
+            room = self._engine.context - len(request.prompt)
+            if room < SHORTEST_REPLY:
+                what = f"a prompt of {len(request.prompt)} tokens; the engine sees {self._engine.context}"
+                raise DataError(what, where="messages", fix="send less")
+            self.say(id=name, prompt=len(request.prompt))
+            limit = min(asked["max_tokens"], room)
+            config = GenerationConfig(temperature=asked["temperature"], top_p=asked["top_p"], max_new_tokens=limit)
+            async with aclosing(self._engine.stream(request, asked["adapter"], config, seed=asked["seed"])) as pieces:
+                async for piece in pieces:
+                    if piece.text:
+                        self.say(id=name, text=piece.text)
+                    if piece.finish_reason:
+                        self.say(id=name, done=piece.finish_reason, tokens=piece.tokens)
+        except VVAEError as error:
+            self.say(id=name, error=str(error), user=isinstance(error, DataError))
+        except Exception as error:
+            print(f"vvae: the engine failed: {type(error).__name__}", file=sys.stderr, flush=True)  # noqa: T201
+            os._exit(1)  # what is in memory cannot be trusted any more; the parent starts another
+
+
+async def serve(run: Run, settings: WorkerSettings, source: Any, out: Any) -> None:
+    """Loads the engine and works until the parent goes."""
+    try:
+        prompter, engine, keep = build(run, settings)
+    except (VVAEError, MemoryError):
+        raise
+    except Exception as error:  # another start would not mend it
+        raise ModelError(f"the engine cannot start ({type(error).__name__}: {error})", where=settings.run) from None
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader(limit=LONGEST_LINE)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), source)
+    worker = Worker(prompter, engine, run.config.pairs.window_tokens, out)
+    worker.say(ready=engine.context)
+    await worker.listen(lines)
+    await engine.close()
+    del keep
+
+
+def main() -> None:
+    """The process."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints goes to the log, not between the lines
+    source = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
+    settings = WorkerSettings.model_validate_json(_first_line(source))
+    folder = Path(settings.run)
+    try:
+        run = Run(load_config(folder / "config.yaml").model_copy(update={"run": settings.run}))
+        asyncio.run(serve(run, settings, source, out))
+    except VVAEError as error:
+        out.write(json.dumps({"fatal": str(error)}).encode() + b"\n")
+        out.flush()
+        os._exit(3)
+    os._exit(0)  # llama.cpp's threads and torch's need no farewell
+
+
+def _first_line(source: Any) -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := source.read(1)):
+        line += byte
+    return bytes(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""A chat session without input or output: turns in, replies and the z in use out.
+
+What each dimension of z does is said by a `Steering`. ``auto`` is q(z|c): the encoder reads the conversation so far,
+never the reply; that is another thing than q(z|x,c), and only follows the conversation.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+from vvae.core.dialogue import BURST, Dialogue, Message, Pair, Turn
+from vvae.corpus.pairs import windows
+from vvae.encoders.base import Encoder
+from vvae.inference.engine import Engine, GenerationConfig, Request
+from vvae.inference.prompts import Block, persona_block
+from vvae.inference.template import START
+from vvae.inference.tokenizer import Prompter
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import Prior
+from vvae.latent.profile import Profile
+from vvae.latent.space import LatentSpace
+from vvae.latent.steering import Reach, Steered, Steering, steer
+
+__all__ = ["ChatReply", "ChatSession", "ConversationReader", "reply_request", "said"]
+
+OWN = ("catchphrase", "nickname")
+"""Readers of what belongs to whoever says it: read in the persona's own turns alone."""
+MOST_TURNS = 60
+"""Turns read at the end of a conversation: what was shown long before is no part of its present."""
+REMEMBERED = 4_000
+"""Turns whose readings are kept."""
+
+
+class ChatReply(NamedTuple):
+    """The messages of one reply, and the z it was written under."""
+
+    messages: tuple[str, ...]
+    steered: Steered
+
+    @property
+    def persona(self) -> Persona:
+        """z."""
+        return self.steered.persona
+
+
+def said(number: int, speaker: str, text: str) -> Turn:
+    """A turn as it was typed, a message per line."""
+    return Turn(number, speaker, tuple(Message(line) for line in text.split(BURST)))
+
+
+class ConversationReader:
+    """q(z|c): of each dimension the value read last, whoever said it; a catchphrase or nickname only as the persona's.
+
+    A turn is read once for each conversation that begins alike.
+    """
+
+    def __init__(self, encoder: Encoder, space: LatentSpace) -> None:
+        self._encoder, self._space = encoder, space
+        self._read: OrderedDict[bytes, Persona] = OrderedDict()
+
+    def read(self, turns: Sequence[Turn], speaker: str) -> Persona:
+        """z of a conversation so far, for the one who replies next."""
+        dialogue = Dialogue("chat", tuple(turns))
+        keys, digest = [], blake2b(digest_size=16)
+        for turn in turns:
+            digest.update(f"{len(turn.speaker)} {turn.speaker}{len(turn.text)} {turn.text}".encode("utf-8", "replace"))
+            keys.append(digest.copy().digest())
+        start = max(0, len(turns) - MOST_TURNS)
+        turns, keys = turns[start:], keys[start:]
+        new = [place for place, key in enumerate(keys) if key not in self._read]
+        pairs = [_heard(turns, place, dialogue) for place in new]
+        for place, encoding in zip(new, self._encoder.encode(pairs, {"chat": dialogue}), strict=True):
+            self._read[keys[place]] = encoding.persona
+        slots: dict[str, Slot] = {}
+        for turn, key in zip(turns, keys, strict=True):
+            self._read.move_to_end(key)
+            for name, slot in self._read[key]:
+                if turn.speaker == speaker or self._space.by_name[name].reader not in OWN:
+                    slots[name] = slot
+        while len(self._read) > REMEMBERED:
+            self._read.popitem(last=False)
+        return Persona(slots)
+
+
+def _heard(turns: Sequence[Turn], place: int, dialogue: Dialogue) -> Pair:
+    turn = turns[place]
+    others = tuple(name for name in dialogue.speakers if name != turn.speaker)
+    return Pair(f"chat#{turn.id}", "chat", turn.id, turns[0].id, turn.speaker, others, "heldout", turn.text)
+
+
+def reply_request(
+    prompter: Prompter,
+    turns: Sequence[Turn],
+    speaker: str,
+    block: Block,
+    *,
+    window_tokens: int,
+    key: str,
+    preface: str = "",
+) -> Request:
+    """The prompt for a speaker's next reply; where the speaker spoke last, for more of the same turn.
+
+    Args:
+        preface: text of a system message beside the project's own line; no adapter was trained with any.
+    """
+    own = turns[-1] if turns and turns[-1].speaker == speaker else None
+    heard = list(turns[:-1] if own else turns)
+    if not any(turn.speaker != speaker for turn in heard):
+        heard = [said(-1, "", START), *heard] if not heard else [*heard, said(heard[-1].id + 1, "", START)]
+    dialogue = Dialogue("chat", tuple(heard))
+    window = windows(dialogue, window_tokens)[heard[-1].id]
+    pair = Pair("chat", "chat", heard[-1].id + 1, window, speaker, (), "heldout", "")
+    return prompter.request(dialogue, pair, block, key=key, preface=preface, begun=own.text + BURST if own else "")
+
+
+@dataclass
+class ChatSession:
+    """A conversation with one persona."""
+
+    prompter: Prompter
+    engine: Engine
+    space: LatentSpace
+    prior: Prior
+    profile: Profile
+    reader: ConversationReader
+    generation: GenerationConfig
+    window_tokens: int
+    steering: Steering = field(default_factory=Steering)
+    reach: Callable[[str], Reach] | None = None
+    """What the adapter can do of a rate."""
+    seed: int = 0
+    shows_z: bool = True
+    """False for a variant trained without persona."""
+    _turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def partner(self) -> str:
+        """What the one who talks to the persona is called."""
+        return "you" if self.profile.speaker != "you" else "somebody"
+
+    def reply(self, text: str) -> ChatReply:
+        """Says something to the persona and gets its reply."""
+        self._say(self.partner, text)
+        number = len(self._turns)
+        steered = self.steered()
+        block = persona_block(steered.persona, self.space) if self.shows_z else None
+        request = reply_request(
+            self.prompter,
+            self._turns,
+            self.profile.speaker,
+            block,
+            window_tokens=self.window_tokens,
+            key=f"chat#{number}",
+        )
+        completion = self.engine.complete([request], self.generation, seed=self.seed)[0]
+        messages = tuple(line.strip() for line in completion.text.split(BURST) if line.strip())
+        self._say(self.profile.speaker, BURST.join(messages) or "...")
+        return ChatReply(messages, steered)
+
+    def _say(self, speaker: str, text: str) -> None:
+        self._turns.append(said(len(self._turns), speaker, text))
+
+    def steered(self) -> Steered:
+        """The z of the next reply."""
+        return steer(
+            self.steering,
+            self.space,
+            self.prior,
+            self.profile,
+            conversation="chat",
+            turn=len(self._turns),
+            seed=self.seed,
+            read=lambda: self.reader.read(self._turns, self.profile.speaker),
+            reach=self.reach,
+        )
