@@ -74,11 +74,11 @@ def generate(decoder: Decoder, requests: Sequence[Request], tokens: int, batch: 
 
 
 def raw(engine: LlamaEngine, requests: Sequence[Request], tokens: int) -> int:
-    """The server inside our engine, called without it."""
-    server, written = engine._server, 0
+    """The server of our engine, called without it."""
+    written = 0
     for request in requests:
         asked = {"prompt": list(request.prompt), "n_predict": tokens, "temperature": 1.0, "samplers": ["temperature"]}
-        answer = server.handle_completions({**asked, "seed": bits64("token", 0, request.key) % 2**32})
+        answer = engine.post({**asked, "seed": bits64("token", 0, request.key) % 2**32})
         written += answer["usage"]["completion_tokens"]
     return written
 

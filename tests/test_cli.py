@@ -116,7 +116,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     full = "lambda *_: open('/dev/full', 'w').write('x' * 10**6)"
-    code = f"from vvae import cli, records; records.write_text = {full}; cli.main()"
+    code = f"from vvae import cli; from vvae.core import files; files.atomic_path = {full}; cli.main()"
     result = subprocess.run(
         [sys.executable, "-c", code, "init", "x.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

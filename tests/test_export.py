@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -108,11 +112,11 @@ def test_draws_are_keyed_by_request(small_gguf: Path, adapted: Decoder) -> None:
     assert {c.finish_reason for c in engine.complete(asked, config, seed=1)} <= {"stop", "length"}
 
 
-def test_what_listens_in_this_process_answers_nobody(small_gguf: Path) -> None:
+def test_the_engines_server_answers_nobody_else(small_gguf: Path) -> None:
     engine = LlamaEngine(small_gguf)
-    assert engine.address.startswith("http://127.0.0.1:")
+    assert engine.server.address.startswith("http://127.0.0.1:")
     asked = urllib.request.Request(
-        f"{engine.address}/completion", data=b'{"prompt": "hi"}', headers={"Content-Type": "application/json"}
+        f"{engine.server.address}/completion", data=b'{"prompt": "hi"}', headers={"Content-Type": "application/json"}
     )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(asked, timeout=10)
@@ -149,6 +153,48 @@ def test_a_prompt_that_does_not_fit_is_refused(small_gguf: Path) -> None:
     engine = LlamaEngine(small_gguf, context=256)
     with pytest.raises(ModelError, match="do not fit in 256"):
         engine.complete([Request("long", (5,) * 250)], GenerationConfig(max_new_tokens=10), seed=0)
+
+
+def test_a_server_that_is_dropped_or_killed_ends_and_says_so(small_gguf: Path) -> None:
+    engines = [LlamaEngine(small_gguf, context=256) for _ in range(3)]
+    processes = [engine.server._process for engine in engines]
+    killed = engines.pop()
+    killed.server._process.kill()
+    with pytest.raises(ModelError, match=r"llama\.cpp stopped"):
+        killed.complete([Request("gone", (5, 6))], GenerationConfig(max_new_tokens=2), seed=0)
+    engines.clear()
+    del killed
+    gc.collect()
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_a_server_ends_with_the_process_that_made_it(small_gguf: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from vvae.inference.llama import LlamaServer\n"
+        f"server = LlamaServer(Path({str(small_gguf)!r}), 'm'); print(server._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    pid = int(made.stdout)
+    for _ in range(200):
+        if not Path(f"/proc/{pid}/stat").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail("the server is still there")
+
+
+def test_the_engines_process_ends_when_llama_cpp_does(small_gguf: Path) -> None:
+    """So that the server above it starts both anew."""
+    code = (
+        "import os, threading, time; from pathlib import Path\n"
+        "from vvae.inference.llama import LlamaServer; from vvae.serving.http.worker import _end_with\n"
+        f"server = LlamaServer(Path({str(small_gguf)!r}), 'm')\n"
+        "threading.Thread(target=_end_with, args=(server,), daemon=True).start()\n"
+        "os.kill(server._process.pid, 9); time.sleep(60)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert "llama.cpp stopped" in ended.stderr
 
 
 def test_the_modelfile_names_base_adapter_and_stop(adapted: Decoder, tmp_path: Path) -> None:

@@ -1,6 +1,4 @@
-"""V-VAE: chat models that talk like particular people, with knobs one can read.
-
-"""
+"""V-VAE: chat models that talk like particular people, with knobs one can read."""
 
 __all__ = ["__version__"]
 

@@ -1,13 +1,21 @@
-"""Text generation by llama.cpp (`xllamacpp`): a GGUF base with a GGUF adapter, for one conversation at a time on a CPU.
+"""Text generation by llama.cpp (`xllamacpp`): a GGUF base with a GGUF adapter, on a CPU.
 
-It reads prompts slower than `TransformersEngine` reads a batch of them, and writes the replies of a chat faster. The
-part of a prompt that it has read before, the context, is not read again (z comes last).
+It reads prompts slower than `TransformersEngine` reads a batch of them, and writes the replies of a
+chat faster. The part of a prompt that it has read before, the context, is not read again (z comes
+last). Its server runs in a process of its own (`vvae.inference.llama_process`), which can be ended
+at any time.
 """
 
 from __future__ import annotations
 
-import os
+import importlib.util
+import json
 import secrets
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,14 +30,8 @@ __all__ = ["SAMPLING", "LlamaEngine", "LlamaServer", "check_vocabulary"]
 
 SAMPLING = {"cache_prompt": True, "samplers": ["top_p", "temperature"]}
 """Fields of each request: no samplers but those that were asked for."""
-
-
-def _xllamacpp() -> Any:
-    try:
-        import xllamacpp
-    except ImportError:
-        raise ModelError("xllamacpp is not installed", fix="pip install 'vvae[cpu]'") from None
-    return xllamacpp
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Loopback is never asked for by way of a proxy."""
 
 
 def _file(path: Path) -> Path:
@@ -38,38 +40,20 @@ def _file(path: Path) -> Path:
     return path
 
 
-def _parameters(base: Path, context: int, slots: int) -> Any:
-    params = _xllamacpp().CommonParams()
-    params.model.path = str(_file(base))
-    # Its threads wait for each other by spinning, hundreds of times a token: with one on every core, whatever else
-    # runs brings a reply from a second to minutes.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for threads in (params.cpuparams, params.cpuparams_batch):
-        threads.n_threads, threads.poll = max(1, cores // 2), 0
-    params.n_parallel, params.n_ctx, params.kv_unified = slots, context, False
-    params.verbosity, params.warmup, params.cache_ram_mib = -1, False, 0
-    return params
-
-
-def _started(params: Any, base: Path) -> Any:
-    try:
-        return _xllamacpp().Server(params)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"llama.cpp cannot load it ({reason})", where=str(base)) from None
-
-
 class LlamaServer:
-    """llama.cpp as an OpenAI-compatible server on loopback, for as long as this process lives or until `close`.
+    """llama.cpp as an OpenAI-compatible server on loopback, in a process of its own.
+
+    The process ends with `close`, with this object, or with the process that made it.
 
     Args:
-        base: the model.
+        base: the model, a GGUF file.
         name: what clients call it.
         port: 0 for a free one.
         context: tokens of prompt and answer that a slot holds.
         slots: requests at once.
         adapters: LoRAs in GGUF; a request's field ``lora`` says which is on.
-        key: asked of clients, where there is one.
+        adapter_scale: how strongly they are on where a request does not say.
+        key: the API key that clients must send; None for none.
 
     Raises:
         ModelError: xllamacpp is not installed, the file cannot be loaded, or the port is taken.
@@ -84,40 +68,86 @@ class LlamaServer:
         context: int = 4096,
         slots: int = 1,
         adapters: Sequence[Path] = (),
+        adapter_scale: float = 0.0,
         key: str | None = None,
     ) -> None:
-        params = _parameters(base, context * slots, slots)
-        if adapters:
-            params.lora_adapters = [_xllamacpp().CommonAdapterLoraInfo(str(_file(one)), 0.0) for one in adapters]
-        if key:
-            params.api_keys = [key]
-        params.hostnames, params.port, params.model_alias = ["127.0.0.1"], port, {name}
+        settings = {
+            "base": str(_file(base)),
+            "name": name,
+            "port": port,
+            "context": context,
+            "slots": slots,
+            "adapters": [str(_file(adapter)) for adapter in adapters],
+            "adapter_scale": adapter_scale,
+            "key": key,
+        }
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise ModelError("xllamacpp is not installed", fix="pip install 'vvae[cpu]'")
         if port:
-            with socket() as probe:
-                probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    raise ModelError(
-                        "the port is taken", where=f"127.0.0.1:{port}", fix="give another --port"
-                    ) from None
-        self._server = _started(params, base)
+            _check_free(port)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vvae.inference.llama_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for whoever started it
+        )
+        self._end = weakref.finalize(self, _end, self._process)
+        self.address = self._started(settings, base)
+        """Where it listens, without a path."""
+
+    def _started(self, settings: dict[str, Any], base: Path) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(settings).encode() + b"\n")
+            self._process.stdin.flush()
+            said = json.loads(self._process.stdout.readline() or b'{"error": "it stopped while loading"}')
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, OSError | ValueError):
+                raise
+            said = {"error": "it stopped while loading"}
+        if "error" in said:
+            self.close()
+            raise ModelError(f"llama.cpp cannot load it ({said['error']})", where=str(base))
+        return str(said["address"])
 
     @property
     def base_url(self) -> str:
-        """What a client is given."""
-        return f"{self._server.listening_address}/v1"
+        """What an OpenAI client is given."""
+        return f"{self.address}/v1"
+
+    def wait(self) -> int:
+        """Return the process's exit code once it has ended."""
+        return self._process.wait()
 
     def close(self) -> None:
-        """Stops listening and frees the model."""
-        del self._server
+        """End the process; what it was writing is lost."""
+        self._end()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _check_free(port: int) -> None:
+    with socket() as probe:
+        probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise ModelError("the port is taken", where=f"127.0.0.1:{port}", fix="give another --port") from None
 
 
 class LlamaEngine:
-    """A llama.cpp server in this process; what listens on loopback asks for a key that nobody has.
+    """Completions by a llama.cpp server of its own, which asks for a key that nobody else has.
 
-    A draw is keyed by request. Its logits, unlike those of `TransformersEngine` in fp32, depend in their last bits
-    on what was computed together.
+    A draw is keyed by request. Its logits, unlike those of `TransformersEngine` in fp32, depend in
+    their last bits on what was computed together.
 
     Args:
         base: the base model.
@@ -133,17 +163,17 @@ class LlamaEngine:
     def __init__(
         self, base: Path, adapter: Path | None = None, *, stop: Sequence[str] = (), context: int = 4096, slots: int = 1
     ) -> None:
-        params = _parameters(base, context * slots, slots)
-        if adapter is not None:
-            params.lora_adapters = [_xllamacpp().CommonAdapterLoraInfo(str(_file(adapter)), 1.0)]
-        params.api_keys = [secrets.token_hex(16)]
         self._slots, self._context, self._stop = slots, context, list(stop)
-        self._server = _started(params, base)
-
-    @property
-    def address(self) -> str:
-        """Where the server in this process listens."""
-        return str(self._server.listening_address)
+        self._key = secrets.token_hex(16)
+        self.server = LlamaServer(
+            base,
+            "base",
+            context=context,
+            slots=slots,
+            adapters=[adapter] if adapter else [],
+            adapter_scale=1.0,
+            key=self._key,
+        )
 
     def complete(
         self, requests: Sequence[Request], config: GenerationConfig, *, seed: int, progress: Progress | None = None
@@ -159,14 +189,14 @@ class LlamaEngine:
             raise ModelError(f"a prompt of {longest} tokens and a reply of {limit} do not fit in {self._context}")
         done: list[Completion] = []
         with ThreadPoolExecutor(self._slots) as pool:
-            for completion in pool.map(lambda request: self._one(request, config, limit, seed), requests):
+            for completion in pool.map(lambda request: self._completed(request, config, limit, seed), requests):
                 done.append(completion)
                 if progress:
                     progress(len(done), len(requests))
         return done
 
-    def _one(self, request: Request, config: GenerationConfig, limit: int, seed: int) -> Completion:
-        asked = {
+    def _completed(self, request: Request, config: GenerationConfig, limit: int, seed: int) -> Completion:
+        body = {
             "prompt": list(request.prompt),
             "n_predict": limit,
             "temperature": config.temperature,
@@ -175,11 +205,32 @@ class LlamaEngine:
             "stop": self._stop,
             **SAMPLING,
         }
-        answer: Any = self._server.handle_completions(asked)
-        if not isinstance(answer, dict) or not answer.get("choices"):
-            raise ModelError(f"llama.cpp gave no completion ({' '.join(str(answer).split())[:200]})", where=request.key)
+        answer = self.post(body, where=request.key)
         choice, tokens = answer["choices"][0], int(answer["usage"]["completion_tokens"])
         return Completion(str(choice["text"]).strip(), str(choice["finish_reason"]), tokens)
+
+    def post(self, body: dict[str, Any], *, where: str = "") -> dict[str, Any]:
+        """The server's answer to a body of its ``/v1/completions``.
+
+        Raises:
+            ModelError: it refuses, or it is gone.
+        """
+        request = urllib.request.Request(
+            f"{self.server.base_url}/completions",
+            data=json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
+        )
+        try:
+            with _DIRECT.open(request) as response:
+                answer = json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            reason = " ".join(error.read(400).decode("utf-8", "replace").split())
+            raise ModelError(f"llama.cpp gave no completion ({reason[:200]})", where=where) from None
+        except (OSError, ValueError) as error:
+            raise ModelError(f"llama.cpp stopped ({type(error).__name__})", where=where) from None
+        if not isinstance(answer, dict) or not answer.get("choices"):
+            raise ModelError("llama.cpp gave no completion", where=where)
+        return answer
 
 
 def check_vocabulary(base: Path, tokenizer: Any) -> None:

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from vvae.config import load_config
@@ -66,11 +67,19 @@ def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, obj
     prompter, loras = llama_parts(run, settings.adapters, base)
     key = secrets.token_hex(16)
     server = LlamaServer(file, "base", context=CONTEXT, slots=settings.slots, adapters=loras, key=key)
+    Thread(target=_end_with, args=(server,), daemon=True).start()
     asked = {
         name: ("base", {"lora": [{"id": i, "scale": float(i == own)} for i in range(len(loras))], **SAMPLING})
         for own, name in enumerate(settings.adapters)
     }
     return prompter, _completions(server.base_url, asked, key, prompter), server
+
+
+def _end_with(server: LlamaServer) -> None:
+    """Ends this process when llama.cpp's has ended: its parent then starts both anew."""
+    code = server.wait()
+    print(f"vvae: llama.cpp stopped ({code})", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(1)
 
 
 def _completions(
