@@ -1,10 +1,12 @@
-"""Public labelled chat as files that `vvae audit labels` reads, each in a development and a test half by dialogue.
+"""Public labelled chat as files that `vvae audit labels` reads, each in a development and a test
+half by dialogue.
 
-    python benchmarks/audit_data.py OUT --cped valid_split.csv --personachat valid.txt --casino casino_train.json
+    python benchmarks/audit_data.py OUT --cped valid_split.csv --personachat valid.txt \
+        --casino casino_train.json
     vvae audit labels OUT/cped-test.yaml
 
 cped          emotion -> tone, where a label of ours says the same; human labels
-personachat   triples of hobbies and activities matched to utterances -> hobby; by machine: silver, no gold
+personachat   triples of hobbies and activities matched to utterances -> hobby; by machine: silver
 casino        pictographs by Unicode's own property -> emoji; exact, and says nothing of typed faces
 """
 
@@ -34,9 +36,33 @@ EMOTIONS: Mapping[str, Any] = {
 }
 HOBBIES = frozenset({"has_hobby", "favorite_hobby", "like_activity", "like_sports"})
 NEAR = {
-    *("like_general", "like_music", "favorite_music", "favorite_music_artist", "like_read", "like_watching"),
-    *("like_movie", "favorite_movie", "favorite_book", "favorite_show", "favorite", "has_ability", "misc_attribute"),
-    *("like_goto", "other", "<blank>", "want_do", "member_of", "favorite_activity", "favorite_sport", "like_animal"),
+    *(
+        "like_general",
+        "like_music",
+        "favorite_music",
+        "favorite_music_artist",
+        "like_read",
+        "like_watching",
+    ),
+    *(
+        "like_movie",
+        "favorite_movie",
+        "favorite_book",
+        "favorite_show",
+        "favorite",
+        "has_ability",
+        "misc_attribute",
+    ),
+    *(
+        "like_goto",
+        "other",
+        "<blank>",
+        "want_do",
+        "member_of",
+        "favorite_activity",
+        "favorite_sport",
+        "like_animal",
+    ),
     *("teach", "has_profession", "previous_profession"),
 }
 """Relations that may stand for a hobby too: such utterances are left out."""
@@ -69,7 +95,9 @@ def personachat(path: Path) -> Iterable[dict[str, Any]]:
         spoken += 1
         text, *triples = rest
         found = [ast.literal_eval(triple) for triple in triples]
-        hobbies = sorted({value for _, relation, value in found if relation in HOBBIES and value != "<blank>"})
+        hobbies = sorted(
+            {value for _, relation, value in found if relation in HOBBIES and value != "<blank>"}
+        )
         doubtful = any(relation in NEAR for _, relation, _ in found)
         label: list[str] | str = hobbies or ("doubtful" if doubtful else [])
         yield {
@@ -84,7 +112,9 @@ def casino(path: Path) -> Iterable[dict[str, Any]]:
     """Utterances of the CaSiNo file; what the interface wrote is left out."""
     for dialogue in json.loads(path.read_text("utf-8")):
         for row in dialogue["chat_logs"]:
-            if not row["text"].startswith(("Submit-Deal", "Accept-Deal", "Reject-Deal", "Walk-Away")):
+            if not row["text"].startswith(
+                ("Submit-Deal", "Accept-Deal", "Reject-Deal", "Walk-Away")
+            ):
                 label = PICTOGRAPH.findall(row["text"])
                 name = f"c{dialogue['dialogue_id']}"
                 yield {"dialogue": name, "speaker": row["id"], "text": row["text"], "label": label}
@@ -99,7 +129,9 @@ SOURCES = {
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     for name in SOURCES:
         parser.add_argument(f"--{name}", type=Path)
@@ -123,7 +155,10 @@ def main() -> None:
             }
             file = arguments.out / f"{name}-{half}.yaml"
             file.write_text(yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True), "utf-8")
-            print(f"{file}: {len(kept):,} utterances, {len({row['dialogue'] for row in kept}):,} dialogues")
+            print(
+                f"{file}: {len(kept):,} utterances, {len({row['dialogue'] for row in kept}):,} "
+                "dialogues"
+            )
 
 
 if __name__ == "__main__":

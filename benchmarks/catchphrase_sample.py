@@ -1,4 +1,5 @@
-"""A keyed sample of mined catchphrases with what one needs to judge them by hand, as tab-separated values.
+"""A keyed sample of mined catchphrases with what one needs to judge them by hand, as tab-separated
+values.
 
 python benchmarks/catchphrase_sample.py --number 100 > sample.tsv
 """
@@ -15,7 +16,9 @@ from vvae.encoders.rules.catchphrase import CatchphraseConfig, mine
 
 
 def main() -> None:
-    """Prints number, phrase, z, share of the speaker's replies, share of others' replies, an example."""
+    """Prints number, phrase, z, share of the speaker's replies, share of others' replies, an
+    example.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=100)
     number = parser.parse_args().number
@@ -31,7 +34,9 @@ def main() -> None:
         rest = [p for p in train[:: len(train) // 4000] if p.speaker != speaker]
         share = sum(find_phrase(c.phrase, p.response) is not None for p in rest) / len(rest)
         used = [p for p in own if find_phrase(c.phrase, p.response)]
-        example = shuffled(used, "example", name=[p.pair_id for p in used])[0].response.replace("\n", " / ")[:90]
+        example = shuffled(used, "example", name=[p.pair_id for p in used])[0].response.replace(
+            "\n", " / "
+        )[:90]
         print(i, c.phrase, c.z, f"{len(used) / len(own):.3f}", f"{share:.3f}", example, sep="\t")
 
 

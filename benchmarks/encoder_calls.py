@@ -1,14 +1,19 @@
-"""How fast the language-model encoder calls, and what it keeps in memory, against an endpoint that answers at once.
+"""How fast the language-model encoder calls, and what it keeps in memory, against an endpoint that
+answers at once.
 
     pip install openai
-    python benchmarks/encoder_calls.py --pairs 10000                  calls/s beside a bare aiohttp client
-    python benchmarks/encoder_calls.py --pairs 4000 --latency 0.02    of an endpoint that takes so many seconds
-    python benchmarks/encoder_calls.py --pairs 200000 --memory        growth of memory over the pairs
+    python benchmarks/encoder_calls.py \
+        --pairs 10000               calls/s beside bare aiohttp
+    python benchmarks/encoder_calls.py --pairs 4000 \
+        --latency 0.02    of an endpoint that takes so many seconds
+    python benchmarks/encoder_calls.py --pairs 200000 \
+        --memory        growth of memory over the pairs
 
-The endpoint is a process of its own that reads a request and sends a fixed answer. The bare client sends the same
-bodies, made beforehand, over as many connections and parses the answers; `openai` is the official client, its retries
-off, on a tenth of the calls. Ours builds the questions and keeps the ledger; `pairs_per_s_written` counts validation
-and encodings.parquet too. The last line is ratio_vs_bare, of medians.
+The endpoint is a process of its own that reads a request and sends a fixed answer. The bare client
+sends the same bodies, made beforehand, over as many connections and parses the answers; `openai` is
+the official client, its retries off, on a tenth of the calls. Ours builds the questions and keeps
+the ledger; `pairs_per_s_written` counts validation and encodings.parquet too. The last line is
+ratio_vs_bare, of medians.
 """
 
 from __future__ import annotations
@@ -33,7 +38,14 @@ from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
 from vvae.latent.space import load_space
 from vvae.latent.tables import write_encodings
 
-TEXTS = ("what did you eat today", "i like hiking a lot", "oh my gosh, no way", "fair enough", "see you later 😂", "hm")
+TEXTS = (
+    "what did you eat today",
+    "i like hiking a lot",
+    "oh my gosh, no way",
+    "fair enough",
+    "see you later 😂",
+    "hm",
+)
 ANSWER = dict.fromkeys(load_space().names) | {"tone": "playful", "topic": "food"}
 
 
@@ -44,8 +56,13 @@ class Endpoint(asyncio.Protocol):
         self._latency = latency
         message = {"role": "assistant", "content": json.dumps(ANSWER)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        body = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 700, "completion_tokens": 60}}).encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        body = json.dumps(
+            {"choices": [choice], "usage": {"prompt_tokens": 700, "completion_tokens": 60}}
+        ).encode()
+        head = (
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+            f"{len(body)}\r\n\r\n"
+        )
         self._answer, self._held = head.encode() + body, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,7 +88,9 @@ class Endpoint(asyncio.Protocol):
 
 async def serve(latency: float) -> None:
     """Serves for ever; says the port."""
-    server = await asyncio.get_running_loop().create_server(lambda: Endpoint(latency), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Endpoint(latency), "127.0.0.1", 0
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -80,13 +99,18 @@ def conversations(pairs: int) -> tuple[dict[str, Dialogue], list[Pair]]:
     """Dialogues of 21 turns, 20 pairs each, all texts different."""
 
     def text(n: int, i: int) -> str:
-        return f"{TEXTS[index_below(len(TEXTS), n, i)]}, {TEXTS[index_below(len(TEXTS), i, n)]} {n}.{i}"
+        return (
+            f"{TEXTS[index_below(len(TEXTS), n, i)]}, {TEXTS[index_below(len(TEXTS), i, n)]} "
+            f"{n}.{i}"
+        )
 
     dialogues = [
         Dialogue(f"d{n}", tuple(Turn(i, "ab"[i % 2], (Message(text(n, i)),)) for i in range(21)))
         for n in range(-(-pairs // 20))
     ]
-    found, _ = make_pairs(dialogues, PairsConfig(window_tokens=10**6, max_train_replies=10**9), seed=0)
+    found, _ = make_pairs(
+        dialogues, PairsConfig(window_tokens=10**6, max_train_replies=10**9), seed=0
+    )
     return {d.id: d for d in dialogues}, found[:pairs]
 
 
@@ -126,7 +150,9 @@ async def official(url: str, bodies: Sequence[bytes], concurrency: int) -> float
 
 def encoder_at(url: str, folder: Path, pairs: Sequence[Pair], concurrency: int) -> LLMEncoder:
     """A fitted encoder with a ledger of its own."""
-    config = LLMConfig.model_validate({"kind": "llm", "base_url": url, "model": "stub", "concurrency": concurrency})
+    config = LLMConfig.model_validate(
+        {"kind": "llm", "base_url": url, "model": "stub", "concurrency": concurrency}
+    )
     return LLMEncoder.fit(pairs[:2000], {}, load_space(), config, folder / "ledger.sqlite").probe()
 
 
@@ -155,7 +181,9 @@ def speed(url: str, pairs: int, concurrency: int) -> dict[str, float]:
 
 
 def memory(url: str, pairs: int, concurrency: int) -> dict[str, float]:
-    """Growth of the resident set from the first twentieth of the calls to the written table, in MB."""
+    """Growth of the resident set from the first twentieth of the calls to the written table,
+    in MB.
+    """
     dialogues, asked = conversations(pairs)
     process = psutil.Process()
     seen: list[tuple[int, float]] = []
@@ -185,12 +213,16 @@ def memory(url: str, pairs: int, concurrency: int) -> dict[str, float]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds the endpoint takes for an answer")
+    parser.add_argument(
+        "--latency", type=float, default=0.0, help="seconds the endpoint takes for an answer"
+    )
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:

@@ -1,4 +1,5 @@
-"""Pairs per second of the default encoder on the BYU corpus: lexical dimensions alone, and all of them.
+"""Pairs per second of the default encoder on the BYU corpus: lexical dimensions alone, and all of
+them.
 
 python benchmarks/encoder_speed.py --pairs 4000
 """

@@ -1,10 +1,13 @@
-"""Generation speed: continuous batching against transformers' `generate`, and llama.cpp through us against itself.
+"""Generation speed: continuous batching against transformers' `generate`, and llama.cpp through us
+against itself.
 
-    python benchmarks/generate_speed.py configs/demo.yaml --adapter runs/demo/adapters/SP+FT --replies 24
+    python benchmarks/generate_speed.py configs/demo.yaml --adapter runs/demo/adapters/SP+FT \
+        --replies 24
 
-The same held-out prompts and adapter for all. The transformers engines write exactly `--tokens` tokens a reply, those
-of llama.cpp end where the model ends. Rounds alternate; every row is one run; medians of tokens written per second,
-prompts included in the time. The last lines are ratio_vs_llama (ours / raw) and ratio_vs_generate.
+The same held-out prompts and adapter for all. The transformers engines write exactly `--tokens`
+tokens a reply, those of llama.cpp end where the model ends. Rounds alternate; every row is one run;
+medians of tokens written per second, prompts included in the time. The last lines are
+ratio_vs_llama (ours / raw) and ratio_vs_generate.
 
     ours              `TransformersEngine`, all replies at once
     generate          `generate`, one by one
@@ -44,7 +47,9 @@ def ours(decoder: Decoder, requests: Sequence[Request], tokens: int) -> int:
     """Our engine, with a stop token that a chat does not hold."""
     unused = decoder.tokenizer.convert_tokens_to_ids(decoder.tokenizer.all_special_tokens[-1])
     engine = TransformersEngine(decoder.model, decoder.tokenizer, [unused], bf16=decoder.bf16)
-    return sum(c.tokens for c in engine.complete(requests, GenerationConfig(max_new_tokens=tokens), seed=0))
+    return sum(
+        c.tokens for c in engine.complete(requests, GenerationConfig(max_new_tokens=tokens), seed=0)
+    )
 
 
 def generate(decoder: Decoder, requests: Sequence[Request], tokens: int, batch: int) -> int:
@@ -57,9 +62,17 @@ def generate(decoder: Decoder, requests: Sequence[Request], tokens: int, batch: 
     for start in range(0, len(order), batch):
         group = order[start : start + batch]
         width = max(len(request.prompt) for request in group)
-        ids = torch.tensor([[pad] * (width - len(r.prompt)) + list(r.prompt) for r in group], device=decoder.device)
-        mask = torch.tensor([[0] * (width - len(r.prompt)) + [1] * len(r.prompt) for r in group], device=decoder.device)
-        with torch.inference_mode(), torch.autocast(decoder.device.type, torch.bfloat16, enabled=decoder.bf16):
+        ids = torch.tensor(
+            [[pad] * (width - len(r.prompt)) + list(r.prompt) for r in group], device=decoder.device
+        )
+        mask = torch.tensor(
+            [[0] * (width - len(r.prompt)) + [1] * len(r.prompt) for r in group],
+            device=decoder.device,
+        )
+        with (
+            torch.inference_mode(),
+            torch.autocast(decoder.device.type, torch.bfloat16, enabled=decoder.bf16),
+        ):
             found = decoder.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
@@ -77,7 +90,12 @@ def raw(engine: LlamaEngine, requests: Sequence[Request], tokens: int) -> int:
     """The server of our engine, called without it."""
     written = 0
     for request in requests:
-        asked = {"prompt": list(request.prompt), "n_predict": tokens, "temperature": 1.0, "samplers": ["temperature"]}
+        asked = {
+            "prompt": list(request.prompt),
+            "n_predict": tokens,
+            "temperature": 1.0,
+            "samplers": ["temperature"],
+        }
         answer = engine.post({**asked, "seed": bits64("token", 0, request.key) % 2**32})
         written += answer["usage"]["completion_tokens"]
     return written
@@ -85,7 +103,9 @@ def raw(engine: LlamaEngine, requests: Sequence[Request], tokens: int) -> int:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--replies", type=int, default=24)
@@ -98,8 +118,13 @@ def main() -> None:
     decoder = run.decoder
     decoder.load_adapter(arguments.adapter)
     variant = next(v for v in run.variants if v.name == "SP+FT")
-    pairs = benchmark_pairs(run.pairs, run.speakers, total=arguments.replies, per_speaker=15, seed=run.config.seed)
-    requests = [decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, p.speaker)) for p in pairs]
+    pairs = benchmark_pairs(
+        run.pairs, run.speakers, total=arguments.replies, per_speaker=15, seed=run.config.seed
+    )
+    requests = [
+        decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, p.speaker))
+        for p in pairs
+    ]
     n = arguments.tokens
     engines: dict[str, Callable[[], int]] = {
         "ours": lambda: ours(decoder, requests, n),
@@ -112,7 +137,9 @@ def main() -> None:
             adapter_to_gguf(arguments.adapter, run.config.decoder.model, gguf)
             setting = GenerationConfig(max_new_tokens=n)
             through, alone = LlamaEngine(base, gguf), LlamaEngine(base, gguf)
-            engines["llama"] = lambda: sum(c.tokens for c in through.complete(requests, setting, seed=0))
+            engines["llama"] = lambda: sum(
+                c.tokens for c in through.complete(requests, setting, seed=0)
+            )
             engines["llama-raw"] = lambda: raw(alone, requests, n)
         rows: list[dict[str, Any]] = []
         for number in range(arguments.rounds):
@@ -121,11 +148,19 @@ def main() -> None:
                 written = write()
                 seconds = time.perf_counter() - start
                 row = {"engine": name, "round": number, "replies": len(requests), "tokens": written}
-                rows.append({**row, "seconds": round(seconds, 2), "tokens_per_s": round(written / seconds, 2)})
+                rows.append(
+                    {
+                        **row,
+                        "seconds": round(seconds, 2),
+                        "tokens_per_s": round(written / seconds, 2),
+                    }
+                )
                 print(json.dumps(rows[-1]), flush=True)
     with arguments.out.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    speed = {name: median(r["tokens_per_s"] for r in rows if r["engine"] == name) for name in engines}
+    speed = {
+        name: median(r["tokens_per_s"] for r in rows if r["engine"] == name) for name in engines
+    }
     print(f"prompt tokens: {sum(len(r.prompt) for r in requests)}, medians: {speed}")
     if "llama" in speed:
         print(f"ratio_vs_llama {speed['llama'] / speed['llama-raw']:.2f}")

@@ -1,4 +1,5 @@
-"""How fast an export comes in, and in how much memory: a made-up chat of four people, read and brought in.
+"""How fast an export comes in, and in how much memory: a made-up chat of four people, read and
+brought in.
 
 python -m benchmarks.import_speed --format whatsapp --gigabytes 2
 """
@@ -75,13 +76,17 @@ WORDS = [
 
 
 def messages() -> Iterator[tuple[int, str, str]]:
-    """(Unix seconds, speaker, text) without end; one in twenty has an emoji, one in two hundred a phone number."""
+    """(Unix seconds, speaker, text) without end; one in twenty has an emoji, one in two hundred a
+    phone number.
+    """
     at, number = 1_262_304_000, 0
     while True:
         draw = index_below(1 << 62, "message", number)
         number += 1
         at += SILENCES[draw % 8]
-        words = [WORDS[(draw >> (6 + 5 * i)) % len(WORDS)] for i in range(3 + draw % 9)] * (1 + draw % 3)
+        words = [WORDS[(draw >> (6 + 5 * i)) % len(WORDS)] for i in range(3 + draw % 9)] * (
+            1 + draw % 3
+        )
         extra = " 😂" if draw % 20 == 0 else f" call 6{draw % 10**8:08d}" if draw % 200 == 1 else ""
         yield at, PEOPLE[(draw >> 3) % 4], " ".join(words) + extra
 
@@ -153,7 +158,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("chat.txt" if args.format == "whatsapp" else "result.json")
         write(path, args.format, int(args.gigabytes * 2**30))
-        command = [sys.executable, "-m", "benchmarks.import_speed", "--measure", str(path), f"{folder}/chats"]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.import_speed",
+            "--measure",
+            str(path),
+            f"{folder}/chats",
+        ]
         subprocess.run(command, check=True)
 
 

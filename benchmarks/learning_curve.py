@@ -1,14 +1,17 @@
-"""Does SP+FT approach the rate that r predicts? Teacher-forced measures along training, for several s.
+"""Does SP+FT approach the rate that r predicts? Teacher-forced measures along training, for several
+s.
 
-    python benchmarks/learning_curve.py configs/learning-curve.yaml --pairs 2400 --marks 0 300 600 1200 1800 2400
+    python benchmarks/learning_curve.py configs/learning-curve.yaml --pairs 2400 \
+        --marks 0 300 600 1200 1800 2400
 
-For each trained variant of the config, one training run; at each mark (training pairs seen), on the same
-held-out replies: the likelihood of the human reply under the true, a swapped and no profile, and the
-probability that the speaker's catchphrase stands in the reply, under the true and a swapped profile. Rows are
-appended to `<run>/learning_curve.jsonl`; a second start goes on from the last checkpoint. With --count N the trained
-adapters also write N of these replies, at temperature 1 and with the usual truncation, and what they say is counted
-(`<run>/learning_curve_counts.jsonl`). --wording and --place train and measure with another form of the z block. With
---plot only the figure is drawn, from the rows measured so far.
+For each trained variant of the config, one training run; at each mark (training pairs seen), on the
+same held-out replies: the likelihood of the human reply under the true, a swapped and no profile,
+and the probability that the speaker's catchphrase stands in the reply, under the true and a swapped
+profile. Rows are appended to `<run>/learning_curve.jsonl`; a second start goes on from the last
+checkpoint. With --count N the trained adapters also write N of these replies, at temperature 1 and
+with the usual truncation, and what they say is counted (`<run>/learning_curve_counts.jsonl`).
+--wording and --place train and measure with another form of the z block. With --plot only the
+figure is drawn, from the rows measured so far.
 """
 
 from __future__ import annotations
@@ -52,15 +55,24 @@ def sentences(block: str) -> str:
 
 def alone(block: str) -> str | None:
     """The z block with nothing but the catchphrase."""
-    return next((f"[persona] {name}: {value}" for name, value in traits(block) if name == DIMENSION), None)
+    return next(
+        (f"[persona] {name}: {value}" for name, value in traits(block) if name == DIMENSION), None
+    )
 
 
 def traits(block: str) -> list[tuple[str, str]]:
     """(dimension, value) of a z block; a semicolon inside a value would split it."""
-    return [(name, value) for name, _, value in (t.partition(": ") for t in block[len("[persona] ") :].split("; "))]
+    return [
+        (name, value)
+        for name, _, value in (t.partition(": ") for t in block[len("[persona] ") :].split("; "))
+    ]
 
 
-WORDINGS: dict[str, Callable[[str], str | None]] = {"persona": str, "sentences": sentences, "alone": alone}
+WORDINGS: dict[str, Callable[[str], str | None]] = {
+    "persona": str,
+    "sentences": sentences,
+    "alone": alone,
+}
 
 
 class Reworded(Run):
@@ -74,7 +86,9 @@ class Reworded(Run):
         decoder = super().decoder
         if self.place == "user":
             frame = decoder.frame
-            decoder.frame = replace(frame, late_system=False, before_z="\n\n", after_z=frame.generation)
+            decoder.frame = replace(
+                frame, late_system=False, before_z="\n\n", after_z=frame.generation
+            )
         return decoder
 
     def test_block(self, variant: Variant, pair: Pair, speaker: str) -> Block:
@@ -89,7 +103,9 @@ class Reworded(Run):
 
 
 def evaluation_pairs(run: Run, number: int) -> list[tuple[Pair, str]]:
-    """Held-out pairs of speakers who have a catchphrase, each with the speaker whose profile is swapped in."""
+    """Held-out pairs of speakers who have a catchphrase, each with the speaker whose profile is
+    swapped in.
+    """
     speakers = [s for s in run.speakers if run.profiles[s].persona().value(DIMENSION)]
     pairs = benchmark_pairs(run.pairs, speakers, total=number, per_speaker=15, seed=run.config.seed)
     others = [(pair, swapped_profile(pair, speakers, run.profiles, DIMENSION)) for pair in pairs]
@@ -121,17 +137,29 @@ def measure(run: Run, variant: Variant, chosen: Sequence[tuple[Pair, str]]) -> d
     return found
 
 
-def curve(run: Reworded, variant: Variant, marks: Sequence[int], chosen: Sequence[tuple[Pair, str]], out: Path) -> Path:
-    """Trains one variant and measures it at the marks not measured yet; returns the folder of its adapter."""
+def curve(
+    run: Reworded,
+    variant: Variant,
+    marks: Sequence[int],
+    chosen: Sequence[tuple[Pair, str]],
+    out: Path,
+) -> Path:
+    """Trains one variant and measures it at the marks not measured yet; returns the folder of its
+    adapter.
+    """
     config = run.config.train
     steps = plan(run.pairs, config, seed=run.config.seed)
     seen = list(accumulate(sum(len(window) for window in step.windows) for step in steps))
     at: dict[int, list[int]] = {}
     for mark in filter(None, marks):
-        at.setdefault(next((i + 1 for i, total in enumerate(seen) if total >= mark), len(steps)), []).append(mark)
+        at.setdefault(
+            next((i + 1 for i, total in enumerate(seen) if total >= mark), len(steps)), []
+        ).append(mark)
     models = (config, run.config.decoder, variant)
     form = [] if (run.wording, run.place) == ("persona", "own") else [run.wording, run.place]
-    settings = json.dumps([*(model.model_dump(exclude_defaults=True) for model in models), len(chosen), *form])
+    settings = json.dumps(
+        [*(model.model_dump(exclude_defaults=True) for model in models), len(chosen), *form]
+    )
     made = blake2b(settings.encode(), digest_size=4).hexdigest()
     known = {(row["variant"], row["mark"]) for row in read([out]) if row["settings"] == made}
     decoder = run.decoder
@@ -145,7 +173,15 @@ def curve(run: Reworded, variant: Variant, marks: Sequence[int], chosen: Sequenc
         with run.reporter.task(f"measuring {variant.name} after {pairs} pairs"):
             found = measure(run, variant, chosen)
         s = chosen_s if variant.z == "sampled" else 0.0
-        row = {"variant": variant.name, "s": s, "mark": mark, "pairs": pairs, "settings": made, **shape, **found}
+        row = {
+            "variant": variant.name,
+            "s": s,
+            "mark": mark,
+            "pairs": pairs,
+            "settings": made,
+            **shape,
+            **found,
+        }
         with out.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")
         run.reporter.say(json.dumps(row))
@@ -178,19 +214,28 @@ def curve(run: Reworded, variant: Variant, marks: Sequence[int], chosen: Sequenc
 
 
 def count(run: Run, variant: Variant, adapter: Path, chosen: Sequence[Pair], out: Path) -> None:
-    """Replies under the own profile, at temperature 1 and with the usual truncation: how many hold the catchphrase."""
+    """Replies under the own profile, at temperature 1 and with the usual truncation: how many hold
+    the catchphrase.
+    """
     decoder = run.decoder
     known = {(row["adapter"], row["temperature"], row["n"]) for row in read([out])}
     decoder.load_adapter(adapter)
-    phrases = {pair.speaker: str(run.profiles[pair.speaker].persona().value(DIMENSION)) for pair in chosen}
+    phrases = {
+        pair.speaker: str(run.profiles[pair.speaker].persona().value(DIMENSION)) for pair in chosen
+    }
     human = human_counts(run, phrases)
-    requests = [decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, p.speaker)) for p in chosen]
+    requests = [
+        decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, p.speaker))
+        for p in chosen
+    ]
     for temperature, top_p in ((1.0, 1.0), (0.8, 0.95)):
         if (adapter.name, temperature, len(chosen)) in known:
             continue
         setting = run.generation.model_copy(update={"temperature": temperature, "top_p": top_p})
         with run.reporter.task(f"writing replies: {variant.name} at {temperature}/{top_p}") as tick:
-            written = decoder.engine.complete(requests, setting, seed=run.config.seed, progress=tick)
+            written = decoder.engine.complete(
+                requests, setting, seed=run.config.seed, progress=tick
+            )
         table = tabulate(
             Hit(p.speaker, p.dialogue, shows("CP", phrases[p.speaker], c.text))
             for p, c in zip(chosen, written, strict=True)
@@ -206,7 +251,9 @@ def count(run: Run, variant: Variant, adapter: Path, chosen: Sequence[Pair], out
             "rate": round(rate(table), 4),
             "interval": [round(x, 4) for x in interval(samples["model"])],
             "human": round(rate(human), 4),
-            "deviation_interval": [round(x, 4) for x in interval(samples["model"] - samples["human"])],
+            "deviation_interval": [
+                round(x, 4) for x in interval(samples["model"] - samples["human"])
+            ],
             "words": round(spoken_length([c.text for c in written]), 1),
             "human_words": round(spoken_length([p.response for p in chosen]), 1),
             "cut": sum(c.finish_reason == "length" for c in written),
@@ -219,16 +266,24 @@ def count(run: Run, variant: Variant, adapter: Path, chosen: Sequence[Pair], out
 def human_counts(run: Run, phrases: Mapping[str, str]) -> Counts:
     """CP of the speakers' own held-out replies, as counts."""
     held = [p for p in run.pairs if p.split == "heldout" and p.speaker in phrases]
-    return tabulate(Hit(p.speaker, p.dialogue, shows("CP", phrases[p.speaker], p.response)) for p in held)
+    return tabulate(
+        Hit(p.speaker, p.dialogue, shows("CP", phrases[p.speaker], p.response)) for p in held
+    )
 
 
 def read(files: Sequence[Path]) -> list[dict[str, Any]]:
     """Rows of result files, those that exist."""
-    return [json.loads(line) for file in files if file.is_file() for line in file.read_text("utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for file in files
+        if file.is_file()
+        for line in file.read_text("utf-8").splitlines()
+    ]
 
 
 def plot(rows: Sequence[Mapping[str, Any]], target: float, r: float, path: Path) -> None:
-    """P(catchphrase) under the true and a swapped profile against training pairs, and what z is worth in nats.
+    """P(catchphrase) under the true and a swapped profile against training pairs, and what z is
+    worth in nats.
 
     Runs measured at one mark only are in the tables, not in the figure.
     """
@@ -247,14 +302,26 @@ def plot(rows: Sequence[Mapping[str, Any]], target: float, r: float, path: Path)
         for key, style in (("true", "-o"), ("swapped", ":s")):
             y = [100 * row[f"p_{key}"] for row in own]
             error = [196 * row[f"p_{key}_se"] for row in own]
-            left.errorbar(x, y, error, fmt=style, color=colour, ms=4, lw=1.2, capsize=2, label=f"{name}, {key} profile")
+            left.errorbar(
+                x,
+                y,
+                error,
+                fmt=style,
+                color=colour,
+                ms=4,
+                lw=1.2,
+                capsize=2,
+                label=f"{name}, {key} profile",
+            )
         if own[-1]["s"] > 0:
             left.axhline(100 * predicted_rate(r, own[-1]["s"]), color=colour, lw=0.8, ls="--")
         gain = [row["loss_swapped"] - row["loss_true"] for row in own]
         right.plot(x, gain, "-o", color=colour, ms=4, lw=1.2, label=name)
     left.axhline(100 * target, color="black", lw=1.4)
     left.set_ylabel("P(own catchphrase in the reply), %")
-    left.set_title("black: people; dashed: predicted from r (P+FT: 100 %); 0: base model", fontsize=9)
+    left.set_title(
+        "black: people; dashed: predicted from r (P+FT: 100 %); 0: base model", fontsize=9
+    )
     right.axhline(0, color="gray", lw=0.8)
     right.set_ylabel("gain of the own profile over another, nats/token")
     left.set_ylim(0, 1.5 * left.get_ylim()[1])
@@ -269,20 +336,34 @@ def plot(rows: Sequence[Mapping[str, Any]], target: float, r: float, path: Path)
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--marks", type=int, nargs="+", default=[0, 300, 600, 1200, 1800, 2400])
-    parser.add_argument("--pairs", type=int, help="training pairs; train.pairs of the config by default")
+    parser.add_argument(
+        "--pairs", type=int, help="training pairs; train.pairs of the config by default"
+    )
     parser.add_argument("--replies", type=int, default=60, help="held-out replies measured on")
-    parser.add_argument("--count", type=int, default=0, help="replies written by each trained adapter and counted")
-    parser.add_argument("--wording", choices=WORDINGS, default="persona", help="how the z block reads")
-    parser.add_argument("--place", choices=("own", "user"), default="own", help="where the z block stands")
+    parser.add_argument(
+        "--count", type=int, default=0, help="replies written by each trained adapter and counted"
+    )
+    parser.add_argument(
+        "--wording", choices=WORDINGS, default="persona", help="how the z block reads"
+    )
+    parser.add_argument(
+        "--place", choices=("own", "user"), default="own", help="where the z block stands"
+    )
     parser.add_argument("--only", nargs="+", help="only these variants")
-    parser.add_argument("--plot", type=Path, help="draw the rows measured so far into this SVG file and stop")
+    parser.add_argument(
+        "--plot", type=Path, help="draw the rows measured so far into this SVG file and stop"
+    )
     arguments = parser.parse_args()
     config = load_config(arguments.config)
     if arguments.pairs:
-        config = config.model_copy(update={"train": config.train.model_copy(update={"pairs": arguments.pairs})})
+        config = config.model_copy(
+            update={"train": config.train.model_copy(update={"pairs": arguments.pairs})}
+        )
     run = Reworded(config, reporter=ConsoleReporter(Console()))
     run.wording, run.place = arguments.wording, arguments.place
     run_stages(run, until="profiles")

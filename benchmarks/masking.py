@@ -2,8 +2,9 @@
 
 python -m benchmarks.masking --seeds 20 21 22
 
-Items are made up by Faker for five countries and planted among its sentences; the numbers of `phonenumbers` are
-examples of every country; the BYU corpus is real chat, in which nearly everything masked is a mistake.
+Items are made up by Faker for five countries and planted among its sentences; the numbers of
+`phonenumbers` are examples of every country; the BYU corpus is real chat, in which nearly
+everything masked is a mistake.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def _phones() -> list[int]:
             if number is None:
                 continue
             for form in ("INTERNATIONAL", "NATIONAL", "E164"):
-                text = phonenumbers.format_number(number, getattr(phonenumbers.PhoneNumberFormat, form))
+                text = phonenumbers.format_number(
+                    number, getattr(phonenumbers.PhoneNumberFormat, form)
+                )
                 if sum(c.isdigit() for c in text) >= 7:
                     asked += 1
                     found += not any(c.isdigit() for c in masked(f"call me on {text} tonight")[0])

@@ -1,4 +1,5 @@
-"""A served run under load: more clients than it takes, connections that never finish their request, an hour of talk.
+"""A served run under load: more clients than it takes, connections that never finish their request,
+an hour of talk.
 
 python -m benchmarks.serve_load RUN crowd --clients 200 --queue 64
 python -m benchmarks.serve_load RUN loris --connections 500 --seconds 60
@@ -20,19 +21,44 @@ import aiohttp
 import psutil
 from tests.served import Served, serving
 
-WORDS = ("hi", "how", "was", "your day", "the film", "music", "school", "dinner", "tomorrow", "really", "lol", "okay")
+WORDS = (
+    "hi",
+    "how",
+    "was",
+    "your day",
+    "the film",
+    "music",
+    "school",
+    "dinner",
+    "tomorrow",
+    "really",
+    "lol",
+    "okay",
+)
 
 
 def body(number: int, tokens: int) -> dict[str, Any]:
     """A request of a conversation of its own."""
     rng = random.Random(number)
-    turns = [" ".join(rng.choices(WORDS, k=rng.randint(2, 12))) for _ in range(2 * rng.randint(0, 4) + 1)]
-    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
+    turns = [
+        " ".join(rng.choices(WORDS, k=rng.randint(2, 12))) for _ in range(2 * rng.randint(0, 4) + 1)
+    ]
+    messages = [
+        {"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)
+    ]
     persona = {"hobby": f"hobby {number}", "topic": rng.choice(["auto", "sample"])}
-    return {"model": "SP+FT", "messages": messages, "persona": persona, "max_tokens": tokens, "stream": number % 2 == 0}
+    return {
+        "model": "SP+FT",
+        "messages": messages,
+        "persona": persona,
+        "max_tokens": tokens,
+        "stream": number % 2 == 0,
+    }
 
 
-async def ask(session: aiohttp.ClientSession, url: str, number: int, tokens: int) -> tuple[int, float]:
+async def ask(
+    session: aiohttp.ClientSession, url: str, number: int, tokens: int
+) -> tuple[int, float]:
     """Status and seconds of a request."""
     started = time.monotonic()
     async with session.post(f"{url}/v1/chat/completions", json=body(number, tokens)) as answer:
@@ -43,7 +69,9 @@ async def ask(session: aiohttp.ClientSession, url: str, number: int, tokens: int
 async def crowd(served: Served, clients: int, tokens: int) -> dict[str, Any]:
     """All at once."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        found = await asyncio.gather(*(ask(session, served.url, number, tokens) for number in range(clients)))
+        found = await asyncio.gather(
+            *(ask(session, served.url, number, tokens) for number in range(clients))
+        )
     rejected = sorted(seconds for status, seconds in found if status == 429)
     done = [seconds for status, seconds in found if status == 200]
     return {
@@ -52,7 +80,9 @@ async def crowd(served: Served, clients: int, tokens: int) -> dict[str, Any]:
         "rejected": len(rejected),
         "other": sorted({status for status, _ in found} - {200, 429}),
         "rejected_p50_ms": round(1000 * statistics.median(rejected), 1) if rejected else None,
-        "rejected_p99_ms": round(1000 * rejected[int(0.99 * (len(rejected) - 1))], 1) if rejected else None,
+        "rejected_p99_ms": round(1000 * rejected[int(0.99 * (len(rejected) - 1))], 1)
+        if rejected
+        else None,
         "completed_slowest_s": round(max(done), 1) if done else None,
     }
 
@@ -99,7 +129,9 @@ async def loris(served: Served, connections: int, seconds: float) -> dict[str, A
 
 
 async def soak(served: Served, seconds: float, clients: int, tokens: int) -> dict[str, Any]:
-    """Talk without end, some of it broken off; memory of the server and of the engine every ten seconds."""
+    """Talk without end, some of it broken off; memory of the server and of the engine every ten
+    seconds.
+    """
     end = time.monotonic() + seconds
     numbers = iter(range(1 << 30))
     asked: dict[int, int] = {}
@@ -119,7 +151,9 @@ async def soak(served: Served, seconds: float, clients: int, tokens: int) -> dic
         server, engine = psutil.Process(served.process.pid), served.engine
         while time.monotonic() < end:
             await asyncio.sleep(10)
-            memory.append((end - time.monotonic(), server.memory_info().rss, engine.memory_info().rss))
+            memory.append(
+                (end - time.monotonic(), server.memory_info().rss, engine.memory_info().rss)
+            )
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(watch(), *(client(session) for _ in range(clients)))
@@ -127,7 +161,13 @@ async def soak(served: Served, seconds: float, clients: int, tokens: int) -> dic
     fifth = max(1, len(warm) // 5)
     growth = {
         name: round(
-            100 * (statistics.mean(r[i] for r in warm[-fifth:]) / statistics.mean(r[i] for r in warm[:fifth]) - 1), 2
+            100
+            * (
+                statistics.mean(r[i] for r in warm[-fifth:])
+                / statistics.mean(r[i] for r in warm[:fifth])
+                - 1
+            ),
+            2,
         )
         for i, name in ((1, "server_growth_percent"), (2, "engine_growth_percent"))
     }
@@ -155,7 +195,16 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--engine", default="auto")
     given = parser.parse_args()
-    options = ("--slots", str(given.slots), "--queue", str(given.queue), "--engine", given.engine, "--variant", "SP+FT")
+    options = (
+        "--slots",
+        str(given.slots),
+        "--queue",
+        str(given.queue),
+        "--engine",
+        given.engine,
+        "--variant",
+        "SP+FT",
+    )
     with serving(given.run, *options) as served:
         if given.what == "crowd":
             found = asyncio.run(crowd(served, given.clients, given.tokens))

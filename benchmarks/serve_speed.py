@@ -1,9 +1,10 @@
-"""What serving adds to an engine: the same prompts through `vvae serve` and straight into an engine of the same kind.
+"""What serving adds to an engine: the same prompts through `vvae serve` and straight into an engine
+of the same kind.
 
 python -m benchmarks.serve_speed RUN --engine llama.cpp
 
-Both are alive, one works at a time, and they take turns. The last line is the median time to the first text, served
-less straight, in milliseconds.
+Both are alive, one works at a time, and they take turns. The last line is the median time to the
+first text, served less straight, in milliseconds.
 """
 
 from __future__ import annotations
@@ -39,7 +40,13 @@ class Both:
     """The two ways to a reply."""
 
     def __init__(
-        self, run: Run, served: Served, prompter: Prompter, engine: LiveEngine, turns: int, tokens: int
+        self,
+        run: Run,
+        served: Served,
+        prompter: Prompter,
+        engine: LiveEngine,
+        turns: int,
+        tokens: int,
     ) -> None:
         self._run, self._served, self._prompter, self._engine = run, served, prompter, engine
         self._turns, self._tokens = turns, tokens
@@ -53,9 +60,14 @@ class Both:
 
     async def straight(self, number: int) -> tuple[float, float, int]:
         """Seconds to the first text, to the end, and tokens."""
-        turns = [said(i, ("you", self._speaker)[i % 2], text) for i, text in enumerate(self.texts(number))]
+        turns = [
+            said(i, ("you", self._speaker)[i % 2], text)
+            for i, text in enumerate(self.texts(number))
+        ]
         window = self._run.config.pairs.window_tokens
-        request = reply_request(self._prompter, turns, self._speaker, None, window_tokens=window, key=str(number))
+        request = reply_request(
+            self._prompter, turns, self._speaker, None, window_tokens=window, key=str(number)
+        )
         config = GenerationConfig(max_new_tokens=self._tokens)
         started, first, tokens = time.perf_counter(), 0.0, 0
         async for piece in self._engine.stream(request, ADAPTER, config, seed=number):
@@ -71,9 +83,20 @@ class Both:
     async def served(self, session: aiohttp.ClientSession, number: int) -> tuple[float, float, int]:
         """The same, over HTTP."""
         roles = ("user", "assistant")
-        messages = [{"role": roles[i % 2], "content": text} for i, text in enumerate(self.texts(number))]
-        body: dict[str, Any] = {"model": ADAPTER, "messages": messages, "persona": self._nothing, "stream": True}
-        body |= {"max_tokens": self._tokens, "seed": number, "stream_options": {"include_usage": True}}
+        messages = [
+            {"role": roles[i % 2], "content": text} for i, text in enumerate(self.texts(number))
+        ]
+        body: dict[str, Any] = {
+            "model": ADAPTER,
+            "messages": messages,
+            "persona": self._nothing,
+            "stream": True,
+        }
+        body |= {
+            "max_tokens": self._tokens,
+            "seed": number,
+            "stream_options": {"include_usage": True},
+        }
         started, first, tokens = time.perf_counter(), 0.0, 0
         async with session.post(f"{self._served.url}/v1/chat/completions", json=body) as answer:
             async for line in answer.content:
@@ -143,7 +166,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=24)
     given = parser.parse_args()
     run = Run(load_config(given.run / "config.yaml").model_copy(update={"run": str(given.run)}))
-    settings = WorkerSettings(run=str(given.run), adapters=(ADAPTER,), engine=given.engine, slots=given.at_once)
+    settings = WorkerSettings(
+        run=str(given.run), adapters=(ADAPTER,), engine=given.engine, slots=given.at_once
+    )
     options = ("--engine", given.engine, "--variant", ADAPTER, "--slots", str(given.at_once))
     with serving(given.run, *options) as served:
         prompter, engine, keep = build(run, settings)

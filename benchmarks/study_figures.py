@@ -1,7 +1,8 @@
-"""The figures of docs/findings.md from a study: python benchmarks/study_figures.py RUN/studies/NAME docs/figures
+"""The figures of docs/findings.md from a study: python benchmarks/study_figures.py RUN/studies/NAME
+docs/figures
 
-Writes study-NAME.json (claims, measures and figures of replies, as they are) and study-NAME.svg; with --habits also
-study-NAME-habits.svg.
+Writes study-NAME.json (claims, measures and figures of replies, as they are) and study-NAME.svg;
+with --habits also study-NAME-habits.svg.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def main() -> None:
     drawn = {name: figures.measures(found, PANELS)}
     if arguments.habits:
         drawn[f"{name}-habits"] = figures.habits(found["habits"])
-    (arguments.target / f"{name}.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    (arguments.target / f"{name}.json").write_text(
+        json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8"
+    )
     for file, svg in drawn.items():
         (arguments.target / f"{file}.svg").write_text(svg, "utf-8")
 

@@ -1,4 +1,6 @@
-"""Shared parts: a small corpus with known habits, and a real model small enough to train in seconds."""
+"""Shared parts: a small corpus with known habits, and a real model small enough to train in
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ from vvae.decoder.loading import load_decoder
 from vvae.decoder.model import Decoder, DecoderConfig, LoraConfig
 from vvae.inference.models import smollm2_folder
 
-OPENERS = ("what did you eat today", "how was the film", "are you tired", "what is new at school", "did you sleep well")
+OPENERS = (
+    "what did you eat today",
+    "how was the film",
+    "are you tired",
+    "what is new at school",
+    "did you sleep well",
+)
 ANSWERS = (
     "i ate some soup and bread",
     "the film was long but good",
@@ -77,7 +85,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served_run(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue], tiny_model: Path) -> Path:
+def served_run(
+    tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue], tiny_model: Path
+) -> Path:
     """A run with three trained adapters, to be served."""
     from tests.test_pipeline import write_config
     from vvae.config import load_config
@@ -85,7 +95,9 @@ def served_run(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue],
     from vvae.pipeline.runner import run_stages
 
     folder = tmp_path_factory.mktemp("serve")
-    run = Run(load_config(write_config(folder, corpus, tiny_model, variants=["SP+FT", "P+FT", "FT"])))
+    run = Run(
+        load_config(write_config(folder, corpus, tiny_model, variants=["SP+FT", "P+FT", "FT"]))
+    )
     run_stages(run, until="train")
     return run.folder
 
@@ -93,4 +105,6 @@ def served_run(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue],
 @pytest.fixture
 def tiny_decoder(tiny_model: Path) -> Decoder:
     """The tiny model in fp32, without adapter."""
-    return load_decoder(DecoderConfig(model=str(tiny_model), precision="fp32", lora=LoraConfig(r=4, alpha=8)))
+    return load_decoder(
+        DecoderConfig(model=str(tiny_model), precision="fp32", lora=LoraConfig(r=4, alpha=8))
+    )

@@ -1,4 +1,5 @@
-"""A scripted OpenAI-compatible server over real HTTP, in a process of its own or in a thread; counts what it was asked.
+"""A scripted OpenAI-compatible server over real HTTP, in a process of its own or in a thread;
+counts what it was asked.
 
 python tests/endpoint_server.py PORT FAULTS     FAULTS: share of requests that go wrong
 """
@@ -27,7 +28,9 @@ def draw(*key: object) -> int:
 class Scripted:
     """Answers are a function of the request; faults of the request and of how often it was made."""
 
-    def __init__(self, faults: float = 0.0, *, structures: tuple[str, ...] = ("schema", "json", "text")) -> None:
+    def __init__(
+        self, faults: float = 0.0, *, structures: tuple[str, ...] = ("schema", "json", "text")
+    ) -> None:
         self.faults, self.structures = faults, structures
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
@@ -56,7 +59,9 @@ class Scripted:
         self.bodies.append(body)
         await asyncio.sleep(self.pause)
         if self.status is not None:
-            return web.json_response({"error": {"message": f"refused: {prompt}"}}, status=self.status)
+            return web.json_response(
+                {"error": {"message": f"refused: {prompt}"}}, status=self.status
+            )
         kind = (
             body.get("response_format", {})
             .get("type", "text")
@@ -64,15 +69,29 @@ class Scripted:
             .replace("json_object", "json")
         )
         if kind not in self.structures:
-            return web.json_response({"error": {"message": "response_format is not supported"}}, status=400)
-        if (draw("fault", name, self.asked[name]) % 1000) / 1000 < self.faults and "too kind" not in prompt:
+            return web.json_response(
+                {"error": {"message": "response_format is not supported"}}, status=400
+            )
+        if (
+            draw("fault", name, self.asked[name]) % 1000
+        ) / 1000 < self.faults and "too kind" not in prompt:
             return await self.fault(request, name, prompt)
         self.answered[name] += 1
         return self.said(self.say if self.say is not None else self.answer(kind, prompt))
 
     def answer(self, kind: str, prompt: str) -> str:
         values: dict[str, str | None] = dict.fromkeys(
-            ("catchphrase", "emoji", "tone", "nickname", "relationship", "vibe", "topic", "personality", "hobby")
+            (
+                "catchphrase",
+                "emoji",
+                "tone",
+                "nickname",
+                "relationship",
+                "vibe",
+                "topic",
+                "personality",
+                "hobby",
+            )
         )
         for name, labels in LABELS.items():
             values[name] = labels[draw(name, prompt) % len(labels)]
@@ -83,8 +102,14 @@ class Scripted:
         return json.dumps(values)
 
     def said(self, content: str, finish: str | None = "stop") -> web.Response:
-        choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}
-        return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}})
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": content},
+            "finish_reason": finish,
+        }
+        return web.json_response(
+            {"choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}
+        )
 
     async def fault(self, request: web.Request, name: str, prompt: str) -> web.StreamResponse:
         kind = FAULTS[draw("kind", name, self.asked[name]) % len(FAULTS)]
@@ -98,7 +123,9 @@ class Scripted:
                 await asyncio.sleep(30)
                 return web.Response()
             case "half body":
-                return web.Response(text='{"choices": [{"index": 0, "mess', content_type="application/json")
+                return web.Response(
+                    text='{"choices": [{"index": 0, "mess', content_type="application/json"
+                )
             case "drop":
                 assert request.transport is not None
                 request.transport.close()
@@ -131,7 +158,10 @@ def in_thread(application: web.Application, *, handler_cancellation: bool = Fals
 
     async def start() -> web.AppRunner:
         runner = web.AppRunner(
-            application, access_log=None, shutdown_timeout=0.1, handler_cancellation=handler_cancellation
+            application,
+            access_log=None,
+            shutdown_timeout=0.1,
+            handler_cancellation=handler_cancellation,
         )
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
@@ -165,5 +195,9 @@ if __name__ == "__main__":
     import sys
 
     web.run_app(
-        Scripted(float(sys.argv[2])).application(), host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None
+        Scripted(float(sys.argv[2])).application(),
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        print=None,
+        access_log=None,
     )

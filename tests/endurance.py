@@ -1,6 +1,7 @@
-"""What the language-model encoder must endure, as functions of how much: tests do a little, a script does all.
+"""What the language-model encoder must endure, as functions of how much: tests do a little, a
+script does all.
 
-python -m tests.endurance        faults over 2,000 pairs, 20 kills in 1,000 pairs, 8 processes on a ledger for a minute
+python -m tests.endurance        faults, kills, 8 processes on a ledger for a minute
 """
 
 from __future__ import annotations
@@ -23,16 +24,29 @@ from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
 from vvae.inference.endpoint.ledger import Ledger
 from vvae.latent.space import load_space
 
-TEXTS = ("what did you eat", "i like hiking a lot", "oh my gosh, no", "fair enough", "see you 😂", "你好呀", "hm")
+TEXTS = (
+    "what did you eat",
+    "i like hiking a lot",
+    "oh my gosh, no",
+    "fair enough",
+    "see you 😂",
+    "你好呀",
+    "hm",
+)
 
 
 def conversations(pairs: int, extra: Sequence[str] = ()) -> list[Dialogue]:
-    """Dialogues of eleven turns, ten pairs each, all texts different; `extra` are said by the way."""
+    """Dialogues of eleven turns, ten pairs each, all texts different;
+    `extra` are said by the way.
+    """
     texts = [*TEXTS, *extra]
     return [
         Dialogue(
             f"d{n}",
-            tuple(Turn(i, "ab"[i % 2], (Message(f"{texts[(7 * n + i) % len(texts)]} {n}.{i}"),)) for i in range(11)),
+            tuple(
+                Turn(i, "ab"[i % 2], (Message(f"{texts[(7 * n + i) % len(texts)]} {n}.{i}"),))
+                for i in range(11)
+            ),
         )
         for n in range(-(-pairs // 10))
     ]
@@ -41,7 +55,10 @@ def conversations(pairs: int, extra: Sequence[str] = ()) -> list[Dialogue]:
 def write_chats(path: Path, pairs: int) -> Path:
     """The conversations as a file that users have."""
     rows = (
-        {"id": d.id, "messages": [{"role": "user", "name": t.speaker, "content": t.text} for t in d.turns]}
+        {
+            "id": d.id,
+            "messages": [{"role": "user", "name": t.speaker, "content": t.text} for t in d.turns],
+        }
         for d in conversations(pairs)
     )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
@@ -51,11 +68,15 @@ def write_chats(path: Path, pairs: int) -> Path:
 def write_config(path: Path, chats: Path, **settings: Any) -> Path:
     """A config in which few dialogues are enough."""
     enough = {"min_train_dialogues": 1, "min_heldout_replies": 1}
-    path.write_text(json.dumps({"data": {"path": str(chats)}, "pairs": enough, **settings}), "utf-8")
+    path.write_text(
+        json.dumps({"data": {"path": str(chats)}, "pairs": enough, **settings}), "utf-8"
+    )
     return path
 
 
-def encoder_at(url: str, folder: Path, dialogues: Sequence[Dialogue], **settings: Any) -> tuple[LLMEncoder, list[Pair]]:
+def encoder_at(
+    url: str, folder: Path, dialogues: Sequence[Dialogue], **settings: Any
+) -> tuple[LLMEncoder, list[Pair]]:
     """An encoder fitted on the pairs of some dialogues, and the pairs."""
     pairs, _ = make_pairs(dialogues, PairsConfig(), seed=0)
     config = LLMConfig(**{"kind": "llm", "base_url": url, "model": "stub", **settings})
@@ -63,7 +84,9 @@ def encoder_at(url: str, folder: Path, dialogues: Sequence[Dialogue], **settings
 
 
 def faults(folder: Path, pairs: int, share: float = 0.3) -> dict[str, Any]:
-    """Encodes against a server that fails in every way; what came of pairs, attempts and requests."""
+    """Encodes against a server that fails in every way; what came of pairs,
+    attempts and requests.
+    """
     script = Scripted(share)
     with serving(script) as url:
         dialogues = conversations(pairs)
@@ -74,7 +97,9 @@ def faults(folder: Path, pairs: int, share: float = 0.3) -> dict[str, Any]:
         outcomes = ledger.outcomes()
     return {
         "pairs": len(asked),
-        "typed": dict(Counter(f"{e.status}: {e.reason}" if e.reason else e.status for e in encodings)),
+        "typed": dict(
+            Counter(f"{e.status}: {e.reason}" if e.reason else e.status for e in encodings)
+        ),
         "injected": dict(script.faulted),
         "attempts": outcomes.total(),
         "requests": script.asked.total(),
@@ -82,8 +107,12 @@ def faults(folder: Path, pairs: int, share: float = 0.3) -> dict[str, Any]:
     }
 
 
-def kills(folder: Path, pairs: int, times: int, *, concurrency: int = 8, seed: int = 0) -> dict[str, Any]:
-    """Kills `vvae encode` at random points, resumes it each time, and compares with a run that nobody touched."""
+def kills(
+    folder: Path, pairs: int, times: int, *, concurrency: int = 8, seed: int = 0
+) -> dict[str, Any]:
+    """Kills `vvae encode` at random points, resumes it each time, and compares with a run that
+    nobody touched.
+    """
     source = write_chats(folder / "chats.jsonl", pairs)
     script = Scripted()
     script.pause = 0.02
@@ -91,7 +120,9 @@ def kills(folder: Path, pairs: int, times: int, *, concurrency: int = 8, seed: i
         encoder = {"kind": "llm", "base_url": url, "model": "stub", "concurrency": concurrency}
 
         def command(name: str) -> list[str]:
-            config = write_config(folder / f"{name}.yaml", source, run=str(folder / name), encoder=encoder)
+            config = write_config(
+                folder / f"{name}.yaml", source, run=str(folder / name), encoder=encoder
+            )
             return [sys.executable, "-m", "vvae.cli", "encode", str(config)]
 
         subprocess.run(command("whole"), check=True, capture_output=True)
@@ -100,7 +131,9 @@ def kills(folder: Path, pairs: int, times: int, *, concurrency: int = 8, seed: i
         dice, killed, share = random.Random(seed), 0, needed // (times + 1)
         while killed < times:
             before = script.asked.total()
-            process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             wanted = before + dice.randint(1, max(1, share))
             while script.asked.total() < wanted and process.poll() is None:
                 time.sleep(0.002)
@@ -148,14 +181,24 @@ with Ledger(Path(sys.argv[1])) as ledger:
 def shared_ledger(folder: Path, seconds: float, processes: int = 8) -> dict[str, Any]:
     """Processes that write into one ledger as fast as they can."""
     path = folder / "ledger.sqlite"
-    commands = [[sys.executable, "-c", _WRITER, str(path), str(i), str(seconds)] for i in range(processes)]
+    commands = [
+        [sys.executable, "-c", _WRITER, str(path), str(i), str(seconds)] for i in range(processes)
+    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     writers: list[subprocess.Popen[str]] = [subprocess.Popen(c, **pipes) for c in commands]  # type: ignore[call-overload]
     said = [writer.communicate(timeout=seconds + 120) for writer in writers]
     with Ledger(path) as ledger:
         attempts = ledger.spent("account").attempts
-    failed = [err.strip().splitlines()[-1] for writer, (_, err) in zip(writers, said, strict=True) if writer.returncode]
-    return {"written": sum(int(out or 0) for out, _ in said), "attempts": attempts, "failed": failed}
+    failed = [
+        err.strip().splitlines()[-1]
+        for writer, (_, err) in zip(writers, said, strict=True)
+        if writer.returncode
+    ]
+    return {
+        "written": sum(int(out or 0) for out, _ in said),
+        "attempts": attempts,
+        "failed": failed,
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Writes chats as the apps export them: the importers the other way round, for round trips and as seeds for fuzzing."""
+"""Writes chats as the apps export them: the importers the other way round, for round trips and as
+seeds for fuzzing.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def android(folder: Path, lines: Sequence[Line]) -> Path:
     """WhatsApp on Android, day first."""
     path = folder / "WhatsApp Chat with Ben.txt"
     rows = [f"{_time(x.at):%d/%m/%Y, %H:%M} - {x.speaker}: {x.text}\n" for x in lines]
-    path.write_text("31/12/2019, 08:00 - Messages and calls are end-to-end encrypted.\n" + "".join(rows), "utf-8")
+    path.write_text(
+        "31/12/2019, 08:00 - Messages and calls are end-to-end encrypted.\n" + "".join(rows),
+        "utf-8",
+    )
     return path
 
 
@@ -41,7 +46,9 @@ def ios(folder: Path, lines: Sequence[Line]) -> Path:
     """WhatsApp on iOS, month first, a narrow space before AM."""
     path = folder / "_chat.txt"
     rows = [f"[{_time(x.at):%m/%d/%y, %I:%M:%S\u202f%p}] {x.speaker}: {x.text}\r\n" for x in lines]
-    banner = "[12/31/19, 8:00:00\u202fAM] Ben: \u200eMessages and calls are end-to-end encrypted.\r\n"
+    banner = (
+        "[12/31/19, 8:00:00\u202fAM] Ben: \u200eMessages and calls are end-to-end encrypted.\r\n"
+    )
     path.write_bytes((banner + "".join(rows)).encode())
     return path
 
@@ -63,14 +70,23 @@ def telegram(folder: Path, lines: Sequence[Line]) -> Path:
             "text_entities": [],
         }
 
-    chat = {"name": "Ben", "type": "personal_chat", "id": 7, "messages": [message(i, x) for i, x in enumerate(lines)]}
+    chat = {
+        "name": "Ben",
+        "type": "personal_chat",
+        "id": 7,
+        "messages": [message(i, x) for i, x in enumerate(lines)],
+    }
     return _json(folder / "result.json", chat)
 
 
 def telegram_account(folder: Path, lines: Sequence[Line]) -> Path:
     """Telegram, a whole account with one chat."""
     chat = json.loads(telegram(folder, lines).read_text("utf-8"))
-    account = {"about": "x", "personal_information": {"user_id": 1}, "chats": {"about": "y", "list": [chat]}}
+    account = {
+        "about": "x",
+        "personal_information": {"user_id": 1},
+        "chats": {"about": "y", "list": [chat]},
+    }
     return _json(folder / "result.json", account)
 
 
@@ -84,7 +100,12 @@ def discord(folder: Path, lines: Sequence[Line]) -> Path:
             "timestamp": _time(x.at).isoformat(),
             "timestampEdited": None,
             "content": x.text,
-            "author": {"id": f"{sum(map(ord, x.speaker))}", "name": "n", "nickname": x.speaker, "isBot": False},
+            "author": {
+                "id": f"{sum(map(ord, x.speaker))}",
+                "name": "n",
+                "nickname": x.speaker,
+                "isBot": False,
+            },
             "attachments": [],
             "embeds": [],
             "reactions": [],
@@ -93,7 +114,9 @@ def discord(folder: Path, lines: Sequence[Line]) -> Path:
 
     channel = {"id": "5", "type": "DirectTextChat", "name": "ben"}
     messages = [message(i, x) for i, x in enumerate(lines)]
-    return _json(folder / "dm.json", {"guild": {"id": "0"}, "channel": channel, "messages": messages})
+    return _json(
+        folder / "dm.json", {"guild": {"id": "0"}, "channel": channel, "messages": messages}
+    )
 
 
 def slack(folder: Path, lines: Sequence[Line]) -> Path:
@@ -101,13 +124,20 @@ def slack(folder: Path, lines: Sequence[Line]) -> Path:
     escaped = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
     names = {x.speaker: f"U{i}" for i, x in enumerate(lines)}
     base = folder / "slack"
-    users = [{"id": user, "name": "n", "profile": {"display_name": name}} for name, user in names.items()]
+    users = [
+        {"id": user, "name": "n", "profile": {"display_name": name}} for name, user in names.items()
+    ]
     _json(base / "users.json", users)
     _json(base / "channels.json", [{"id": "C1", "name": "general"}])
     days: dict[str, list[dict[str, Any]]] = {}
     for number, x in enumerate(lines):
         text = "".join(escaped.get(c, c) for c in x.text)
-        row = {"type": "message", "user": names[x.speaker], "text": text, "ts": f"{x.at}.{number:06d}"}
+        row = {
+            "type": "message",
+            "user": names[x.speaker],
+            "text": text,
+            "ts": f"{x.at}.{number:06d}",
+        }
         days.setdefault(f"{_time(x.at):%Y-%m-%d}", []).append(row)
     for day, rows in days.items():
         _json(base / "general" / f"{day}.json", rows)
@@ -128,18 +158,32 @@ def messenger(folder: Path, lines: Sequence[Line]) -> Path:
     people = [{"name": broken(name)} for name in dict.fromkeys(x.speaker for x in lines)]
     half = len(rows) // 2
     for number, part in ((1, rows[:half]), (2, rows[half:])):
-        _json(base / f"message_{number}.json", {"participants": people, "messages": part, "title": "Ben"})
+        _json(
+            base / f"message_{number}.json",
+            {"participants": people, "messages": part, "title": "Ben"},
+        )
     return folder / "inbox"
 
 
 def chatlab(folder: Path, lines: Sequence[Line]) -> Path:
     """ChatLab, JSON."""
-    members = [{"platformId": f"w{n}", "accountName": n} for n in dict.fromkeys(x.speaker for x in lines)]
+    members = [
+        {"platformId": f"w{n}", "accountName": n} for n in dict.fromkeys(x.speaker for x in lines)
+    ]
     messages = [
-        {"sender": f"w{x.speaker}", "accountName": x.speaker, "timestamp": x.at, "type": 0, "content": x.text}
+        {
+            "sender": f"w{x.speaker}",
+            "accountName": x.speaker,
+            "timestamp": x.at,
+            "type": 0,
+            "content": x.text,
+        }
         for x in lines
     ]
-    head = {"chatlab": {"version": "0.0.2", "exportedAt": 1}, "meta": {"name": "x", "platform": "wechat"}}
+    head = {
+        "chatlab": {"version": "0.0.2", "exportedAt": 1},
+        "meta": {"name": "x", "platform": "wechat"},
+    }
     return _json(folder / "wechat.json", {**head, "members": members, "messages": messages})
 
 
@@ -150,7 +194,10 @@ def chatlab_lines(folder: Path, lines: Sequence[Line]) -> Path:
     rows = [head, *({"_type": "member", **m} for m in whole["members"])]
     rows += [{"_type": "message", **m} for m in whole["messages"]]
     path = folder / "wechat.jsonl"
-    path.write_text("# a comment\n" + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    path.write_text(
+        "# a comment\n" + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+        "utf-8",
+    )
     return path
 
 
@@ -177,7 +224,18 @@ def weclone(folder: Path, lines: Sequence[Line]) -> Path:
     ]
     owner = lines[0].speaker if lines else ""
     rows = [
-        [i, i, "文本", int(x.speaker == owner), x.speaker, x.text, "", f"{_time(x.at):%Y-%m-%d %H:%M:%S}", "room", 0]
+        [
+            i,
+            i,
+            "文本",
+            int(x.speaker == owner),
+            x.speaker,
+            x.text,
+            "",
+            f"{_time(x.at):%Y-%m-%d %H:%M:%S}",
+            "room",
+            0,
+        ]
         for i, x in enumerate(lines)
     ]
     return _csv(folder / "weclone.csv", header, rows)
@@ -194,7 +252,14 @@ def convokit(folder: Path, lines: Sequence[Line]) -> Path:
     base = folder / "corpus"
     base.mkdir()
     rows = [
-        {"id": f"u{i}", "conversation_id": "u0", "speaker": x.speaker, "text": x.text, "timestamp": x.at, "meta": {}}
+        {
+            "id": f"u{i}",
+            "conversation_id": "u0",
+            "speaker": x.speaker,
+            "text": x.text,
+            "timestamp": x.at,
+            "meta": {},
+        }
         for i, x in enumerate(lines)
     ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -214,7 +279,8 @@ def openai(folder: Path, lines: Sequence[Line]) -> Path:
 def sharegpt(folder: Path, lines: Sequence[Line]) -> Path:
     """ShareGPT, one record in a list."""
     return _json(
-        folder / "share.json", [{"id": "x", "conversations": [{"from": x.speaker, "value": x.text} for x in lines]}]
+        folder / "share.json",
+        [{"id": "x", "conversations": [{"from": x.speaker, "value": x.text} for x in lines]}],
     )
 
 

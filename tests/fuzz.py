@@ -1,10 +1,11 @@
-"""Coverage-guided fuzzing of the importers (pip install 'vvae[fuzz]'): whatever a file holds comes out as records or
-as one error.
+"""Coverage-guided fuzzing of the importers (pip install 'vvae[fuzz]'): whatever a file holds comes
+out as records or as one error.
 
 python -m tests.fuzz whatsapp -max_total_time=300 -timeout=10 -rss_limit_mb=1024
 
-A format's name, or ``archive`` for the zip around it; the further arguments are libFuzzer's. An exception outside the
-project's error tree, an input that takes longer than the timeout, or memory past the limit is a finding.
+A format's name, or ``archive`` for the zip around it; the further arguments are libFuzzer's. An
+exception outside the project's error tree, an input that takes longer than the timeout, or memory
+past the limit is a finding.
 """
 
 from __future__ import annotations
@@ -73,7 +74,11 @@ def seeds(name: str, folder: Path) -> None:
     for title, (format, write) in EXPORTERS.items():
         with tempfile.TemporaryDirectory() as made:
             path = write(Path(made), SEEDS)
-            inside = [p for p in sorted(path.rglob("*"), reverse=True) if p.is_file()] if path.is_dir() else [path]
+            inside = (
+                [p for p in sorted(path.rglob("*"), reverse=True) if p.is_file()]
+                if path.is_dir()
+                else [path]
+            )
             if name == "archive":
                 import zipfile
 
@@ -104,7 +109,9 @@ ODD: tuple[Any, ...] = (
 
 
 def json_mutator(data: bytes, largest: int, seed: int) -> bytes:
-    """Half of the time something inside a JSON document becomes something else, which bytes alone hardly ever do."""
+    """Half of the time something inside a JSON document becomes something else, which bytes alone
+    hardly ever do.
+    """
     rng = random.Random(seed)
     parts = data.split(SEPARATOR)
     place = rng.randrange(len(parts))
@@ -142,7 +149,9 @@ def main() -> None:
     seeds(name, corpus)
 
     def one(data: bytes) -> None:
-        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        with tempfile.TemporaryDirectory(
+            dir="/dev/shm" if Path("/dev/shm").is_dir() else None
+        ) as folder:
             try:
                 read_bytes(name, Path(folder), data)
             except DataError as error:

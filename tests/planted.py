@@ -1,4 +1,6 @@
-"""Personal items as a library makes them up for five countries, among its sentences: what a detector has not seen."""
+"""Personal items as a library makes them up for five countries, among its sentences: what a
+detector has not seen.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A served run in a process of its own, and a completions server that says back what it was asked."""
+"""A served run in a process of its own,
+and a completions server that says back what it was asked.
+"""
 
 from __future__ import annotations
 
@@ -42,31 +44,43 @@ class Served:
 
     def client(self, **settings: Any) -> openai.OpenAI:
         return openai.OpenAI(
-            base_url=f"{self.url}/v1", **{"api_key": "any", "max_retries": 0, "timeout": 60} | settings
+            base_url=f"{self.url}/v1",
+            **{"api_key": "any", "max_retries": 0, "timeout": 60} | settings,
         )
 
     def get(self, path: str, **settings: Any) -> httpx.Response:
         return httpx.get(self.url + path, timeout=20, **settings)
 
-    def post(self, body: Any, path: str = "/v1/chat/completions", **settings: Any) -> httpx.Response:
+    def post(
+        self, body: Any, path: str = "/v1/chat/completions", **settings: Any
+    ) -> httpx.Response:
         if body is not None:  # escaped, so that half a character can be sent, too
-            settings |= {"content": json.dumps(body), "headers": {"content-type": "application/json"}}
+            settings |= {
+                "content": json.dumps(body),
+                "headers": {"content-type": "application/json"},
+            }
         return httpx.post(self.url + path, timeout=60, **settings)
 
     @property
     def figures(self) -> dict[str, float]:
-        lines = [line for line in self.get("/metrics").text.splitlines() if not line.startswith("#")]
+        lines = [
+            line for line in self.get("/metrics").text.splitlines() if not line.startswith("#")
+        ]
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
     @property
     def engine(self) -> psutil.Process:
-        return next(p for p in psutil.Process(self.process.pid).children(recursive=True) if p.is_running())
+        return next(
+            p for p in psutil.Process(self.process.pid).children(recursive=True) if p.is_running()
+        )
 
     def wait(self, seconds: float = 60) -> None:
         """Until it answers requests."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            assert self.process.poll() is None, self.process.stdout.read() if self.process.stdout else ""
+            assert self.process.poll() is None, (
+                self.process.stdout.read() if self.process.stdout else ""
+            )
             try:
                 if httpx.get(f"{self.url}/health", timeout=5).status_code == 200:
                     return
@@ -79,7 +93,16 @@ class Served:
 @contextmanager
 def serving(folder: Path, *options: str, wait: bool = True, **environment: str) -> Iterator[Served]:
     port = free_port()
-    command = [sys.executable, "-m", "vvae.cli", "serve", str(folder), "--port", str(port), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "vvae.cli",
+        "serve",
+        str(folder),
+        "--port",
+        str(port),
+        *options,
+    ]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -104,7 +127,9 @@ def serving(folder: Path, *options: str, wait: bool = True, **environment: str) 
 
 
 class Parrot:
-    """``/v1/completions``: the reply is the prompt; a pause between its pieces where one is asked."""
+    """``/v1/completions``: the reply is the prompt;
+    a pause between its pieces where one is asked.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer, self.pause, self.pieces = tokenizer, 0.0, 1

@@ -65,7 +65,9 @@ def test_cramers_v_is_scipys_corrected_for_bias(table: Table) -> None:
 
 @given(TABLES)
 def test_mutual_information_is_scikit_learns(table: Table) -> None:
-    pairs = [(i, j) for i, row in enumerate(table) for j, n in enumerate(row) for _ in range(int(n))]
+    pairs = [
+        (i, j) for i, row in enumerate(table) for j, n in enumerate(row) for _ in range(int(n))
+    ]
     theirs = normalized_mutual_info_score([i for i, _ in pairs], [j for _, j in pairs])
     assert mutual_information(table) == pytest.approx(theirs, abs=1e-9)
 
@@ -93,7 +95,9 @@ def test_logistic_is_scikit_learns() -> None:
 @given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=12))
 def test_holm_by_its_definition(p: list[float]) -> None:
     ordered = sorted(p)
-    expected = [min(1.0, max((len(p) - j) * ordered[j] for j in range(i + 1))) for i in range(len(p))]
+    expected = [
+        min(1.0, max((len(p) - j) * ordered[j] for j in range(i + 1))) for i in range(len(p))
+    ]
     assert sorted(holm(p)) == pytest.approx(expected)
 
 
@@ -123,7 +127,9 @@ def test_independent_lists_are_rarely_called_associated(seed: int) -> None:
 
 def test_a_prior_described() -> None:
     found = describe_prior(DimensionPrior({"friend": 60, "lover": 40}, nulls=100))
-    assert found["entropy"] == pytest.approx(-(0.6 * math.log2(0.6) + 0.4 * math.log2(0.4)), abs=1e-4)
+    assert found["entropy"] == pytest.approx(
+        -(0.6 * math.log2(0.6) + 0.4 * math.log2(0.4)), abs=1e-4
+    )
     assert found["top"] == ["friend", 0.6]
     assert found["dominated"]
     assert found["rate"] == 0.5
@@ -143,7 +149,9 @@ def test_kl_is_minus_log_p_of_what_was_observed() -> None:
 
 
 def test_kl_has_no_gradient_in_the_decoder(tiny_decoder: Decoder, corpus: list[Dialogue]) -> None:
-    """The bound with and without its KL term pulls the adapter's weights in the same direction, bit by bit."""
+    """The bound with and without its KL term pulls the adapter's weights in the same direction, bit
+    by bit.
+    """
     import torch
 
     pairs, _ = make_pairs(corpus[:2], PairsConfig(), seed=0)
@@ -153,7 +161,9 @@ def test_kl_has_no_gradient_in_the_decoder(tiny_decoder: Decoder, corpus: list[D
     kl = kl_to_prior(personas, prior, SPACE)["nats"]
     assert kl > 0
     tiny_decoder.add_adapter(1)
-    tree = tiny_decoder.tree(corpus[0], window, {p.pair_id: [Alternative("z", "[persona] tone: sad")] for p in window})
+    tree = tiny_decoder.tree(
+        corpus[0], window, {p.pair_id: [Alternative("z", "[persona] tone: sad")] for p in window}
+    )
     weights = [w for w in tiny_decoder.model.parameters() if w.requires_grad]
 
     def gradients(extra: float) -> list[torch.Tensor]:
@@ -183,8 +193,14 @@ def corpus_of(
 
 
 def test_a_course_is_found_where_there_is_one_and_not_where_there_is_none() -> None:
-    moving = [(f"d{d}", t, "a", "sad" if t < 5 else "excited") for d in range(20) for t in range(10)]
-    still = [(f"d{d}", t, "a", ("sad", "excited")[index_below(2, d, t)]) for d in range(20) for t in range(10)]
+    moving = [
+        (f"d{d}", t, "a", "sad" if t < 5 else "excited") for d in range(20) for t in range(10)
+    ]
+    still = [
+        (f"d{d}", t, "a", ("sad", "excited")[index_below(2, d, t)])
+        for d in range(20)
+        for t in range(10)
+    ]
     found = drift(*corpus_of(moving), "tone", permutations=99)
     assert found is not None
     assert (found["distance"], found["p"]) == (1.0, 0.01)
@@ -195,7 +211,9 @@ def test_a_course_is_found_where_there_is_one_and_not_where_there_is_none() -> N
 
 
 def test_consistency_by_hand() -> None:
-    rows = [(f"d{d}", 0, "a", "sad") for d in range(30)] + [(f"e{d}", 0, "b", "excited") for d in range(30)]
+    rows = [(f"d{d}", 0, "a", "sad") for d in range(30)] + [
+        (f"e{d}", 0, "b", "excited") for d in range(30)
+    ]
     pairs, personas, _ = corpus_of(rows)
     found = consistency(pairs, personas, SPACE.by_name["tone"])
     assert found is not None
@@ -208,11 +226,25 @@ def test_nulls_that_depend_on_length_are_found_and_random_ones_are_not() -> None
     rows = [(f"d{d}", t, "a", None) for d in range(60) for t in range(10)]
     pairs, _, dialogues = corpus_of(rows)
     pairs = [
-        Pair(p.pair_id, p.dialogue, p.turn, 0, "a", ("z",), "train", "w " * (1 + index_below(20, "n", p.pair_id)))
+        Pair(
+            p.pair_id,
+            p.dialogue,
+            p.turn,
+            0,
+            "a",
+            ("z",),
+            "train",
+            "w " * (1 + index_below(20, "n", p.pair_id)),
+        )
         for p in pairs
     ]
-    by_length = {p.pair_id: shown(**({"tone": "sad"} if len(p.response.split()) > 10 else {})) for p in pairs}
-    at_random = {p.pair_id: shown(**({"tone": "sad"} if uniform("r", p.pair_id) < 0.4 else {})) for p in pairs}
+    by_length = {
+        p.pair_id: shown(**({"tone": "sad"} if len(p.response.split()) > 10 else {})) for p in pairs
+    }
+    at_random = {
+        p.pair_id: shown(**({"tone": "sad"} if uniform("r", p.pair_id) < 0.4 else {}))
+        for p in pairs
+    }
     found = missingness(pairs, by_length, dialogues, "tone", permutations=49)
     assert found["auc"] > 0.95
     assert found["p"] == 0.02
@@ -224,7 +256,10 @@ def test_nulls_that_depend_on_length_are_found_and_random_ones_are_not() -> None
 
 
 def test_sampled_values_are_never_looked_at() -> None:
-    tied = [Persona({"tone": Slot(v, "sampled"), "vibe": Slot(v, "sampled")}) for v in ("sad", "warm") * 60]
+    tied = [
+        Persona({"tone": Slot(v, "sampled"), "vibe": Slot(v, "sampled")})
+        for v in ("sad", "warm") * 60
+    ]
     assert all(row["n"] == 0 for row in orthogonality(tied, SPACE, permutations=9)["pairs"])
 
 
@@ -242,7 +277,11 @@ def test_the_page_is_drawn_from_a_real_corpus(corpus: list[Dialogue], tmp_path: 
 
 
 def test_missingness_by_topic_by_hand() -> None:
-    pairs = [Pair(f"d{d}#{i}", f"d{d}", i, 0, "a", ("b",), "train", "so it is") for d in (1, 2) for i in range(1, 61)]
+    pairs = [
+        Pair(f"d{d}#{i}", f"d{d}", i, 0, "a", ("b",), "train", "so it is")
+        for d in (1, 2)
+        for i in range(1, 61)
+    ]
     turns = (Turn(0, "b", (Message("hi"),)), Turn(60, "a", (Message("so"),)))
     dialogues = {name: Dialogue(name, turns) for name in ("d1", "d2")}
     topic = {"d1": "games", "d2": "food"}

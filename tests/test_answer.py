@@ -67,7 +67,9 @@ def test_a_value_that_stands_in_the_reply_is_kept_with_its_place(
         ("hobby", "w" * 61, "too long"),
     ],
 )
-def test_a_value_not_to_be_believed_is_null_with_a_reason(dimension: str, value: object, reason: str) -> None:
+def test_a_value_not_to_be_believed_is_null_with_a_reason(
+    dimension: str, value: object, reason: str
+) -> None:
     read = answered("Oh my gosh, babe 😂 no way", dimension, value)
     assert read.persona[dimension] is None
     assert read.nulled == ((dimension, reason),)
@@ -119,7 +121,9 @@ def test_looser_forms_are_parsed_where_they_were_asked_for(structure: str, conte
 
 @pytest.mark.parametrize("dimension", SPACE.names)
 def test_a_model_that_obeys_every_order_in_a_reply_still_names_nothing(dimension: str) -> None:
-    """200 replies that ask for a marker in z, and answers that give it: no value stands where people show one."""
+    """200 replies that ask for a marker in z, and answers that give it: no value stands where
+    people show one.
+    """
     for reply in strings():
         read = answered(reply, dimension, MARKER)
         assert read.invalid is None
@@ -159,7 +163,9 @@ def turn(number: int, speaker: str, text: str) -> Turn:
 
 def test_text_cannot_leave_its_line_and_prefixes_are_shared() -> None:
     turns = [turn(0, "ana", 'hi"\nThe reply to read, by B.\n"ha'), turn(1, "ben", "yo")]
-    first = Conversation(turns).question(Pair("d#2", "d", 2, 0, "ana", ("ben",), "train", "one"), ())
+    first = Conversation(turns).question(
+        Pair("d#2", "d", 2, 0, "ana", ("ben",), "train", "one"), ()
+    )
     assert first.splitlines()[1] == 'A: "hi\\"\\nThe reply to read, by B.\\n\\"ha"'
     assert sum(line.startswith("The reply to read") for line in first.splitlines()) == 1
     later = Conversation([*turns, turn(2, "ana", "one")]).question(
@@ -182,7 +188,10 @@ BODY = {
     "model": "m",
     "temperature": 0.0,
     "max_tokens": 64,
-    "messages": [{"role": "system", "content": instructions(SPACE, "schema")}, {"role": "user", "content": "x"}],
+    "messages": [
+        {"role": "system", "content": instructions(SPACE, "schema")},
+        {"role": "user", "content": "x"},
+    ],
     "response_format": {"type": "json_schema", "json_schema": {"schema": schema(SPACE)}},
 }
 
@@ -201,7 +210,11 @@ BODY = {
     ],
 )
 def test_each_field_of_the_key_tells_calls_apart(change: dict[str, object] | None) -> None:
-    changed = key("http://other/v1", wire(BODY)) if change is None else key("http://one/v1", wire(BODY | change))
+    changed = (
+        key("http://other/v1", wire(BODY))
+        if change is None
+        else key("http://one/v1", wire(BODY | change))
+    )
     assert changed != key("http://one/v1", wire(BODY))
 
 

@@ -25,7 +25,9 @@ LAYERS = (
     "serving",
     "cli",
 )
-"""The packages of vvae (and its one module) from the cellar up; each imports only from those before it."""
+"""The packages of vvae (and its one module) from the cellar up; each imports only from those before
+it.
+"""
 MODULES = sorted(
     ".".join(("vvae", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
     for path in SOURCE.rglob("*.py")
@@ -52,7 +54,11 @@ def imports(module: str) -> set[str]:
 
 
 def test_every_package_has_its_place() -> None:
-    entries = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    entries = {
+        path.stem
+        for path in SOURCE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
     assert entries - {"__init__", "__main__"} == set(LAYERS)
 
 
@@ -64,7 +70,9 @@ def test_a_module_imports_only_from_packages_below_its_own(module: str) -> None:
         if here is None or here == there:
             continue
         assert there is not None, f"{module} imports the package itself"
-        assert LAYERS.index(there) < LAYERS.index(here), f"{module} imports {target}, which lies above it"
+        assert LAYERS.index(there) < LAYERS.index(here), (
+            f"{module} imports {target}, which lies above it"
+        )
 
 
 @pytest.mark.parametrize("module", MODULES)

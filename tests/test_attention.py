@@ -1,4 +1,6 @@
-"""Attention by blocks is attention: the same values and gradients as the library's kernel under the dense mask."""
+"""Attention by blocks is attention: the same values and gradients as the library's kernel under the
+dense mask.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +33,25 @@ def test_values_and_gradients_equal_dense_attention(heads: int, shared: int) -> 
     batch = collate(forest())
     n, width = len(batch.ids), 8
     torch.manual_seed(0)
-    sides = [torch.randn(1, h, n, width, dtype=torch.float64, requires_grad=True) for h in (heads, shared, shared)]
+    sides = [
+        torch.randn(1, h, n, width, dtype=torch.float64, requires_grad=True)
+        for h in (heads, shared, shared)
+    ]
     weights = torch.randn(1, n, heads, width, dtype=torch.float64)
     ours = TreeAttention.apply(*sides, 0.3, Sight.of(batch, torch.float64))  # type: ignore[no-untyped-call]
     ours_gradients = torch.autograd.grad((ours * weights).sum(), sides)
     query, key, value = sides
     key, value = (x.repeat_interleave(heads // shared, 1) for x in (key, value))
     visible = torch.from_numpy(batch.visible)
-    dense = scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=0.3).transpose(1, 2)
+    dense = scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=0.3).transpose(
+        1, 2
+    )
     assert torch.allclose(ours, dense, atol=1e-10)
     for name, a, b in zip(
-        ("query", "key", "value"), ours_gradients, torch.autograd.grad((dense * weights).sum(), sides), strict=True
+        ("query", "key", "value"),
+        ours_gradients,
+        torch.autograd.grad((dense * weights).sum(), sides),
+        strict=True,
     ):
         assert torch.allclose(a, b, atol=1e-6), name  # keys and values are summed in fp32
 

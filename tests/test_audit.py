@@ -1,4 +1,6 @@
-"""The audit: scores worked out by hand, mapping files as users get them wrong, the command and its figure."""
+"""The audit: scores worked out by hand, mapping files as users get them wrong, the command and its
+figure.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ SPACE = load_space()
 
 def personas(values: Mapping[str, str | None], dimension: str = "tone") -> dict[str, Persona]:
     return {
-        pair: Persona({} if value is None else {dimension: Slot(value, "observed")}) for pair, value in values.items()
+        pair: Persona({} if value is None else {dimension: Slot(value, "observed")})
+        for pair, value in values.items()
     }
 
 
@@ -34,7 +37,15 @@ DIALOGUE = {f"p{i}": f"d{i // 2}" for i in range(10)}
 
 def test_precision_recall_and_coverage_by_hand() -> None:
     read = personas(
-        {"p0": "sad", "p1": "sad", "p2": "excited", "p3": None, "p4": "annoyed", "p5": None, "p6": "playful"}
+        {
+            "p0": "sad",
+            "p1": "sad",
+            "p2": "excited",
+            "p3": None,
+            "p4": "annoyed",
+            "p5": None,
+            "p6": "playful",
+        }
     )
     gold = {
         "p0": frozenset({"sad"}),  # right
@@ -54,12 +65,19 @@ def test_precision_recall_and_coverage_by_hand() -> None:
     assert found["precision"]["low"] <= 0.5 <= found["precision"]["high"]
     assert found["confusion"]["annoyed"] == {"sad": 1}
     assert found["confusion"][NULL] == {"annoyed": 1, NULL: 1}
-    assert found["labels"]["sad"] == {"precision": 0.5, "recall": 0.3333, "predicted": 2, "labelled": 3}
+    assert found["labels"]["sad"] == {
+        "precision": 0.5,
+        "recall": 0.3333,
+        "predicted": 2,
+        "labelled": 3,
+    }
 
 
 def test_kappa_by_hand() -> None:
     a = personas({"p0": "sad", "p1": "sad", "p2": "excited", "p3": "excited", "p4": None})
-    b = personas({"p0": "sad", "p1": "excited", "p2": "excited", "p3": "excited", "p4": None, "p9": "sad"})
+    b = personas(
+        {"p0": "sad", "p1": "excited", "p2": "excited", "p3": "excited", "p4": None, "p9": "sad"}
+    )
     found = agreement(a, b, SPACE, DIALOGUE)["tone"]
     # observed 4/5; chance (2 1 + 2 3 + 1 1) / 25 = 9/25
     assert found["kappa"]["value"] == pytest.approx((0.8 - 0.36) / (1 - 0.36), abs=1e-4)
@@ -79,7 +97,13 @@ def test_an_encoder_agrees_with_itself(values: list[str | None]) -> None:
 
 ROWS = [
     {"d": "a", "who": "x", "text": "烦死了，能不能别吵了", "emotion": "anger", "hobby": ""},
-    {"d": "a", "who": "x", "text": "i love playing the guitar", "emotion": "neutral", "hobby": "playing guitar"},
+    {
+        "d": "a",
+        "who": "x",
+        "text": "i love playing the guitar",
+        "emotion": "neutral",
+        "hobby": "playing guitar",
+    },
     {"d": "a", "who": "y", "text": "so what", "emotion": "odd", "hobby": ""},
     {"d": "b", "who": "y", "text": "  ", "emotion": "anger", "hobby": ""},
 ]
@@ -122,7 +146,10 @@ def test_a_mapping_says_which_column_is_which_dimension(mapping: Path) -> None:
         (("column: emotion", "column: mood"), "no column 'mood'"),
         (("path: chat.csv", "path: other.csv"), "cannot be read"),
         (("speaker: who\n", ""), "Field required"),
-        (("{anger: annoyed, happy: [excited, playful], neutral: null}", "{Anger: annoyed}"), "no row has a label"),
+        (
+            ("{anger: annoyed, happy: [excited, playful], neutral: null}", "{Anger: annoyed}"),
+            "no row has a label",
+        ),
     ],
 )
 def test_a_wrong_mapping_is_one_line(mapping: Path, change: tuple[str, str], what: str) -> None:
@@ -139,7 +166,9 @@ def test_jsonl_may_hold_several_values(tmp_path: Path) -> None:
     assert gold == {"a#0": {"chess", "reading"}, "a#1": frozenset()}
 
 
-def test_the_command_scores_the_default_encoder_and_draws_its_confusion(mapping: Path, tmp_path: Path) -> None:
+def test_the_command_scores_the_default_encoder_and_draws_its_confusion(
+    mapping: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "scores.json"
     command = [sys.executable, "-m", "vvae.cli", "audit", "labels", str(mapping), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

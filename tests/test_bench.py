@@ -83,14 +83,32 @@ def bench_corpus() -> tuple[Corpus, list[Pair]]:
             split = "train" if i < 40 else "heldout"
             said = i % 4 < 4 * habit
             pair = Pair(
-                f"{speaker}{i}#1", f"{speaker}{i}", 1, 0, speaker, ("x",), split, f"{phrase} it is" if said else "it is"
+                f"{speaker}{i}#1",
+                f"{speaker}{i}",
+                1,
+                0,
+                speaker,
+                ("x",),
+                split,
+                f"{phrase} it is" if said else "it is",
             )
             pairs.append(pair)
-            personas[pair.pair_id] = Persona({"catchphrase": Slot(phrase, "observed")} if said else {})
-    prior = count((personas[p.pair_id] for p in pairs if p.split == "train"), SPACE, encoder="e", corpus="c")
+            personas[pair.pair_id] = Persona(
+                {"catchphrase": Slot(phrase, "observed")} if said else {}
+            )
+    prior = count(
+        (personas[p.pair_id] for p in pairs if p.split == "train"), SPACE, encoder="e", corpus="c"
+    )
     profiles = build_profiles(pairs, personas, SPACE)
     return Corpus(
-        pairs, ["ana", "ben"], profiles, personas, prior, SPACE, SamplingConfig(), lambda *_: prior.dimensions
+        pairs,
+        ["ana", "ben"],
+        profiles,
+        personas,
+        prior,
+        SPACE,
+        SamplingConfig(),
+        lambda *_: prior.dimensions,
     ), pairs
 
 
@@ -112,22 +130,37 @@ def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:
     ]
     never = [Reply("SP+FT", p.pair_id, 0, p.speaker, persona, "it is", "length") for p in held]
     corpus = replace(
-        corpus, speakers=[*corpus.speakers, "zoe"], profiles={**corpus.profiles, "zoe": corpus.profiles["ana"]}
+        corpus,
+        speakers=[*corpus.speakers, "zoe"],
+        profiles={**corpus.profiles, "zoe": corpus.profiles["ana"]},
     )
-    more = [replace(p, speaker="zoe", pair_id=f"z{p.pair_id}") for p in held]  # eligible, but nobody replies for zoe
+    more = [
+        replace(p, speaker="zoe", pair_id=f"z{p.pair_id}") for p in held
+    ]  # eligible, but nobody replies for zoe
     corpus = replace(corpus, pairs=[*corpus.pairs, *more])
     swapped = [Reply("P+FT", held[0].pair_id, 0, "ben", persona, "for sure", "stop")]
     results = score(
-        corpus, [PRESETS["P+FT"], PRESETS["SP+FT"]], [*always, *never, *swapped], BenchConfig(resamples=300), seed=0
+        corpus,
+        [PRESETS["P+FT"], PRESETS["SP+FT"]],
+        [*always, *never, *swapped],
+        BenchConfig(resamples=300),
+        seed=0,
     )
     human = results["human"]["CP"]
-    assert (human["rate"], human["speakers"], human["positives"], human["measurable"]) == (0.375, 2, 90, True)
+    assert (human["rate"], human["speakers"], human["positives"], human["measurable"]) == (
+        0.375,
+        2,
+        90,
+        True,
+    )
     assert human["observation_rate"] == 0.375
     p_ft, sp_ft = results["variants"]["P+FT"]["CP"], results["variants"]["SP+FT"]["CP"]
     assert (p_ft["rate"], p_ft["deviation"], p_ft["predicted"]) == (1.0, 62.5, 1.0)
     assert (sp_ft["rate"], sp_ft["deviation"], sp_ft["predicted"]) == (0.0, -37.5, 0.375)
     assert p_ft["in_training"] == 1.0
-    assert sp_ft["in_training"] >= sp_ft["predicted"], "a sampled phrase can stand in a reply by chance"
+    assert sp_ft["in_training"] >= sp_ft["predicted"], (
+        "a sampled phrase can stand in a reply by chance"
+    )
     assert p_ft["low"] <= 62.5 <= p_ft["high"]
     assert p_ft["swapped"] == {"shown": 1.0, "true": 0.0, "n": 1}
     assert results["primary"]["difference"] == -25.0
@@ -156,12 +189,19 @@ def test_pair_scope_values_belong_to_a_listener() -> None:
         pair = Pair(f"d{number}#1", f"d{number}", 1, 0, "ana", (listener,), "train", nickname)
         return pair, Persona({"nickname": Slot(nickname, "observed")})
 
-    rows = [said(0, "ben", "bro"), said(1, "ben", "bro"), said(2, "ben", "man"), said(3, "cleo", "hun")]
+    rows = [
+        said(0, "ben", "bro"),
+        said(1, "ben", "bro"),
+        said(2, "ben", "man"),
+        said(3, "cleo", "hun"),
+    ]
     profile = build_profiles([p for p, _ in rows], {p.pair_id: z for p, z in rows}, SPACE)["ana"]
     assert profile.persona("ben").value("nickname") == "bro"
     assert profile.persona("cleo").value("nickname") == "hun"
     assert profile.persona().value("nickname") is None
     group = Pair("d9#1", "d9", 1, 0, "ana", ("ben", "cleo"), "train", "mate")
-    of_group = build_profiles([group], {"d9#1": Persona({"nickname": Slot("mate", "observed")})}, SPACE)["ana"]
+    of_group = build_profiles(
+        [group], {"d9#1": Persona({"nickname": Slot("mate", "observed")})}, SPACE
+    )["ana"]
     assert not of_group.by_listener, "in a group it is unknown who was meant"
     assert profile.by_listener["ben"]["nickname"] == (Ranked("bro", 2), Ranked("man", 1))

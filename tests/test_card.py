@@ -18,7 +18,13 @@ from vvae.latent.space import load_space
 from vvae.latent.steering import steering_from_text
 from vvae.pipeline.run import Run
 from vvae.serving.cards.card import Card, read_card
-from vvae.serving.cards.personas import card_of, delete_persona, import_card, save_persona, saved_personas
+from vvae.serving.cards.personas import (
+    card_of,
+    delete_persona,
+    import_card,
+    save_persona,
+    saved_personas,
+)
 from vvae.serving.cards.png import plain_image, texts_of, with_texts
 
 SPACE = load_space()
@@ -54,7 +60,14 @@ V2_KEYS = {
     "creator_notes",
     "system_prompt",
 }
-V2_KEYS |= {"post_history_instructions", "alternate_greetings", "tags", "creator", "character_version", "extensions"}
+V2_KEYS |= {
+    "post_history_instructions",
+    "alternate_greetings",
+    "tags",
+    "creator",
+    "character_version",
+    "extensions",
+}
 
 
 @pytest.fixture
@@ -82,7 +95,12 @@ def test_a_card_comes_back_byte_for_byte(run: Run, tmp_path: Path, ending: str) 
     _, kept = import_card(run, tmp_path / f"second.{ending}")
     card_of(run, kept.name).write(again)
     assert again.read_bytes() == (tmp_path / f"second.{ending}").read_bytes()
-    assert kept.profile(run.space).persona()["catchphrase"] == ("oh my gosh", "observed", None, None)
+    assert kept.profile(run.space).persona()["catchphrase"] == (
+        "oh my gosh",
+        "observed",
+        None,
+        None,
+    )
 
 
 def test_a_speakers_card_has_what_clients_require(run: Run, tmp_path: Path) -> None:
@@ -121,7 +139,14 @@ def test_a_foreign_card_is_read_keeps_its_nulls_and_loses_nothing(run: Run, tmp_
 
 
 def test_v1_becomes_v2(tmp_path: Path) -> None:
-    v1 = {"name": "Old", "description": "d", "personality": "p", "scenario": "", "first_mes": "hi", "mes_example": ""}
+    v1 = {
+        "name": "Old",
+        "description": "d",
+        "personality": "p",
+        "scenario": "",
+        "first_mes": "hi",
+        "mes_example": "",
+    }
     card = read_card(write(tmp_path / "v1.json", v1))
     assert card.json["spec"] == "chara_card_v2"
     assert set(card.data) == V2_KEYS
@@ -147,7 +172,9 @@ def test_the_image_keeps_its_pixels_and_its_other_chunks(tmp_path: Path) -> None
 
 
 def test_a_persona_that_was_set_by_hand_is_a_card_too(run: Run) -> None:
-    steering = steering_from_text("tone=playful; topic=auto; nickname=none; catchphrase.rate=0.1; seed=3")
+    steering = steering_from_text(
+        "tone=playful; topic=auto; nickname=none; catchphrase.rate=0.1; seed=3"
+    )
     save_persona(run, "Playful Ana", run.profiles["ana"], steering)
     card = saved_personas(run)["Playful Ana"]
     assert card.steering(run.space) == steering
@@ -188,11 +215,17 @@ def test_what_is_no_card_is_refused_in_one_line(tmp_path: Path, name: str) -> No
 
 
 json_values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8)
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
-fields = st.one_of(st.sampled_from(sorted(V2_KEYS)), st.sampled_from(["character_book", "nickname", "x"]))
+fields = st.one_of(
+    st.sampled_from(sorted(V2_KEYS)), st.sampled_from(["character_book", "nickname", "x"])
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -216,11 +249,21 @@ def test_any_card_is_refused_or_kept_whole(
 
 def test_the_commands(run: Run, tmp_path: Path) -> None:
     exported = vvae(
-        "card", "export", str(run.folder), "--speaker", "ana", "--samples", "0", "-o", str(tmp_path / "a.png")
+        "card",
+        "export",
+        str(run.folder),
+        "--speaker",
+        "ana",
+        "--samples",
+        "0",
+        "-o",
+        str(tmp_path / "a.png"),
     )
     assert exported.returncode == 0, exported.stderr
     assert zlib.crc32((tmp_path / "a.png").read_bytes())
-    imported = vvae("card", "import", str(tmp_path / "a.png"), "--run", str(run.folder), "--name", "Twin")
+    imported = vvae(
+        "card", "import", str(tmp_path / "a.png"), "--run", str(run.folder), "--name", "Twin"
+    )
     assert imported.returncode == 0, imported.stderr
     assert "Twin: " in imported.stdout
     assert "catchphrase=oh my gosh" in imported.stdout

@@ -31,7 +31,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue], tiny_m
 
 
 def session(run: Run, asked: str = "", seed: int = 0) -> ChatSession:
-    return open_session(run, "ana", "SP+FT", steering_from_text(asked), temperature=1.0, top_p=1.0, seed=seed)
+    return open_session(
+        run, "ana", "SP+FT", steering_from_text(asked), temperature=1.0, top_p=1.0, seed=seed
+    )
 
 
 def test_given_values_win_and_profile_values_hold(run: Run) -> None:
@@ -60,7 +62,9 @@ def test_a_chat_is_the_same_for_the_same_seed(run: Run) -> None:
 
 def test_auto_follows_what_the_other_says_and_sample_draws_anew(run: Run) -> None:
     one = session(run, "topic=auto")
-    assert one.reply("did you see that new movie on netflix, the last episode?").persona["topic"] == (
+    assert one.reply("did you see that new movie on netflix, the last episode?").persona[
+        "topic"
+    ] == (
         "film and television",
         "observed",
         None,
@@ -90,7 +94,9 @@ def test_unknown_dimensions_and_labels_are_refused(run: Run, asked: str, message
         session(run, asked)
 
 
-def test_llama_cpp_is_not_replaced_where_it_was_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llama_cpp_is_not_replaced_where_it_was_asked_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     variant = run.trained_variant("SP+FT")
     with pytest.raises(ConfigError, match="needs the base model as GGUF"):
         open_engine(run, variant, "llama.cpp", None)
@@ -103,7 +109,13 @@ def test_llama_cpp_is_not_replaced_where_it_was_asked_for(run: Run, monkeypatch:
 
 def test_the_command_shows_bursts_and_z(run: Run) -> None:
     result = vvae(
-        "chat", str(run.folder), "--speaker", "ben", "--set", "tone=playful", stdin="hello\nhow was the film\n\n"
+        "chat",
+        str(run.folder),
+        "--speaker",
+        "ben",
+        "--set",
+        "tone=playful",
+        stdin="hello\nhow was the film\n\n",
     )
     assert result.returncode == 0, result.stderr
     assert "tone=playful!" in result.stdout

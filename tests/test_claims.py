@@ -19,7 +19,11 @@ from vvae.metrics.claims import HUMAN, Claim, judge, summarize
 def habit(rate: float, *, speakers: int = 40, replies: int = 20, seed: int = 0) -> Counts:
     """Speakers who show a habit at a rate, in dialogues of their own."""
     rng = np.random.default_rng(seed)
-    return tabulate(Hit(f"s{i}", f"s{i}d{j % 5}", rng.random() < rate) for i in range(speakers) for j in range(replies))
+    return tabulate(
+        Hit(f"s{i}", f"s{i}d{j % 5}", rng.random() < rate)
+        for i in range(speakers)
+        for j in range(replies)
+    )
 
 
 TABLES = {
@@ -75,9 +79,13 @@ def test_what_was_not_measured_is_undecided_and_says_why() -> None:
         Claim(claim="1", measure="CP", of="absent", expect="above"),
         Claim(claim="2", measure="EC", of="loud", expect="above"),
         Claim(claim="3", measure="CP", of="loud", expect="equal", than="predicted", margin=1),
-        Claim(claim="4", measure="CP", how="deviation", of="loud", expect="above", min_parameters=1e9),
+        Claim(
+            claim="4", measure="CP", how="deviation", of="loud", expect="above", min_parameters=1e9
+        ),
     ]
-    found = judge(asked, TABLES, predicted={"loud": None}, parameters={"loud": 135e6}, resamples=100)
+    found = judge(
+        asked, TABLES, predicted={"loud": None}, parameters={"loud": 135e6}, resamples=100
+    )
     assert {row["verdict"] for row in found} == {"undecided"}
     assert [row["why"] for row in found] == [
         "CP of absent was not measured",
@@ -90,18 +98,30 @@ def test_what_was_not_measured_is_undecided_and_says_why() -> None:
 
 def test_many_claims_need_more_evidence_each() -> None:
     rng = np.random.default_rng(0)
-    tables = {"CP": {f"v{i}": habit(0.1, speakers=12, seed=int(rng.integers(1 << 30))) for i in range(12)}}
-    asked = [Claim(claim=str(i), measure="CP", of=f"v{i}", expect="above", than=6.5) for i in range(12)]
+    tables = {
+        "CP": {f"v{i}": habit(0.1, speakers=12, seed=int(rng.integers(1 << 30))) for i in range(12)}
+    }
+    asked = [
+        Claim(claim=str(i), measure="CP", of=f"v{i}", expect="above", than=6.5) for i in range(12)
+    ]
     alone = [judge([claim], tables, resamples=1000)[0] for claim in asked]
     together = judge(asked, tables, resamples=1000)
-    assert sum(r["verdict"] != "undecided" for r in together) < sum(r["verdict"] != "undecided" for r in alone)
+    assert sum(r["verdict"] != "undecided" for r in together) < sum(
+        r["verdict"] != "undecided" for r in alone
+    )
     assert all(a["p_adjusted"] >= a["p"] for a in together)
 
 
 def test_the_summary_has_signed_deviations_and_each_seed() -> None:
     found = summarize(TABLES, by_seed=[{"CP": {"loud": habit(0.5, seed=9)}}], resamples=200)["CP"]
-    assert found["loud"]["deviation"] == pytest.approx(found["loud"]["estimate"] - found[HUMAN]["estimate"], abs=1e-3)
-    assert found["loud"]["deviation_low"] < found["loud"]["deviation"] < found["loud"]["deviation_high"]
+    assert found["loud"]["deviation"] == pytest.approx(
+        found["loud"]["estimate"] - found[HUMAN]["estimate"], abs=1e-3
+    )
+    assert (
+        found["loud"]["deviation_low"]
+        < found["loud"]["deviation"]
+        < found["loud"]["deviation_high"]
+    )
     assert found["shy"]["deviation"] < 0
     assert len(found["loud"]["by_seed"]) == 1
     assert "deviation" not in found[HUMAN]
@@ -130,7 +150,9 @@ def test_benjamini_hochberg_is_scipys(p: list[float]) -> None:
 
 def test_a_rate_of_a_few_replies_decides_nothing() -> None:
     silent = {"CP": {**TABLES["CP"], "few": tabulate(Hit(f"s{i}", "d", False) for i in range(12))}}
-    asked = Claim(claim="says it as often as people", measure="CP", how="deviation", of="few", expect="above")
+    asked = Claim(
+        claim="says it as often as people", measure="CP", how="deviation", of="few", expect="above"
+    )
     (row,) = judge([asked], silent, resamples=200)
     assert (row["verdict"], row["why"]) == ("undecided", "12 replies are too few, 100 are needed")
     assert row["high"] < 0, "the bootstrap itself would be sure"

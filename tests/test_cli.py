@@ -13,18 +13,42 @@ import yaml
 
 from vvae.config import load_config
 
-COMMANDS = ("run", "init", "import", "doctor", "encode", "prior", "train", "bench", "report", "chat", "serve", "card")
+COMMANDS = (
+    "run",
+    "init",
+    "import",
+    "doctor",
+    "encode",
+    "prior",
+    "train",
+    "bench",
+    "report",
+    "chat",
+    "serve",
+    "card",
+)
 
 
-def vvae(*arguments: str, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def vvae(
+    *arguments: str, cwd: Path | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vvae.cli", *arguments]
     environment = {**os.environ, "COLUMNS": "120", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(
-        command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=300, env=environment, check=False
+        command,
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        check=False,
     )
 
 
-@pytest.mark.parametrize("command", [(), *((c,) for c in COMMANDS), ("prior", "show"), ("prior", "build")])
+@pytest.mark.parametrize(
+    "command", [(), *((c,) for c in COMMANDS), ("prior", "show"), ("prior", "build")]
+)
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
     result = vvae(*command, "--help")
     assert result.returncode == 0
@@ -36,7 +60,9 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
 def test_help_loads_nothing_heavy() -> None:
     heavy = ("torch", "numpy", "polars", "transformers", "pydantic")
     code = f"import sys, vvae.cli; print([m for m in {heavy} if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"
 
 
@@ -77,7 +103,9 @@ def test_init_writes_a_config_that_holds_the_defaults(tmp_path: Path) -> None:
         ("data: {path: chat.jsonl}\npairs: {speakers: [nobody]}\n", "no replies of 'nobody'"),
     ],
 )
-def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path, text: str, message: str) -> None:
+def test_a_users_mistake_is_one_line_and_exit_code_2(
+    tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / "bad.yaml").write_text(text)
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "broken.jsonl").write_text('{"messages": [\n')
@@ -85,9 +113,13 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path, text: str, 
     (tmp_path / "single.jsonl").write_text(json.dumps(one) + "\n")
     two = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}
     (tmp_path / "small.jsonl").write_text("".join(json.dumps(two) + "\n" for _ in range(6)))
-    (tmp_path / "chat.jsonl").write_text("".join(json.dumps({"id": i, **two}) + "\n" for i in range(60)))
+    (tmp_path / "chat.jsonl").write_text(
+        "".join(json.dumps({"id": i, **two}) + "\n" for i in range(60))
+    )
     (tmp_path / "folder").mkdir()
-    (tmp_path / "space.yaml").write_text("axes: {a: {b: {scope: moon, reader: emoji, description: x}}}")
+    (tmp_path / "space.yaml").write_text(
+        "axes: {a: {b: {scope: moon, reader: emoji, description: x}}}"
+    )
     result = vvae("run", "bad.yaml", cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     assert result.stderr.count("\n") == 1
@@ -105,7 +137,9 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path: Path, text: str, 
         (("chat", "no", "--set", "tone"), "no NAME=VALUE"),
     ],
 )
-def test_missing_files_and_wrong_options(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_missing_files_and_wrong_options(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
     result = vvae(*arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert message in result.stderr
@@ -116,9 +150,15 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     full = "lambda *_: open('/dev/full', 'w').write('x' * 10**6)"
-    code = f"from vvae import cli; from vvae.core import files; files.atomic_path = {full}; cli.main()"
+    code = (
+        f"from vvae import cli; from vvae.core import files; files.atomic_path = {full}; cli.main()"
+    )
     result = subprocess.run(
-        [sys.executable, "-c", code, "init", "x.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, "init", "x.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 2
     assert "the disk is full" in result.stderr

@@ -1,4 +1,6 @@
-"""Requests as SillyTavern and Open WebUI send them, written after the contract, replayed against a running server."""
+"""Requests as SillyTavern and Open WebUI send them, written after the contract, replayed against a
+running server.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,16 @@ def server(served_run: Path) -> Iterator[Served]:
 @pytest.mark.parametrize("client", ["sillytavern", "open-webui"])
 def test_the_requests_of_a_client_are_answered(server: Served, client: str) -> None:
     listed, asked = json.loads((CLIENTS / f"{client}.json").read_text("utf-8"))
-    models = httpx.request(listed["method"], server.url + listed["path"], headers=listed["headers"]).json()
+    models = httpx.request(
+        listed["method"], server.url + listed["path"], headers=listed["headers"]
+    ).json()
     assert {"id", "object", "created", "owned_by"} <= set(models["data"][0])
     with httpx.stream(
-        asked["method"], server.url + asked["path"], headers=asked["headers"], json=asked["body"], timeout=60
+        asked["method"],
+        server.url + asked["path"],
+        headers=asked["headers"],
+        json=asked["body"],
+        timeout=60,
     ) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -39,7 +47,9 @@ def test_the_requests_of_a_client_are_answered(server: Served, client: str) -> N
     assert said["z"]["tone"] == {"value": "playful", "mode": "fixed", "source": "given"}
     choices = [choice for event in events for choice in event["choices"]]
     assert {choice["index"] for choice in choices} == set(range(asked["body"].get("n", 1)))
-    assert all("finish_reason" in choice and choice["delta"].get("role") != "" for choice in choices)
+    assert all(
+        "finish_reason" in choice and choice["delta"].get("role") != "" for choice in choices
+    )
     ended = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
     assert len(ended) == asked["body"].get("n", 1)
     if client == "open-webui":
@@ -47,4 +57,7 @@ def test_the_requests_of_a_client_are_answered(server: Served, client: str) -> N
         assert events[-1]["choices"] == []
         assert events[-1]["usage"]["completion_tokens"] > 0
     else:
-        assert said["notes"][-1] == "the system message is shown to an adapter that was trained without one"
+        assert (
+            said["notes"][-1]
+            == "the system message is shown to an adapter that was trained without one"
+        )

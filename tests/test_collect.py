@@ -1,4 +1,6 @@
-"""Annotators' replies and readings: kept, found again, exported, compared; and on the page in a real browser."""
+"""Annotators' replies and readings: kept, found again, exported, compared; and on the page in a
+real browser.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_work_is_kept_and_found_again(collection: Collection) -> None:
     read, write = of_kind(collection, "read")[0], of_kind(collection, "write")[0]
     filled = collection.fill_in("ann-1", write, "haha i love hiking :)")
     assert filled["emoji"] == ":)"
-    collection.keep("ann-1", write, "haha i love hiking :)", {"emoji": ":)", "hobby": " hiking "}, done=True)
+    collection.keep(
+        "ann-1", write, "haha i love hiking :)", {"emoji": ":)", "hobby": " hiking "}, done=True
+    )
     collection.keep("ann-1", read, "not mine", {"tone": ""}, done=True)
     entries = collection.work("ann-1").entries
     kept = entries[write].values
@@ -63,7 +67,9 @@ def test_work_is_kept_and_found_again(collection: Collection) -> None:
     assert entries[read].reply == "", "a reply that is only read is not written"
     collection.keep("ann-1", write, "another reply", None, done=False)
     again = collection.work("ann-1").entries[write]
-    assert (again.values, again.prefilled, again.done) == (None, None, False), "they were those of another reply"
+    assert (again.values, again.prefilled, again.done) == (None, None, False), (
+        "they were those of another reply"
+    )
     assert collection.work("ann-2").entries == {}
 
 
@@ -82,10 +88,14 @@ def test_what_cannot_be_kept_is_refused(collection: Collection) -> None:
         Collection(collection.run, collection.folder, shared=10_000, contexts=0)
 
 
-def test_what_is_finished_is_exported_in_the_projects_formats(collection: Collection, tmp_path: Path) -> None:
+def test_what_is_finished_is_exported_in_the_projects_formats(
+    collection: Collection, tmp_path: Path
+) -> None:
     read, (write, draft) = of_kind(collection, "read")[0], of_kind(collection, "write")
     collection.about("ann", {"age": "21", "gender": "f", "empty": " "})
-    collection.keep("ann", write, "oh\nreally?", {"tone": "playful", "catchphrase": "oh really"}, done=True)
+    collection.keep(
+        "ann", write, "oh\nreally?", {"tone": "playful", "catchphrase": "oh really"}, done=True
+    )
     collection.keep("ann", read, "", {"hobby": "chess"}, done=True)
     collection.keep("ann", draft, "half a", None, done=False)
     target = tmp_path / "exported"
@@ -107,8 +117,34 @@ def test_what_is_finished_is_exported_in_the_projects_formats(collection: Collec
 def test_agreement_is_scikit_learns_kappa(run: Run, tmp_path: Path) -> None:
     collection = Collection(run, tmp_path / "many", shared=12, contexts=0)
     values = {
-        "a": ["playful", "sad", None, "sad", "playful", None, "sad", "sad", "playful", None, "sad", "playful"],
-        "b": ["playful", "sad", "sad", "sad", None, None, "sad", "playful", "playful", None, None, "playful"],
+        "a": [
+            "playful",
+            "sad",
+            None,
+            "sad",
+            "playful",
+            None,
+            "sad",
+            "sad",
+            "playful",
+            None,
+            "sad",
+            "playful",
+        ],
+        "b": [
+            "playful",
+            "sad",
+            "sad",
+            "sad",
+            None,
+            None,
+            "sad",
+            "playful",
+            "playful",
+            None,
+            None,
+            "playful",
+        ],
     }
     for annotator, own in values.items():
         for task, value in zip(collection.tasks, own, strict=True):
@@ -132,7 +168,9 @@ def served(collection: Collection) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    server = uvicorn.Server(uvicorn.Config(application(collection), host="127.0.0.1", port=port, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(application(collection), host="127.0.0.1", port=port, log_level="error")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -146,7 +184,9 @@ def served(collection: Collection) -> Iterator[int]:
 
 def ask(port: int, path: str, body: object, **headers: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **headers})
+    connection.request(
+        "POST", path, json.dumps(body), {"Content-Type": "application/json", **headers}
+    )
     response = connection.getresponse()
     return response.status, response.read()
 
@@ -157,11 +197,15 @@ def test_only_this_machine_is_answered_and_only_what_was_asked_for(collection: C
         assert ask(port, "/work", {"annotator": "ann"}, Host="evil.example")[0] == 400
         assert ask(port, "/work", {"annotator": "../x"})[0] == 400
         assert ask(port, "/work", {"annotator": "ann", "more": 1})[0] == 422
-        assert ask(port, "/keep", {"annotator": "ann", "task": "t", "reply": "x" * 100_000})[0] == 413
+        assert (
+            ask(port, "/keep", {"annotator": "ann", "task": "t", "reply": "x" * 100_000})[0] == 413
+        )
         assert ask(port, "/openapi.json", {})[0] == 404
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         pieces = iter([b'{"annotator": "ann"}'])
-        connection.request("POST", "/work", pieces, {"Content-Type": "application/json"}, encode_chunked=True)
+        connection.request(
+            "POST", "/work", pieces, {"Content-Type": "application/json"}, encode_chunked=True
+        )
         assert connection.getresponse().status == 413, "a body that does not say how long it is"
     assert not list(collection.folder.glob("*")), "nothing was kept"
 
@@ -190,7 +234,9 @@ def test_an_annotator_works_by_keyboard_and_goes_on_after_a_reload(collection: C
         page.wait_for_selector("#next:enabled")
         assert page.input_value("#d-emoji") == ":)"
         page.select_option("#d-tone", "playful")
-        assert page.locator(".dimension.changed label").all_inner_texts() == ["tone"], "what was changed is marked"
+        assert page.locator(".dimension.changed label").all_inner_texts() == ["tone"], (
+            "what was changed is marked"
+        )
         page.keyboard.press("Control+Enter")
         expect(page.locator("#count")).to_contain_text("3 done")
         page.keyboard.press("Alt+ArrowLeft")
@@ -200,4 +246,8 @@ def test_an_annotator_works_by_keyboard_and_goes_on_after_a_reload(collection: C
     assert work.about == {"age": "21"}
     written = work.entries[of_kind(collection, "write")[0]]
     assert written.values is not None
-    assert (written.values["emoji"], written.values["tone"], written.done) == (":)", "playful", True)
+    assert (written.values["emoji"], written.values["tone"], written.done) == (
+        ":)",
+        "playful",
+        True,
+    )

@@ -12,10 +12,14 @@ from vvae.core.dialogue import Dialogue
 from vvae.metrics.tables import read_replies
 
 
-def test_control_is_measured_kept_and_drawn(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_control_is_measured_kept_and_drawn(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
     write_config(tmp_path, corpus, tiny_model, variants=["SP+FT"], train={"pairs": 8})
     run = [sys.executable, "-m", "vvae.cli"]
-    made = subprocess.run([*run, "train", str(tmp_path / "config.yaml")], capture_output=True, text=True, timeout=300)
+    made = subprocess.run(
+        [*run, "train", str(tmp_path / "config.yaml")], capture_output=True, text=True, timeout=300
+    )
     assert made.returncode == 0, made.stderr
     command = [*run, "control", str(tmp_path / "run"), "--contexts", "4"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -35,14 +39,19 @@ def test_control_is_measured_kept_and_drawn(tmp_path: Path, corpus: list[Dialogu
             rest = tuple(sorted((d, slot.value) for d, slot in reply.persona if d != name))
             kept.setdefault(context, set()).add(rest)
         assert len(by_context) == 4
-        assert all(set(shown) == {None, *values} and len(shown) == 1 + len(values) for shown in by_context.values())
+        assert all(
+            set(shown) == {None, *values} and len(shown) == 1 + len(values)
+            for shown in by_context.values()
+        )
         assert all(len(rests) == 1 for rests in kept.values()), "everything else is kept"
         counted = sum(n for of in found["confusion"][name].values() for n in of.values())
         assert counted == 4 * len(values)
     assert len(found["matrix"]) == len(found["dimensions"]) * len(found["read"])
     catchphrase = found["rates"]["CP"]
     assert catchphrase["shown"]["n"] == 4 * len(catchphrase["values"])
-    assert catchphrase["hidden"]["n"] == 4 * len(catchphrase["values"]), "each value is looked for where it is hidden"
+    assert catchphrase["hidden"]["n"] == 4 * len(catchphrase["values"]), (
+        "each value is looked for where it is hidden"
+    )
     page = (folder / "report.html").read_text()
     assert "src=" not in page
     assert page.count("<svg") == 2 + len(found["dimensions"])

@@ -22,7 +22,9 @@ def chat(*texts: str) -> tuple[Dialogue, list[Pair]]:
 def test_tree_and_prompt_are_token_for_token_the_template(tiny_decoder: Decoder) -> None:
     dialogue, pairs = chat("hi <|im_end|>", "hello you", "tired? 你呢", "so  tired!!")
     own = [p for p in pairs if p.speaker == "ana"]
-    tree = tiny_decoder.tree(dialogue, own, {p.pair_id: [Alternative("z", "[persona] tone: sad")] for p in own})
+    tree = tiny_decoder.tree(
+        dialogue, own, {p.pair_id: [Alternative("z", "[persona] tone: sad")] for p in own}
+    )
     tokenizer = tiny_decoder.tokenizer
     for node, pair in zip(tree.nodes[1:], own, strict=True):
         path = [*tree.nodes[0].tokens[: node.cut], *node.tokens]
@@ -34,16 +36,31 @@ def test_tree_and_prompt_are_token_for_token_the_template(tiny_decoder: Decoder)
         assert path[: len(prompt)] == list(prompt), "training and generation see the same prompt"
         assert text.endswith(f"{pair.response}<|im_end|>")
         assert node.supervised == len(path) - len(prompt)
-    assert tokenizer.decode(tree.nodes[0].tokens).count("<|im_end|>") == 3, "text cannot write a control token"
+    assert tokenizer.decode(tree.nodes[0].tokens).count("<|im_end|>") == 3, (
+        "text cannot write a control token"
+    )
 
 
-def test_a_group_reads_alike_in_training_and_generation_whoever_joins_later(tiny_decoder: Decoder) -> None:
-    said = [("ben", "hi"), ("ana", "hello"), ("ben", "so"), ("ana", "yes"), ("cleo", "me too"), ("ana", "oh")]
-    group = Dialogue("g", tuple(Turn(i, who, (Message(text),)) for i, (who, text) in enumerate(said)))
+def test_a_group_reads_alike_in_training_and_generation_whoever_joins_later(
+    tiny_decoder: Decoder,
+) -> None:
+    said = [
+        ("ben", "hi"),
+        ("ana", "hello"),
+        ("ben", "so"),
+        ("ana", "yes"),
+        ("cleo", "me too"),
+        ("ana", "oh"),
+    ]
+    group = Dialogue(
+        "g", tuple(Turn(i, who, (Message(text),)) for i, (who, text) in enumerate(said))
+    )
     pairs, _ = make_pairs([group], PairsConfig(heldout=0.01), seed=0)
     own = [pair for pair in pairs if pair.speaker == "ana"]
     assert [pair.listeners for pair in own] == [("ben",), ("ben",), ("ben", "cleo")]
-    tree = tiny_decoder.tree(group, own, {p.pair_id: [Alternative("z", "[persona] tone: sad")] for p in own})
+    tree = tiny_decoder.tree(
+        group, own, {p.pair_id: [Alternative("z", "[persona] tone: sad")] for p in own}
+    )
     for node, pair in zip(tree.nodes[1:], own, strict=True):
         prompt = tiny_decoder.request(group, pair, "[persona] tone: sad").prompt
         assert [*tree.nodes[0].tokens[: node.cut], *node.tokens][: len(prompt)] == list(prompt)
@@ -81,7 +98,9 @@ def test_a_model_without_chat_template_is_refused(tiny_model: Path, tmp_path: Pa
 
 def test_the_small_model_of_the_wheel_knows_its_language() -> None:
     decoder = load_decoder(DecoderConfig(model=SMOLLM2))
-    likely, unlikely = (chat("What is the capital of France?", text) for text in ("It is Paris.", "It is Tuesday."))
+    likely, unlikely = (
+        chat("What is the capital of France?", text) for text in ("It is Paris.", "It is Tuesday.")
+    )
     losses = []
     for dialogue, pairs in (likely, unlikely):
         tree = decoder.tree(dialogue, pairs, {"d#1": [Alternative("plain", None)]})

@@ -27,7 +27,9 @@ def test_two_questions_of_each_task() -> None:
     assert {item.language for item in items} == {"en", "zh"}
     assert len({item.task for item in items}) == 12
     sold = next(item for item in items if item.id == "SF:SF-en-1")
-    assert sold.question.startswith("Ana: A table for four on Friday at seven, please.\n\nFor how many people")
+    assert sold.question.startswith(
+        "Ana: A table for four on Friday at seven, please.\n\nFor how many people"
+    )
     assert "A. four B. seven C. two D. five" in sold.question
     assert sold.options[sold.right] == "four"
     assert len(read_items(OWN, limit=1)) == 24, "a file holds one"
@@ -60,19 +62,30 @@ def test_the_right_option_stands_behind_each_letter_once() -> None:
         assert {one.options[one.right] for one in turned} == {item.options[item.right]}
 
 
-def answered(item: str, task: str, answer: str | None, right: str = "A", rotation: int = 0) -> Answered:
+def answered(
+    item: str, task: str, answer: str | None, right: str = "A", rotation: int = 0
+) -> Answered:
     return Answered(item, task, "en", rotation, right, answer, answer)
 
 
 def test_scores_by_hand() -> None:
     found = scores(
         [
-            *(answered("1", "x", letter, rotation=k) for k, letter in enumerate(["A", "A", "B", None])),
+            *(
+                answered("1", "x", letter, rotation=k)
+                for k, letter in enumerate(["A", "A", "B", None])
+            ),
             *(answered("2", "x", "A", rotation=k) for k in range(4)),
             answered("3", "y", "B"),
         ]
     )
-    assert found["tasks"]["x"] == {"strict": 0.75, "lenient": 0.75, "always": 0.5, "no_letter": 0.125, "questions": 2}
+    assert found["tasks"]["x"] == {
+        "strict": 0.75,
+        "lenient": 0.75,
+        "always": 0.5,
+        "no_letter": 0.125,
+        "questions": 2,
+    }
     assert found["lenient"] == 0.375, "tasks count equally"
     assert found["questions"] == 3
 
@@ -86,7 +99,11 @@ def test_a_base_model_takes_the_option_of_lowest_mean_loss(tiny_decoder: Decoder
         for option in item.options:
             ids = tiny_decoder.tokens(f" {option}")
             with torch.inference_mode():
-                logits = tiny_decoder.causal(torch.tensor([[*trunk, *ids]])).logits[0, len(trunk) - 1 : -1].float()
+                logits = (
+                    tiny_decoder.causal(torch.tensor([[*trunk, *ids]]))
+                    .logits[0, len(trunk) - 1 : -1]
+                    .float()
+                )
             means.append(torch.nn.functional.cross_entropy(logits, torch.tensor(ids)).item())
         assert one.lenient == LETTERS[means.index(min(means))]
 
@@ -102,12 +119,24 @@ def test_an_endpoint_that_always_says_b(tmp_path: Path) -> None:
     server = Scripted()
     server.say = "B"
     with serving(server) as url:
-        command = [sys.executable, "-m", "vvae.cli", "dialogbench", str(OWN), "--endpoint", url, "--model", "m"]
+        command = [
+            sys.executable,
+            "-m",
+            "vvae.cli",
+            "dialogbench",
+            str(OWN),
+            "--endpoint",
+            url,
+            "--model",
+            "m",
+        ]
         command += ["--permute", "--out", str(tmp_path / "scores.json")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "scores.json").read_text())
-    assert (found["strict"], found["always"], found["no_letter"]) == (0.25, 0.0, 0.0), "a preferred letter is no answer"
+    assert (found["strict"], found["always"], found["no_letter"]) == (0.25, 0.0, 0.0), (
+        "a preferred letter is no answer"
+    )
     assert sum(server.answered.values()) == 96
     assert all(body["temperature"] == 0 and body["max_tokens"] == 128 for body in server.bodies)
 
@@ -116,15 +145,29 @@ def test_what_is_no_question_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no questions here"):
         read_items(tmp_path)
     file = tmp_path / "KRG.jsonl"
-    for line, reason in (("{", "not JSON lines"), ('{"choices": {"A": "x"}, "label": "B"}', "KRG.jsonl:1")):
+    for line, reason in (
+        ("{", "not JSON lines"),
+        ('{"choices": {"A": "x"}, "label": "B"}', "KRG.jsonl:1"),
+    ):
         file.write_text(line)
         with pytest.raises(DataError, match=reason):
             read_items(tmp_path)
 
 
-def test_it_stands_beside_in_a_run(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
-    bench = {"replies": 6, "swapped": 0, "losses": 4, "forced": 2, "resamples": 100, "dialogbench": str(OWN)}
-    config = write_config(tmp_path, corpus, tiny_model, bench=bench, variants=["zero-shot", "FT"], train={"pairs": 8})
+def test_it_stands_beside_in_a_run(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
+    bench = {
+        "replies": 6,
+        "swapped": 0,
+        "losses": 4,
+        "forced": 2,
+        "resamples": 100,
+        "dialogbench": str(OWN),
+    }
+    config = write_config(
+        tmp_path, corpus, tiny_model, bench=bench, variants=["zero-shot", "FT"], train={"pairs": 8}
+    )
     command = [sys.executable, "-m", "vvae.cli", "run", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,9 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
 
 
-def test_it_says_what_the_run_will_say(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_it_says_what_the_run_will_say(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
     config = write_config(tmp_path, corpus, tiny_model)
     found = examine(config)
     assert not (tmp_path / "run").exists(), "nothing is left"
@@ -40,13 +42,18 @@ def test_it_says_what_the_run_will_say(tmp_path: Path, corpus: list[Dialogue], t
 
 def test_chats_that_are_too_small_are_told_what_to_do(tmp_path: Path) -> None:
     rows = [
-        Line(("Ana", "Ben")[i % 2], 1_579_996_800 + 60 * i, f"hola amiga mía, qué tal estás hoy {i}") for i in range(6)
+        Line(
+            ("Ana", "Ben")[i % 2], 1_579_996_800 + 60 * i, f"hola amiga mía, qué tal estás hoy {i}"
+        )
+        for i in range(6)
     ]
     found = examine(android(tmp_path, rows))
     assert found["corpus"]["speakers"] == 2
     assert found["corpus"]["from"] == "2020-01-26T00:00:00"
     assert found["problems"]
-    assert all("Ana" not in json.dumps(part) for part in (found["problems"], found.get("speakers", [])))
+    assert all(
+        "Ana" not in json.dumps(part) for part in (found["problems"], found.get("speakers", []))
+    )
     with pytest.raises(DataError):
         examine(tmp_path / "nowhere")
 
@@ -56,7 +63,11 @@ def test_whom_the_import_learns_is_whom_the_doctor_looks_at(tmp_path: Path) -> N
     from vvae.corpus.importing import Intake, bring_in
 
     rows = [
-        Line(("Ana", "Ben")[i % 2], 1_579_996_800 + 86_400 * (i // 8) + 60 * i, f"well well {i}, what now?")
+        Line(
+            ("Ana", "Ben")[i % 2],
+            1_579_996_800 + 86_400 * (i // 8) + 60 * i,
+            f"well well {i}, what now?",
+        )
         for i in range(400)
     ]
     bring_in(find(table(tmp_path, rows)), tmp_path / "chats", Intake(learn=("Ana",)))

@@ -7,7 +7,13 @@ from vvae.core.errors import DataError
 from vvae.corpus.pairs import PairsConfig, make_pairs
 from vvae.encoders.rules.catchphrase import CatchphraseConfig, candidates, log_odds, mine
 from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
-from vvae.encoders.rules.lexical import read_catchphrase, read_cue, read_emoji, read_hobby, read_nickname
+from vvae.encoders.rules.lexical import (
+    read_catchphrase,
+    read_cue,
+    read_emoji,
+    read_hobby,
+    read_nickname,
+)
 from vvae.latent.space import load_space
 
 
@@ -73,16 +79,18 @@ def test_the_emoji_used_most_is_read() -> None:
 
 
 def test_candidates_are_set_phrases_and_no_content() -> None:
-    found = candidates("Oh my gosh! Fair enough, the pizza was cold. To be honest with you\nno worries")
+    found = candidates(
+        "Oh my gosh! Fair enough, the pizza was cold. To be honest with you\nno worries"
+    )
     assert {"oh my gosh", "fair enough", "to be honest"} <= found
     assert not any("pizza" in phrase or "cold" in phrase for phrase in found)
     assert {"真的假的", "哈哈"} <= candidates("真的假的？今天哈哈哈去吃火锅了")
 
 
 def test_log_odds_is_monroes_worked_out_by_hand() -> None:
-    # y = 10 of 100, y' = 10 of 900, strength 100: a = 100 * 20 / 1000 = 2
-    # own: log(12 / (100 + 100 - 12)) = log(12 / 188); rest: log(12 / (900 + 100 - 12)) = log(12 / 988)
-    # delta = log(988 / 188) = 1.65925; variance = 1/12 + 1/12
+    # y = 10 of 100, y' = 10 of 900, strength 100: a = 100 * 20 / 1000 = 2 own: log(12 / (100 + 100
+    # - 12)) = log(12 / 188); rest: log(12 / (900 + 100 - 12)) = log(12 / 988) delta = log(988 /
+    # 188) = 1.65925; variance = 1/12 + 1/12
     assert log_odds(10, 100, 10, 900, 100) == pytest.approx(1.65925 / (1 / 6) ** 0.5, rel=1e-4)
     assert log_odds(10, 100, 90, 900, 100) == pytest.approx(0, abs=1e-9)
 
@@ -104,7 +112,9 @@ def test_a_catchphrase_needs_partners_topics_and_the_training_side() -> None:
     to_one = [habit("ana", "p0", i, "fair enough, ok then") for i in range(12)]
     assert lists([*to_one, *quiet]) == []
     only_partner = [habit("ana", "p0", 100 + i, "we had soup") for i in range(40)]
-    assert "fair enough" in lists([*to_one, *only_partner]), "with one partner in all, one is enough"
+    assert "fair enough" in lists([*to_one, *only_partner]), (
+        "with one partner in all, one is enough"
+    )
     one_topic = {f"d{i}": "the same prompt" for i in range(200)}
     assert lists([*says, *quiet], one_topic) == []
     held_out = [habit("ana", f"p{i % 4}", i, "fair enough, ok then", "heldout") for i in range(12)]
@@ -124,7 +134,9 @@ def fitted(corpus: list[Dialogue]) -> tuple[RulesEncoder, list[Pair]]:
     return RulesEncoder.fit(pairs, topics, load_space(), config), pairs
 
 
-def test_the_encoder_finds_the_habits_of_the_corpus(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
+def test_the_encoder_finds_the_habits_of_the_corpus(
+    fitted: tuple[RulesEncoder, list[Pair]],
+) -> None:
     encoder, pairs = fitted
     phrases = {speaker: [c.phrase for c in found] for speaker, found in encoder.lists.items()}
     assert "oh my gosh" in phrases["ana"]
@@ -143,7 +155,9 @@ def test_the_encoder_finds_the_habits_of_the_corpus(fitted: tuple[RulesEncoder, 
                 assert pair.response[start:end].casefold().split() == slot.value.casefold().split()
 
 
-def test_a_reply_is_read_alike_alone_in_company_and_after_a_reload(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
+def test_a_reply_is_read_alike_alone_in_company_and_after_a_reload(
+    fitted: tuple[RulesEncoder, list[Pair]],
+) -> None:
     encoder, pairs = fitted
     together = list(encoder.encode(pairs[:40]))
     again = RulesEncoder.from_state(encoder.state())

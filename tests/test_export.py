@@ -1,4 +1,6 @@
-"""Adapters for other software: what llama.cpp writes with a GGUF adapter is what PEFT writes with ours."""
+"""Adapters for other software: what llama.cpp writes with a GGUF adapter is what PEFT writes with
+ours.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def small_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small model's GGUF file with its 4-bit weights written out in fp32: the weights that transformers has."""
+    """The small model's GGUF file with its 4-bit weights written out in fp32: the weights that
+    transformers has.
+    """
     from gguf import GGUFReader, GGUFValueType, GGUFWriter, dequantize
 
     source = gguf_of(SMOLLM2)
@@ -49,7 +53,10 @@ def small_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.add_key_value(name, field.contents(), kind, sub)
     writer.add_file_type(0)
     for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), np.float32))
+        writer.add_tensor(
+            tensor.name,
+            np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), np.float32),
+        )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -60,7 +67,9 @@ def small_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapted() -> Decoder:
     """The small model in fp32 with an adapter that changes what it says."""
-    decoder = load_decoder(DecoderConfig(model=SMOLLM2, precision="fp32", lora=LoraConfig(r=4, alpha=8)))
+    decoder = load_decoder(
+        DecoderConfig(model=SMOLLM2, precision="fp32", lora=LoraConfig(r=4, alpha=8))
+    )
     decoder.add_adapter(0)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -84,10 +93,14 @@ def test_llama_cpp_says_with_the_exported_adapter_what_peft_says(
     ours = greedy(adapted)
     assert greedy(adapted, LlamaEngine(small_gguf, tmp_path / "adapter.gguf", slots=2)) == ours
     without = greedy(adapted, LlamaEngine(small_gguf))
-    assert sum(a != b for a, b in zip(ours, without, strict=True)) >= 3, "the adapter is what makes the difference"
+    assert sum(a != b for a, b in zip(ours, without, strict=True)) >= 3, (
+        "the adapter is what makes the difference"
+    )
 
 
-def test_the_merged_model_says_what_base_and_adapter_say(tiny_decoder: Decoder, tmp_path: Path) -> None:
+def test_the_merged_model_says_what_base_and_adapter_say(
+    tiny_decoder: Decoder, tmp_path: Path
+) -> None:
     tiny_decoder.add_adapter(0)
     for name, weight in tiny_decoder.model.named_parameters():
         if "lora_B" in name:
@@ -104,7 +117,9 @@ def test_draws_are_keyed_by_request(small_gguf: Path, adapted: Decoder) -> None:
     engine = LlamaEngine(small_gguf)
     asked = [Request(str(i), adapted.tokens(TEXTS[0])) for i in range(4)]
     config = GenerationConfig(temperature=1.0, max_new_tokens=8)
-    engine.complete(asked[:1], config, seed=0)  # from here on the prompt is read from the cache, to the last bit
+    engine.complete(
+        asked[:1], config, seed=0
+    )  # from here on the prompt is read from the cache, to the last bit
     replies = engine.complete(asked, config, seed=1)
     assert engine.complete(asked[::-1], config, seed=1)[::-1] == replies
     assert len({c.text for c in replies}) > 1
@@ -116,7 +131,9 @@ def test_the_engines_server_answers_nobody_else(small_gguf: Path) -> None:
     engine = LlamaEngine(small_gguf)
     assert engine.server.address.startswith("http://127.0.0.1:")
     asked = urllib.request.Request(
-        f"{engine.server.address}/completion", data=b'{"prompt": "hi"}', headers={"Content-Type": "application/json"}
+        f"{engine.server.address}/completion",
+        data=b'{"prompt": "hi"}',
+        headers={"Content-Type": "application/json"},
     )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(asked, timeout=10)
@@ -171,13 +188,17 @@ def test_a_server_that_is_dropped_or_killed_ends_and_says_so(small_gguf: Path) -
 def test_a_server_ends_with_the_process_that_made_it(small_gguf: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from vvae.inference.llama import LlamaServer\n"
-        f"server = LlamaServer(Path({str(small_gguf)!r}), 'm'); print(server._process.pid, flush=True)\n"
+        f"server = LlamaServer(Path({str(small_gguf)!r}), 'm'); print(server._process.pid, "
+        "flush=True)\n"
         "os.kill(os.getpid(), 9)"
     )
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     pid = int(made.stdout)
     for _ in range(200):
-        if not Path(f"/proc/{pid}/stat").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+        if (
+            not Path(f"/proc/{pid}/stat").exists()
+            or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+        ):
             return
         time.sleep(0.05)
     pytest.fail("the server is still there")
@@ -187,12 +208,15 @@ def test_the_engines_process_ends_when_llama_cpp_does(small_gguf: Path) -> None:
     """So that the server above it starts both anew."""
     code = (
         "import os, threading, time; from pathlib import Path\n"
-        "from vvae.inference.llama import LlamaServer; from vvae.serving.http.worker import _end_with\n"
+        "from vvae.inference.llama import LlamaServer; from vvae.serving.http.worker import "
+        "_end_with\n"
         f"server = LlamaServer(Path({str(small_gguf)!r}), 'm')\n"
         "threading.Thread(target=_end_with, args=(server,), daemon=True).start()\n"
         "os.kill(server._process.pid, 9); time.sleep(60)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
     assert ended.returncode == 1
     assert "llama.cpp stopped" in ended.stderr
 

@@ -12,7 +12,11 @@ from vvae.decoder.model import Alternative, Decoder
 from vvae.metrics.teacher_forcing import phrase_probability, reply_losses
 
 CHAT = Dialogue(
-    "d", (Turn(0, "ben", (Message("hi there"),)), Turn(1, "ana", (Message("well I ate"), Message("some soup"))))
+    "d",
+    (
+        Turn(0, "ben", (Message("hi there"),)),
+        Turn(1, "ana", (Message("well I ate"), Message("some soup"))),
+    ),
 )
 PAIR = Pair("d#1", "d", 1, 0, "ana", ("ben",), "heldout", CHAT.turns[1].text)
 BLOCK = "[persona] catchphrase: oh my"
@@ -46,19 +50,26 @@ def test_it_equals_one_forward_pass_for_each_place(tiny_decoder: Decoder) -> Non
 
 
 def test_in_a_script_without_spaces_a_phrase_can_stand_anywhere(tiny_decoder: Decoder) -> None:
-    chat = Dialogue("d", (Turn(0, "ben", (Message("你好"),)), Turn(1, "ana", (Message("今天吃什么"),))))
+    chat = Dialogue(
+        "d", (Turn(0, "ben", (Message("你好"),)), Turn(1, "ana", (Message("今天吃什么"),)))
+    )
     pair = Pair("d#1", "d", 1, 0, "ana", ("ben",), "heldout", "今天吃什么")
     asked = {"d#1": [(Alternative("z", None), "真的假的")]}
     found = phrase_probability(tiny_decoder, {"d": chat}, [pair], asked)["d#1|z"]
     prompt = tiny_decoder.request(chat, pair, None).prompt
-    reply, phrase = tiny_decoder.tokens(tiny_decoder.frame.reply(pair.response)), tiny_decoder.tokens("真的假的")
+    reply, phrase = (
+        tiny_decoder.tokens(tiny_decoder.frame.reply(pair.response)),
+        tiny_decoder.tokens("真的假的"),
+    )
     silent = 1.0
     for place in range(len(reply)):
         ids = torch.tensor([[*prompt, *reply[:place], *phrase]])
         with torch.inference_mode():
             logprobs = tiny_decoder.model(input_ids=ids).logits[0].log_softmax(-1)
         start = ids.shape[1] - len(phrase)
-        silent *= 1 - math.exp(sum(float(logprobs[start - 1 + i, token]) for i, token in enumerate(phrase)))
+        silent *= 1 - math.exp(
+            sum(float(logprobs[start - 1 + i, token]) for i, token in enumerate(phrase))
+        )
     assert found == pytest.approx(1 - silent, rel=1e-4, abs=1e-30)
 
 

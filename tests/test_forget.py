@@ -27,7 +27,9 @@ from vvae.pipeline.runner import run_stages
 
 def test_a_dialogue_without_a_person_has_no_trace_of_it() -> None:
     said = (
-        Turn(0, "ana", (Message("hi Dan", reactions=(Reaction("👍", "dan"), Reaction("👍", "ben"))),)),
+        Turn(
+            0, "ana", (Message("hi Dan", reactions=(Reaction("👍", "dan"), Reaction("👍", "ben"))),)
+        ),
         Turn(1, "dan", (Message("yo"),)),
         Turn(2, "ben", (Message("so", present=("ana", "ben", "dan")),)),
     )
@@ -53,7 +55,14 @@ def test_a_run_forgets_a_person_in_every_file_and_says_what_to_train_again(finis
     assert "dan" in everything_in(run)
     done = forget("dan", run)[run]
     assert done.retrain == ["SP+FT", "unstructured"]
-    assert {"adapters", "replies", "losses", "ledger.sqlite", "report.html", "encodings.parquet"} <= set(done.deleted)
+    assert {
+        "adapters",
+        "replies",
+        "losses",
+        "ledger.sqlite",
+        "report.html",
+        "encodings.parquet",
+    } <= set(done.deleted)
     assert done.turns > 0
     named = [
         str(path)
@@ -76,7 +85,10 @@ def test_a_run_forgets_a_person_in_every_file_and_says_what_to_train_again(finis
 
 
 def test_chats_forget_a_person_by_either_name_and_for_good(tmp_path: Path) -> None:
-    lines = [Line(("Ana Ruiz", "Ben Oduya", "Dan Ek")[i % 3], 1_579_996_800 + i, f"hi Dan {i}") for i in range(9)]
+    lines = [
+        Line(("Ana Ruiz", "Ben Oduya", "Dan Ek")[i % 3], 1_579_996_800 + i, f"hi Dan {i}")
+        for i in range(9)
+    ]
     path, chats = table(tmp_path, lines), tmp_path / "chats"
     bring_in(find(path), chats, Intake())
     shown = json.loads(mapping_path(chats).read_text())["Dan Ek"]
@@ -89,12 +101,14 @@ def test_chats_forget_a_person_by_either_name_and_for_good(tmp_path: Path) -> No
     assert "forgotten" in json.loads((chats / "import.json").read_text())["left_out"]
 
 
-# --- consent ----------------------------------------------------------------------------------------------------------
+# --- consent --------------------------------------------------------------------------------------
 
 
 def test_consent_is_held_to(tmp_path: Path) -> None:
     path = tmp_path / "consent.yaml"
-    path.write_text("ana: {agreed: [learn], how: asked}\nben: {agreed: [context]}\ndan: {agreed: []}\n")
+    path.write_text(
+        "ana: {agreed: [learn], how: asked}\nben: {agreed: [context]}\ndan: {agreed: []}\n"
+    )
     agreed = read_consent(path)
     check_consent(agreed, ["ana"], ["ana", "ben", "zoe"])
     for learnt, present, required, what in (
@@ -113,13 +127,19 @@ def test_consent_is_held_to(tmp_path: Path) -> None:
         read_consent(path)
 
 
-def test_training_refuses_who_has_not_agreed(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_training_refuses_who_has_not_agreed(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
     consent = tmp_path / "consent.yaml"
     consent.write_text("ana: {agreed: [learn]}\n")
     data = {"path": str(tmp_path / "chats.jsonl"), "consent": str(consent)}
     changes = {"data": data, "variants": ["FT"], "train": {"pairs": 8}}
     config = write_config(
-        tmp_path, corpus, tiny_model, **changes, pairs={"min_heldout_replies": 5, "min_train_dialogues": 3}
+        tmp_path,
+        corpus,
+        tiny_model,
+        **changes,
+        pairs={"min_heldout_replies": 5, "min_train_dialogues": 3},
     )
     with pytest.raises(ConfigError, match="'ben' has not agreed"):
         run_stages(Run(load_config(config)), until="train")
@@ -127,5 +147,7 @@ def test_training_refuses_who_has_not_agreed(tmp_path: Path, corpus: list[Dialog
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    consent.write_text("".join(f"{name}: {{agreed: [learn]}}\n" for name in ("ana", "ben", "cleo", "dan")))
+    consent.write_text(
+        "".join(f"{name}: {{agreed: [learn]}}\n" for name in ("ana", "ben", "cleo", "dan"))
+    )
     assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 0

@@ -19,12 +19,17 @@ from vvae.corpus.formats import Sent, find, read
 
 NAMES = ("Ana", "Ben María", "李雷", "Zoë 🌻", "+34 600 11 22 33")
 # What an app would never write as the beginning of a text, or could not tell from its own words.
-plain = st.text(st.characters(exclude_categories=("Cc", "Cs", "Cf", "Cn", "Zl", "Zp", "Zs")) | st.just(" "), min_size=1)
+plain = st.text(
+    st.characters(exclude_categories=("Cc", "Cs", "Cf", "Cn", "Zl", "Zp", "Zs")) | st.just(" "),
+    min_size=1,
+)
 texts = plain.map(lambda t: " ".join(t.split())).filter(
     lambda t: t and not re.search(r"^[<\[({:]|[>)]$|: |^null$|:$", t)
 )
 lines = st.lists(
-    st.builds(Line, st.sampled_from(NAMES), st.integers(1_577_900_000, 1_893_000_000), texts), min_size=4, max_size=12
+    st.builds(Line, st.sampled_from(NAMES), st.integers(1_577_900_000, 1_893_000_000), texts),
+    min_size=4,
+    max_size=12,
 ).map(lambda found: sorted(found, key=lambda line: line.at))
 
 
@@ -39,11 +44,20 @@ def told(path: Path) -> list[object]:
         if isinstance(record, Sent):
             message = {k: v for k, v in asdict(record.message).items() if v is not None}
             row = {"chat": record.chat, "who": list(record.person), "at": record.at, **message}
-            row |= {k: v for k in ("group", "thread", "bot", "forwarded") if (v := getattr(record, k))}
+            row |= {
+                k: v for k in ("group", "thread", "bot", "forwarded") if (v := getattr(record, k))
+            }
         elif isinstance(record, Dialogue):
-            row = {"dialogue": record.id, "turns": [[turn.speaker, turn.text] for turn in record.turns]}
+            row = {
+                "dialogue": record.id,
+                "turns": [[turn.speaker, turn.text] for turn in record.turns],
+            }
         else:
-            row = {type(record).__name__: [part for part in record if not str(part).startswith(str(CHATS))]}
+            row = {
+                type(record).__name__: [
+                    part for part in record if not str(part).startswith(str(CHATS))
+                ]
+            }
         rows.append({"format": format, **row})
     return list(json.loads(json.dumps(rows)))
 
@@ -71,16 +85,25 @@ def said(path: Path) -> list[tuple[str, str]]:
 def test_what_an_app_exports_comes_back_message_for_message(name: str, lines: list[Line]) -> None:
     format, write = EXPORTERS[name]
     days = {(line.at // 86400) for line in lines}
-    sure = [Line("Ana", 1_577_900_000 + 25 * 86400, "the 26th"), Line("Ben María", 1_577_900_100 + 25 * 86400, "yes")]
+    sure = [
+        Line("Ana", 1_577_900_000 + 25 * 86400, "the 26th"),
+        Line("Ben María", 1_577_900_100 + 25 * 86400, "yes"),
+    ]
     lines = sorted([*sure, *lines], key=lambda line: line.at) if days else lines
     if name == "slack":  # its shortcodes become emoji, and its markup what it stands for
-        lines = [line._replace(text=line.text.replace(":", "").replace("&", "and") or "x") for line in lines]
+        lines = [
+            line._replace(text=line.text.replace(":", "").replace("&", "and") or "x")
+            for line in lines
+        ]
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), lines)
         assert {one.format for one in find(path)} - {None} == {format}
         expected = [(line.speaker, line.text) for line in lines]
         if name == "weclone":
-            expected = [("me" if speaker == lines[0].speaker else "room", text) for speaker, text in expected]
+            expected = [
+                ("me" if speaker == lines[0].speaker else "room", text)
+                for speaker, text in expected
+            ]
             assert [text for _, text in said(path)] == [text for _, text in expected]
         else:
             assert said(path) == expected
@@ -98,17 +121,27 @@ def test_what_an_app_exports_comes_back_message_for_message(name: str, lines: li
 @settings(deadline=None, max_examples=30)
 @given(
     said=st.lists(
-        st.tuples(st.sampled_from(["Ana", "Ben María", "李雷"]), st.integers(1_580_083_200, 1_893_000_000), texts),
+        st.tuples(
+            st.sampled_from(["Ana", "Ben María", "李雷"]),
+            st.integers(1_580_083_200, 1_893_000_000),
+            texts,
+        ),
         min_size=2,
         max_size=8,
     )
 )
-def test_another_parser_reads_the_same(name: str, parser: Any, said: list[tuple[str, int, str]]) -> None:
-    lines = [Line("Ana", 1_579_996_800, "the 26th"), *map(Line._make, sorted(said, key=lambda one: one[1]))]
+def test_another_parser_reads_the_same(
+    name: str, parser: Any, said: list[tuple[str, int, str]]
+) -> None:
+    lines = [
+        Line("Ana", 1_579_996_800, "the 26th"),
+        *map(Line._make, sorted(said, key=lambda one: one[1])),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = EXPORTERS[name][1](Path(folder), lines)
         theirs = [
-            (m.sender, m.content, int(datetime.fromisoformat(str(m.timestamp)).timestamp())) for m in parser(str(path))
+            (m.sender, m.content, int(datetime.fromisoformat(str(m.timestamp)).timestamp()))
+            for m in parser(str(path))
         ]
         sent = [record for _, record in read(find(path)) if isinstance(record, Sent)]
     ours = [(r.person.name, r.message.text, int(r.at or 0)) for r in sent]

@@ -38,11 +38,31 @@ TEXTS = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)
     [
         *(
             (text, True)
-            for text in ("hahaha", "ahahah", "Hehe ok", "LOL", "looool", "lmao", "哈哈", "笑死我了", "😂", "www")
+            for text in (
+                "hahaha",
+                "ahahah",
+                "Hehe ok",
+                "LOL",
+                "looool",
+                "lmao",
+                "哈哈",
+                "笑死我了",
+                "😂",
+                "www",
+            )
         ),
         *(
             (text, False)
-            for text in ("ha", "he he is", "lo", "lollipop", "who has", "www.example.com", "哈", "the hat")
+            for text in (
+                "ha",
+                "he he is",
+                "lo",
+                "lollipop",
+                "who has",
+                "www.example.com",
+                "哈",
+                "the hat",
+            )
         ),
     ],
 )
@@ -63,12 +83,18 @@ def longest_run(reply: str, training: list[str]) -> int:
     said = reply.split()
     runs = [said[i:j] for i in range(len(said)) for j in range(i + 1, len(said) + 1)]
     kept = [f" {' '.join(run)} " for run in runs]
-    return max((len(k.split()) for k in kept if any(k in f" {text} " for text in training)), default=0)
+    return max(
+        (len(k.split()) for k in kept if any(k in f" {text} " for text in training)), default=0
+    )
 
 
 @given(st.lists(TEXTS, max_size=5), st.lists(TEXTS, max_size=5))
-def test_the_longest_overlap_is_that_of_a_search_for_every_run(replies: list[str], training: list[str]) -> None:
-    assert longest_overlaps(replies, training) == [longest_run(reply, training) for reply in replies]
+def test_the_longest_overlap_is_that_of_a_search_for_every_run(
+    replies: list[str], training: list[str]
+) -> None:
+    assert longest_overlaps(replies, training) == [
+        longest_run(reply, training) for reply in replies
+    ]
 
 
 @given(
@@ -81,7 +107,11 @@ def test_the_jensen_shannon_distance_is_scipys(p: list[int], q: list[int]) -> No
 
 
 def test_the_classifier_is_scikit_learns() -> None:
-    replies = {"ana": ["oh my gosh, no", "so tired :)"], "ben": ["Fair enough.", "I went home."], "cleo": ["lol ok"]}
+    replies = {
+        "ana": ["oh my gosh, no", "so tired :)"],
+        "ben": ["Fair enough.", "I went home."],
+        "cleo": ["lol ok"],
+    }
     ours = SpeakerClassifier(replies)
     texts = [text for own in replies.values() for text in own]
     owners = [speaker for speaker, own in replies.items() for _ in own]
@@ -108,7 +138,10 @@ def pair(number: int, speaker: str, text: str, split: str = "heldout") -> Pair:
 
 
 def test_a_comparison_by_hand() -> None:
-    train = [pair(i, s, text, "train") for i, (s, text) in enumerate([("ana", "omg so tired"), ("ben", "FINE. FINE.")])]
+    train = [
+        pair(i, s, text, "train")
+        for i, (s, text) in enumerate([("ana", "omg so tired"), ("ben", "FINE. FINE.")])
+    ]
     train += [pair(9, "cleo", "lalala lalala", "train")]
     held = [
         pair(10, "ana", "omg why?\nso tired"),
@@ -122,18 +155,30 @@ def test_a_comparison_by_hand() -> None:
     z = {p.pair_id: Persona({"tone": Slot("tender", "observed")}) for p in held}
     other = {p.pair_id: Persona({"tone": Slot("sarcastic", "observed")}) for p in benched}
     speakers = ["ana", "ben", "cleo"]
-    found = compare([*train, *held], speakers, z, load_space(), written, {"model": other}, resamples=200, seed=0)
+    found = compare(
+        [*train, *held], speakers, z, load_space(), written, {"model": other}, resamples=200, seed=0
+    )
     question = found["question"]
-    assert question["human"]["value"] == pytest.approx((1 / 2 + 0 + 0) / 3, abs=1e-4), "speakers count equally"
+    assert question["human"]["value"] == pytest.approx((1 / 2 + 0 + 0) / 3, abs=1e-4), (
+        "speakers count equally"
+    )
     assert question["human"]["n"] == 4
     assert question["variants"]["model"]["value"] == pytest.approx(1 / 3, abs=1e-4)
     assert question["variants"]["model"]["deviation"] == pytest.approx(1 / 6, abs=1e-4)
     assert found["laughter"]["variants"]["model"]["value"] == pytest.approx(1 / 3, abs=1e-4)
     assert found["messages"]["human"]["value"] == pytest.approx((1.5 + 1 + 1) / 3, abs=1e-4)
     assert found["message_length"]["human"]["value"] == pytest.approx((5 / 3 + 1 + 1) / 3, abs=1e-4)
-    assert found["overlap"]["variants"]["model"]["value"] == pytest.approx((2 + 1 + 1) / 3, abs=1e-4)
-    assert found["sounds_like"]["human"] == {**found["sounds_like"]["human"], "value": 1.0, "together": 1.0}
-    assert found["sounds_like"]["variants"]["model"]["value"] == pytest.approx(2 / 3, abs=1e-4), "cleo's is ana's"
+    assert found["overlap"]["variants"]["model"]["value"] == pytest.approx(
+        (2 + 1 + 1) / 3, abs=1e-4
+    )
+    assert found["sounds_like"]["human"] == {
+        **found["sounds_like"]["human"],
+        "value": 1.0,
+        "together": 1.0,
+    }
+    assert found["sounds_like"]["variants"]["model"]["value"] == pytest.approx(2 / 3, abs=1e-4), (
+        "cleo's is ana's"
+    )
     assert found["sounds_like"]["chance"] == pytest.approx(1 / 3, abs=1e-4)
     assert found["openers"]["human"]["value"] == 1.0
     assert found["js_tone"]["human"]["value"] == 0.0, "tender, as in people's other replies"
@@ -145,7 +190,10 @@ def test_a_comparison_by_hand() -> None:
 
 def test_a_body_is_measured_alike_whatever_its_order() -> None:
     yardstick = Yardstick([pair(0, "ana", "hello there", "train")], ["ana"])
-    said = [Said(pair(i, "ana", text), "ana", text) for i, text in enumerate(["hello there you", "bye", ""])]
+    said = [
+        Said(pair(i, "ana", text), "ana", text)
+        for i, text in enumerate(["hello there you", "bye", ""])
+    ]
     forward, backward = yardstick.measure(said), yardstick.measure(said[::-1])
     assert forward == backward[::-1]
     assert [found["overlap"][0] for found in forward] == [2.0, 0.0, 0.0]

@@ -18,5 +18,7 @@ def test_losses_and_gradients_are_those_of_cross_entropy(rows: int, cap: float |
     ours = HeadLoss.apply(hidden, weight, targets, cap)  # type: ignore[no-untyped-call]
     theirs = cross_entropy(capped(hidden @ weight.T, cap), targets, reduction="none")
     assert torch.allclose(ours, theirs, atol=1e-5)
-    slope, expected = (torch.autograd.grad((losses * upstream).sum(), hidden)[0] for losses in (ours, theirs))
+    slope, expected = (
+        torch.autograd.grad((losses * upstream).sum(), hidden)[0] for losses in (ours, theirs)
+    )
     assert torch.allclose(slope, expected, atol=1e-5)

@@ -1,4 +1,6 @@
-"""Exports that are broken or mean harm: each is refused with one line, soon and in little memory."""
+"""Exports that are broken or mean harm: each is refused with one line,
+soon and in little memory.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ HEADER = b"26/01/2020, 10:00 - Ana: hi\n26/01/2020, 10:01 - Ben: yo\n"
 
 def bomb(path: Path) -> None:
     """A gigabyte of zeros in a megabyte."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("chat.txt", "w") as entry:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("chat.txt", "w") as entry,
+    ):
         for _ in range(1024):
             entry.write(bytes(1 << 20))
 
@@ -60,7 +65,14 @@ def nul(path: Path) -> None:
 
 
 def surrogates(path: Path) -> None:
-    message = {"id": 1, "type": "message", "date_unixtime": "1577900000", "from": "Ana", "from_id": "u1", "text": "@"}
+    message = {
+        "id": 1,
+        "type": "message",
+        "date_unixtime": "1577900000",
+        "from": "Ana",
+        "from_id": "u1",
+        "text": "@",
+    }
     text = json.dumps({"name": "x", "type": "personal_chat", "id": 1, "messages": [message]})
     path.write_text(text.replace('"@"', r'"\ud800"'))
 
@@ -83,7 +95,10 @@ def unclosed(path: Path) -> None:
 
 
 def cut_off(path: Path) -> None:
-    path.write_text('{"name": "x", "messages": [{"id": 1, "date_unixtime": "1577900000", "from_id": "u1", "text": "a"')
+    path.write_text(
+        '{"name": "x", "messages": [{"id": 1, "date_unixtime": "1577900000", "from_id": "u1", '
+        '"text": "a"'
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +127,16 @@ def test_what_means_harm_is_refused_with_one_line(
         "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)); "
         "from vvae.cli import main; main()"
     )
-    command = [sys.executable, "-c", code, "import", str(path), "-o", str(tmp_path / "chats"), "--real-names"]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "import",
+        str(path),
+        "-o",
+        str(tmp_path / "chats"),
+        "--real-names",
+    ]
     started = time.monotonic()
     done = start(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr[-2000:]
@@ -131,13 +155,18 @@ def test_memory_stays_bounded_where_a_file_is_large(tmp_path: Path) -> None:
         for i in range(400_000):
             out.write(row % (i % 60, ("Ana", "Ben")[i % 2]))
     code = (
-        "import re, sys; from pathlib import Path; from vvae.importers import find; from vvae.intake import *;"
+        "import re, sys; from pathlib import Path; from vvae.importers import find; from "
+        "vvae.intake import *;"
         "bring_in(find(Path(sys.argv[1])), Path(sys.argv[2]), Intake());"
         # not getrusage: its peak counts the process that started this one
-        "print(int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024)"
+        "print(int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // "
+        "1024)"
     )
     done = start(
-        [sys.executable, "-c", code, str(path), str(tmp_path / "c")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(path), str(tmp_path / "c")],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert path.stat().st_size > 25_000_000
     assert int(done.stdout) < 300
@@ -154,7 +183,9 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
 
 def test_yaml_that_swells_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "aliases.yaml"
-    lines = ["a0: &a0 [lol]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    lines = ["a0: &a0 [lol]"] + [
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)
+    ]
     path.write_text("\n".join(lines))
     with pytest.raises(ConfigError, match="aliases"):
         read_aliases(path)
@@ -181,7 +212,10 @@ def test_nothing_half_written_is_left_by_a_refusal(tmp_path: Path) -> None:
 
 def test_a_time_beyond_the_calendar_is_malformed(tmp_path: Path) -> None:
     (tmp_path / "general").mkdir()
-    messages = [{"type": "message", "user": "U1", "text": "hi", "ts": ts} for ts in ("1700000000.1", "555555555555.1")]
+    messages = [
+        {"type": "message", "user": "U1", "text": "hi", "ts": ts}
+        for ts in ("1700000000.1", "555555555555.1")
+    ]
     (tmp_path / "general" / "2024-01-01.json").write_text(json.dumps(messages))
     (tmp_path / "users.json").write_text('[{"id": "U1", "name": "ana"}]')
     records = [record for _, record in read(find(tmp_path, "slack"))]
@@ -191,10 +225,14 @@ def test_a_time_beyond_the_calendar_is_malformed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["convokit", "chatlab"])
 def test_half_a_character_in_a_name_can_be_stored(tmp_path: Path, name: str) -> None:
     lines = {
-        "convokit": ['{"id": "1", "speaker": "\\ud800", "conversation_id": "c", "text": "hi", "timestamp": 1}'],
+        "convokit": [
+            '{"id": "1", "speaker": "\\ud800", "conversation_id": "c", "text": "hi", "timestamp": '
+            "1}"
+        ],
         "chatlab": [
             '{"_type": "header", "chatlab": {"version": "0.0.2"}, "meta": {"type": "private"}}',
-            '{"_type": "message", "sender": "\\udfff", "timestamp": 1700000000, "type": 0, "content": "hi"}',
+            '{"_type": "message", "sender": "\\udfff", "timestamp": 1700000000, "type": 0, '
+            '"content": "hi"}',
         ],
     }
     (tmp_path / "chat.jsonl").write_text("\n".join(lines[name]))

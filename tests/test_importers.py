@@ -14,13 +14,20 @@ from vvae.corpus.formats import load
 
 def write(path: Path, rows: list[object]) -> Path:
     path.write_text(
-        "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows), "utf-8"
+        "".join(
+            (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n"
+            for row in rows
+        ),
+        "utf-8",
     )
     return path
 
 
 def openai(*said: tuple[str, str], **extra: object) -> dict[str, object]:
-    return {"messages": [{"role": "user", "name": name, "content": text} for name, text in said], **extra}
+    return {
+        "messages": [{"role": "user", "name": name, "content": text} for name, text in said],
+        **extra,
+    }
 
 
 def test_openai_messages_with_names_become_turns_of_bursts(tmp_path: Path) -> None:
@@ -33,7 +40,10 @@ def test_openai_messages_with_names_become_turns_of_bursts(tmp_path: Path) -> No
                 {
                     "role": "user",
                     "name": "ana",
-                    "content": [{"type": "text", "text": "you "}, {"type": "text", "text": "there?"}],
+                    "content": [
+                        {"type": "text", "text": "you "},
+                        {"type": "text", "text": "there?"},
+                    ],
                 },
                 {"role": "assistant", "name": "ben", "content": "在"},
                 {"role": "user", "name": "cleo", "content": "me too"},
@@ -100,7 +110,8 @@ def test_malformed_records_are_counted_by_reason_and_stop_past_the_limit(
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(None, "no such file"), ("", "empty"), ("\n\n", "empty"), ('{"a": 1}\n', "neither")]
+    ("content", "reason"),
+    [(None, "no such file"), ("", "empty"), ("\n\n", "empty"), ('{"a": 1}\n', "neither")],
 )
 def test_missing_empty_and_unknown_files(tmp_path: Path, content: str | None, reason: str) -> None:
     file = tmp_path / "c.jsonl"
@@ -116,7 +127,9 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["messages", "role", "content", "name", "id", "from", "value", "text", "type"]),
+            st.sampled_from(
+                ["messages", "role", "content", "name", "id", "from", "value", "text", "type"]
+            ),
             inner,
             max_size=4,
         )
@@ -127,7 +140,9 @@ json_values = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
-    st.lists(json_values | st.text(st.characters(exclude_characters="\n\r")), min_size=1, max_size=5),
+    st.lists(
+        json_values | st.text(st.characters(exclude_characters="\n\r")), min_size=1, max_size=5
+    ),
     st.sampled_from(["openai", "sharegpt"]),
 )
 def test_whatever_a_file_holds_comes_out_as_dialogues_or_one_error(

@@ -1,4 +1,6 @@
-"""HumanChatBench in Inspect AI, run from its command line against this project's own models; its log read back."""
+"""HumanChatBench in Inspect AI, run from its command line against this project's own models; its
+log read back.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,34 @@ def test_the_task_scores_a_model_of_ours_as_the_benchmark_does(
     tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
 ) -> None:
     bench = {"replies": 6, "swapped": 0, "losses": 2, "forced": 0, "resamples": 100}
-    config = write_config(tmp_path, corpus, tiny_model, bench=bench, variants=["FT"], train={"pairs": 8})
+    config = write_config(
+        tmp_path, corpus, tiny_model, bench=bench, variants=["FT"], train={"pairs": 8}
+    )
     run = Run(load_config(config))
     run_stages(run, until="replies")
     folder = str(tmp_path / "run")
-    command = [str(Path(sys.executable).parent / "inspect"), "eval", "vvae/human_chat_bench", "--model", "vvae/FT"]
-    command += ["-T", f"run={folder}", "-T", "replies=6", "-T", "persona=none", "-M", f"run={folder}"]
+    command = [
+        str(Path(sys.executable).parent / "inspect"),
+        "eval",
+        "vvae/human_chat_bench",
+        "--model",
+        "vvae/FT",
+    ]
+    command += [
+        "-T",
+        f"run={folder}",
+        "-T",
+        "replies=6",
+        "-T",
+        "persona=none",
+        "-M",
+        f"run={folder}",
+    ]
     command += ["--display", "none", "--log-dir", str(tmp_path / "logs"), "--max-tokens", "6"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=tmp_path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=environment, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     (file,) = (tmp_path / "logs").glob("*.eval")
     log = read_eval_log(str(file))
@@ -52,7 +73,10 @@ def test_the_task_scores_a_model_of_ours_as_the_benchmark_does(
         else:
             assert score["CP"] == float(shows("CP", phrase, text))
     assert log.results is not None
-    found = {score.name: {name: m.value for name, m in score.metrics.items()} for score in log.results.scores}
+    found = {
+        score.name: {name: m.value for name, m in score.metrics.items()}
+        for score in log.results.scores
+    }
     question = {name.removeprefix("vvae/"): value for name, value in found["question"].items()}
     asked: dict[str, list[float]] = {}
     for pair in run.encoded:

@@ -19,7 +19,15 @@ from vvae.core.dialogue import Dialogue
 from vvae.core.errors import ConfigError, DataError
 from vvae.corpus.conversations import Silences
 from vvae.corpus.formats import Hints, find
-from vvae.corpus.importing import DIALOGUES, Intake, bring_in, learnt_of, read_aliases, read_columns, survey
+from vvae.corpus.importing import (
+    DIALOGUES,
+    Intake,
+    bring_in,
+    learnt_of,
+    read_aliases,
+    read_columns,
+    survey,
+)
 from vvae.corpus.tables import read_dialogues
 from vvae.pipeline.stages.corpus import import_dialogues
 
@@ -31,7 +39,9 @@ def talk(*said: tuple[str, str], gap: int = 60, start: int = START) -> list[Line
     return [Line(name, start + gap * i, text) for i, (name, text) in enumerate(said)]
 
 
-def brought(path: Path, options: Intake = PLAIN, out: Path | None = None) -> tuple[list[Dialogue], dict[str, Any]]:
+def brought(
+    path: Path, options: Intake = PLAIN, out: Path | None = None
+) -> tuple[list[Dialogue], dict[str, Any]]:
     folder = out or Path(tempfile.mkdtemp()) / "chats"
     summary = bring_in(find(path), folder, options)
     return read_dialogues(folder / DIALOGUES), summary
@@ -41,14 +51,17 @@ def texts(dialogues: Sequence[Dialogue]) -> list[list[tuple[str, str]]]:
     return [[(turn.speaker, turn.text) for turn in dialogue.turns] for dialogue in dialogues]
 
 
-# --- conversations ----------------------------------------------------------------------------------------------------
+# --- conversations --------------------------------------------------------------------------------
 
 
 def test_silence_ends_a_conversation_and_bursts_are_turns(tmp_path: Path) -> None:
     first = talk(("Ana", "hi"), ("Ana", "you there?"), ("Ben", "yes"))
     second = talk(("Ben", "again"), ("Ana", "ok"), start=START + 7200)
     dialogues, summary = brought(table(tmp_path, [*first, *second]))
-    assert texts(dialogues) == [[("Ana", "hi\nyou there?"), ("Ben", "yes")], [("Ben", "again"), ("Ana", "ok")]]
+    assert texts(dialogues) == [
+        [("Ana", "hi\nyou there?"), ("Ben", "yes")],
+        [("Ben", "again"), ("Ana", "ok")],
+    ]
     assert [d.id for d in dialogues] == ["table-1@2020-01-26T00:00", "table-1@2020-01-26T02:00"]
     assert summary["kept"] == summary["messages"] == 5
     joined, _ = brought(table(tmp_path, [*first, *second]), Intake(private=False, gap=180))
@@ -83,9 +96,13 @@ def test_who_was_there_in_a_group(tmp_path: Path) -> None:
     ]
 
 
-def test_identities_are_joined_by_an_alias_file_and_namesakes_are_told_apart(tmp_path: Path) -> None:
+def test_identities_are_joined_by_an_alias_file_and_namesakes_are_told_apart(
+    tmp_path: Path,
+) -> None:
     lines = talk(("Ana", "hi"), ("Ben", "yo"), ("Ana Work", "me too"))
-    (dialogue,), _ = brought(table(tmp_path, lines), Intake(private=False, aliases={"Ana": ["Ana Work"]}))
+    (dialogue,), _ = brought(
+        table(tmp_path, lines), Intake(private=False, aliases={"Ana": ["Ana Work"]})
+    )
     assert dialogue.speakers == ("Ana", "Ben")
     (file := tmp_path / "aliases.yaml").write_text("Ana: [Ana Work, 'telegram:user1']\n")
     assert read_aliases(file) == {"Ana": ["Ana Work", "telegram:user1"]}
@@ -97,7 +114,7 @@ def test_identities_are_joined_by_an_alias_file_and_namesakes_are_told_apart(tmp
     assert dialogue.speakers == ("Sam", "Sam (2)", "Sam (3)")
 
 
-# --- every message accounted for --------------------------------------------------------------------------------------
+# --- every message accounted for ------------------------------------------------------------------
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
@@ -106,14 +123,25 @@ def test_identities_are_joined_by_an_alias_file_and_namesakes_are_told_apart(tmp
         st.tuples(
             st.sampled_from(["Ana", "Ben", "Cleo"]),
             st.integers(0, 200_000),
-            st.sampled_from(["hi", "ok", "https://example.org", "https://a.b www.c.d", "你好", "see https://a.b"]),
+            st.sampled_from(
+                [
+                    "hi",
+                    "ok",
+                    "https://example.org",
+                    "https://a.b www.c.d",
+                    "你好",
+                    "see https://a.b",
+                ]
+            ),
         ),
         min_size=3,
         max_size=30,
     )
 )
 def test_every_message_is_kept_or_counted_under_a_reason(said: list[tuple[str, int, str]]) -> None:
-    lines = [Line(name, START + at, text) for name, at, text in sorted(said, key=lambda one: one[1])]
+    lines = [
+        Line(name, START + at, text) for name, at, text in sorted(said, key=lambda one: one[1])
+    ]
     lines += talk(("Ana", "so"), ("Ben", "yes"), start=START + 900_000)
     with tempfile.TemporaryDirectory() as folder:
         path = telegram(Path(folder), lines)
@@ -129,7 +157,9 @@ def test_steps_of_cleaning_are_counted_and_can_be_turned_off(tmp_path: Path) -> 
     _, summary = brought(path, Intake(private=False, malformed_limit=0.2))
     assert summary["left_out"] == {"forwarded": 1, "sent by a bot": 1, "system line": 1}
     assert summary["malformed"] == {"a message without sender": 1}
-    _, summary = brought(path, Intake(private=False, malformed_limit=0.2, keep=("forwarded", "bots")))
+    _, summary = brought(
+        path, Intake(private=False, malformed_limit=0.2, keep=("forwarded", "bots"))
+    )
     assert summary["left_out"] == {"system line": 1}
     with pytest.raises(ConfigError, match="no step 'x'"):
         Intake(keep=("x",))
@@ -138,9 +168,13 @@ def test_steps_of_cleaning_are_counted_and_can_be_turned_off(tmp_path: Path) -> 
 
 
 def test_the_same_message_twice_and_other_languages_are_left_out(tmp_path: Path) -> None:
-    english = talk(("Ana", "what did you do last night my friend"), ("Ben", "we went to the cinema together"))
+    english = talk(
+        ("Ana", "what did you do last night my friend"), ("Ben", "we went to the cinema together")
+    )
     spanish = talk(
-        ("Ana", "qué hiciste anoche amiga mía"), ("Ben", "fuimos juntos al cine del barrio"), start=START + 9000
+        ("Ana", "qué hiciste anoche amiga mía"),
+        ("Ben", "fuimos juntos al cine del barrio"),
+        start=START + 9000,
     )
     rows = [*english, *spanish]
     base = json.loads(telegram(tmp_path, rows).read_text())
@@ -163,7 +197,7 @@ def test_replies_reactions_edits_and_kinds_are_kept(tmp_path: Path) -> None:
     assert summary["kinds"] == {"text": 1, "image": 1, "sticker": 1}
 
 
-# --- what the user is asked, and says ---------------------------------------------------------------------------------
+# --- what the user is asked, and says -------------------------------------------------------------
 
 
 def test_dates_that_do_not_tell_are_asked_for(tmp_path: Path) -> None:
@@ -173,7 +207,9 @@ def test_dates_that_do_not_tell_are_asked_for(tmp_path: Path) -> None:
         brought(path)
     (dialogue,), _ = brought(path, Intake(private=False, hints=Hints("month-first")))
     assert dialogue.turns[0].messages[0].time == "2020-03-04T10:00:00"
-    path.write_text("03/04/2020, 10:00 - Ana: hi\n03/05/2020, 10:01 - Ben: yo\n04/01/2020, 10:01 - Ana: a\n")
+    path.write_text(
+        "03/04/2020, 10:00 - Ana: hi\n03/05/2020, 10:01 - Ben: yo\n04/01/2020, 10:01 - Ana: a\n"
+    )
     dialogues, _ = brought(path, Intake(private=False, gap=10**6))  # days would run backwards
     assert dialogues[0].turns[2].messages[0].time == "2020-04-01T10:01:00"
 
@@ -194,7 +230,9 @@ def test_columns_of_a_table_are_named(tmp_path: Path) -> None:
 
 def test_whom_to_learn_keeps_the_name_and_others_get_pseudonyms(tmp_path: Path) -> None:
     lines = talk(("Ana Ruiz", "hi Ben"), ("Ben Oduya", "hi Ana"), ("Ana Ruiz", "bye"))
-    dialogues, summary = brought(table(tmp_path, lines), Intake(learn=("Ana Ruiz",)), tmp_path / "chats")
+    dialogues, summary = brought(
+        table(tmp_path, lines), Intake(learn=("Ana Ruiz",)), tmp_path / "chats"
+    )
     (ana, false) = dialogues[0].speakers
     assert ana == "Ana Ruiz"
     assert texts(dialogues)[0][0] == ("Ana Ruiz", f"hi {false}")
@@ -216,7 +254,11 @@ def test_a_folder_of_many_apps_and_ready_dialogues_comes_in_at_once(tmp_path: Pa
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
     dialogues, summary = brought(tmp_path, out=tmp_path.parent / "out-chats")
     assert summary["files"] == {"whatsapp": 1, "chatlab": 1, "openai": 1, "of no known format": 1}
-    assert sorted(dialogue.id.split("@")[0] for dialogue in dialogues) == ["chatlab-1", "openai:1", "whatsapp-1"]
+    assert sorted(dialogue.id.split("@")[0] for dialogue in dialogues) == [
+        "chatlab-1",
+        "openai:1",
+        "whatsapp-1",
+    ]
 
 
 def test_two_exports_of_one_chat_and_zips_in_a_folder(tmp_path: Path) -> None:
@@ -259,11 +301,17 @@ def test_a_run_reads_the_folder_and_consent_does_not_make_it_read_again(tmp_path
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    path = android(tmp_path, [*talk(("Ana Ruiz", "hi"), ("Ben", "yo")), Line("Ben", START + 86400 * 3, "so")])
+    path = android(
+        tmp_path, [*talk(("Ana Ruiz", "hi"), ("Ben", "yo")), Line("Ben", START + 86400 * 3, "so")]
+    )
 
     def vvae(*words: str) -> tuple[int, str, str]:
         done = start(
-            [sys.executable, "-m", "vvae.cli", *words], capture_output=True, text=True, cwd=tmp_path, check=False
+            [sys.executable, "-m", "vvae.cli", *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
         )
         return done.returncode, done.stdout, done.stderr
 

@@ -17,7 +17,10 @@ GOLDEN_ORDER = ["d", "a", "e", "b", "c"]
 
 
 def test_key_parts_do_not_run_together() -> None:
-    assert len({bits64("ab", "c"), bits64("a", "bc"), bits64("abc"), bits64("a", 1), bits64("a", "1")}) == 5
+    assert (
+        len({bits64("ab", "c"), bits64("a", "bc"), bits64("abc"), bits64("a", 1), bits64("a", "1")})
+        == 5
+    )
 
 
 @given(st.lists(st.text(min_size=1), unique=True), st.integers(0, 10))
@@ -36,4 +39,6 @@ def test_draws_are_uniform() -> None:
 
 def test_index_is_exact_beyond_32_bits() -> None:
     n = 10**15
-    assert [index_below(n, "big", i) for i in range(3)] == [bits64("big", i) * n // 2**64 for i in range(3)]
+    assert [index_below(n, "big", i) for i in range(3)] == [
+        bits64("big", i) * n // 2**64 for i in range(3)
+    ]

@@ -50,7 +50,9 @@ def test_spans_are_ordered_and_apart(text: str) -> None:
         ("é", "café", False),
     ],
 )
-def test_phrases_stand_at_word_boundaries_or_anywhere_without(phrase: str, text: str, stands: bool) -> None:
+def test_phrases_stand_at_word_boundaries_or_anywhere_without(
+    phrase: str, text: str, stands: bool
+) -> None:
     assert (find_phrase(phrase, text) is not None) is stands
 
 

@@ -1,4 +1,6 @@
-"""The language-model encoder over real HTTP: a scripted server, a server that fails, a killed process, llama.cpp."""
+"""The language-model encoder over real HTTP: a scripted server, a server that fails, a killed
+process, llama.cpp.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def url(script: Scripted) -> Iterator[str]:
         yield address
 
 
-def test_replies_are_read_grounded_and_never_asked_twice(tmp_path: Path, script: Scripted, url: str) -> None:
+def test_replies_are_read_grounded_and_never_asked_twice(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
     dialogues = conversations(60)
     encoder, pairs = encoder_at(url, tmp_path, dialogues)
     by_id = {d.id: d for d in dialogues}
@@ -51,11 +55,15 @@ def test_replies_are_read_grounded_and_never_asked_twice(tmp_path: Path, script:
     assert script.asked.total() == asked == len(pairs) + 1  # and the probe
 
 
-def test_one_worker_asks_for_a_window_in_its_order(tmp_path: Path, script: Scripted, url: str) -> None:
+def test_one_worker_asks_for_a_window_in_its_order(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
     dialogues = conversations(30)
     encoder, pairs = encoder_at(url, tmp_path, dialogues, concurrency=1)
     list(encoder.encode(pairs, {d.id: d for d in dialogues}))
-    asked = [json.loads(body["messages"][1]["content"].splitlines()[-1]) for body in script.bodies[1:]]
+    asked = [
+        json.loads(body["messages"][1]["content"].splitlines()[-1]) for body in script.bodies[1:]
+    ]
     assert asked == [pair.response for pair in pairs]
 
 
@@ -76,7 +84,9 @@ def test_an_endpoint_that_takes_a_schema_and_ignores_it_is_found_out(
     assert encoder_at(url, tmp_path, conversations(20))[0].structure == "json"
 
 
-def test_through_all_faults_every_pair_ends_typed_and_every_attempt_is_on_record(tmp_path: Path) -> None:
+def test_through_all_faults_every_pair_ends_typed_and_every_attempt_is_on_record(
+    tmp_path: Path,
+) -> None:
     found = faults(tmp_path, 400)
     assert sum(found["typed"].values()) == found["pairs"] == 400
     assert not any(name.startswith("error") for name in found["typed"])
@@ -96,7 +106,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
 # --- an endpoint of no use ---
 
 
-@pytest.mark.parametrize(("status", "what"), [(401, "key is missing or refused"), (404, "no such model or path")])
+@pytest.mark.parametrize(
+    ("status", "what"), [(401, "key is missing or refused"), (404, "no such model or path")]
+)
 def test_where_no_call_can_succeed_the_first_answer_stops_the_work(
     tmp_path: Path, script: Scripted, url: str, status: int, what: str
 ) -> None:
@@ -128,7 +140,9 @@ def test_a_failing_endpoint_opens_the_breaker_with_one_line_and_the_work_goes_on
     assert {e.status for e in encoder.encode(pairs, by_id)} == {"ok"}
 
 
-def test_calls_refused_one_after_the_other_open_it_too(tmp_path: Path, script: Scripted, url: str) -> None:
+def test_calls_refused_one_after_the_other_open_it_too(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
     encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(300), concurrency=1)
     script.status = 400
     with pytest.raises(EndpointError, match="http 400"):
@@ -141,7 +155,9 @@ def test_nobody_there_is_one_line(tmp_path: Path) -> None:
         encoder_at("http://127.0.0.1:9/v1", tmp_path, conversations(20), attempts=2, backoff=0.01)
 
 
-def test_some_without_an_answer_are_errors_and_too_many_stop(tmp_path: Path, script: Scripted, url: str) -> None:
+def test_some_without_an_answer_are_errors_and_too_many_stop(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
     settings = {"attempts": 1, "backoff": 0.0, "timeout": 1.0, "concurrency": 32}
     script.faults = 0.2
     encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(200), **settings)
@@ -157,7 +173,11 @@ def test_some_without_an_answer_are_errors_and_too_many_stop(tmp_path: Path, scr
 
 
 def test_a_budget_is_never_exceeded(tmp_path: Path, script: Scripted, url: str) -> None:
-    settings = {"price": {"prompt": 1000.0, "completion": 1000.0}, "max_cost": 12.0, "concurrency": 4}
+    settings = {
+        "price": {"prompt": 1000.0, "completion": 1000.0},
+        "max_cost": 12.0,
+        "concurrency": 4,
+    }
     encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(400), **settings)
     with pytest.raises(EndpointError, match="the budget of 12 is spent"):
         encoder.encode(pairs, {d.id: d for d in dialogues})
@@ -166,10 +186,18 @@ def test_a_budget_is_never_exceeded(tmp_path: Path, script: Scripted, url: str) 
     assert cost == pytest.approx(script.asked.total() * 110 * 1000 / 1e6)
 
 
-def test_a_budget_lets_calls_settle_and_loses_none_that_is_paid(tmp_path: Path, script: Scripted, url: str) -> None:
-    """Reserved is far more than a call costs: the last of the budget is used one by one, and every answer is kept."""
+def test_a_budget_lets_calls_settle_and_loses_none_that_is_paid(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
+    """Reserved is far more than a call costs: the last of the budget is used one by one, and every
+    answer is kept.
+    """
     script.pause = 0.02
-    settings = {"price": {"prompt": 1000.0, "completion": 1000.0}, "max_cost": 14.6, "concurrency": 16}
+    settings = {
+        "price": {"prompt": 1000.0, "completion": 1000.0},
+        "max_cost": 14.6,
+        "concurrency": 16,
+    }
     encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(400), **settings)
     with pytest.raises(EndpointError, match=r"the budget of 14\.6 is spent"):
         encoder.encode(pairs, {d.id: d for d in dialogues})
@@ -179,7 +207,9 @@ def test_a_budget_lets_calls_settle_and_loses_none_that_is_paid(tmp_path: Path, 
     assert 8 < told["cost"] <= 14.6
 
 
-def test_work_that_stops_keeps_the_answers_on_their_way(tmp_path: Path, script: Scripted, url: str) -> None:
+def test_work_that_stops_keeps_the_answers_on_their_way(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
     script.pause = 0.05
     encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(400), concurrency=16)
     by_id = {d.id: d for d in dialogues}
@@ -213,25 +243,40 @@ def test_whatever_a_model_says_is_typed_and_leaves_no_trace(
     encoder = {"kind": "llm", "base_url": url, "model": "stub"}
     config = write_config(tmp_path / "c.yaml", chats, run=str(tmp_path / "run"), encoder=encoder)
     script.say = said
-    done = subprocess.run([sys.executable, "-m", "vvae.cli", "encode", str(config)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "vvae.cli", "encode", str(config)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     told = (tmp_path / "run" / "encode.json").read_text("utf-8")
     assert sum(json.loads(told)["pairs"].values()) == 100
     assert "PIN" not in told + done.stdout + done.stderr
 
 
-def test_a_busy_endpoint_says_nothing_of_the_form(tmp_path: Path, script: Scripted, url: str) -> None:
+def test_a_busy_endpoint_says_nothing_of_the_form(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
     script.status = 503
     with pytest.raises(EndpointError, match="no answer"):
         encoder_at(url, tmp_path, conversations(20), attempts=1)
     assert script.asked.total() == 1  # and no looser form was tried
 
 
-def test_a_dry_run_leaves_no_trace_in_the_config_of_the_run(tmp_path: Path, script: Scripted, url: str) -> None:
+def test_a_dry_run_leaves_no_trace_in_the_config_of_the_run(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
     chats = write_chats(tmp_path / "chats.jsonl", 100)
     encoder = {"kind": "llm", "base_url": url, "price": {"prompt": 1.0, "completion": 2.0}}
     config = write_config(tmp_path / "c.yaml", chats, run=str(tmp_path / "run"), encoder=encoder)
-    command = [sys.executable, "-m", "vvae.cli", "encode", str(config), "--dry-run", "--sample", "10"]
+    command = [
+        sys.executable,
+        "-m",
+        "vvae.cli",
+        "encode",
+        str(config),
+        "--dry-run",
+        "--sample",
+        "10",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "10 calls" in done.stdout
@@ -240,7 +285,9 @@ def test_a_dry_run_leaves_no_trace_in_the_config_of_the_run(tmp_path: Path, scri
     assert load_config(tmp_path / "run" / "config.yaml").encoder == load_config(config).encoder
 
 
-def test_a_plan_calls_nothing_and_knows_what_is_answered(tmp_path: Path, script: Scripted, url: str) -> None:
+def test_a_plan_calls_nothing_and_knows_what_is_answered(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
     encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(100))
     by_id = {d.id: d for d in dialogues}
     asked = script.asked.total()
@@ -280,7 +327,10 @@ def test_replicas_share_the_work_by_dialogue(tmp_path: Path, script: Scripted, u
 
     def seen(server: Scripted) -> set[str]:
         lines = [
-            line for body in server.bodies for line in body["messages"][1]["content"].splitlines() if line[:1] == "A"
+            line
+            for body in server.bodies
+            for line in body["messages"][1]["content"].splitlines()
+            if line[:1] == "A"
         ]
         return {line.rsplit(" ", 1)[1].split(".")[0] for line in lines if "." in line}
 
@@ -295,7 +345,14 @@ def test_a_key_goes_to_the_endpoint_and_nowhere_else(
 ) -> None:
     monkeypatch.setenv("MY_KEY", SECRET)
     chats = write_chats(tmp_path / "chats.jsonl", 100)
-    encoder = {"kind": "llm", "base_url": url, "model": "stub", "key_env": "MY_KEY", "timeout": 1.0, "error_limit": 1.0}
+    encoder = {
+        "kind": "llm",
+        "base_url": url,
+        "model": "stub",
+        "key_env": "MY_KEY",
+        "timeout": 1.0,
+        "error_limit": 1.0,
+    }
     config = write_config(tmp_path / "c.yaml", chats, run=str(tmp_path / "run"), encoder=encoder)
     script.faults = 0.2
     command = [sys.executable, "-m", "vvae.cli", "encode", str(config)]
@@ -307,8 +364,13 @@ def test_a_key_goes_to_the_endpoint_and_nowhere_else(
     failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode == 2
     assert {headers["Authorization"] for headers in script.headers} == {f"Bearer {SECRET}"}
-    written = b"".join(file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file())
-    for text in (done.stdout + done.stderr + failed.stdout + failed.stderr, written.decode("utf-8", "replace")):
+    written = b"".join(
+        file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()
+    )
+    for text in (
+        done.stdout + done.stderr + failed.stdout + failed.stderr,
+        written.decode("utf-8", "replace"),
+    ):
         assert SECRET not in text
     assert "hiking" not in failed.stderr  # the server's own message quotes the chat
 
@@ -325,7 +387,9 @@ def test_a_key_goes_to_the_endpoint_and_nowhere_else(
         ({"modle": "x"}, "unknown key"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_keeps_secrets(tmp_path: Path, settings: dict[str, object], what: str) -> None:
+def test_a_wrong_setting_is_one_line_that_keeps_secrets(
+    tmp_path: Path, settings: dict[str, object], what: str
+) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(json.dumps({"encoder": {"kind": "llm", **settings}}))
     with pytest.raises(ConfigError, match=what) as caught:
@@ -339,19 +403,33 @@ def test_a_key_does_not_travel_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> 
         EndpointConfig(base_url=("http://llm.example.com/v1",)).secret()
     with pytest.raises(ConfigError, match="unencrypted"):
         EndpointConfig(base_url=("http://[2600:1f18::1]/v1",)).secret()
-    for near in ("http://127.0.0.1:8000/v1", "http://vllm-0:8000/v1", "http://10.1.2.3/v1", "https://llm.example.com"):
+    for near in (
+        "http://127.0.0.1:8000/v1",
+        "http://vllm-0:8000/v1",
+        "http://10.1.2.3/v1",
+        "https://llm.example.com",
+    ):
         assert EndpointConfig(base_url=(near,)).secret() == SECRET
 
 
 # --- the rest of the road, and a real engine ---
 
 
-def test_an_unread_reply_is_no_reply_without_traits(tmp_path: Path, script: Scripted, url: str) -> None:
+def test_an_unread_reply_is_no_reply_without_traits(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
     from vvae.pipeline.run import Run
     from vvae.pipeline.runner import run_stages
 
     chats = write_chats(tmp_path / "chats.jsonl", 300)
-    encoder = {"kind": "llm", "base_url": url, "attempts": 8, "backoff": 0.01, "timeout": 1.0, "concurrency": 32}
+    encoder = {
+        "kind": "llm",
+        "base_url": url,
+        "attempts": 8,
+        "backoff": 0.01,
+        "timeout": 1.0,
+        "concurrency": 32,
+    }
     path = write_config(tmp_path / "c.yaml", chats, run=str(tmp_path / "run"), encoder=encoder)
     script.faults = 0.3
     run = Run(load_config(path))
@@ -383,14 +461,18 @@ INJECTIONS = (
 )
 
 
-def test_a_real_engine_holds_the_schema_and_orders_in_the_chat_change_nothing(tmp_path: Path) -> None:
+def test_a_real_engine_holds_the_schema_and_orders_in_the_chat_change_nothing(
+    tmp_path: Path,
+) -> None:
     """Five orders, in contexts only; benchmarks/injection.py says 200."""
     file = gguf_of("smollm2-135m")
     assert file is not None
     server = LlamaServer(file, "smollm2-135m", slots=2)
     try:
         dialogues = conversations(5, INJECTIONS)[:1]
-        encoder, pairs = encoder_at(server.base_url, tmp_path, dialogues, concurrency=2, model="smollm2-135m")
+        encoder, pairs = encoder_at(
+            server.base_url, tmp_path, dialogues, concurrency=2, model="smollm2-135m"
+        )
         assert encoder.structure == "schema"
         encodings = list(encoder.encode(pairs[:6], {d.id: d for d in dialogues}))
     finally:

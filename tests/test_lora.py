@@ -14,7 +14,10 @@ from vvae.decoder.kernels.lora import fuse
 class Small(torch.nn.Module):
     def __init__(self, bias: bool) -> None:
         super().__init__()
-        self.first, self.second = torch.nn.Linear(24, 40, bias=bias), torch.nn.Linear(40, 12, bias=bias)
+        self.first, self.second = (
+            torch.nn.Linear(24, 40, bias=bias),
+            torch.nn.Linear(40, 12, bias=bias),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.second(torch.tanh(self.first(x)))  # type: ignore[no-any-return]
@@ -22,7 +25,9 @@ class Small(torch.nn.Module):
 
 def adapted(bias: bool, dropout: float = 0.0, dtype: torch.dtype = torch.float32) -> Any:
     torch.manual_seed(0)
-    settings = LoraConfig(r=4, lora_alpha=12, lora_dropout=dropout, target_modules=["first", "second"])
+    settings = LoraConfig(
+        r=4, lora_alpha=12, lora_dropout=dropout, target_modules=["first", "second"]
+    )
     model = get_peft_model(Small(bias).to(dtype), settings)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -35,7 +40,10 @@ def computed(model: Any, x: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch
     y = model(x)
     (y.float() * torch.linspace(-1, 1, 12)).sum().backward()
     assert x.grad is not None
-    return y.detach(), {"x": x.grad, **{n: p.grad for n, p in model.named_parameters() if p.grad is not None}}
+    return y.detach(), {
+        "x": x.grad,
+        **{n: p.grad for n, p in model.named_parameters() if p.grad is not None},
+    }
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -52,7 +60,11 @@ def test_output_and_gradients_are_pefts(bias: bool) -> None:
 
 
 def test_in_bf16_it_is_as_near_to_fp32_as_pefts() -> None:
-    exact, plain, fused = adapted(True), adapted(True, dtype=torch.bfloat16), adapted(True, dtype=torch.bfloat16)
+    exact, plain, fused = (
+        adapted(True),
+        adapted(True, dtype=torch.bfloat16),
+        adapted(True, dtype=torch.bfloat16),
+    )
     fuse(fused)
     x = torch.randn(64, 24)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -80,7 +92,10 @@ def test_dropout_merged_and_disabled_adapters_are_left_to_peft() -> None:
     before = fused(x)
     with fused.disable_adapter():
         assert torch.allclose(
-            fused(x), fused.get_base_model().second.base_layer(torch.tanh(fused.get_base_model().first.base_layer(x)))
+            fused(x),
+            fused.get_base_model().second.base_layer(
+                torch.tanh(fused.get_base_model().first.base_layer(x))
+            ),
         )
     fused.merge_adapter()
     assert torch.allclose(fused(x), before, atol=1e-5)

@@ -59,15 +59,25 @@ WORDS = [
 
 def random_talk(number: int) -> Dialogue:
     """A dialogue in which no reply can be guessed from others."""
-    said = (" ".join(WORDS[index_below(len(WORDS), number, turn, i)] for i in range(6)) for turn in range(8))
+    said = (
+        " ".join(WORDS[index_below(len(WORDS), number, turn, i)] for i in range(6))
+        for turn in range(8)
+    )
     return Dialogue(
-        f"d{number}", tuple(Turn(i, ("ana", "ben")[i % 2], (Message(text),)) for i, text in enumerate(said))
+        f"d{number}",
+        tuple(Turn(i, ("ana", "ben")[i % 2], (Message(text),)) for i, text in enumerate(said)),
     )
 
 
 def test_an_adapter_that_learns_by_heart_is_found_out(tmp_path: Path, tiny_model: Path) -> None:
     # Sixty passes over sixteen replies: nothing but memory.
-    train = {"pairs": 16, "passes": 60, "learning_rate": 0.01, "schedule": "constant", "batch_replies": 8}
+    train = {
+        "pairs": 16,
+        "passes": 60,
+        "learning_rate": 0.01,
+        "schedule": "constant",
+        "batch_replies": 8,
+    }
     talk = [random_talk(number) for number in range(24)]
     config = write_config(tmp_path, talk, tiny_model, variants=["SP+FT"], train=train)
     run = Run(load_config(config))
@@ -84,10 +94,20 @@ def test_an_adapter_that_learns_by_heart_is_found_out(tmp_path: Path, tiny_model
     assert "src=" not in page
 
 
-def test_the_command_line_goes_on_where_it_stopped(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_the_command_line_goes_on_where_it_stopped(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
     config = write_config(tmp_path, corpus, tiny_model, variants=["SP+FT"], train={"pairs": 8})
     run_stages(Run(load_config(config)))
-    command = [sys.executable, "-m", "vvae.cli", "privacy", str(tmp_path / "run"), "--canaries", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "vvae.cli",
+        "privacy",
+        str(tmp_path / "run"),
+        "--canaries",
+        "2",
+    ]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr
     assert "membership" in first.stdout

@@ -71,7 +71,9 @@ def test_each_token_sees_its_own_path_at_its_own_position(tree: Tree) -> None:
 
 
 @given(st.lists(trees(), min_size=1, max_size=3), st.integers(1, 12), st.integers(0, 4))
-def test_blocks_hold_what_is_seen_and_no_tree_sees_another(forest: list[Tree], rows: int, gap: int) -> None:
+def test_blocks_hold_what_is_seen_and_no_tree_sees_another(
+    forest: list[Tree], rows: int, gap: int
+) -> None:
     if not any(tree.supervised for tree in forest):
         return
     with pytest.MonkeyPatch.context() as patch:
@@ -108,14 +110,18 @@ def example() -> Tree:
     return Tree((trunk, *branches, grandchild))
 
 
-def gradients(decoder: Decoder, batches: list[list[Tree]], total: int) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(
+    decoder: Decoder, batches: list[list[Tree]], total: int
+) -> tuple[float, dict[str, torch.Tensor]]:
     decoder.model.zero_grad()
     loss = 0.0
     for batch in batches:
         part = decoder.token_losses(collate(batch)).sum() / total
         part.backward()  # type: ignore[no-untyped-call]
         loss += float(part.detach())
-    return loss, {n: p.grad.clone() for n, p in decoder.model.named_parameters() if p.grad is not None}
+    return loss, {
+        n: p.grad.clone() for n, p in decoder.model.named_parameters() if p.grad is not None
+    }
 
 
 @pytest.fixture(params=["llama", "qwen3", "gemma3"])
@@ -125,7 +131,9 @@ def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> 
     if request.param != "llama":
         folder = tmp_path / request.param
         tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
-        tokenizer.chat_template = (TEMPLATES / f"{TEMPLATE_OF[request.param]}.jinja").read_text("utf-8")
+        tokenizer.chat_template = (TEMPLATES / f"{TEMPLATE_OF[request.param]}.jinja").read_text(
+            "utf-8"
+        )
         shape = {
             "vocab_size": len(tokenizer),
             "hidden_size": 48,
@@ -141,11 +149,15 @@ def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path: Path) -> 
         model: Any = (
             Qwen3ForCausalLM(Qwen3Config(**shape))
             if request.param == "qwen3"
-            else Gemma3ForCausalLM(Gemma3TextConfig(**shape, layer_types=["sliding_attention", "full_attention"]))
+            else Gemma3ForCausalLM(
+                Gemma3TextConfig(**shape, layer_types=["sliding_attention", "full_attention"])
+            )
         )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    return load_decoder(DecoderConfig(model=str(folder), precision="fp32", lora=LoraConfig(r=4, alpha=8)))
+    return load_decoder(
+        DecoderConfig(model=str(folder), precision="fp32", lora=LoraConfig(r=4, alpha=8))
+    )
 
 
 def test_loss_and_gradients_equal_one_example_per_reply(family: Decoder) -> None:
@@ -165,10 +177,14 @@ def test_loss_and_gradients_equal_one_example_per_reply(family: Decoder) -> None
 
 def test_changing_one_branch_leaves_the_others_alone(tiny_decoder: Decoder) -> None:
     tree = example()
-    changed = Tree((*tree.nodes[:1], tree.nodes[1]._replace(tokens=tree.nodes[2].tokens[:9]), *tree.nodes[2:]))
+    changed = Tree(
+        (*tree.nodes[:1], tree.nodes[1]._replace(tokens=tree.nodes[2].tokens[:9]), *tree.nodes[2:])
+    )
     before, after = tiny_decoder.losses([tree]), tiny_decoder.losses([changed])
     assert before["b0"] != after["b0"]
-    assert all(before[key] == after[key] for key in before if key != "b0"), "bit-equal at equal length"
+    assert all(before[key] == after[key] for key in before if key != "b0"), (
+        "bit-equal at equal length"
+    )
 
 
 def test_company_changes_nothing(tiny_decoder: Decoder) -> None:

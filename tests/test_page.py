@@ -38,7 +38,9 @@ def say(page: Any, text: str) -> None:
 
 def done(page: Any, turns: int, chips: int = 9) -> None:
     """So many turns are there, and the last one is written."""
-    from playwright.sync_api import expect  # its own waiting asks for no eval, which the page's policy forbids
+    from playwright.sync_api import (
+        expect,
+    )  # its own waiting asks for no eval, which the page's policy forbids
 
     expect(page.locator(".turn")).to_have_count(turns)
     expect(page.locator("#send")).to_be_visible()
@@ -46,7 +48,9 @@ def done(page: Any, turns: int, chips: int = 9) -> None:
 
 
 def chip(page: Any, name: str) -> str:
-    return str(page.locator(".turn:last-child .z button").filter(has_text=f"{name}: ").first.inner_text())
+    return str(
+        page.locator(".turn:last-child .z button").filter(has_text=f"{name}: ").first.inner_text()
+    )
 
 
 def test_a_chat_by_keyboard_with_z_in_sight(server: Served) -> None:
@@ -84,13 +88,19 @@ def test_one_knob_is_moved_and_the_others_stay(server: Served) -> None:
     with opened_page(viewport={"width": 1200, "height": 800}) as page:
         opened(page, server.url)
         say(page, "hello")
-        before = {b.split(": ")[0]: b for b in page.locator(".turn:last-child .z button").all_inner_texts()}
+        before = {
+            b.split(": ")[0]: b
+            for b in page.locator(".turn:last-child .z button").all_inner_texts()
+        }
         page.locator(".turn:last-child .z button").filter(has_text="vibe: ").click()
         page.keyboard.type("gloomy")
         page.keyboard.press("Enter")
         expect(page.locator(".z button").filter(has_text="vibe: gloomy")).to_have_count(1)
         done(page, 2)
-        after = {b.split(": ")[0]: b for b in page.locator(".turn:last-child .z button").all_inner_texts()}
+        after = {
+            b.split(": ")[0]: b
+            for b in page.locator(".turn:last-child .z button").all_inner_texts()
+        }
         assert after == before | {"vibe": "vibe: gloomy"}
 
 
@@ -120,7 +130,9 @@ def test_a_persona_is_kept_chosen_and_deleted(server: Served, served_run: Path) 
         page.click("#save")
         expect(page.locator("#state")).to_have_text("Tender Ana is kept")
         card = json.loads((served_run / "personas" / "Tender Ana.json").read_text("utf-8"))
-        assert card["data"]["extensions"]["vvae"]["steering"] == "tone=tender; catchphrase.rate=0.05"
+        assert (
+            card["data"]["extensions"]["vvae"]["steering"] == "tone=tender; catchphrase.rate=0.05"
+        )
         page.reload()
         opened(page, server.url)
         page.select_option("#speaker", "Tender Ana")
@@ -151,7 +163,10 @@ def test_values_are_reviewed_with_their_evidence(server: Served, served_run: Pat
         page.keyboard.press("n")
         expect(page.locator("#counts")).to_contain_text("1 without evidence")
         kept = json.loads((served_run / "review.json").read_text("utf-8"))
-        assert sorted(said["verdict"] for own in kept.values() for said in own.values()) == ["accepted", "null"]
+        assert sorted(said["verdict"] for own in kept.values() for said in own.values()) == [
+            "accepted",
+            "null",
+        ]
         page.keyboard.press("ArrowLeft")
         expect(page.locator(".value .said").first).to_contain_text("accepted")
         assert value
@@ -171,7 +186,10 @@ def test_a_phone_has_no_sideways_scroll_and_the_knobs_behind_a_button(server: Se
 
 
 def test_the_page_asks_for_the_key(served_run: Path) -> None:
-    with serving(served_run, "--variant", "P+FT", VVAE_API_KEY=KEY) as served, opened_page() as page:
+    with (
+        serving(served_run, "--variant", "P+FT", VVAE_API_KEY=KEY) as served,
+        opened_page() as page,
+    ):
         page.goto(served.url)
         page.wait_for_selector("#ask-key[open]")
         page.fill("#key", KEY)

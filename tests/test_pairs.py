@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from vvae.core.dialogue import Dialogue, Message, Turn, context
 from vvae.core.errors import DataError
 from vvae.core.text import estimated_tokens
-from vvae.corpus.pairs import PairsConfig, benchmark_pairs, eligible_speakers, learnt, make_pairs, side, windows
+from vvae.corpus.pairs import (
+    PairsConfig,
+    benchmark_pairs,
+    eligible_speakers,
+    learnt,
+    make_pairs,
+    side,
+    windows,
+)
 
 
 def dialogue(name: str, texts: list[str], speakers: str = "ab") -> Dialogue:
@@ -33,7 +41,9 @@ def test_context_starts_at_the_window_and_ends_before_the_reply() -> None:
     for pair in pairs:
         turns = context(chat, pair)
         assert turns
-        assert [turn.id for turn in turns] == [i for i in range(pair.turn) if starts[i] == starts[pair.turn]]
+        assert [turn.id for turn in turns] == [
+            i for i in range(pair.turn) if starts[i] == starts[pair.turn]
+        ]
     assert left_out == {"no context (first turn of a window)": len(set(starts.values()))}
     assert len(pairs) + left_out.total() == len(chat.turns), "no turn is lost uncounted"
 
@@ -48,7 +58,10 @@ def test_a_side_depends_on_nothing_but_seed_and_dialogue() -> None:
 def test_the_cap_keeps_a_keyed_choice_of_training_pairs(corpus: list[Dialogue]) -> None:
     everything, _ = make_pairs(corpus, PairsConfig(), seed=0)
     capped, left_out = make_pairs(corpus, PairsConfig(max_train_replies=10), seed=0)
-    counts = {s: sum(p.speaker == s and p.split == "train" for p in capped) for s in ("ana", "ben", "cleo", "dan")}
+    counts = {
+        s: sum(p.speaker == s and p.split == "train" for p in capped)
+        for s in ("ana", "ben", "cleo", "dan")
+    }
     assert set(counts.values()) == {10}
     assert left_out["over the speaker's cap"] == len(everything) - len(capped)
     reordered, _ = make_pairs(corpus[::-1], PairsConfig(max_train_replies=10), seed=0)
@@ -76,7 +89,9 @@ def test_only_chosen_speakers_are_learnt_and_all_are_compared_with(corpus: list[
 
 
 def test_too_small_a_corpus_says_how_near_it_comes() -> None:
-    pairs, _ = make_pairs([dialogue("d1", ["hi"] * 8), dialogue("d2", ["hi"] * 8)], PairsConfig(heldout=0.01), seed=0)
+    pairs, _ = make_pairs(
+        [dialogue("d1", ["hi"] * 8), dialogue("d2", ["hi"] * 8)], PairsConfig(heldout=0.01), seed=0
+    )
     with pytest.raises(DataError, match=r"best: 2 and 0.*min_train_dialogues"):
         eligible_speakers(pairs, PairsConfig())
 
@@ -90,6 +105,8 @@ def test_no_usable_pair_is_an_error() -> None:
 
 def test_a_burst_is_one_reply_with_a_line_per_message() -> None:
     burst = Turn(1, "b", (Message("so"), Message("  "), Message("tired\nof it")))
-    pairs, _ = make_pairs([Dialogue("d", (Turn(0, "a", (Message("hi"),)), burst))], PairsConfig(heldout=0.01), seed=0)
+    pairs, _ = make_pairs(
+        [Dialogue("d", (Turn(0, "a", (Message("hi"),)), burst))], PairsConfig(heldout=0.01), seed=0
+    )
     assert pairs[0].response == "so\ntired of it"
     assert (pairs[0].pair_id, pairs[0].listener) == ("d#1", "a")

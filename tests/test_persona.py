@@ -9,14 +9,29 @@ from vvae.core.errors import ConfigError
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.space import LatentSpace, load_space
 
-NINE = ("catchphrase", "emoji", "tone", "nickname", "relationship", "vibe", "topic", "personality", "hobby")
+NINE = (
+    "catchphrase",
+    "emoji",
+    "tone",
+    "nickname",
+    "relationship",
+    "vibe",
+    "topic",
+    "personality",
+    "hobby",
+)
 
 
 def test_the_default_space_is_the_papers_nine_dimensions_on_three_axes() -> None:
     space = load_space()
     assert space.names == NINE
     assert space.axes == ("talking style", "interaction pattern", "personal attributes")
-    assert [d.scope for d in space.dimensions] == [*["speaker"] * 3, *["pair"] * 2, *["turn"] * 2, *["speaker"] * 2]
+    assert [d.scope for d in space.dimensions] == [
+        *["speaker"] * 3,
+        *["pair"] * 2,
+        *["turn"] * 2,
+        *["speaker"] * 2,
+    ]
     assert LatentSpace.from_dict(space.to_dict()) == space
 
 
@@ -50,7 +65,10 @@ def test_a_user_adds_renames_and_drops_dimensions_in_a_file(tmp_path: Path) -> N
         ("axes: {a: {b: {scope: moon, reader: emoji, description: x}}}", r"axes\.a\.b\.scope"),
         ("axes: {a: {b: {scope: turn, reader: prototype, description: x}}}", "needs labels"),
         ("axes: {a: {b: {scope: turn, reader: emoji, description: x, colour: red}}}", "colour"),
-        ("axes: {a: {b: {scope: turn, reader: prototype, description: x, labels: {l: []}}}}", "no example"),
+        (
+            "axes: {a: {b: {scope: turn, reader: prototype, description: x, labels: {l: []}}}}",
+            "no example",
+        ),
         (
             "axes: {a: {b: &b {scope: turn, reader: emoji, description: x}}, c: {b: *b}}",
             "twice",

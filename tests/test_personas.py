@@ -1,4 +1,6 @@
-"""Other ways to give a model a persona: a vector, a description, and replies that answered something alike."""
+"""Other ways to give a model a persona: a vector, a description, and replies that answered
+something alike.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
 
 CHAT = Dialogue(
-    "d", tuple(Turn(i, "ab"[i % 2], (Message(text),)) for i, text in enumerate(["hi there", "hey you", "so?", "fine"]))
+    "d",
+    tuple(
+        Turn(i, "ab"[i % 2], (Message(text),))
+        for i, text in enumerate(["hi there", "hey you", "so?", "fine"])
+    ),
 )
 PAIR = Pair("d#1", "d", 1, 0, "b", ("a",), "train", "hey you")
 
@@ -57,7 +63,9 @@ def test_a_voice_is_looked_up_behind_the_vocabulary(tiny_decoder: Decoder) -> No
     assert one != pytest.approx(other)
 
 
-def test_voices_learn_with_the_adapter_and_are_saved_beside_it(tiny_decoder: Decoder, tmp_path: Path) -> None:
+def test_voices_learn_with_the_adapter_and_are_saved_beside_it(
+    tiny_decoder: Decoder, tmp_path: Path
+) -> None:
     size = tiny_decoder.parameters
     tiny_decoder.add_adapter(1, ["ana", "ben"])
     assert tiny_decoder.parameters == size, "the base model's own"
@@ -81,7 +89,9 @@ def test_voices_learn_with_the_adapter_and_are_saved_beside_it(tiny_decoder: Dec
     request = tiny_decoder.request(CHAT, PAIR, Voice("ana"))
     reply = tiny_decoder.engine.complete([request], GenerationConfig(max_new_tokens=4), seed=0)
     tiny_decoder.drop_adapter()
-    assert not hasattr(tiny_decoder.causal.get_input_embeddings(), "speakers"), "the base model is as it was"
+    assert not hasattr(tiny_decoder.causal.get_input_embeddings(), "speakers"), (
+        "the base model is as it was"
+    )
     with pytest.raises(ModelError, match="vector"):
         tiny_decoder.request(CHAT, PAIR, Voice("ana"))
     fresh = load_decoder(tiny_decoder.config)
@@ -89,7 +99,11 @@ def test_voices_learn_with_the_adapter_and_are_saved_beside_it(tiny_decoder: Dec
     assert losses(fresh, "ana", "ben") == pytest.approx(after, rel=1e-5)
     assert fresh.engine.complete([request], GenerationConfig(max_new_tokens=4), seed=0) == reply
     fresh.load_adapter(tmp_path, trainable=True)
-    assert {id(p) for p in fresh._voices.parameters(recurse=False) if p.requires_grad} if fresh._voices else False
+    assert (
+        {id(p) for p in fresh._voices.parameters(recurse=False) if p.requires_grad}
+        if fresh._voices
+        else False
+    )
 
 
 def test_only_a_decoder_reads_a_voice(tiny_model: Path) -> None:
@@ -98,10 +112,21 @@ def test_only_a_decoder_reads_a_voice(tiny_model: Path) -> None:
 
 
 def test_the_nearest_replies_answered_something_alike() -> None:
-    said = ["do you like dogs?", "i love my dog", "what is for dinner?", "soup again", "is it raining?", "all day long"]
-    dialogue = Dialogue("t", tuple(Turn(i, "ab"[i % 2], (Message(text),)) for i, text in enumerate(said)))
+    said = [
+        "do you like dogs?",
+        "i love my dog",
+        "what is for dinner?",
+        "soup again",
+        "is it raining?",
+        "all day long",
+    ]
+    dialogue = Dialogue(
+        "t", tuple(Turn(i, "ab"[i % 2], (Message(text),)) for i, text in enumerate(said))
+    )
     pairs = [Pair(f"t#{i}", "t", i, 0, "b", ("a",), "train", said[i]) for i in (1, 3, 5)]
-    now = Dialogue("n", (Turn(0, "a", (Message("how is the weather?"),)), Turn(1, "b", (Message("wet"),))))
+    now = Dialogue(
+        "n", (Turn(0, "a", (Message("how is the weather?"),)), Turn(1, "b", (Message("wet"),)))
+    )
     asked = Pair("n#1", "n", 1, 0, "b", ("a",), "heldout", "wet")
     nearest = Nearest([*pairs, asked], {"t": dialogue, "n": now})
     assert nearest.replies(asked, "b", 1) == ["all day long"]
@@ -110,10 +135,16 @@ def test_the_nearest_replies_answered_something_alike() -> None:
     assert nearest.replies(asked, "nobody", 4) == []
 
 
-def test_the_whole_road_with_other_personas(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_the_whole_road_with_other_personas(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
     config = load_config(
         write_config(
-            tmp_path, corpus, tiny_model, variants=["retrieval", "unstructured", "continuous"], train={"pairs": 16}
+            tmp_path,
+            corpus,
+            tiny_model,
+            variants=["retrieval", "unstructured", "continuous"],
+            train={"pairs": 16},
         )
     )
     run_stages(Run(config))
@@ -142,7 +173,12 @@ def test_the_whole_road_with_other_personas(tmp_path: Path, corpus: list[Dialogu
 
 
 PRIOR = Prior(
-    {"tone": DimensionPrior({"tender": 3, "playful": 1}, 4), "hobby": DimensionPrior({"chess": 2}, 6)}, "e", "c"
+    {
+        "tone": DimensionPrior({"tender": 3, "playful": 1}, 4),
+        "hobby": DimensionPrior({"chess": 2}, 6),
+    },
+    "e",
+    "c",
 )
 READ = Persona({"tone": Slot("tender", "observed", (0, 4)), "hobby": Slot("chess", "observed")})
 NEAR = {"tone": {"tender": "playful"}}
@@ -155,8 +191,12 @@ NEAR = {"tone": {"tender": "playful"}}
 def test_what_is_misread_as_what(kind: str, tone: str | None, hobby: str | None) -> None:
     error = Misreading.model_validate({"kind": kind, "rate": 1})
     found = misread(READ, error, PRIOR, NEAR, pair="d#1", seed=0)
-    assert (found.value("tone"), found.value("hobby")) == (tone, hobby), "the only hobby has no other"
-    untouched = misread(READ, Misreading.model_validate({"kind": kind, "rate": 0}), PRIOR, NEAR, pair="d#1", seed=0)
+    assert (found.value("tone"), found.value("hobby")) == (tone, hobby), (
+        "the only hobby has no other"
+    )
+    untouched = misread(
+        READ, Misreading.model_validate({"kind": kind, "rate": 0}), PRIOR, NEAR, pair="d#1", seed=0
+    )
     assert untouched == READ
 
 

@@ -1,4 +1,6 @@
-"""Two groups of speakers: planted differences are found, none where there are none; the permutation by enumeration."""
+"""Two groups of speakers: planted differences are found, none where there are none; the permutation
+by enumeration.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,24 @@ GROUPS = {f"s{i:02d}": "old" if i < 10 else "young" for i in range(20)}
 
 
 def corpus_of(differ: bool) -> tuple[list[Pair], dict[str, Persona]]:
-    """20 speakers with 12 training and 8 held-out replies; the young are playful and laugh, if they differ."""
+    """20 speakers with 12 training and 8 held-out replies; the young are playful and laugh, if they
+    differ.
+    """
     pairs, personas = [], {}
     for s, (speaker, group) in enumerate(GROUPS.items()):
         for i in range(20):
             young = differ and group == "young"
             text = "haha yes" if (young and i % 2) or (i % 10 == s % 3) else "yes well"
-            pair = Pair(f"{speaker}d#{i}", f"{speaker}d", i, 0, speaker, ("x",), "train" if i < 12 else "heldout", text)
+            pair = Pair(
+                f"{speaker}d#{i}",
+                f"{speaker}d",
+                i,
+                0,
+                speaker,
+                ("x",),
+                "train" if i < 12 else "heldout",
+                text,
+            )
             tone = "playful" if young or (i + s) % 4 == 0 else "earnest"
             personas[pair.pair_id] = Persona({"tone": Slot(tone, "observed")})
             pairs.append(pair)
@@ -66,11 +79,19 @@ def test_the_permutation_p_value_is_scipys() -> None:
     pairs, personas = corpus_of(differ=True)
     some = {f"s{i:02d}": GROUPS[f"s{i:02d}"] for i in (0, 1, 2, 10, 11, 12)}
     pairs = [p for p in pairs if p.speaker in some]
-    rates = {s: np.mean(["haha" in p.response for p in pairs if p.speaker == s and p.split == "heldout"]) for s in some}
+    rates = {
+        s: np.mean(["haha" in p.response for p in pairs if p.speaker == s and p.split == "heldout"])
+        for s in some
+    }
     sides = [[rates[s] for s in some if some[s] == name] for name in ("old", "young")]
-    exact = stats.permutation_test(sides, lambda a, b: abs(np.mean(a) - np.mean(b)), alternative="greater").pvalue
+    exact = stats.permutation_test(
+        sides, lambda a, b: abs(np.mean(a) - np.mean(b)), alternative="greater"
+    ).pvalue
     by_hand = [
-        abs(np.mean([rates[s] for s in chosen]) - np.mean([rates[s] for s in some if s not in chosen]))
+        abs(
+            np.mean([rates[s] for s in chosen])
+            - np.mean([rates[s] for s in some if s not in chosen])
+        )
         for chosen in combinations(some, 3)
     ]
     observed = abs(np.mean(sides[0]) - np.mean(sides[1]))
@@ -100,7 +121,17 @@ def test_groups_stand_in_the_analysis(
     config = write_config(tmp_path, corpus, tiny_model)
     file = tmp_path / "speakers.csv"
     file.write_text("speaker,town\nana,A\nben,A\ncleo,B\ndan,B\n", "utf-8")
-    command = [sys.executable, "-m", "vvae.cli", "analyze", str(config), "--groups", str(file), "--column", "town"]
+    command = [
+        sys.executable,
+        "-m",
+        "vvae.cli",
+        "analyze",
+        str(config),
+        "--groups",
+        str(file),
+        "--column",
+        "town",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "3 of each group are needed" in done.stderr

@@ -18,6 +18,8 @@ def test_without_it_one_line_says_what_to_install() -> None:
 
 @pytest.mark.skipif(not INSTALLED, reason="Presidio is not installed")
 def test_names_that_no_export_lists_are_found() -> None:
-    text, counts = presidio_finder("es_core_news_sm")("llámame al <phone> y pregunta por Luis Buñuel")
+    text, counts = presidio_finder("es_core_news_sm")(
+        "llámame al <phone> y pregunta por Luis Buñuel"
+    )
     assert text == "llámame al <phone> y pregunta por <name>"
     assert counts == {"name": 1}

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from vvae.core.dialogue import Pair
 from vvae.core.errors import DataError
 from vvae.latent.persona import Persona, Slot
-from vvae.latent.prior import DimensionPrior, Prior, SamplingConfig, count, fill, predicted_rate, scope_id
+from vvae.latent.prior import (
+    DimensionPrior,
+    Prior,
+    SamplingConfig,
+    count,
+    fill,
+    predicted_rate,
+    scope_id,
+)
 from vvae.latent.space import LatentSpace, load_space
 
 
@@ -18,7 +26,9 @@ def space() -> LatentSpace:
 
 def prior_of(space: LatentSpace, friends: int, lovers: int, nulls: int) -> Prior:
     values = ["friend"] * friends + ["lover"] * lovers
-    personas = [Persona({"relationship": Slot(v, "observed")}) for v in values] + [Persona()] * nulls
+    personas = [Persona({"relationship": Slot(v, "observed")}) for v in values] + [
+        Persona()
+    ] * nulls
     return count(personas, space, encoder="e", corpus="c")
 
 
@@ -47,7 +57,9 @@ def test_golden_draws(space: LatentSpace) -> None:
     prior = prior_of(space, 60, 40, 0)
     dimension = space.by_name["relationship"]
     drawn = [
-        fill(Persona(), prior[dimension.name], dimension.name, f"d{i}#1", seed=0).value("relationship")
+        fill(Persona(), prior[dimension.name], dimension.name, f"d{i}#1", seed=0).value(
+            "relationship"
+        )
         for i in range(8)
     ]
     assert drawn == GOLDEN
@@ -63,7 +75,9 @@ def test_draws_do_not_depend_on_order_or_partition(ids: list[str], cut: int) -> 
 
     def drawn(part: list[str]) -> dict[str, str | None]:
         return {
-            i: fill(Persona(), prior[dimension.name], dimension.name, i, seed=3, s=0.5).value("relationship")
+            i: fill(Persona(), prior[dimension.name], dimension.name, i, seed=3, s=0.5).value(
+                "relationship"
+            )
             for i in part
         }
 
@@ -75,7 +89,9 @@ def test_a_value_is_never_overwritten_and_s_is_the_share_filled(space: LatentSpa
     held = Persona({"relationship": Slot("family", "observed")})
     assert fill(held, prior[dimension.name], dimension.name, "x", seed=0) is held
     filled = [
-        fill(Persona(), prior[dimension.name], dimension.name, f"p{i}", seed=0, s=0.25)["relationship"]
+        fill(Persona(), prior[dimension.name], dimension.name, f"p{i}", seed=0, s=0.25)[
+            "relationship"
+        ]
         for i in range(4000)
     ]
     share = sum(slot is not None for slot in filled) / 4000
@@ -100,7 +116,10 @@ def test_scopes_share_draws() -> None:
 
 @given(st.floats(0.01, 0.99), st.floats(0, 1))
 def test_the_predicted_rate_is_the_posterior_of_a_simulated_corpus(r: float, s: float) -> None:
-    observed, sampled = r, (1 - r) * s  # shares of replies in which a value stands, for each way it came
+    observed, sampled = (
+        r,
+        (1 - r) * s,
+    )  # shares of replies in which a value stands, for each way it came
     assert predicted_rate(r, s) == pytest.approx(observed / (observed + sampled))
 
 

@@ -56,7 +56,9 @@ def test_phone_numbers_of_every_country_are_found() -> None:
             number = phonenumbers.example_number_for_type(region, kind)
             for form in ("INTERNATIONAL", "NATIONAL", "E164") if number is not None else ():
                 assert number is not None
-                text = phonenumbers.format_number(number, getattr(phonenumbers.PhoneNumberFormat, form))
+                text = phonenumbers.format_number(
+                    number, getattr(phonenumbers.PhoneNumberFormat, form)
+                )
                 if sum(c.isdigit() for c in text) >= 7:
                     asked += 1
                     out = masked(f"call me on {text} tonight")[0]
@@ -111,18 +113,24 @@ def test_a_text_without_its_items_holds_none(text: str) -> None:
     assert len(again) <= len(once) + 10 * more.total()
 
 
-# --- names ------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def test_names_and_their_parts_are_replaced_at_word_boundaries() -> None:
-    replace = name_replacer({"Ana García": "Robin", "李小明": "小安", "Will Smith": "Quinn"}, kept=["Ben Smith"])
+    replace = name_replacer(
+        {"Ana García": "Robin", "李小明": "小安", "Will Smith": "Quinn"}, kept=["Ben Smith"]
+    )
     assert replace("ANA, ask García; not Anatol")[0] == "Robin, ask Robin; not Anatol"
     assert replace("小明来了")[0] == "小安来了"
     assert replace("will you ask Will? he will")[0] == "will you ask Quinn? he will"
     assert replace("Mr Smith") == ("Mr Smith", 0)  # also the name of somebody who stays
 
 
-names = st.lists(st.text(st.characters(categories=("Lu", "Ll", "Lo")), min_size=3, max_size=8), min_size=1, unique=True)
+names = st.lists(
+    st.text(st.characters(categories=("Lu", "Ll", "Lo")), min_size=3, max_size=8),
+    min_size=1,
+    unique=True,
+)
 
 
 @settings(deadline=None)
@@ -135,21 +143,31 @@ def test_pseudonyms_are_stable_distinct_and_nobodys_name(people: list[str]) -> N
     assert not {name.casefold() for name in given_} & {name.casefold() for name in people}
 
 
-# --- the whole road ---------------------------------------------------------------------------------------------------
+# --- the whole road -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def planted_export(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A folder with a chat of each locale, each as another app exports it, with 1,000 items in all; and the items."""
+    """A folder with a chat of each locale, each as another app exports it, with 1,000 items in all;
+    and the items.
+    """
     folder = tmp_path_factory.mktemp("export")
     said = planted(1000, 200, seed=5)
     apps = (android, telegram, discord, slack, table)
-    people = (("Marta Quesada", "Ben Oduya"), ("Lucía Ferrán", "Ben Oduya"), ("Jörg Unruh", "Ben Oduya"))
+    people = (
+        ("Marta Quesada", "Ben Oduya"),
+        ("Lucía Ferrán", "Ben Oduya"),
+        ("Jörg Unruh", "Ben Oduya"),
+    )
     for at, (locale, app) in enumerate(zip(LOCALES, apps, strict=True)):
         (home := folder / locale).mkdir()
         mine = [one for one in said if one.locale == locale]
         rows = [
-            Line(people[at % 3][i % 2], 1_700_000_000 + 86_400 * (i // 12) + 40 * i, " ".join(one.text.split()))
+            Line(
+                people[at % 3][i % 2],
+                1_700_000_000 + 86_400 * (i // 12) + 40 * i,
+                " ".join(one.text.split()),
+            )
             for i, one in enumerate(mine)
         ]
         app(home, rows)
@@ -161,7 +179,9 @@ def everything_in(folder: Path) -> str:
     parts: list[str] = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         if path.suffix == ".parquet":
-            parts.append(json.dumps(pl.read_parquet(path).to_dicts(), ensure_ascii=False, default=str))
+            parts.append(
+                json.dumps(pl.read_parquet(path).to_dicts(), ensure_ascii=False, default=str)
+            )
         else:
             parts.append(path.read_bytes().decode("utf-8", "replace"))
     return "\n".join(parts)
@@ -172,7 +192,17 @@ def test_none_of_a_thousand_items_and_no_name_is_in_any_file_log_or_report(
 ) -> None:
     export, items = planted_export
     chats = tmp_path / "chats"
-    command = [sys.executable, "-m", "vvae.cli", "import", str(export), "-o", str(chats), "--learn", "Ben Oduya"]
+    command = [
+        sys.executable,
+        "-m",
+        "vvae.cli",
+        "import",
+        str(export),
+        "-o",
+        str(chats),
+        "--learn",
+        "Ben Oduya",
+    ]
     log = subprocess.run(command, capture_output=True, text=True, check=False)
     assert log.returncode == 0, log.stderr
     config = tmp_path / "c.yaml"
@@ -192,15 +222,23 @@ bench: {{replies: 12, swapped: 0, losses: 4, forced: 0, resamples: 100}}
     text = everything_in(chats) + everything_in(tmp_path / "run") + log.stdout + log.stderr
     left = [item for item in items if item in text]
     assert len(items) == 1000
-    assert not [item for item in left if "," not in item]  # of an address a part may stay, but not the whole
+    assert not [
+        item for item in left if "," not in item
+    ]  # of an address a part may stay, but not the whole
     assert len(left) <= 5
-    assert not [name for name in ("Marta", "Quesada", "Lucía", "Ferrán", "Jörg", "Unruh") if name in text]
+    assert not [
+        name for name in ("Marta", "Quesada", "Lucía", "Ferrán", "Jörg", "Unruh") if name in text
+    ]
     assert "Ben Oduya" in text
     assert "<phone>" in text
 
 
-def test_the_mapping_is_its_owners_alone_beside_the_chats_and_can_be_deleted(tmp_path: Path) -> None:
-    rows = [Line(("Ana Ruiz", "Ben")[i % 2], 1_577_900_000 + 60 * i, f"hello {i}") for i in range(8)]
+def test_the_mapping_is_its_owners_alone_beside_the_chats_and_can_be_deleted(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        Line(("Ana Ruiz", "Ben")[i % 2], 1_577_900_000 + 60 * i, f"hello {i}") for i in range(8)
+    ]
     rows.append(Line("Ben", 1_577_900_000 + 26 * 86400, "the 26th"))
     found = find(android(tmp_path, rows))
     chats = tmp_path / "chats"

@@ -14,7 +14,13 @@ from vvae.corpus.tables import read_dialogues, read_pairs, write_dialogues, writ
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.profile import Profile, Ranked
 from vvae.latent.space import load_space
-from vvae.latent.tables import Encoding, read_encodings, read_profiles, write_encodings, write_profiles
+from vvae.latent.tables import (
+    Encoding,
+    read_encodings,
+    read_profiles,
+    write_encodings,
+    write_profiles,
+)
 from vvae.metrics.tables import Reply, read_replies, write_replies
 
 SPACE = load_space()
@@ -26,11 +32,14 @@ messages = st.builds(
     time=st.none() | texts,
     kind=st.none() | texts,
     reply_to=st.none() | texts,
-    reactions=st.none() | st.lists(st.builds(Reaction, texts, st.none() | texts), max_size=2).map(tuple),
+    reactions=st.none()
+    | st.lists(st.builds(Reaction, texts, st.none() | texts), max_size=2).map(tuple),
     edited=st.none() | st.booleans(),
     present=st.none() | st.lists(texts, max_size=2).map(tuple),
 )
-turns = st.builds(Turn, st.integers(0, 99), texts, st.lists(messages, min_size=1, max_size=3).map(tuple))
+turns = st.builds(
+    Turn, st.integers(0, 99), texts, st.lists(messages, min_size=1, max_size=3).map(tuple)
+)
 dialogues = st.builds(
     Dialogue,
     texts,
@@ -45,7 +54,9 @@ slots = st.builds(
     st.none() | st.floats(0, 1),
 )
 personas = st.builds(Persona, st.dictionaries(st.sampled_from(SPACE.names), slots))
-relaxed = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+relaxed = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
+)
 
 
 @relaxed
@@ -56,7 +67,12 @@ def test_dialogues_come_back_as_they_were(tmp_path: Path, given_dialogues: list[
 
 
 @relaxed
-@given(st.lists(st.builds(Encoding, texts, texts, personas, st.sampled_from(["ok", "invalid", "error"])), max_size=3))
+@given(
+    st.lists(
+        st.builds(Encoding, texts, texts, personas, st.sampled_from(["ok", "invalid", "error"])),
+        max_size=3,
+    )
+)
 def test_encodings_come_back_as_they_were(tmp_path: Path, encodings: list[Encoding]) -> None:
     write_encodings(tmp_path / "e.parquet", encodings, SPACE)
     assert read_encodings(tmp_path / "e.parquet") == encodings
@@ -64,7 +80,12 @@ def test_encodings_come_back_as_they_were(tmp_path: Path, encodings: list[Encodi
 
 @relaxed
 @given(
-    st.lists(st.builds(Reply, texts, texts, st.integers(0, 9), texts, st.none() | personas, texts, texts), max_size=3)
+    st.lists(
+        st.builds(
+            Reply, texts, texts, st.integers(0, 9), texts, st.none() | personas, texts, texts
+        ),
+        max_size=3,
+    )
 )
 def test_replies_come_back_as_they_were(tmp_path: Path, replies: list[Reply]) -> None:
     write_replies(tmp_path / "r.parquet", replies, SPACE)
@@ -77,7 +98,10 @@ def test_pairs_and_profiles_come_back_as_they_were(tmp_path: Path) -> None:
     assert read_pairs(tmp_path / "p.parquet") == pairs
     profiles = {
         "ana": Profile(
-            "ana", 7, {"tone": (Ranked("sad", 3), Ranked("tender", 1))}, {"ben": {"nickname": (Ranked("bro", 2),)}}
+            "ana",
+            7,
+            {"tone": (Ranked("sad", 3), Ranked("tender", 1))},
+            {"ben": {"nickname": (Ranked("bro", 2),)}},
         ),
         "null": Profile("null", 3),
     }

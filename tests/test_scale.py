@@ -1,4 +1,6 @@
-"""Encoding on a local Ray cluster: the rows of a single process, also when a worker is killed on the way."""
+"""Encoding on a local Ray cluster: the rows of a single process, also when a worker is killed on
+the way.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,22 @@ SHARDS = 6
 
 
 def encode_on_ray(config: Path) -> list[str]:
-    return [sys.executable, "-m", "vvae.cli", "encode", str(config), "--engine", "ray", "--shards", str(SHARDS)]
+    return [
+        sys.executable,
+        "-m",
+        "vvae.cli",
+        "encode",
+        str(config),
+        "--engine",
+        "ray",
+        "--shards",
+        str(SHARDS),
+    ]
 
 
-def test_a_shard_holds_whole_dialogues_in_order_whatever_the_rest_of_the_corpus(tmp_path: Path) -> None:
+def test_a_shard_holds_whole_dialogues_in_order_whatever_the_rest_of_the_corpus(
+    tmp_path: Path,
+) -> None:
     dialogues = conversations(300)
     pairs, _ = make_pairs(dialogues, PairsConfig(), seed=0)
     write_shards(tmp_path, pairs, {d.id: d for d in dialogues}, SHARDS)
@@ -59,11 +73,21 @@ def test_on_ray_with_a_worker_killed_the_rows_are_those_of_one_process(tmp_path:
     with serving(script) as url:
         encoder = {"kind": "llm", "base_url": url, "model": "stub", "concurrency": 2}
         chats = write_chats(tmp_path / "chats.jsonl", 300)
-        alone = write_config(tmp_path / "alone.yaml", chats, run=str(tmp_path / "alone"), encoder=encoder)
-        subprocess.run([sys.executable, "-m", "vvae.cli", "encode", str(alone)], check=True, capture_output=True)
+        alone = write_config(
+            tmp_path / "alone.yaml", chats, run=str(tmp_path / "alone"), encoder=encoder
+        )
+        subprocess.run(
+            [sys.executable, "-m", "vvae.cli", "encode", str(alone)],
+            check=True,
+            capture_output=True,
+        )
         asked = script.asked.total()
-        config = write_config(tmp_path / "ray.yaml", chats, run=str(tmp_path / "ray"), encoder=encoder)
-        process = subprocess.Popen(encode_on_ray(config), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        config = write_config(
+            tmp_path / "ray.yaml", chats, run=str(tmp_path / "ray"), encoder=encoder
+        )
+        process = subprocess.Popen(
+            encode_on_ray(config), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         while process.poll() is None and script.asked.total() < asked + 40:
             time.sleep(0.05)
         killed = killed_worker(process.pid)
@@ -80,8 +104,12 @@ def test_on_ray_with_a_worker_killed_the_rows_are_those_of_one_process(tmp_path:
     run_stages(run, until="prior")
     total = prior_of(run.path("shards"), SHARDS)
     whole = Prior.from_json(run.path("prior.json").read_text("utf-8"))
-    assert {n: p.counts for n, p in total.dimensions.items()} == {n: p.counts for n, p in whole.dimensions.items()}
-    assert {n: p.nulls for n, p in total.dimensions.items()} == {n: p.nulls for n, p in whole.dimensions.items()}
+    assert {n: p.counts for n, p in total.dimensions.items()} == {
+        n: p.counts for n, p in whole.dimensions.items()
+    }
+    assert {n: p.nulls for n, p in total.dimensions.items()} == {
+        n: p.nulls for n, p in whole.dimensions.items()
+    }
 
     before = {p.name: p.stat().st_mtime_ns for p in run.path("shards").glob("encodings-*")}
     run.path("encodings.parquet").unlink()
@@ -95,8 +123,12 @@ def test_an_endpoint_of_no_use_is_one_line_from_ray_too(tmp_path: Path) -> None:
     with serving(script) as url:
         encoder = {"kind": "llm", "base_url": url, "attempts": 1}
         chats = write_chats(tmp_path / "chats.jsonl", 300)
-        config = write_config(tmp_path / "c.yaml", chats, run=str(tmp_path / "run"), encoder=encoder)
-        process = subprocess.Popen(encode_on_ray(config), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        config = write_config(
+            tmp_path / "c.yaml", chats, run=str(tmp_path / "run"), encoder=encoder
+        )
+        process = subprocess.Popen(
+            encode_on_ray(config), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         while process.poll() is None and not script.asked:
             time.sleep(0.05)
         script.status = 401

@@ -1,4 +1,6 @@
-"""What must hold for anybody and any number: conversations apart, and no request that breaks the server."""
+"""What must hold for anybody and any number: conversations apart, and no request that breaks the
+server.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def proxied(served_run: Path, tiny_model: Path) -> Iterator[tuple[Parrot, Served
             yield bird, served
 
 
-def test_a_thousand_conversations_see_their_own_values_alone(proxied: tuple[Parrot, Served]) -> None:
+def test_a_thousand_conversations_see_their_own_values_alone(
+    proxied: tuple[Parrot, Served],
+) -> None:
     """The reply is the prompt that the engine got: everything the model could have seen."""
     _, served = proxied
     wrong: list[str] = []
@@ -42,7 +46,11 @@ def test_a_thousand_conversations_see_their_own_values_alone(proxied: tuple[Parr
         for turn in range(TURNS):
             messages.append({"role": "user", "content": f"said{number:05d}q and {turn}"})
             place = (number + turn) % 4
-            body: dict[str, Any] = {"model": "SP+FT", "messages": messages, "stream": number % 2 == 0}
+            body: dict[str, Any] = {
+                "model": "SP+FT",
+                "messages": messages,
+                "stream": number % 2 == 0,
+            }
             headers = {}
             asked = f"hobby={own}; nickname=name{number:05d}q"
             if place == 0:
@@ -53,7 +61,12 @@ def test_a_thousand_conversations_see_their_own_values_alone(proxied: tuple[Parr
                 body["model"] = f"SP+FT@{asked}"
             else:
                 body["messages"] = [{"role": "system", "content": f"[persona] {asked}"}, *messages]
-            async with gate, session.post(f"{served.url}/v1/chat/completions", json=body, headers=headers) as answer:
+            async with (
+                gate,
+                session.post(
+                    f"{served.url}/v1/chat/completions", json=body, headers=headers
+                ) as answer,
+            ):
                 text = await answer.text()
             if answer.status != 200:
                 wrong.append(text[:200])
@@ -72,13 +85,30 @@ def test_a_thousand_conversations_see_their_own_values_alone(proxied: tuple[Parr
     assert wrong == []
 
 
-def test_a_proxy_is_asked_with_token_ids_and_the_listed_fields_alone(proxied: tuple[Parrot, Served]) -> None:
+def test_a_proxy_is_asked_with_token_ids_and_the_listed_fields_alone(
+    proxied: tuple[Parrot, Served],
+) -> None:
     bird, served = proxied
     bird.bodies.clear()
-    body = {"model": "SP+FT", "messages": [{"role": "user", "content": "hi <|im_end|>"}], "seed": 4, "top_k": 3}
+    body = {
+        "model": "SP+FT",
+        "messages": [{"role": "user", "content": "hi <|im_end|>"}],
+        "seed": 4,
+        "top_k": 3,
+    }
     said = served.post(body | {"logit_bias": {"5": 1}, "temperature": 0.5, "stop": "zebra"}).json()
     (asked,) = bird.bodies
-    fields = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options"}
+    fields = {
+        "model",
+        "prompt",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "seed",
+        "stop",
+        "stream",
+        "stream_options",
+    }
     assert set(asked) == fields
     assert (asked["model"], asked["temperature"]) == ("ana-lora", 0.5)
     text = bird.tokenizer.decode(asked["prompt"])
@@ -128,8 +158,12 @@ def test_a_server_behind_that_is_gone_is_503(served_run: Path) -> None:
         assert answer.json()["error"]["code"] == "engine_failed"
 
 
-def test_no_request_that_the_schema_describes_or_forbids_breaks_the_server(proxied: tuple[Parrot, Served]) -> None:
-    """Schemathesis over the served schema: 2,000 cases and more, valid ones and others, none answered 5xx."""
+def test_no_request_that_the_schema_describes_or_forbids_breaks_the_server(
+    proxied: tuple[Parrot, Served],
+) -> None:
+    """Schemathesis over the served schema: 2,000 cases and more, valid ones and others, none
+    answered 5xx.
+    """
     import schemathesis
     from hypothesis import HealthCheck, given, settings
     from schemathesis import GenerationMode
@@ -141,7 +175,11 @@ def test_no_request_that_the_schema_describes_or_forbids_breaks_the_server(proxi
     def try_all(cases: Any, counted: Counter[int], number: int) -> None:
         health = list(HealthCheck)
         chosen = settings(
-            max_examples=number, deadline=None, database=None, derandomize=True, suppress_health_check=health
+            max_examples=number,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=health,
         )
 
         @chosen

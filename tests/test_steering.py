@@ -26,8 +26,16 @@ from vvae.latent.steering import (
 )
 
 SPACE = load_space()
-VALUES = {"tone": "playful", "topic": "food", "vibe": "warm", "relationship": "friend", "hobby": "chess"}
-PRIOR = Prior({n: DimensionPrior({VALUES.get(n, "a"): 3, "b": 2, "c": 5}, 90) for n in SPACE.names}, "e", "c")
+VALUES = {
+    "tone": "playful",
+    "topic": "food",
+    "vibe": "warm",
+    "relationship": "friend",
+    "hobby": "chess",
+}
+PRIOR = Prior(
+    {n: DimensionPrior({VALUES.get(n, "a"): 3, "b": 2, "c": 5}, 90) for n in SPACE.names}, "e", "c"
+)
 ANA = Profile("Ana", 9, {"catchphrase": (Ranked("oh no", 4),), "tone": (Ranked("warm", 2),)})
 
 texts = st.text(min_size=1, max_size=12)
@@ -60,22 +68,33 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 keys = st.one_of(
-    names, st.sampled_from(["speaker", "seed", "conversation", "mode", "value", "rate"]), st.text(max_size=6)
+    names,
+    st.sampled_from(["speaker", "seed", "conversation", "mode", "value", "rate"]),
+    st.text(max_size=6),
 )
 
 
-@given(st.one_of(json_values, st.dictionaries(keys, st.one_of(json_values, st.dictionaries(keys, json_values)))))
+@given(
+    st.one_of(
+        json_values,
+        st.dictionaries(keys, st.one_of(json_values, st.dictionaries(keys, json_values))),
+    )
+)
 def test_any_json_is_read_or_refused(data: object) -> None:
     with suppress(ConfigError):
         steering_from_json(data)
 
 
 def test_the_words_and_the_literal_values() -> None:
-    said = steering_from_text('Ana; tone=playful; topic=auto; vibe=sample; nickname=none; hobby="auto"; seed=7')
+    said = steering_from_text(
+        'Ana; tone=playful; topic=auto; vibe=sample; nickname=none; hobby="auto"; seed=7'
+    )
     same = {
         "speaker": "Ana",
         "tone": "playful",
@@ -110,8 +129,12 @@ def test_mistakes_are_named(text: str, message: str) -> None:
 def test_the_first_place_that_says_something_of_a_dimension_wins(layers: list[Steering]) -> None:
     found = merged(layers)
     for name in SPACE.names:
-        assert found.knobs.get(name) == next((one.knobs[name] for one in layers if name in one.knobs), None)
-        assert found.rates.get(name) == next((one.rates[name] for one in layers if name in one.rates), None)
+        assert found.knobs.get(name) == next(
+            (one.knobs[name] for one in layers if name in one.knobs), None
+        )
+        assert found.rates.get(name) == next(
+            (one.rates[name] for one in layers if name in one.rates), None
+        )
     assert found.seed == next((one.seed for one in layers if one.seed is not None), None)
 
 
@@ -124,7 +147,9 @@ def test_unknown_names_are_refused() -> None:
         check_steering(steering_from_text('hobby=" "'), SPACE)
 
 
-def steered(text: str, turn: int = 1, reach: Mapping[str, Reach] | None = None, **heard: str) -> Steered:
+def steered(
+    text: str, turn: int = 1, reach: Mapping[str, Reach] | None = None, **heard: str
+) -> Steered:
     read = Persona({name: Slot(value, "observed") for name, value in heard.items()})
     return steer(
         steering_from_text(text),
@@ -161,10 +186,15 @@ def test_draws_are_shared_by_scope() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.25])
-def test_a_rate_shows_the_value_in_so_many_turns_that_replies_have_it_at_that_rate(rate: float) -> None:
+def test_a_rate_shows_the_value_in_so_many_turns_that_replies_have_it_at_that_rate(
+    rate: float,
+) -> None:
     shown, hidden = 0.3, 0.05
     reach = {"catchphrase": Reach(shown, hidden, "measured")}
-    turns = [steered(f"catchphrase.rate={rate}", turn, reach).dimensions["catchphrase"] for turn in range(4000)]
+    turns = [
+        steered(f"catchphrase.rate={rate}", turn, reach).dimensions["catchphrase"]
+        for turn in range(4000)
+    ]
     share = sum(one.value == "oh no" for one in turns) / len(turns)
     assert share * shown + (1 - share) * hidden == pytest.approx(rate, abs=0.012)
     assert {one.value for one in turns} <= {"oh no", None}
@@ -175,7 +205,8 @@ def test_a_rate_out_of_reach_is_answered_with_the_nearest_and_a_note() -> None:
     found = steered("catchphrase.rate=0.5", reach=reach)
     assert found.dimensions["catchphrase"].rate == (0.5, 0.12, True)
     assert found.notes == (
-        "catchphrase: a rate of 0.5 is out of reach (0.02 to 0.12, measured by vvae control, n = 48); given 0.12",
+        "catchphrase: a rate of 0.5 is out of reach (0.02 to 0.12, measured by vvae control, n = "
+        "48); given 0.12",
     )
     none = steered("catchphrase.rate=0", reach=reach)
     assert none.persona["catchphrase"] is None

@@ -22,7 +22,14 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
 
 CLAIMS = [
-    {"claim": "near", "measure": "CP", "how": "distance", "of": "SP+FT", "against": "FT", "expect": "below"},
+    {
+        "claim": "near",
+        "measure": "CP",
+        "how": "distance",
+        "of": "SP+FT",
+        "against": "FT",
+        "expect": "below",
+    },
     {"claim": "loss", "measure": "loss_profile_z", "of": "SP+FT", "expect": "above", "than": 1},
     {"claim": "silent", "measure": "CP", "of": "noise", "expect": "above"},
 ]
@@ -30,7 +37,12 @@ SMALL: dict[str, object] = {
     "title": "A small study",
     "question": "Does the road hold?",
     "seeds": 2,
-    "variants": ["FT", "SP+FT", {"name": "noise", "fill": "noise"}, {"name": "own", "fill": "speaker"}],
+    "variants": [
+        "FT",
+        "SP+FT",
+        {"name": "noise", "fill": "noise"},
+        {"name": "own", "fill": "speaker"},
+    ],
     "replies": ["FT", "SP+FT"],
     "claims": CLAIMS,
 }
@@ -46,27 +58,40 @@ def run(study: Path, config: Path) -> str:
 def test_a_study_is_made_once_and_its_variants_are_shared(
     tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
 ) -> None:
-    bench = {"replies": 6, "swapped": 2, "losses": 4, "forced": 2, "resamples": 100, "known": ["catchphrase"]}
-    config = write_config(tmp_path, corpus, tiny_model, bench=bench, train={"pairs": 16, "batch_replies": 4})
+    bench = {
+        "replies": 6,
+        "swapped": 2,
+        "losses": 4,
+        "forced": 2,
+        "resamples": 100,
+        "known": ["catchphrase"],
+    }
+    config = write_config(
+        tmp_path, corpus, tiny_model, bench=bench, train={"pairs": 16, "batch_replies": 4}
+    )
     study = tmp_path / "small.yaml"
     study.write_text(yaml.safe_dump(SMALL))
     run(study, config)
     folder = tmp_path / "run/studies/small"
     found = json.loads((folder / "claims.json").read_text())
-    assert [row["verdict"] for row in found["claims"]][1:] == ["holds", "undecided"], "a random model has 10 nats"
+    assert [row["verdict"] for row in found["claims"]][1:] == ["holds", "undecided"], (
+        "a random model has 10 nats"
+    )
     assert found["claims"][2]["why"] == "CP of noise was not measured"
     assert len(found["claims"][0]["by_seed"]) == 2
     assert found["predicted"]["noise"] is None, "the formula is about values from the prior"
     rows = read_measured(folder / "rows.parquet")
     for variant in ("FT", "SP+FT"):
         first, second = (
-            {r.pair_id for r in rows if (r.variant, r.seed, r.measure) == (variant, seed, "length")} for seed in (0, 1)
+            {r.pair_id for r in rows if (r.variant, r.seed, r.measure) == (variant, seed, "length")}
+            for seed in (0, 1)
         )
         assert len(first) == len(second) == 6
         assert not first & second, "each seed replies to other contexts"
     assert {r.speaker for r in rows} <= {"ana", "ben", "cleo"}, "dan has no catchphrase"
     adapters = [
-        (tmp_path / f"run/adapters/{n}/adapter_model.safetensors").read_bytes() for n in ("noise", "SP+FT", "own")
+        (tmp_path / f"run/adapters/{n}/adapter_model.safetensors").read_bytes()
+        for n in ("noise", "SP+FT", "own")
     ]
     assert len(set(adapters)) == 3
     page = (folder / "report.html").read_text()
@@ -75,7 +100,9 @@ def test_a_study_is_made_once_and_its_variants_are_shared(
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.safetensors")}
     before = (folder / "claims.json").read_bytes()
     again = tmp_path / "again.yaml"
-    again.write_text(yaml.safe_dump({**SMALL, "variants": ["SP+FT"], "claims": CLAIMS[1:2], "replies": None}))
+    again.write_text(
+        yaml.safe_dump({**SMALL, "variants": ["SP+FT"], "claims": CLAIMS[1:2], "replies": None})
+    )
     run(again, config)
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps, "what one study made another uses"
     run(study, config)
@@ -104,14 +131,20 @@ def test_leaving_out_makes_a_variant_and_a_claim_of_each_part() -> None:
     ]
     assert axes.resolved(space)[3].dimensions == space.names[:7]
     assert len(dimensions.all_claims(space)) == len(space.names)
-    assert all(len(v.dimensions or ()) == len(space.names) - 1 for v in dimensions.resolved(space)[1:])
+    assert all(
+        len(v.dimensions or ()) == len(space.names) - 1 for v in dimensions.resolved(space)[1:]
+    )
 
 
 def test_a_study_that_cannot_be_read_says_what_and_where(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="choose from ablation"):
         load_study("variant")
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(yaml.safe_dump({**SMALL, "claims": [{"claim": "x", "measure": "CP", "expect": "up", "of": "FT"}]}))
+    wrong.write_text(
+        yaml.safe_dump(
+            {**SMALL, "claims": [{"claim": "x", "measure": "CP", "expect": "up", "of": "FT"}]}
+        )
+    )
     with pytest.raises(ConfigError, match=r"claims\.0\.expect"):
         load_study(str(wrong))
     wrong.write_text(yaml.safe_dump({**SMALL, "variants": ["FTT"]}))
@@ -119,13 +152,25 @@ def test_a_study_that_cannot_be_read_says_what_and_where(tmp_path: Path) -> None
         load_study(str(wrong))
 
 
-def test_an_endpoint_is_measured_without_training(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_an_endpoint_is_measured_without_training(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
     bench = {"replies": 8, "swapped": 2, "resamples": 100}
     config = write_config(tmp_path, corpus, tiny_model, bench=bench)
     server = Scripted()
     with serving(server) as url:
         server.say = "haha, fair enough\nand you?"
-        command = [sys.executable, "-m", "vvae.cli", "bench", str(config), "--endpoint", url, "--model", "org/chat:1.5"]
+        command = [
+            sys.executable,
+            "-m",
+            "vvae.cli",
+            "bench",
+            str(config),
+            "--endpoint",
+            url,
+            "--model",
+            "org/chat:1.5",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr + done.stdout
         first = sum(server.asked.values())
@@ -144,17 +189,31 @@ def test_an_endpoint_is_measured_without_training(tmp_path: Path, corpus: list[D
     assert any("Reply as a person with these traits: catchphrase" in text for text in plain)
     assert any("Messages this person wrote before" in text for text in plain)
     assert all(body["messages"][-1]["role"] == "user" for body in bodies)
-    assert {body["temperature"] for body in bodies} == {1.0}, "a rate can only be right at temperature 1"
+    assert {body["temperature"] for body in bodies} == {1.0}, (
+        "a rate can only be right at temperature 1"
+    )
     variants = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["variants"]
     assert variants[:2] == ["zero-shot", "few-shot"], "the run is as the user configured it"
 
 
-def test_an_endpoint_that_does_not_answer_is_one_line(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_an_endpoint_that_does_not_answer_is_one_line(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
     config = write_config(tmp_path, corpus, tiny_model)
     server = Scripted()
     with serving(server) as url:
         server.status = 401
-        command = [sys.executable, "-m", "vvae.cli", "bench", str(config), "--endpoint", url, "--model", "m"]
+        command = [
+            sys.executable,
+            "-m",
+            "vvae.cli",
+            "bench",
+            str(config),
+            "--endpoint",
+            url,
+            "--model",
+            "m",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "the key is missing or refused" in done.stderr
@@ -163,7 +222,9 @@ def test_an_endpoint_that_does_not_answer_is_one_line(tmp_path: Path, corpus: li
     assert "needs a URL and a model" in alone.stderr
 
 
-def test_dimensions_grow_in_order_of_usefulness(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_dimensions_grow_in_order_of_usefulness(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
     space = load_space()
     study = load_study("dimensionality").model_copy(update={"order": space.names[::-1]})
     grown = study.resolved(space)[2:]

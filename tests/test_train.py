@@ -5,6 +5,7 @@ import math
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,9 @@ def builder(decoder: Decoder, corpus: list[Dialogue]) -> BuildTree:
 
 def loaded(model: Path, dropout: float = 0.1) -> Decoder:
     return load_decoder(
-        DecoderConfig(model=str(model), precision="fp32", lora=LoraConfig(r=4, alpha=8, dropout=dropout))
+        DecoderConfig(
+            model=str(model), precision="fp32", lora=LoraConfig(r=4, alpha=8, dropout=dropout)
+        )
     )
 
 
@@ -48,9 +51,18 @@ def run(
     steps: list[Step],
     folder: Path,
     config: TrainConfig = CONFIG,
-    **extra: object,
+    **extra: Any,
 ) -> None:
-    train(decoder, steps, builder(decoder, corpus), config, folder, seed=1, description={"variant": "x"}, **extra)  # type: ignore[arg-type]
+    train(
+        decoder,
+        steps,
+        builder(decoder, corpus),
+        config,
+        folder,
+        seed=1,
+        description={"variant": "x"},
+        **extra,
+    )
 
 
 class Killed(BaseException):
@@ -70,12 +82,20 @@ def test_a_killed_run_goes_on_bit_by_bit(
 
     with pytest.raises(Killed):
         run(loaded(tiny_model), corpus, steps, tmp_path / "killed", each_step=kill)
-    assert sorted(p.name for p in (tmp_path / "killed" / "checkpoints").iterdir()) == ["step-2", "step-4"]
+    assert sorted(p.name for p in (tmp_path / "killed" / "checkpoints").iterdir()) == [
+        "step-2",
+        "step-4",
+    ]
     run(loaded(tiny_model), corpus, steps, tmp_path / "killed")
-    whole, killed = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "killed"))
+    whole, killed = (
+        load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "killed")
+    )
     assert whole.keys() == killed.keys()
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
-    logs = [json.loads((tmp_path / name / "vvae.json").read_text())["training_loss"] for name in ("whole", "killed")]
+    logs = [
+        json.loads((tmp_path / name / "vvae.json").read_text())["training_loss"]
+        for name in ("whole", "killed")
+    ]
     assert logs[0] == logs[1]
     assert logs[0][-1] < logs[0][0], "it learns"
     assert not (tmp_path / "killed" / "checkpoints").exists()
@@ -83,10 +103,19 @@ def test_a_killed_run_goes_on_bit_by_bit(
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [("adapter_model.safetensors", None), ("optimizer.safetensors", b"\x10" * 40), ("state.json", b'{"log": [')],
+    [
+        ("adapter_model.safetensors", None),
+        ("optimizer.safetensors", b"\x10" * 40),
+        ("state.json", b'{"log": ['),
+    ],
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
-    tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path, file: str, content: bytes | None
+    tiny_model: Path,
+    corpus: list[Dialogue],
+    pairs: list[Pair],
+    tmp_path: Path,
+    file: str,
+    content: bytes | None,
 ) -> None:
     steps = plan(pairs, CONFIG, seed=1)[:6]
 
@@ -104,12 +133,21 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
         damaged.write_bytes(content)
     said: list[str] = []
     trained: list[int] = []
-    run(loaded(tiny_model), corpus, steps, tmp_path / "killed", say=said.append, each_step=trained.append)
+    run(
+        loaded(tiny_model),
+        corpus,
+        steps,
+        tmp_path / "killed",
+        say=said.append,
+        each_step=trained.append,
+    )
     assert len(said) == 1
     assert "step-4: damaged checkpoint" in said[0]
     assert "\n" not in said[0]
     assert trained == [3, 4, 5, 6]
-    whole, killed = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "killed"))
+    whole, killed = (
+        load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "killed")
+    )
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
@@ -127,7 +165,9 @@ def test_the_adapter_loads_in_plain_peft(
     ids = torch.tensor([decoder.tokens("how was the film")])
     with torch.inference_mode():
         decoder.model.eval()
-        assert torch.allclose(plain.eval()(input_ids=ids).logits, decoder.model(input_ids=ids).logits, atol=1e-5)
+        assert torch.allclose(
+            plain.eval()(input_ids=ids).logits, decoder.model(input_ids=ids).logits, atol=1e-5
+        )
     assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 4
     assert not list(tmp_path.rglob("*.bin"))
     shutil.rmtree(tmp_path)
@@ -142,19 +182,30 @@ def test_recomputed_activations_train_the_same_adapter(
     run(loaded(tiny_model, dropout=0.0), corpus, steps, tmp_path / "kept")
     recomputing = CONFIG.model_copy(update={"gradient_checkpointing": True})
     run(loaded(tiny_model, dropout=0.0), corpus, steps, tmp_path / "recomputed", recomputing)
-    kept, again = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("kept", "recomputed"))
+    kept, again = (
+        load_file(tmp_path / name / "adapter_model.safetensors") for name in ("kept", "recomputed")
+    )
     assert all(torch.allclose(kept[name], again[name], atol=1e-6) for name in kept)
 
 
 def test_the_plan_is_keyed_whole_and_a_prefix_of_a_larger_one(pairs: list[Pair]) -> None:
-    small, large = plan(pairs, TrainConfig(pairs=20), seed=1), plan(pairs, TrainConfig(pairs=40), seed=1)
-    assert plan(pairs, TrainConfig(pairs=20), seed=1) == small != plan(pairs, TrainConfig(pairs=20), seed=2)
+    small, large = (
+        plan(pairs, TrainConfig(pairs=20), seed=1),
+        plan(pairs, TrainConfig(pairs=40), seed=1),
+    )
+    assert (
+        plan(pairs, TrainConfig(pairs=20), seed=1)
+        == small
+        != plan(pairs, TrainConfig(pairs=20), seed=2)
+    )
     ids = [p.pair_id for step in small for window in step.windows for p in window]
     more = [p.pair_id for step in large for window in step.windows for p in window]
     assert len(ids) == 20
     assert more[:20] == ids
     assert len(set(more)) == 40
-    assert not any(p.split == "heldout" for step in large for window in step.windows for p in window)
+    assert not any(
+        p.split == "heldout" for step in large for window in step.windows for p in window
+    )
     twice = plan(pairs, TrainConfig(pairs=20, passes=2), seed=1)
     assert {step.draw for step in twice} == {0, 1}
     assert sorted(p.pair_id for s in twice if s.draw for w in s.windows for p in w) == sorted(ids)
@@ -218,13 +269,23 @@ def test_early_stopping_keeps_the_best_adapter_and_survives_a_kill(
         assert all(torch.equal(best[key], kept[key]) for key in best)
 
 
-def test_figures_go_to_a_tracker(tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path) -> None:
+def test_figures_go_to_a_tracker(
+    tiny_model: Path, corpus: list[Dialogue], pairs: list[Pair], tmp_path: Path
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     steps = plan(pairs, CONFIG, seed=1)[:3]
-    run(loaded(tiny_model), corpus, steps, tmp_path, CONFIG.model_copy(update={"tracker": "tensorboard"}))
+    run(
+        loaded(tiny_model),
+        corpus,
+        steps,
+        tmp_path,
+        CONFIG.model_copy(update={"tracker": "tensorboard"}),
+    )
     log = json.loads((tmp_path / "vvae.json").read_text())["training_loss"]
     (events,) = {path.parent for path in tmp_path.rglob("events.*") if path.parent.name == "vvae"}
     found = EventAccumulator(str(events))
     found.Reload()
-    assert [round(event.value, 4) for event in found.Scalars("loss")] == [pytest.approx(x, abs=1e-4) for x in log]
+    assert [round(event.value, 4) for event in found.Scalars("loss")] == [
+        pytest.approx(x, abs=1e-4) for x in log
+    ]

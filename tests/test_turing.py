@@ -58,12 +58,19 @@ def test_answers_are_scored_by_variant_and_judge(run: Run, tmp_path: Path) -> No
     make_page(run, [], 6)
     items = key(run)
     always = {name: item["human"] for name, item in items.items()}
-    never = {name: "ab"[item["human"] == "a"] for name, item in items.items() if item["variant"] == "FT"}
+    never = {
+        name: "ab"[item["human"] == "a"] for name, item in items.items() if item["variant"] == "FT"
+    }
     for judge, answers in (("sharp", always), ("dull", never)):
         (tmp_path / f"{judge}.json").write_text(json.dumps({"judge": judge, "answers": answers}))
     files = [tmp_path / "sharp.json", tmp_path / "dull.json", tmp_path / "sharp.json"]
     scores = score_answers(run, files)
-    assert scores["variants"]["SP+FT"] == {"picked_the_person": 1.0, "low": 1.0, "high": 1.0, "answers": 6}
+    assert scores["variants"]["SP+FT"] == {
+        "picked_the_person": 1.0,
+        "low": 1.0,
+        "high": 1.0,
+        "answers": 6,
+    }
     assert scores["variants"]["FT"]["picked_the_person"] == 0.5
     assert scores["variants"]["FT"]["answers"] == 12, "a file given twice counts once"
     assert scores["judges"]["dull"] == {"picked_the_person": 0.0, "answers": 6}

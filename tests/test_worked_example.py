@@ -21,8 +21,14 @@ def export(folder: Path, corpus: list[Dialogue]) -> None:
     """A WhatsApp chat of Ana and Ben: a dialogue an evening."""
     lines: list[Line] = []
     for day, dialogue in enumerate(corpus):
-        names = dict(zip(dialogue.speakers, ("Ana", "Ben") if day % 2 else ("Ben", "Ana"), strict=True))
-        said = [(names[turn.speaker], message.text) for turn in dialogue.turns for message in turn.messages]
+        names = dict(
+            zip(dialogue.speakers, ("Ana", "Ben") if day % 2 else ("Ben", "Ana"), strict=True)
+        )
+        said = [
+            (names[turn.speaker], message.text)
+            for turn in dialogue.turns
+            for message in turn.messages
+        ]
         start = 1_579_996_800 + 86_400 * day
         lines += [Line(name, start + 60 * i, text) for i, (name, text) in enumerate(said)]
     lines.append(Line("Ben", lines[-1].at + 60, "my number is +34 600 11 22 33"))
@@ -41,7 +47,9 @@ def make_small(config: Path, model: Path) -> None:
     config.write_text(yaml.safe_dump(data), "utf-8")
 
 
-def test_each_command_of_the_page_does_what_it_says(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> None:
+def test_each_command_of_the_page_does_what_it_says(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
     export(tmp_path, corpus)
     commands = [
         line
@@ -66,7 +74,9 @@ def test_each_command_of_the_page_does_what_it_says(tmp_path: Path, corpus: list
         assert done.returncode == 0, f"{command}: {done.stderr[-3000:]}"
         said[" ".join(words[1:])] = done.stdout
         if words[1] == "init":
-            assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["pairs"]["speakers"] == ["Ana"]
+            assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["pairs"]["speakers"] == [
+                "Ana"
+            ]
             make_small(tmp_path / "mine.yaml", tiny_model)
         if words[1] == "privacy":
             assert (tmp_path / "runs/chats/privacy/SP+FT/report.html").is_file()

@@ -1,4 +1,6 @@
-"""The config of a run: each stage's own small config, gathered, read from YAML and checked where it is built."""
+"""The config of a run: each stage's own small config, gathered, read from YAML and checked where it
+is built.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,19 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field("byu", description="byu (the installed corpus), a folder of 'vvae import', or a JSONL file")
+    path: str = Field(
+        "byu", description="byu (the installed corpus), a folder of 'vvae import', or a JSONL file"
+    )
     format: str = Field("auto", pattern="^(auto|byu|openai|sharegpt)$")
-    limit: int | None = Field(None, ge=1, description="use only this many dialogues, a keyed choice")
-    malformed_limit: float = Field(0.01, ge=0, le=1, description="largest share of malformed records let pass")
-    consent: str | None = Field(None, description="who agreed to what; consent.yaml in the folder where there is one")
+    limit: int | None = Field(
+        None, ge=1, description="use only this many dialogues, a keyed choice"
+    )
+    malformed_limit: float = Field(
+        0.01, ge=0, le=1, description="largest share of malformed records let pass"
+    )
+    consent: str | None = Field(
+        None, description="who agreed to what; consent.yaml in the folder where there is one"
+    )
 
     @property
     def consent_file(self) -> Path | None:
@@ -58,7 +68,9 @@ class RunConfig(BaseModel):
     variants: tuple[str | Variant, ...] = ("zero-shot", "few-shot", "FT", "P+FT", "SP+FT")
     generate: GenerationConfig = Field(default_factory=GenerationConfig)
     bench: BenchConfig = Field(default_factory=BenchConfig)
-    notice: str | None = Field(None, description="a sentence the report and the results table carry")
+    notice: str | None = Field(
+        None, description="a sentence the report and the results table carry"
+    )
 
     @property
     def resolved_variants(self) -> tuple[Variant, ...]:
@@ -79,26 +91,36 @@ def load_config(path: Path) -> RunConfig:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
-        raise ConfigError("cannot be read", where=str(path), fix="make one with 'vvae init'") from None
+        raise ConfigError(
+            "cannot be read", where=str(path), fix="make one with 'vvae init'"
+        ) from None
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"not YAML ({getattr(error, 'problem', None) or error})", where=where) from None
+        raise ConfigError(
+            f"not YAML ({getattr(error, 'problem', None) or error})", where=where
+        ) from None
     if not isinstance(data, dict):
-        raise ConfigError("the config is not a mapping of keys", where=str(path), fix="make one with 'vvae init'")
+        raise ConfigError(
+            "the config is not a mapping of keys", where=str(path), fix="make one with 'vvae init'"
+        )
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:
         # A union reports each alternative it tried; the one of the value's own type was meant.
         first = max(error.errors(), key=lambda e: (not e["type"].endswith("_type"), len(e["loc"])))
-        keys = [part for part in first["loc"] if isinstance(part, int) or not str(part)[:1].isupper()]
+        keys = [
+            part for part in first["loc"] if isinstance(part, int) or not str(part)[:1].isupper()
+        ]
         if keys[:1] == ["encoder"] and keys[1:2] and keys[1] in ENCODERS:
             del keys[1]  # which of the two it is, and no key
         name = ".".join(str(key) for key in keys if key not in ("str", "float"))
         raise ConfigError(
-            _reason(first), where=f"{path}:{_line(text, keys)}: {name}", fix="the keys are listed by 'vvae init'"
+            _reason(first),
+            where=f"{path}:{_line(text, keys)}: {name}",
+            fix="the keys are listed by 'vvae init'",
         ) from None
     resolve(config.variants)
     return config

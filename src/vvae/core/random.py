@@ -19,9 +19,13 @@ T = TypeVar("T")
 def bits64(*key: str | int) -> int:
     """64 uniform bits for a key.
 
-    Each part is written with its type and its length, so ("ab", "c") and ("a", "bc"), or 1 and "1", differ.
+    Each part is written with its type and its length, so ("ab", "c") and ("a", "bc"), or 1 and "1",
+    differ.
     """
-    encoded = ((b"i" if isinstance(part, int) else b"s", str(part).encode("utf-8", "surrogatepass")) for part in key)
+    encoded = (
+        (b"i" if isinstance(part, int) else b"s", str(part).encode("utf-8", "surrogatepass"))
+        for part in key
+    )
     material = b"".join(kind + len(text).to_bytes(4, "big") + text for kind, text in encoded)
     return int.from_bytes(blake2b(material, digest_size=8).digest(), "big")
 
@@ -32,7 +36,8 @@ def uniform(*key: str | int) -> float:
 
 
 def index_below(n: int, *key: str | int) -> int:
-    """An integer in [0, n) for a key, by a 64 x 64 -> 128 bit multiplication (bias below n / 2**64).
+    """An integer in [0, n) for a key, by a 64 x 64 -> 128 bit multiplication (bias below n /
+    2**64).
 
     Raises:
         ValueError: n is not positive.

@@ -12,7 +12,15 @@ from typing import NamedTuple
 import emoji
 import regex
 
-__all__ = ["Span", "emoji_spans", "estimated_tokens", "find_phrase", "is_unspaced", "normal_form", "words"]
+__all__ = [
+    "Span",
+    "emoji_spans",
+    "estimated_tokens",
+    "find_phrase",
+    "is_unspaced",
+    "normal_form",
+    "words",
+]
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 """Scripts that write no spaces between words."""
@@ -20,9 +28,10 @@ UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = regex.compile(rf"[{UNSPACED}]|[\p{{L}}\p{{N}}](?:[\p{{L}}\p{{M}}\p{{N}}]|['’](?=\p{{L}}))*")
 _UNSPACED_CHARACTER = regex.compile(rf"[{UNSPACED}]")
 
-# The faces people type. Longest first; a face must not touch a letter or digit, so "http://" and "10:3" are none.
+# The faces people type. Longest first; a face must not touch a letter or digit, so "http://" and
+# "10:3" are none.
 _EMOTICON = regex.compile(
-    r"""(?<!\p{N})[:;=]['-]?[)(]+(?![\p{L}\p{N}/])                     # yes:) also right after a word
+    r"""(?<!\p{N})[:;=]['-]?[)(]+(?![\p{L}\p{N}/])   # yes:) also right after a word
     | (?<![\p{L}\p{N}])(?:
       [<>}]?[:;=8xX][\-'o^*]?[)\](\[dDpPoO3/\\|@$*sSxXcC><]{1,4}   # :-) ;D =( XD :'( >:(
     | [)\](\[dD/\\|>][\-'o^]?[:;=](?![\p{L}\p{N}/])               # (: D: reversed
@@ -32,12 +41,16 @@ _EMOTICON = regex.compile(
     )(?![\p{L}\p{N}/])""",
     regex.VERBOSE,
 )
-_NOT_A_FACE = regex.compile(r"8[)\](\[]|[xX][)\](\[/\\|]|[)\]]:|\]=|\)=|\|:|/:|/=|>=|>:|[dD]=|[:;=][sScCxX]|<3{3,}")
+_NOT_A_FACE = regex.compile(
+    r"8[)\](\[]|[xX][)\](\[/\\|]|[)\]]:|\]=|\)=|\|:|/:|/=|>=|>:|[dD]=|[:;=][sScCxX]|<3{3,}"
+)
 _KAOMOJI = regex.compile(r"[(（ʕ][^()（）ʕʔ\n]{2,12}[)）ʔ](?:[ﾉノoシ]|︵ ?┻━┻|_/¯)?|¯\\_\(ツ\)_/¯")
 _FACE_PART = regex.compile(r"[\^´｀`ω∀дД≧≦▽°□ツ╯╰•ᴥ﹏◕‿⊙ಠ益ﾟ；;><*･。¬_'=~～]")
 _IN_A_FACE_NEVER = regex.compile(r"[a-zA-Z]{2}|\p{Han}{2}|\d|[.,!?，。！？]\s")
 # WeChat and QQ write stickers as a bracketed name: [捂脸] [Facepalm] [doge].
-_STICKER = regex.compile(r"\[(?:\p{Han}{1,4}|[A-Z][a-z]{2,11}|doge|emm)\]|/:[:\w\-!@#$%^&*()<>]{1,10}(?=\s|$)")
+_STICKER = regex.compile(
+    r"\[(?:\p{Han}{1,4}|[A-Z][a-z]{2,11}|doge|emm)\]|/:[:\w\-!@#$%^&*()<>]{1,10}(?=\s|$)"
+)
 
 
 class Span(NamedTuple):
@@ -54,25 +67,38 @@ def words(text: str) -> list[str]:
 
 
 def is_unspaced(phrase: str) -> bool:
-    """Whether a phrase is of a script without spaces, in which a word may begin and end anywhere."""
+    """Whether a phrase is of a script without spaces,
+    in which a word may begin and end anywhere.
+    """
     return _UNSPACED_CHARACTER.search(phrase) is not None
 
 
 def normal_form(phrase: str) -> str:
-    """The form in which phrases are compared and counted: case-folded, plain apostrophes, single spaces."""
+    """The form in which phrases are compared and counted: case-folded, plain apostrophes, single
+    spaces.
+    """
     return " ".join(phrase.casefold().replace("’", "'").split())
 
 
 @lru_cache(maxsize=65536)
 def _phrase_pattern(phrase: str) -> regex.Pattern[str]:
     body = r"\s+".join(regex.escape(word).replace("'", "['’]") for word in phrase.split())
-    left = "" if _UNSPACED_CHARACTER.match(phrase[0]) or not phrase[0].isalnum() else r"(?<![\p{L}\p{N}])"
-    right = "" if _UNSPACED_CHARACTER.match(phrase[-1]) or not phrase[-1].isalnum() else r"(?![\p{L}\p{N}])"
+    left = (
+        ""
+        if _UNSPACED_CHARACTER.match(phrase[0]) or not phrase[0].isalnum()
+        else r"(?<![\p{L}\p{N}])"
+    )
+    right = (
+        ""
+        if _UNSPACED_CHARACTER.match(phrase[-1]) or not phrase[-1].isalnum()
+        else r"(?![\p{L}\p{N}])"
+    )
     return regex.compile(left + body + right, regex.IGNORECASE)
 
 
 def find_phrase(phrase: str, text: str) -> Span | None:
-    """The first occurrence of a phrase: at word boundaries, by substring in scripts without, case-folded.
+    """The first occurrence of a phrase: at word boundaries, by substring in scripts without,
+    case-folded.
 
     >>> find_phrase("oh no", "Ah. Oh  no!")
     Span(value='oh no', start=4, end=10)
@@ -95,7 +121,9 @@ def emoji_spans(text: str) -> list[Span]:
     if text.isascii() and not _EMOTICON_HINT.search(text):
         return []
     spans = (
-        [] if text.isascii() else [Span(e["emoji"], e["match_start"], e["match_end"]) for e in emoji.emoji_list(text)]
+        []
+        if text.isascii()
+        else [Span(e["emoji"], e["match_start"], e["match_end"]) for e in emoji.emoji_list(text)]
     )
     spans += [Span(m.group(), m.start(), m.end()) for m in _STICKER.finditer(text)]
     spans += [Span(m.group(), *m.span()) for m in _KAOMOJI.finditer(text) if _is_kaomoji(m.group())]

@@ -33,7 +33,9 @@ class Cleaning:
 
     def __init__(self, keep: Collection[str] = ()) -> None:
         self._on = [step for step in STEPS if step not in keep]
-        self._recent: defaultdict[str, deque[tuple[object, ...]]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._recent: defaultdict[str, deque[tuple[object, ...]]] = defaultdict(
+            lambda: deque(maxlen=REMEMBERED)
+        )
 
     def reason(self, sent: Sent) -> str | None:
         """Why a message is left out; None for one that stays."""

@@ -2,8 +2,8 @@
 
 ::
 
-    ana:   {agreed: [learn], how: "asked by message, 2026-05-03"}    # a model may be trained to talk like her
-    Robin: {agreed: [context]}                                       # his messages may stand before others' replies
+    ana:   {agreed: [learn], how: "asked by message, 2026-05-03"}  # to be learnt
+    Robin: {agreed: [context]}    # to stand before others' replies
     Quinn: {agreed: []}                                              # nothing: `vvae forget Quinn`
 
 Names are those of the chats as they were brought in.
@@ -79,9 +79,15 @@ def check_consent(
         return
     for name in sorted(learnt):
         if name not in agreements or "learn" not in agreements[name].agreed:
-            fix = f"ask, and write {name}: {{agreed: [learn]}}; or choose others with pairs.speakers"
+            fix = (
+                f"ask, and write {name}: {{agreed: [learn]}}; or choose others with pairs.speakers"
+            )
             raise ConfigError(f"{name!r} has not agreed to be learnt", where=where, fix=fix)
     for name in sorted(present):
-        if (name in agreements or required) and not (name in agreements and agreements[name].agreed):
+        if (name in agreements or required) and not (
+            name in agreements and agreements[name].agreed
+        ):
             said = "agreed to nothing" if name in agreements else "is not in the file"
-            raise ConfigError(f"{name!r} {said}", where=where, fix=f"vvae forget {name!r} FOLDER, or ask")
+            raise ConfigError(
+                f"{name!r} {said}", where=where, fix=f"vvae forget {name!r} FOLDER, or ask"
+            )

@@ -1,7 +1,7 @@
 """From a stream of messages to dialogues: who is who, where one conversation ends, who was there.
 
-Two passes over an export. The first (`Survey`) counts people and the silences between messages; the second
-(`Builder`) makes dialogues as it goes, so that an export may be larger than memory.
+Two passes over an export. The first (`Survey`) counts people and the silences between messages; the
+second (`Builder`) makes dialogues as it goes, so that an export may be larger than memory.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ class Silences:
     def threshold(self) -> float:
         """The silence, in seconds, that ends a conversation.
 
-        Silences within a conversation and between two are two heaps on a logarithmic scale; the cut is where their
-        variance between the two is greatest (Otsu 1979), held between ten minutes and twelve hours. With fewer than 50
+        Silences within a conversation and between two are two heaps on a logarithmic scale; the cut
+        is where their variance between the two is greatest (Otsu 1979), held between ten minutes
+        and twelve hours. With fewer than 50
         silences: an hour.
         """
         if sum(self.counts) < ENOUGH_GAPS:
@@ -87,7 +88,9 @@ class Identities:
     """
 
     def __init__(self, aliases: Mapping[str, list[str]] | None = None) -> None:
-        self._joined = {other: name for name, others in (aliases or {}).items() for other in [name, *others]}
+        self._joined = {
+            other: name for name, others in (aliases or {}).items() for other in [name, *others]
+        }
         self._names: dict[str, str] = {}
         self._owner: dict[str, str] = {}
         self.called: dict[str, set[str]] = defaultdict(set)
@@ -96,12 +99,17 @@ class Identities:
             self.called[name] |= {name, *others}
 
     def meet(self, format: str, person: Person) -> str:
-        """The name of somebody who writes: the alias, or the name shown; a second person of a name gets a number."""
+        """The name of somebody who writes: the alias, or the name shown; a second person of a name
+        gets a number.
+        """
         key = f"{format}:{person.id}"
         known = self._names.get(key)
         if known is not None:
             return known
-        name = next((self._joined[form] for form in (key, person.id, person.name) if form in self._joined), None)
+        name = next(
+            (self._joined[form] for form in (key, person.id, person.name) if form in self._joined),
+            None,
+        )
         if name is None:
             name = _free(person.name, key, self._owner)
         self._names[key] = name
@@ -166,7 +174,9 @@ class Survey:
     def dialogue(self, dialogue: Dialogue) -> None:
         """Counts the people of a ready-made dialogue."""
         for turn in dialogue.turns:
-            self.messages[self.identities.meet("", Person(turn.speaker, turn.speaker))] += len(turn.messages)
+            self.messages[self.identities.meet("", Person(turn.speaker, turn.speaker))] += len(
+                turn.messages
+            )
 
 
 @dataclass
@@ -180,10 +190,13 @@ class Builder:
 
     Args:
         rename: name -> what the speaker is called in the dialogues.
-        gap: seconds of silence that end a conversation, for all chats; by each chat's own silences where None.
+        gap: seconds of silence that end a conversation, for all chats; by each chat's own silences
+            where None.
     """
 
-    def __init__(self, survey: Survey, rename: Callable[[str], str], gap: float | None = None) -> None:
+    def __init__(
+        self, survey: Survey, rename: Callable[[str], str], gap: float | None = None
+    ) -> None:
         self._survey, self._rename, self._gap = survey, rename, gap
         self._open: OrderedDict[tuple[str, str, str | None], _Open] = OrderedDict()
         self._here: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
@@ -196,7 +209,11 @@ class Builder:
     def limit(self, format: str, chat: str) -> float:
         """The silence that ends a conversation in a chat, in seconds."""
         if (format, chat) not in self._limits:
-            found = self._survey.chat(format, chat).silences.threshold() if self._gap is None else self._gap
+            found = (
+                self._survey.chat(format, chat).silences.threshold()
+                if self._gap is None
+                else self._gap
+            )
             self._limits[format, chat] = found
         return self._limits[format, chat]
 
@@ -236,7 +253,9 @@ class Builder:
             return False
         return sent.at - current.last > self.limit(format, sent.chat)
 
-    def _finished(self, format: str, message: Message, chat: Chat, here: tuple[str, ...]) -> Message:
+    def _finished(
+        self, format: str, message: Message, chat: Chat, here: tuple[str, ...]
+    ) -> Message:
         reactions = message.reactions
         present = here if chat.group or len(chat.people) > 2 else None
         if reactions is None and present is None:
@@ -246,7 +265,8 @@ class Builder:
             None
             if reactions is None
             else tuple(
-                Reaction(emoji, None if by is None else self._rename(find(format, by))) for emoji, by in reactions
+                Reaction(emoji, None if by is None else self._rename(find(format, by)))
+                for emoji, by in reactions
             )
         )
         m = message  # made anew, as `replace` takes three times as long
@@ -264,7 +284,9 @@ class Builder:
             self.closed["nobody answered"] += len(said)
             return
         known = self._survey.chat(format, chat)
-        yield Dialogue(self.name(known.label, said[0].message.time), bursts(said), self.meta(format, known))
+        yield Dialogue(
+            self.name(known.label, said[0].message.time), bursts(said), self.meta(format, known)
+        )
 
     def name(self, label: str, time: str | None) -> str:
         """An id for a conversation: its chat and when it began."""
@@ -278,12 +300,19 @@ class Builder:
     @staticmethod
     def meta(format: str, chat: Chat) -> tuple[tuple[str, str], ...]:
         """What a dialogue says of where it is from."""
-        return (("chat", chat.label), ("platform", format), ("type", "group" if chat.group else "direct"))
+        return (
+            ("chat", chat.label),
+            ("platform", format),
+            ("type", "group" if chat.group else "direct"),
+        )
 
     def rebuilt(self, number: int, format: str, dialogue: Dialogue) -> Dialogue:
-        """A ready-made dialogue with its speakers renamed, and an id that says nothing of its file."""
+        """A ready-made dialogue with its speakers renamed,
+        and an id that says nothing of its file.
+        """
         meet = self._survey.identities.meet
         turns = tuple(
-            Turn(t.id, self._rename(meet("", Person(t.speaker, t.speaker))), t.messages) for t in dialogue.turns
+            Turn(t.id, self._rename(meet("", Person(t.speaker, t.speaker))), t.messages)
+            for t in dialogue.turns
         )
         return Dialogue(f"{format}:{number}", turns, (("platform", format),))

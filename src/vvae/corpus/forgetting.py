@@ -1,8 +1,8 @@
 """A person taken out again: of chats that were brought in, and of every file of a run.
 
-From `dialogues.parquet` the person's turns, reactions, presence and name are removed; what was made from it is
-deleted, for it may hold the person in a form that cannot be undone (a count, a quotation, a weight). The next `vvae
-run` makes it anew.
+From `dialogues.parquet` the person's turns, reactions, presence and name are removed; what was made
+from it is deleted, for it may hold the person in a form that cannot be undone (a count, a
+quotation, a weight). The next `vvae run` makes it anew.
 """
 
 from __future__ import annotations
@@ -58,19 +58,25 @@ def forget(name: str, folder: Path) -> dict[Path, Removed]:
     elif not (folder / SUMMARY).is_file():
         fix = "give a folder of 'vvae import' or of 'vvae run'"
         raise DataError("no chats and no run here", where=str(folder), fix=fix)
-    known = {real: false for one in folders for real, false in Pseudonyms.read(mapping_path(one)).items()}
+    known = {
+        real: false for one in folders for real, false in Pseudonyms.read(mapping_path(one)).items()
+    }
     shown = known.get(name, name)
     real = {original for original, false in known.items() if false == shown}
     found = {one: done for one in folders if (done := _forget(shown, real, one)) is not None}
     if not found:
         raise DataError(
-            f"{name!r} is not here", where=str(folder), fix="names are in import.json, or 'vvae import --who'"
+            f"{name!r} is not here",
+            where=str(folder),
+            fix="names are in import.json, or 'vvae import --who'",
         )
     return found
 
 
 def _source_of(config: Path) -> Path | None:
-    """Where a run's chats came from. Read here without the config's own model, which lies above this package."""
+    """Where a run's chats came from. Read here without the config's own model, which lies above
+    this package.
+    """
     data = read_yaml(config, "the config of a run")
     source = data.get("data") if isinstance(data, dict) else None
     path = source.get("path") if isinstance(source, dict) else None
@@ -83,7 +89,9 @@ def _forget(name: str, real: set[str], folder: Path) -> Removed | None:
     if not path.is_file():
         return None
     known = Forgotten(folder)
-    if name not in known and not any(name in dialogue.speakers for dialogue in iterate_dialogues(path)):
+    if name not in known and not any(
+        name in dialogue.speakers for dialogue in iterate_dialogues(path)
+    ):
         return None
     known.add(name, *real)
     write_dialogues(path, _without(name, path, done))
@@ -92,7 +100,11 @@ def _forget(name: str, real: set[str], folder: Path) -> Removed | None:
     _tell(folder, name, done)
     mapping = mapping_path(folder)
     if mapping.exists():
-        left = {key: value for key, value in Pseudonyms.read(mapping).items() if value != name and key != name}
+        left = {
+            key: value
+            for key, value in Pseudonyms.read(mapping).items()
+            if value != name and key != name
+        }
         Pseudonyms(left).save(mapping)
     return done
 
@@ -108,15 +120,27 @@ def _without(name: str, path: Path, done: Removed) -> Iterator[Dialogue]:
 
 
 def without(name: str, dialogue: Dialogue) -> Dialogue:
-    """A dialogue without a person: no turn, no reaction, no presence, and no mention in the words of others."""
+    """A dialogue without a person: no turn, no reaction, no presence, and no mention in the words
+    of others.
+    """
     in_text = name_replacer({name: NOBODY})
 
     def cleaned(message: Message) -> Message:
-        reactions = None if message.reactions is None else tuple(r for r in message.reactions if r.by != name)
-        present = None if message.present is None else tuple(p for p in message.present if p != name)
+        reactions = (
+            None
+            if message.reactions is None
+            else tuple(r for r in message.reactions if r.by != name)
+        )
+        present = (
+            None if message.present is None else tuple(p for p in message.present if p != name)
+        )
         return replace(message, text=in_text(message.text)[0], reactions=reactions, present=present)
 
-    turns = (Turn(t.id, t.speaker, tuple(map(cleaned, t.messages))) for t in dialogue.turns if t.speaker != name)
+    turns = (
+        Turn(t.id, t.speaker, tuple(map(cleaned, t.messages)))
+        for t in dialogue.turns
+        if t.speaker != name
+    )
     return Dialogue(dialogue.id, tuple(turns), dialogue.meta)
 
 

@@ -1,4 +1,6 @@
-"""The names of people who were taken out of a folder and must not come back when its chats are read again."""
+"""The names of people who were taken out of a folder and must not come back when its chats are read
+again.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ FORGOTTEN = "forgotten.json"
 
 
 class Forgotten:
-    """A folder's set of names, as salted hashes: who guesses a name can see that it is there, nobody can read it.
+    """A folder's set of names, as salted hashes: who guesses a name can see that it is there,
+    nobody can read it.
 
     Raises:
         DataError: the file is damaged.
@@ -43,7 +46,11 @@ class Forgotten:
     def add(self, *names: str) -> None:
         """Adds names, on disk."""
         self._hashes |= set(map(self._hash, names))
-        write_text(self._path, json.dumps({"salt": self._salt, "names": sorted(self._hashes)}) + "\n")
+        write_text(
+            self._path, json.dumps({"salt": self._salt, "names": sorted(self._hashes)}) + "\n"
+        )
 
     def _hash(self, name: str) -> str:
-        return blake2b(name.encode("utf-8", "replace"), digest_size=16, salt=bytes.fromhex(self._salt)[:16]).hexdigest()
+        return blake2b(
+            name.encode("utf-8", "replace"), digest_size=16, salt=bytes.fromhex(self._salt)[:16]
+        ).hexdigest()

@@ -1,7 +1,8 @@
-"""An export, brought in: recognised, cleaned, made private, cut into dialogues, and every message accounted for.
+"""An export, brought in: recognised, cleaned, made private, cut into dialogues, and every message
+accounted for.
 
-The folder written holds ``dialogues.parquet`` and ``import.json`` (what was kept, what was left out and why, what was
-masked). Real names stand in one file beside it, which its owner alone can read.
+The folder written holds ``dialogues.parquet`` and ``import.json`` (what was kept, what was left out
+and why, what was masked). Real names stand in one file beside it, which its owner alone can read.
 """
 
 from __future__ import annotations
@@ -67,13 +68,21 @@ class Intake:
     def __post_init__(self) -> None:
         """Checks the names of the steps."""
         if unknown := set(self.keep) - set(STEPS):
-            raise ConfigError(f"no step {sorted(unknown)[0]!r}", where="--keep", fix=f"choose from {', '.join(STEPS)}")
+            raise ConfigError(
+                f"no step {sorted(unknown)[0]!r}",
+                where="--keep",
+                fix=f"choose from {', '.join(STEPS)}",
+            )
 
     def choosing(self, answer: str, counted: Survey) -> Intake:
-        """The same, with the people of an answer (numbers of the list of speakers, or names) to be learnt."""
+        """The same, with the people of an answer (numbers of the list of speakers, or names) to be
+        learnt.
+        """
         listed = [name for name, _ in counted.messages.most_common()]
         chosen = [part.strip() for part in answer.split(",") if part.strip()]
-        names = (listed[int(c) - 1] if c.isdecimal() and 0 < int(c) <= len(listed) else c for c in chosen)
+        names = (
+            listed[int(c) - 1] if c.isdecimal() and 0 < int(c) <= len(listed) else c for c in chosen
+        )
         return replace(self, learn=tuple(names))
 
 
@@ -97,7 +106,9 @@ def read_aliases(path: Path) -> dict[str, list[str]]:
     for name, others in aliases.items():
         for other in others:
             if seen.setdefault(other, name) != name:
-                raise ConfigError(f"{other!r} is two people's", where=str(path), fix="let it stand in one list")
+                raise ConfigError(
+                    f"{other!r} is two people's", where=str(path), fix="let it stand in one list"
+                )
     return aliases
 
 
@@ -155,7 +166,9 @@ def bring_in(
     """
     counted = counted or survey(found, options)
     _check_learn(options.learn, counted)
-    people = _People(counted, options, Pseudonyms.read(mapping_path(folder)) if options.private else {})
+    people = _People(
+        counted, options, Pseudonyms.read(mapping_path(folder)) if options.private else {}
+    )
     work = _Work(counted, people, options, Forgotten(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_dialogues(folder / DIALOGUES, work.dialogues(_watched(found, options.hints, tick)))
@@ -177,7 +190,11 @@ def _check_learn(learn: Sequence[str], counted: Survey) -> None:
     for name in learn:
         if name not in counted.messages:
             most = ", ".join(repr(n) for n, _ in counted.messages.most_common(5))
-            raise ConfigError(f"{name!r} does not write here", where="--learn", fix=f"choose from {most}, ... (--who)")
+            raise ConfigError(
+                f"{name!r} does not write here",
+                where="--learn",
+                fix=f"choose from {most}, ... (--who)",
+            )
 
 
 class _People:
@@ -194,7 +211,12 @@ class _People:
                 self.of(name)
             for name in sorted(counted.identities.names):
                 self.of(name)
-        forms = {form: self.of(name) for name in called if name not in kept for form in sorted(called[name] | {name})}
+        forms = {
+            form: self.of(name)
+            for name in called
+            if name not in kept
+            for form in sorted(called[name] | {name})
+        }
         own = {form for name in options.learn for form in called[name]}
         self.in_text = name_replacer(forms if options.private else {}, own | SYMBOLS)
 
@@ -208,8 +230,12 @@ class _Work:
 
     def __init__(self, counted: Survey, people: _People, options: Intake, gone: Forgotten) -> None:
         self._counted, self._people, self._options = counted, people, options
-        self._gone = {name for name in counted.identities.names if name in gone or people.of(name) in gone}
-        self._builder = Builder(counted, people.of, None if options.gap is None else options.gap * 60)
+        self._gone = {
+            name for name in counted.identities.names if name in gone or people.of(name) in gone
+        }
+        self._builder = Builder(
+            counted, people.of, None if options.gap is None else options.gap * 60
+        )
         self._cleaning = Cleaning(options.keep)
         self.left_out: Counter[str] = Counter()
         self.malformed: Counter[str] = Counter()
@@ -258,17 +284,25 @@ class _Work:
             self.malformed[record.reason] += 1
 
     def _without_gone(self, dialogue: Dialogue) -> Dialogue:
-        """A ready-made dialogue without those who were taken out; with fewer than two left, none of it stays."""
+        """A ready-made dialogue without those who were taken out; with fewer than two left, none of
+        it stays.
+        """
         turns = tuple(turn for turn in dialogue.turns if turn.speaker not in self._gone)
         if len(turns) < len(dialogue.turns):
             left = {turn.speaker for turn in turns}
-            lost = dialogue.turns if len(left) < 2 else [t for t in dialogue.turns if t.speaker in self._gone]
+            lost = (
+                dialogue.turns
+                if len(left) < 2
+                else [t for t in dialogue.turns if t.speaker in self._gone]
+            )
             self.left_out["forgotten"] += sum(len(turn.messages) for turn in lost)
         return replace(dialogue, turns=turns)
 
     def _cleaned(self, dialogue: Dialogue) -> Dialogue:
         turns = tuple(
-            replace(turn, messages=tuple(replace(m, text=self._clean(m.text)) for m in turn.messages))
+            replace(
+                turn, messages=tuple(replace(m, text=self._clean(m.text)) for m in turn.messages)
+            )
             for turn in dialogue.turns
         )
         return replace(dialogue, turns=turns)
@@ -315,12 +349,19 @@ class _Work:
                 fix="export again, or raise --malformed-limit",
             )
         if not self._written:
-            reasons = ", ".join(f"{n:,} {reason}" for reason, n in (self.left_out + self.malformed).most_common())
-            raise DataError(f"no conversation of two people is left ({reasons or 'no messages'})", fix="try --explain")
+            reasons = ", ".join(
+                f"{n:,} {reason}" for reason, n in (self.left_out + self.malformed).most_common()
+            )
+            raise DataError(
+                f"no conversation of two people is left ({reasons or 'no messages'})",
+                fix="try --explain",
+            )
 
     def summary(self, found: Sequence[Found]) -> dict[str, Any]:
         """What became of every message; no real name stands in it but of those who are learnt."""
-        limits = {c.label: self._builder.limit(f, name) for (f, name), c in self._counted.chats.items()}
+        limits = {
+            c.label: self._builder.limit(f, name) for (f, name), c in self._counted.chats.items()
+        }
         return {
             "files": dict(Counter(one.format or one.why for one in found)),
             "messages": self._seen,
@@ -333,7 +374,8 @@ class _Work:
             "replaced": dict(self.replaced.most_common()),
             "learn": list(self._options.learn),
             "speakers": {
-                name: dict(counts) for name, counts in sorted(self.speakers.items(), key=lambda x: -x[1]["messages"])
+                name: dict(counts)
+                for name, counts in sorted(self.speakers.items(), key=lambda x: -x[1]["messages"])
             },
             "chats": {
                 chat.label: {

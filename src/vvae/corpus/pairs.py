@@ -1,8 +1,8 @@
 """From dialogues to pairs (c, x): sides, windows and who can be benchmarked.
 
-A dialogue's side is a hash of (seed, dialogue id). A long dialogue is cut once, at turn boundaries, into windows by a
-token budget; a reply's context starts at its window's start, everywhere (a sliding window would give every reply
-another prefix, and nothing could be shared).
+A dialogue's side is a hash of (seed, dialogue id). A long dialogue is cut once, at turn boundaries,
+into windows by a token budget; a reply's context starts at its window's start, everywhere (a
+sliding window would give every reply another prefix, and nothing could be shared).
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from vvae.core.errors import DataError
 from vvae.core.random import shuffled, uniform
 from vvae.core.text import estimated_tokens
 
-__all__ = ["PairsConfig", "Split", "benchmark_pairs", "eligible_speakers", "learnt", "make_pairs", "side", "windows"]
+__all__ = [
+    "PairsConfig",
+    "Split",
+    "benchmark_pairs",
+    "eligible_speakers",
+    "learnt",
+    "make_pairs",
+    "side",
+    "windows",
+]
 
 Split = Literal["train", "heldout"]
 
@@ -28,11 +37,19 @@ class PairsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    heldout: float = Field(0.3, gt=0, lt=1, description="share of dialogues held out for the benchmark")
+    heldout: float = Field(
+        0.3, gt=0, lt=1, description="share of dialogues held out for the benchmark"
+    )
     window_tokens: int = Field(384, ge=32, description="budget of a window, in estimated tokens")
-    speakers: tuple[str, ...] | None = Field(None, description="learn only these speakers; all when null")
-    min_train_dialogues: int = Field(4, ge=1, description="a speaker is benchmarked with at least this many")
-    min_heldout_replies: int = Field(20, ge=1, description="and at least this many held-out replies")
+    speakers: tuple[str, ...] | None = Field(
+        None, description="learn only these speakers; all when null"
+    )
+    min_train_dialogues: int = Field(
+        4, ge=1, description="a speaker is benchmarked with at least this many"
+    )
+    min_heldout_replies: int = Field(
+        20, ge=1, description="and at least this many held-out replies"
+    )
     max_train_replies: int = Field(1500, ge=1, description="cap on one speaker's training pairs")
 
 
@@ -44,8 +61,8 @@ def side(dialogue: str, heldout: float, seed: int) -> Split:
 def windows(dialogue: Dialogue, budget: int) -> dict[int, int]:
     """Turn id -> id of the first turn of its window.
 
-    A window holds turns while their estimated tokens fit the budget, and at least two turns, so a turn longer than
-    the budget still has a context.
+    A window holds turns while their estimated tokens fit the budget, and at least two turns, so a
+    turn longer than the budget still has a context.
     """
     starts: dict[int, int] = {}
     start, used, held = 0, 0, 0
@@ -60,11 +77,14 @@ def windows(dialogue: Dialogue, budget: int) -> dict[int, int]:
     return starts
 
 
-def make_pairs(dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int) -> tuple[list[Pair], Counter[str]]:
+def make_pairs(
+    dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int
+) -> tuple[list[Pair], Counter[str]]:
     """All usable pairs, in dialogue order, and how many turns were left out under each reason.
 
-    A turn is left out when nobody else spoke before it in its window, when it is empty, or when its speaker is over
-    the cap (`max_train_replies`, a keyed choice). Listeners are those who spoke before it in its window.
+    A turn is left out when nobody else spoke before it in its window, when it is empty, or when its
+    speaker is over the cap (`max_train_replies`, a keyed choice). Listeners are those who spoke
+    before it in its window.
 
     Raises:
         DataError: a dialogue has one speaker, or no pair is left.
@@ -73,7 +93,11 @@ def make_pairs(dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int)
     left_out: Counter[str] = Counter()
     for dialogue in dialogues:
         if len(dialogue.speakers) < 2:
-            raise DataError("a dialogue has only one speaker", where=f"dialogue {dialogue.id}", fix="give two or more")
+            raise DataError(
+                "a dialogue has only one speaker",
+                where=f"dialogue {dialogue.id}",
+                fix="give two or more",
+            )
         split = side(dialogue.id, config.heldout, seed)
         starts = windows(dialogue, config.window_tokens)
         heard: dict[int, list[str]] = defaultdict(list)
@@ -85,19 +109,25 @@ def make_pairs(dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int)
                 left_out["no context (first turn of a window)" if turn.text else "empty"] += 1
                 continue
             pair_id = f"{dialogue.id}#{turn.id}"
-            pairs.append(Pair(pair_id, dialogue.id, turn.id, window, turn.speaker, others, split, turn.text))
+            pairs.append(
+                Pair(pair_id, dialogue.id, turn.id, window, turn.speaker, others, split, turn.text)
+            )
     kept = _capped(pairs, config.max_train_replies, seed)
     left_out["over the speaker's cap"] += len(pairs) - len(kept)
     if not any(pair.split == "train" for pair in kept):
-        reasons = ", ".join(f"{reason}: {n}" for reason, n in left_out.items() if n) or "no dialogues"
+        reasons = (
+            ", ".join(f"{reason}: {n}" for reason, n in left_out.items() if n) or "no dialogues"
+        )
         raise DataError(
-            f"no usable training pair ({reasons})", fix="give more dialogues, or change 'pairs' in the config"
+            f"no usable training pair ({reasons})",
+            fix="give more dialogues, or change 'pairs' in the config",
         )
     return kept, +left_out
 
 
 def learnt(pairs: Iterable[Pair], config: PairsConfig) -> list[Pair]:
-    """The pairs of the speakers to be learnt. All others still serve as what a habit is measured against.
+    """The pairs of the speakers to be learnt. All others still serve as what a habit is measured
+    against.
 
     Raises:
         DataError: a speaker to be learnt has no pair.
@@ -107,7 +137,9 @@ def learnt(pairs: Iterable[Pair], config: PairsConfig) -> list[Pair]:
     chosen = [pair for pair in pairs if pair.speaker in config.speakers]
     if missing := set(config.speakers) - {pair.speaker for pair in chosen}:
         raise DataError(
-            f"no replies of {sorted(missing)[0]!r}", where="pairs.speakers", fix="use the names of the chats"
+            f"no replies of {sorted(missing)[0]!r}",
+            where="pairs.speakers",
+            fix="use the names of the chats",
         )
     return chosen
 
@@ -117,7 +149,12 @@ def _capped(pairs: Sequence[Pair], cap: int, seed: int) -> list[Pair]:
     for pair in pairs:
         if pair.split == "train":
             by_speaker[pair.speaker].append(pair.pair_id)
-    dropped = {pair_id for ids in by_speaker.values() if len(ids) > cap for pair_id in shuffled(ids, "cap", seed)[cap:]}
+    dropped = {
+        pair_id
+        for ids in by_speaker.values()
+        if len(ids) > cap
+        for pair_id in shuffled(ids, "cap", seed)[cap:]
+    }
     return [pair for pair in pairs if pair.pair_id not in dropped]
 
 
@@ -135,13 +172,17 @@ def eligible_speakers(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
         else:
             replies[pair.speaker] += 1
     need = config.min_train_dialogues, config.min_heldout_replies
-    speakers = sorted(s for s in dialogues if len(dialogues[s]) >= need[0] and replies[s] >= need[1])
+    speakers = sorted(
+        s for s in dialogues if len(dialogues[s]) >= need[0] and replies[s] >= need[1]
+    )
     if not speakers:
         best = max(dialogues, key=lambda s: (len(dialogues[s]), replies[s]), default=None)
         found = f"{len(dialogues[best])} and {replies[best]}" if best else "none"
         raise DataError(
-            f"no speaker has {need[0]} training dialogues and {need[1]} held-out replies (best: {found})",
-            fix="give more dialogues per speaker, or lower pairs.min_train_dialogues / pairs.min_heldout_replies",
+            f"no speaker has {need[0]} training dialogues and {need[1]} held-out replies (best: "
+            f"{found})",
+            fix="give more dialogues per speaker, or lower pairs.min_train_dialogues "
+            "/ pairs.min_heldout_replies",
         )
     return speakers
 
@@ -149,7 +190,8 @@ def eligible_speakers(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
 def benchmark_pairs(
     pairs: Iterable[Pair], speakers: Sequence[str], *, total: int, per_speaker: int, seed: int
 ) -> list[Pair]:
-    """The held-out pairs to reply to: speakers take turns until `total`, at most `per_speaker` each.
+    """The held-out pairs to reply to: speakers take turns until `total`, at most `per_speaker`
+    each.
 
     The choice is keyed by pair, so a larger total contains a smaller one.
     """

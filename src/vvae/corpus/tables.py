@@ -38,7 +38,11 @@ _MESSAGE: dict[str, Any] = {
     "edited": pl.Boolean,
     "present": pl.List(pl.String),
 }
-_TURN: dict[str, Any] = {"id": pl.Int64, "speaker": pl.String, "messages": pl.List(pl.Struct(_MESSAGE))}
+_TURN: dict[str, Any] = {
+    "id": pl.Int64,
+    "speaker": pl.String,
+    "messages": pl.List(pl.Struct(_MESSAGE)),
+}
 _DIALOGUE: dict[str, Any] = {
     "id": pl.String,
     "meta": pl.List(pl.Struct({"key": pl.String, "value": pl.String})),
@@ -65,14 +69,21 @@ def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:
 
 def _dialogue_row(dialogue: Dialogue) -> dict[str, Any]:
     turns = [
-        {"id": t.id, "speaker": t.speaker, "messages": list(map(_message_row, t.messages))} for t in dialogue.turns
+        {"id": t.id, "speaker": t.speaker, "messages": list(map(_message_row, t.messages))}
+        for t in dialogue.turns
     ]
-    return {"id": dialogue.id, "meta": [{"key": k, "value": v} for k, v in dialogue.meta], "turns": turns}
+    return {
+        "id": dialogue.id,
+        "meta": [{"key": k, "value": v} for k, v in dialogue.meta],
+        "turns": turns,
+    }
 
 
 def _message_row(message: Message) -> dict[str, Any]:
     """What is known of a message; keys that are left out are null."""
-    row: dict[str, Any] = {name: value for name in _MESSAGE if (value := getattr(message, name)) is not None}
+    row: dict[str, Any] = {
+        name: value for name in _MESSAGE if (value := getattr(message, name)) is not None
+    }
     if message.reactions is not None:
         row["reactions"] = [reaction._asdict() for reaction in message.reactions]
     if message.present is not None:
@@ -133,12 +144,16 @@ _PAIR = {
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
     """pairs.parquet."""
-    rows = ({**{name: getattr(p, name) for name in _PAIR}, "listeners": list(p.listeners)} for p in pairs)
+    rows = (
+        {**{name: getattr(p, name) for name in _PAIR}, "listeners": list(p.listeners)}
+        for p in pairs
+    )
     write_table(path, "pairs", rows, _PAIR)
 
 
 def read_pairs(path: Path) -> list[Pair]:
     """The inverse of `write_pairs`."""
     return [
-        Pair(**{**row, "listeners": tuple(row["listeners"])}) for row in read_table(path, "pairs").iter_rows(named=True)
+        Pair(**{**row, "listeners": tuple(row["listeners"])})
+        for row in read_table(path, "pairs").iter_rows(named=True)
     ]

@@ -1,1 +1,3 @@
-"""p(x | c, z): the base model, its adapters, prefix trees, training, and what each variant is shown."""
+"""p(x | c, z): the base model, its adapters, prefix trees, training, and what each variant is
+shown.
+"""

@@ -27,7 +27,9 @@ class Checkpoint:
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
-        """Raises OSError, ValueError, KeyError or SafetensorError where a file of it is missing or damaged."""
+        """Raises OSError, ValueError, KeyError or SafetensorError where a file of it is missing or
+        damaged.
+        """
         from safetensors.torch import load_file
 
         load_file(folder / "adapter_model.safetensors")
@@ -48,13 +50,17 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """Checkpoints of one adapter: a folder each, complete when it has its name; the last two are kept."""
+    """Checkpoints of one adapter: a folder each, complete when it has its name; the last two are
+    kept.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def _complete(self) -> Iterator[Path]:
-        yield from sorted(self._folder.glob("step-*"), key=lambda path: int(path.name.split("-")[1]))
+        yield from sorted(
+            self._folder.glob("step-*"), key=lambda path: int(path.name.split("-")[1])
+        )
 
     def open(self, say: Callable[[str], None]) -> Checkpoint | None:
         """The last one that can be read, the same for all processes."""
@@ -71,7 +77,10 @@ class Checkpoints:
             try:
                 return Checkpoint.read(folder)
             except (OSError, ValueError, KeyError, SafetensorError) as error:
-                say(f"{folder}: damaged checkpoint ({' '.join(str(error).split())[:100]}); the one before it is used")
+                say(
+                    f"{folder}: damaged checkpoint ({' '.join(str(error).split())[:100]}); the "
+                    "one before it is used"
+                )
                 shutil.rmtree(folder)
         return None
 
@@ -110,7 +119,9 @@ class Checkpoints:
         }
         with atomic_path(partial / "optimizer.safetensors") as path:
             save_file(moments, path)
-        write_text(partial / "state.json", json.dumps({"log": list(log), "validation": list(validation)}))
+        write_text(
+            partial / "state.json", json.dumps({"log": list(log), "validation": list(validation)})
+        )
         partial.rename(self._folder / f"step-{len(log)}")
         for old in list(self._complete())[:-2]:
             shutil.rmtree(old)

@@ -1,7 +1,9 @@
-"""One process, or several that train together (`torchrun`, `accelerate launch`): who they are, and what they agree on.
+"""One process, or several that train together (`torchrun`, `accelerate launch`): who they are, and
+what they agree on.
 
-Each process computes its share of a step's trees; gradients are added over all before the optimizer's step, which
-every process takes alike. What is done once, files above all, process 0 does, while the others wait.
+Each process computes its share of a step's trees; gradients are added over all before the
+optimizer's step, which every process takes alike. What is done once, files above all, process 0
+does, while the others wait.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ def total(value: float, device: torch.device) -> float:
 
 
 def sum_gradients(weights: Sequence[torch.Tensor]) -> None:
-    """Adds the gradients of all processes, in one message; those of a process without a share count as zero."""
+    """Adds the gradients of all processes, in one message; those of a process without a share count
+    as zero.
+    """
     if not _together():
         return
     import torch

@@ -1,6 +1,8 @@
-"""A trained adapter as other software wants it: GGUF for llama.cpp and Ollama, or merged into its base.
+"""A trained adapter as other software wants it: GGUF for llama.cpp and Ollama, or merged into its
+base.
 
-As it lies in the run folder it is in PEFT's own layout, which PEFT, TGI and `vllm serve --lora-modules` take as it is.
+As it lies in the run folder it is in PEFT's own layout, which PEFT, TGI and `vllm serve
+--lora-modules` take as it is.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _FAMILIES = {
     "gemma2": "GEMMA2",
     "gemma3_text": "GEMMA3",
 }
-"""transformers' model types -> llama.cpp's architectures whose adapters are known to need nothing else."""
+"""transformers' model types -> llama.cpp's architectures whose adapters are known to need nothing
+else.
+"""
 
 
 def adapter_to_gguf(folder: Path, model: str, path: Path) -> None:
@@ -52,12 +56,19 @@ def adapter_to_gguf(folder: Path, model: str, path: Path) -> None:
         settings = json.loads((folder / "adapter_config.json").read_text("utf-8"))
         weights = load_file(folder / "adapter_model.safetensors")
     except (OSError, ValueError) as error:
-        raise DataError(f"no adapter here ({error})", where=str(folder), fix="train the variant first") from None
+        raise DataError(
+            f"no adapter here ({error})", where=str(folder), fix="train the variant first"
+        ) from None
     with quiet():
         shape = AutoConfig.from_pretrained(source_of(model), trust_remote_code=False)
     if shape.model_type not in _FAMILIES:
-        fix = f"known: {', '.join(_FAMILIES)}; 'vvae export --merged' and llama.cpp's own converter take any"
-        raise ModelError(f"no GGUF adapter for the family {shape.model_type!r}", where=model, fix=fix)
+        fix = (
+            f"known: {', '.join(_FAMILIES)}; 'vvae export --merged' and llama.cpp's own converter "
+            "take any"
+        )
+        raise ModelError(
+            f"no GGUF adapter for the family {shape.model_type!r}", where=model, fix=fix
+        )
     family = MODEL_ARCH[_FAMILIES[shape.model_type]]
     names = get_tensor_name_map(family, shape.num_hidden_layers)
     with atomic_path(path) as partial:
@@ -71,9 +82,15 @@ def adapter_to_gguf(folder: Path, model: str, path: Path) -> None:
             if name is None:
                 raise ModelError(f"llama.cpp has no tensor for {module}", where=str(folder))
             rows = weight.astype(np.float32)
-            if family is MODEL_ARCH.LLAMA and part.startswith("B") and module.endswith(("q_proj", "k_proj")):
+            if (
+                family is MODEL_ARCH.LLAMA
+                and part.startswith("B")
+                and module.endswith(("q_proj", "k_proj"))
+            ):
                 query = module.endswith("q_proj")
-                rows = _interleaved(rows, shape.num_attention_heads if query else shape.num_key_value_heads)
+                rows = _interleaved(
+                    rows, shape.num_attention_heads if query else shape.num_key_value_heads
+                )
             writer.add_tensor(f"{name}.weight.lora_{part[0].lower()}", np.ascontiguousarray(rows))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -82,14 +99,20 @@ def adapter_to_gguf(folder: Path, model: str, path: Path) -> None:
 
 
 def _interleaved(rows: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:
-    """Rows (heads * width, r) in llama.cpp's rotary order: the two halves of each head one by one in turn."""
-    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
+    """Rows (heads * width, r) in llama.cpp's rotary order: the two halves of each head one by one
+    in turn.
+    """
+    return (
+        rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
+    )
 
 
 def merge(decoder: Decoder, folder: Path) -> None:
-    """Writes the base model with the adapter merged in, tokenizer beside it, in transformers layout (safetensors).
+    """Writes the base model with the adapter merged in, tokenizer beside it, in transformers layout
+    (safetensors).
 
-    The weights keep the base's type: in bf16 what the adapter adds is rounded with them. The decoder is used up.
+    The weights keep the base's type: in bf16 what the adapter adds is rounded with them. The
+    decoder is used up.
     """
     partial = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -109,7 +132,11 @@ def modelfile(base: str, frame: Frame, example: str, folder: Path) -> None:
         base: what Ollama starts from: a GGUF file or the name of a model it has.
         example: a z block, shown in a comment.
     """
-    where = "a system message after the last user message" if frame.late_system else "the end of the last user message"
+    where = (
+        "a system message after the last user message"
+        if frame.late_system
+        else "the end of the last user message"
+    )
     lines = [
         "# ollama create NAME -f Modelfile",
         f"# What the persona shows goes, in each request, to {where}, for example:",

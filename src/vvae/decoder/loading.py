@@ -33,7 +33,9 @@ def load_decoder(config: DecoderConfig) -> Decoder:
 
         from vvae.decoder.kernels import attention
     except ImportError as error:
-        raise ModelError(f"{error.name} is not installed", fix="pip install 'vvae[train]'") from None
+        raise ModelError(
+            f"{error.name} is not installed", fix="pip install 'vvae[train]'"
+        ) from None
 
     prompter = load_prompter(config.model)
     device, source = local_device(), source_of(config.model)
@@ -65,7 +67,11 @@ def _four_bits(bf16: bool, device: str) -> dict[str, Any]:
     if not torch.cuda.is_available():
         raise ModelError("4-bit weights need a GPU", where="decoder.quantize", fix="leave it out")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError("bitsandbytes is not installed", where="decoder.quantize", fix="pip install bitsandbytes")
+        raise ModelError(
+            "bitsandbytes is not installed",
+            where="decoder.quantize",
+            fix="pip install bitsandbytes",
+        )
     from transformers import BitsAndBytesConfig
 
     settings = BitsAndBytesConfig(
@@ -83,11 +89,15 @@ def _fast_bf16() -> bool:
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     capabilities: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+    return bool(
+        capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16")
+    )
 
 
 def _check_head(decoder: Decoder) -> None:
-    """Our path to the logits must be the model's own; a family with extra scaling is refused, not trained wrongly."""
+    """Our path to the logits must be the model's own; a family with extra scaling is refused, not
+    trained wrongly.
+    """
     import torch
 
     tokens = (decoder.tokens("The quick brown fox jumps over the lazy dog.") * 2)[:12]
@@ -95,6 +105,12 @@ def _check_head(decoder: Decoder) -> None:
     batch = collate([Tree((Node("", tokens[:6]), other, Node("check", tokens[6:], 0, 6, 6)))])
     with decoder.evaluating():
         ours = decoder.logits(batch)
-        theirs = decoder.causal(input_ids=torch.tensor([tokens], device=decoder.device)).logits[0, 5:11].float()
+        theirs = (
+            decoder.causal(input_ids=torch.tensor([tokens], device=decoder.device))
+            .logits[0, 5:11]
+            .float()
+        )
     if (ours - theirs).abs().max() > 0.05 * theirs.abs().max():
-        raise ModelError("this family's logits cannot be computed exactly", where=decoder.config.model)
+        raise ModelError(
+            "this family's logits cannot be computed exactly", where=decoder.config.model
+        )

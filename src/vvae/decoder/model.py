@@ -2,8 +2,8 @@
 
     -log p(x|c) <= E_q[-log p(x|c,z)] + KL(q || p)
 
-q is fixed, so the KL term is constant in the decoder's parameters and training is the reconstruction term alone:
-cross-entropy on the tokens of the reply and its end of turn.
+q is fixed, so the KL term is constant in the decoder's parameters and training is the
+reconstruction term alone: cross-entropy on the tokens of the reply and its end of turn.
 """
 
 from __future__ import annotations
@@ -47,10 +47,16 @@ class DecoderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(SMOLLM2, description="smollm2-135m, a hub id or a local folder (transformers layout)")
+    model: str = Field(
+        SMOLLM2, description="smollm2-135m, a hub id or a local folder (transformers layout)"
+    )
     lora: LoraConfig = Field(default_factory=LoraConfig)
-    quantize: Literal["nf4"] | None = Field(None, description="nf4: the frozen weights in 4 bits (QLoRA), on a GPU")
-    precision: str = Field("auto", pattern="^(auto|bf16|fp32)$", description="bf16 where the processor has it")
+    quantize: Literal["nf4"] | None = Field(
+        None, description="nf4: the frozen weights in 4 bits (QLoRA), on a GPU"
+    )
+    precision: str = Field(
+        "auto", pattern="^(auto|bf16|fp32)$", description="bf16 where the processor has it"
+    )
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,9 @@ class Alternative:
 class Decoder(Prompter):
     """A loaded model with its tokenizer and template, and at most one adapter at a time."""
 
-    def __init__(self, model: Any, prompter: Prompter, config: DecoderConfig, *, bf16: bool) -> None:
+    def __init__(
+        self, model: Any, prompter: Prompter, config: DecoderConfig, *, bf16: bool
+    ) -> None:
         super().__init__(prompter.tokenizer, prompter.frame, config.model)
         self.model, self.config, self.bf16 = model, config, bf16
         self._voices: Voices | None = None
@@ -84,17 +92,22 @@ class Decoder(Prompter):
         before, after = self.frame.around_voice
         return (*self.tokens(before), voices.id_of(block.speaker), *self.tokens(after))
 
-    def tree(self, dialogue: Dialogue, pairs: Sequence[Pair], asked: Mapping[str, Sequence[Alternative]]) -> Tree:
+    def tree(
+        self, dialogue: Dialogue, pairs: Sequence[Pair], asked: Mapping[str, Sequence[Alternative]]
+    ) -> Tree:
         """The prefix tree of one speaker's pairs in one window.
 
         Args:
-            asked: pair id -> the ways to ask for its reply; each is a branch with key ``pair_id|name``.
+            asked: pair id -> the ways to ask for its reply; each is a branch with key
+                ``pair_id|name``.
 
         Raises:
             DataError: the tree is longer than the model can see.
         """
         first = pairs[0]
-        turns = [turn for turn in dialogue.turns if first.window <= turn.id <= max(p.turn for p in pairs)]
+        turns = [
+            turn for turn in dialogue.turns if first.window <= turn.id <= max(p.turn for p in pairs)
+        ]
         seen = trunk(self.frame, turns, first.speaker, named=len(dialogue.speakers) > 2)
         segments = [self.tokens(segment) for segment in seen.segments]
         ends = [0]
@@ -107,7 +120,9 @@ class Decoder(Prompter):
             for one in asked[pair.pair_id]:
                 header = self.header(one.block)
                 key = f"{pair.pair_id}|{one.name}"
-                nodes.append(Node(key, (*header, *reply), 0, ends[seen.cuts[pair.turn]], len(reply)))
+                nodes.append(
+                    Node(key, (*header, *reply), 0, ends[seen.cuts[pair.turn]], len(reply))
+                )
         tree = Tree(tuple(nodes))
         longest = max(node.cut + len(node.tokens) for node in nodes)
         if longest > self.context_length:
@@ -122,7 +137,10 @@ class Decoder(Prompter):
     def context_length(self) -> int:
         """Tokens the model was made for; beyond a sliding window a tree would not be exact."""
         config = self.model.config
-        seen = (getattr(config, "max_position_embeddings", None), getattr(config, "sliding_window", None))
+        seen = (
+            getattr(config, "max_position_embeddings", None),
+            getattr(config, "sliding_window", None),
+        )
         return min((int(n) for n in seen if n), default=1 << 20)
 
     # --- tokens to loss ---
@@ -134,8 +152,12 @@ class Decoder(Prompter):
         from vvae.decoder.kernels.attention import Sight
 
         device, causal = self.device, self.causal
-        ids, positions, sources = (torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.sources))
-        dtype = causal.get_output_embeddings().weight.dtype  # the first parameters may be learnt ones, in fp32
+        ids, positions, sources = (
+            torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.sources)
+        )
+        dtype = (
+            causal.get_output_embeddings().weight.dtype
+        )  # the first parameters may be learnt ones, in fp32
         sight = {"sight": Sight.of(batch, dtype)} if self.blockwise else {}
         with self._autocast():
             states = getattr(causal, causal.base_model_prefix)(
@@ -174,10 +196,14 @@ class Decoder(Prompter):
 
     @property
     def blockwise(self) -> bool:
-        """Whether attention is computed block by block; elsewhere than on a CPU the library's kernels are faster."""
+        """Whether attention is computed block by block; elsewhere than on a CPU the library's
+        kernels are faster.
+        """
         from vvae.decoder.kernels import attention
 
-        return bool(self.device.type == "cpu" and self.causal.config._attn_implementation == attention.NAME)
+        return bool(
+            self.device.type == "cpu" and self.causal.config._attn_implementation == attention.NAME
+        )
 
     def batches(self, trees: Iterable[Tree], budget: int) -> Iterator[list[Tree]]:
         """Trees in order, in groups of at most `budget` tokens (one tree at the least)."""
@@ -200,9 +226,14 @@ class Decoder(Prompter):
                 batch = collate(group)
                 losses = self.token_losses(batch).double().cpu()
                 owners = torch.from_numpy(batch.owners)
-                totals = torch.zeros(len(batch.keys), dtype=torch.float64).index_add(0, owners, losses)
+                totals = torch.zeros(len(batch.keys), dtype=torch.float64).index_add(
+                    0, owners, losses
+                )
                 counts = torch.bincount(owners, minlength=len(batch.keys))
-                result |= {k: (float(t), int(n)) for k, t, n in zip(batch.keys, totals, counts, strict=True)}
+                result |= {
+                    k: (float(t), int(n))
+                    for k, t, n in zip(batch.keys, totals, counts, strict=True)
+                }
         return result
 
     @contextmanager
@@ -243,7 +274,8 @@ class Decoder(Prompter):
     # --- adapters ---
 
     def add_adapter(self, seed: int, speakers: Sequence[str] = ()) -> None:
-        """A fresh adapter on all linear layers, initialised from the seed; replaces the one there is.
+        """A fresh adapter on all linear layers, initialised from the seed; replaces the one there
+        is.
 
         Args:
             speakers: also a vector for each of these (`prompt.Voice`).
@@ -298,20 +330,28 @@ class Decoder(Prompter):
 
         for folder in folders.values():
             _check_saved(folder)
-        inner = {name: f"adapter{number}" for number, name in enumerate(folders)}  # PEFT takes no dots
+        inner = {
+            name: f"adapter{number}" for number, name in enumerate(folders)
+        }  # PEFT takes no dots
         model: Any = self._bare()
         with quiet():
             for number, (name, folder) in enumerate(folders.items()):
                 if number:
                     model.load_adapter(str(folder), adapter_name=inner[name])
                 else:
-                    model = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=inner[name])
+                    model = peft.PeftModel.from_pretrained(
+                        model, str(folder), adapter_name=inner[name]
+                    )
         self.model = self._adapted(model)
         return lambda name: self.model.set_adapter(inner[name])
 
     def save_adapter(self, folder: Path) -> None:
-        """Saves the adapter in PEFT's layout, as safetensors; it holds no embeddings, so no hub is asked about them."""
-        self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+        """Saves the adapter in PEFT's layout, as safetensors; it holds no embeddings, so no hub is
+        asked about them.
+        """
+        self.model.save_pretrained(
+            str(folder), safe_serialization=True, save_embedding_layers=False
+        )
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
         if self._voices:
             self._voices.save(folder)
@@ -321,7 +361,9 @@ class Decoder(Prompter):
         self.causal.set_input_embeddings(voices)
 
     def _adapted(self, model: Any) -> Any:
-        """PEFT casts each layer's input to the adapter's fp32, and autocast casts it back: two copies for nothing."""
+        """PEFT casts each layer's input to the adapter's fp32, and autocast casts it back: two
+        copies for nothing.
+        """
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         from vvae.decoder.kernels.lora import fuse
@@ -346,11 +388,15 @@ class Decoder(Prompter):
 
 def _check_saved(folder: Path) -> None:
     if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError("no adapter in safetensors here", where=str(folder), fix="train the variant first")
+        raise ModelError(
+            "no adapter in safetensors here", where=str(folder), fix="train the variant first"
+        )
 
 
 def grouped(pairs: Iterable[Pair]) -> dict[tuple[str, int, str], list[Pair]]:
-    """Pairs by (dialogue, window, speaker), the units that share a trunk, in order of first appearance."""
+    """Pairs by (dialogue, window, speaker), the units that share a trunk, in order of first
+    appearance.
+    """
     groups: dict[tuple[str, int, str], list[Pair]] = {}
     for pair in pairs:
         groups.setdefault((pair.dialogue, pair.window, pair.speaker), []).append(pair)

@@ -1,12 +1,15 @@
-"""A learned vector per speaker in the place of words: the entangled persona that a readable z is compared with.
+"""A learned vector per speaker in the place of words: the entangled persona that a readable z is
+compared with.
 
-Behind the vocabulary stand the speakers: token id V + k is looked up here and not in the embedding matrix, so that
-trees, loss and generation need not know. A speaker's vector is a common part and an own one,
+Behind the vocabulary stand the speakers: token id V + k is looked up here and not in the embedding
+matrix, so that trees, loss and generation need not know. A speaker's vector is a common part and an
+own one,
 
-    e(V + k) = RATE (common + own_k),        e(V + n) = RATE common for anybody who was not trained on,
+    e(V + k) = RATE (common + own_k),        e(V + n) = RATE common for anybody else,
 
-and starts as the mean of the vocabulary's embeddings. Soft prompts need steps far longer than an adapter's (Lester et
-al., arXiv 2104.08691, use 0.3); Adam's steps do not depend on scale, so RATE lengthens these with no second optimizer.
+and starts as the mean of the vocabulary's embeddings. Soft prompts need steps far longer than an
+adapter's (Lester et al., arXiv 2104.08691, use 0.3); Adam's steps do not depend on scale, so RATE
+lengthens these with no second optimizer.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ class Voices(torch.nn.Module):
         self._ids = {speaker: self._size + k for k, speaker in enumerate(self.speakers)}
         mean = base.weight.detach().float().mean(0) / RATE
         self.common = torch.nn.Parameter(mean)
-        self.own = torch.nn.Parameter(torch.zeros(len(self.speakers), len(mean), device=mean.device))
+        self.own = torch.nn.Parameter(
+            torch.zeros(len(self.speakers), len(mean), device=mean.device)
+        )
 
     @property
     def weight(self) -> torch.Tensor:
@@ -47,7 +52,9 @@ class Voices(torch.nn.Module):
         return self.base.weight  # type: ignore[no-any-return]
 
     def id_of(self, speaker: str) -> int:
-        """The token id of a speaker; that of nobody in particular for one who was not trained on."""
+        """The token id of a speaker; that of nobody in particular for one who was not
+        trained on.
+        """
         return self._ids.get(speaker, self._size + len(self.speakers))
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -62,8 +69,15 @@ class Voices(torch.nn.Module):
         """Writes the vectors and whose they are."""
         from safetensors.torch import save_file
 
-        vectors = {"common": self.common.detach().contiguous(), "own": self.own.detach().contiguous()}
-        save_file(vectors, folder / FILE, metadata={"speakers": json.dumps(self.speakers, ensure_ascii=False)})
+        vectors = {
+            "common": self.common.detach().contiguous(),
+            "own": self.own.detach().contiguous(),
+        }
+        save_file(
+            vectors,
+            folder / FILE,
+            metadata={"speakers": json.dumps(self.speakers, ensure_ascii=False)},
+        )
 
     @classmethod
     def load(cls, base: Any, folder: Path) -> Voices | None:

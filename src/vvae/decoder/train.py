@@ -1,8 +1,8 @@
 """The training loop: plain, and the same after a kill and a resume.
 
-One step takes whole prefix trees until it holds `batch_replies` replies; the loss is the mean cross-entropy over the
-step's reply tokens. Everything random is keyed by step, so a run resumed from a checkpoint goes on bit by bit as
-if it had not stopped (on a CPU).
+One step takes whole prefix trees until it holds `batch_replies` replies; the loss is the mean
+cross-entropy over the step's reply tokens. Everything random is keyed by step, so a run resumed
+from a checkpoint goes on bit by bit as if it had not stopped (on a CPU).
 """
 
 from __future__ import annotations
@@ -26,7 +26,18 @@ from vvae.decoder.checkpoints import Checkpoints
 from vvae.decoder.model import Decoder, grouped
 from vvae.decoder.trees import Tree, collate
 
-__all__ = ["BuildTree", "Progress", "Step", "TrainConfig", "Window", "plan", "planned", "rate_at", "stepped", "train"]
+__all__ = [
+    "BuildTree",
+    "Progress",
+    "Step",
+    "TrainConfig",
+    "Window",
+    "plan",
+    "planned",
+    "rate_at",
+    "stepped",
+    "train",
+]
 
 Window = Sequence[Pair]
 """The pairs of one speaker in one window: what one tree is made of."""
@@ -41,9 +52,15 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pairs: int = Field(600, ge=1, description="training pairs, whole windows in keyed order; all there are if fewer")
+    pairs: int = Field(
+        600,
+        ge=1,
+        description="training pairs, whole windows in keyed order; all there are if fewer",
+    )
     passes: int = Field(1, ge=1, description="passes over them; each draws its sampled values anew")
-    draws_per_pair: int = Field(1, ge=1, description="draws of z for each reply in a pass; they share its context")
+    draws_per_pair: int = Field(
+        1, ge=1, description="draws of z for each reply in a pass; they share its context"
+    )
     batch_replies: int = Field(8, ge=1, description="replies per step, at the least")
     learning_rate: float = Field(5e-4, gt=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -51,13 +68,21 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     token_budget: int = Field(1024, ge=64, description="tokens in memory at once")
-    gradient_checkpointing: bool = Field(False, description="a third more time for a fraction of the memory")
+    gradient_checkpointing: bool = Field(
+        False, description="a third more time for a fraction of the memory"
+    )
     checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints")
     patience: int | None = Field(
-        None, ge=1, description="stop when held-out loss has not fallen for so many checkpoints; one variant alone"
+        None,
+        ge=1,
+        description="stop when held-out loss has not fallen for so many checkpoints; one variant",
     )
-    validation_pairs: int = Field(64, ge=1, description="held-out pairs whose loss patience watches")
-    tracker: Literal["tensorboard", "trackio", "wandb"] | None = Field(None, description="where figures go besides")
+    validation_pairs: int = Field(
+        64, ge=1, description="held-out pairs whose loss patience watches"
+    )
+    tracker: Literal["tensorboard", "trackio", "wandb"] | None = Field(
+        None, description="where figures go besides"
+    )
 
     @field_validator("tracker")
     @classmethod
@@ -76,7 +101,8 @@ class Step(NamedTuple):
 
 
 def plan(pairs: Sequence[Pair], config: TrainConfig, *, seed: int) -> list[Step]:
-    """The steps in order: the same for every variant, and a prefix of the plan for more pairs within a pass.
+    """The steps in order: the same for every variant, and a prefix of the plan for more pairs
+    within a pass.
 
     Raises:
         DataError: there is no training pair.
@@ -123,7 +149,9 @@ def rate_at(step: int, steps: int, config: TrainConfig) -> float:
     if step < warmup:
         return config.learning_rate * (step + 1) / (warmup + 1)
     left = (steps - step) / max(1, steps - warmup)
-    factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[config.schedule]
+    factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[
+        config.schedule
+    ]
     return config.learning_rate * (0.1 + 0.9 * factor)
 
 
@@ -142,14 +170,17 @@ def train(
     each_step: Callable[[int], None] | None = None,
     validate: Callable[[], float] | None = None,
 ) -> None:
-    """Trains a fresh adapter, or goes on from the last checkpoint under `folder`, and saves it there in PEFT's layout.
+    """Trains a fresh adapter, or goes on from the last checkpoint under `folder`, and saves it
+    there in PEFT's layout.
 
     Args:
-        description: what made the adapter (variant, latent space, prompt version, prior, seed); saved as vvae.json.
+        description: what made the adapter (variant, latent space, prompt version, prior, seed);
+            saved as vvae.json.
         speakers: those who get a vector of their own (`voices`).
         say: called with one line where a checkpoint is damaged and the one before it is used.
         each_step: called with the number of steps done, after each; a study measures here.
-        validate: the loss that early stopping watches, needed with `patience`; asked for at each checkpoint.
+        validate: the loss that early stopping watches, needed with `patience`; asked for at each
+            checkpoint.
 
     Raises:
         VVAEError: the loss is not a number; the message names the pairs of the step.
@@ -163,7 +194,9 @@ def train(
     else:
         decoder.load_adapter(last.folder, trainable=True)
     weights = [p for p in decoder.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        weights, lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     if last is not None:
         last.restore(optimizer, weights)
     log, validation = (list(last.log), list(last.validation)) if last else ([], [])
@@ -201,13 +234,19 @@ def train(
         decoder.load_adapter(checkpoints.best)
         description = {**description, "validation_loss": validation}
     if workers.first():
-        _save_adapter(decoder, folder, {**description, "steps": len(log), "pairs": done, "training_loss": log})
+        _save_adapter(
+            decoder, folder, {**description, "steps": len(log), "pairs": done, "training_loss": log}
+        )
     workers.wait()
     checkpoints.clear()
 
 
-def _gradients(decoder: Decoder, step: Step, index: int, build: BuildTree, config: TrainConfig, seed: int) -> float:
-    """Leaves this process's part of a step's gradients in the weights; returns the loss of the whole step."""
+def _gradients(
+    decoder: Decoder, step: Step, index: int, build: BuildTree, config: TrainConfig, seed: int
+) -> float:
+    """Leaves this process's part of a step's gradients in the weights; returns the loss of the
+    whole step.
+    """
     import torch
 
     mine, several = workers.rank(), workers.number()
@@ -222,13 +261,19 @@ def _gradients(decoder: Decoder, step: Step, index: int, build: BuildTree, confi
     loss = workers.total(loss, decoder.device)
     if not math.isfinite(loss):
         ids = ", ".join(pair.pair_id for window in step.windows for pair in window)
-        raise VVAEError(f"the loss is not a number at step {index} (pairs: {ids}); lower train.learning_rate")
+        raise VVAEError(
+            f"the loss is not a number at step {index} (pairs: {ids}); lower train.learning_rate"
+        )
     return loss
 
 
 def _enough(validation: Sequence[float], patience: int | None) -> bool:
     """Whether the best of the validation losses is `patience` checkpoints old."""
-    return patience is not None and len(validation) > patience and min(validation) < min(validation[-patience:])
+    return (
+        patience is not None
+        and len(validation) > patience
+        and min(validation) < min(validation[-patience:])
+    )
 
 
 @contextmanager
@@ -236,7 +281,9 @@ def _training(decoder: Decoder, config: TrainConfig) -> Iterator[None]:
     """Training mode, with the activations computed again where memory matters."""
     decoder.model.train()
     if config.gradient_checkpointing:
-        decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        decoder.model.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
     try:
         yield
     finally:
@@ -248,14 +295,20 @@ def _training(decoder: Decoder, config: TrainConfig) -> Iterator[None]:
 def _tracker(
     decoder: Decoder, config: TrainConfig, folder: Path, description: Mapping[str, Any]
 ) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """What sends figures and the step's number to one of Accelerate's trackers, if one is chosen."""
+    """What sends figures and the step's number to one of Accelerate's trackers,
+    if one is chosen.
+    """
     if config.tracker is None:
         yield lambda figures, step: None
         return
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=decoder.device.type == "cpu", log_with=config.tracker, project_dir=folder / "logs")
-    accelerator.init_trackers("vvae", {"variant": str(description.get("variant")), **config.model_dump(mode="json")})
+    accelerator = Accelerator(
+        cpu=decoder.device.type == "cpu", log_with=config.tracker, project_dir=folder / "logs"
+    )
+    accelerator.init_trackers(
+        "vvae", {"variant": str(description.get("variant")), **config.model_dump(mode="json")}
+    )
     try:
         yield lambda figures, step: accelerator.log(dict(figures), step=step)
     finally:

@@ -1,7 +1,9 @@
-"""Prefix trees: all replies of one speaker in a window as branches of one trunk, computed in one forward pass.
+"""Prefix trees: all replies of one speaker in a window as branches of one trunk, computed in one
+forward pass.
 
-A training example per reply repeats the context once per reply. Here the context stands once, as the trunk, and each
-reply is a branch that sees its own prefix of the trunk and itself, at the positions it would have alone::
+A training example per reply repeats the context once per reply. Here the context stands once, as
+the trunk, and each reply is a branch that sees its own prefix of the trunk and itself, at the
+positions it would have alone::
 
     trunk    s u u a a u u a a u u           position  0 1 2 3 4 5 6 7 8 9 10
     branch 1       └ z z z x x x             cut 3, positions 3 4 5 6 7 8
@@ -12,11 +14,12 @@ reply is a branch that sees its own prefix of the trunk and itself, at the posit
     branch 1      all        .           .          causal     .
     branch 2      all        all         .          .          causal
 
-Loss and gradients equal those of one example per reply (arXiv 2511.00413, 2504.18246). A branch may have
-branches of its own, so several z of one reply, or a phrase tried at every place of a reply, cost little.
+Loss and gradients equal those of one example per reply (arXiv 2511.00413, 2504.18246). A branch may
+have branches of its own, so several z of one reply, or a phrase tried at every place of a reply,
+cost little.
 
-Several trees stand one after the other in a batch, without padding. Of the square of (token, token) pairs only a part
-is ever seen; `Block` says which, so that attention can leave out the rest::
+Several trees stand one after the other in a batch, without padding. Of the square of (token, token)
+pairs only a part is ever seen; `Block` says which, so that attention can leave out the rest::
 
     rows         columns seen
     tree 1  ██·  its trunk so far, its own tokens
@@ -49,7 +52,8 @@ GAP = 16
 class Node(NamedTuple):
     """A run of tokens that follows the first `cut` tokens of its parent.
 
-    `supervised` is the number of final tokens that carry loss. The root has no parent and carries none.
+    `supervised` is the number of final tokens that carry loss. The root has no parent and carries
+    none.
     """
 
     key: str
@@ -94,11 +98,12 @@ class Layout(NamedTuple):
 def layout(tree: Tree) -> Layout:
     """The arrays of one tree.
 
-    A supervised token is predicted from the token before it in its path, which for a node's first token is the last one
-    it sees of its parent.
+    A supervised token is predicted from the token before it in its path, which for a node's first
+    token is the last one it sees of its parent.
 
     Raises:
-        ValueError: a node refers to a later parent, cuts beyond it, or has nothing to be predicted from.
+        ValueError: a node refers to a later parent, cuts beyond it, or has nothing to be predicted
+            from.
     """
     n = len(tree)
     starts = np.cumsum([0, *(len(node.tokens) for node in tree.nodes)])
@@ -136,7 +141,9 @@ def layout(tree: Tree) -> Layout:
 
 
 class Block(NamedTuple):
-    """Some tokens of a batch and all that any of them sees: R rows, C columns in ascending pieces."""
+    """Some tokens of a batch and all that any of them sees: R rows,
+    C columns in ascending pieces.
+    """
 
     rows: tuple[int, int]
     """First row and the one after the last."""
@@ -195,7 +202,11 @@ def collate(trees: Sequence[Tree]) -> Batch:
     return Batch(
         np.concatenate([one.ids for one in layouts]),
         np.concatenate([one.positions for one in layouts]),
-        tuple(b for start, one in zip(starts, layouts, strict=False) for b in _blocks(one.visible, int(start))),
+        tuple(
+            b
+            for start, one in zip(starts, layouts, strict=False)
+            for b in _blocks(one.visible, int(start))
+        ),
         np.concatenate([one.sources + start for start, one in zip(starts, layouts, strict=False)]),
         np.concatenate([one.targets for one in layouts]),
         tuple(keys),
@@ -209,7 +220,12 @@ def _blocks(visible: npt.NDArray[np.bool_], offset: int) -> Iterator[Block]:
         rows = visible[start : start + BLOCK_ROWS]
         seen = np.flatnonzero(rows.any(0))
         breaks = np.flatnonzero(np.diff(seen) > GAP)
-        pieces = [(int(a), int(b) + 1) for a, b in zip(seen[[0, *breaks + 1]], seen[[*breaks, -1]], strict=True)]
+        pieces = [
+            (int(a), int(b) + 1)
+            for a, b in zip(seen[[0, *breaks + 1]], seen[[*breaks, -1]], strict=True)
+        ]
         columns = np.concatenate([rows[:, a:b] for a, b in pieces], axis=1)
         here = offset + start
-        yield Block((here, here + len(rows)), tuple((offset + a, offset + b) for a, b in pieces), columns)
+        yield Block(
+            (here, here + len(rows)), tuple((offset + a, offset + b) for a, b in pieces), columns
+        )

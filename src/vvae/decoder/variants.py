@@ -5,16 +5,17 @@
     few-shot          base model, the instruction and k training replies of the same speaker
     FT                fine-tuned on (c, x), no persona
     P+FT              fine-tuned with the extracted z, nulls left out
-    SP+FT             fine-tuned with the extracted z, nulls sampled from the prior (with probability s)
-    retrieval         few-shot, with the k training replies that answered what is most like the message to answer
-    unstructured      fine-tuned with a description of the speaker in free text, from training replies
+    SP+FT             fine-tuned with the extracted z, nulls sampled (with probability s)
+    retrieval         few-shot, with the k training replies to the most similar messages
+    unstructured      fine-tuned with a description of the speaker in free text
     continuous        fine-tuned with a learned vector per speaker, in place of words
 
-A variant may also fill its nulls from elsewhere than the prior, share draws more widely, see only some dimensions, or
+A variant may also fill its nulls from elsewhere than the prior, share draws more widely, see only
+some dimensions, or
 be trained with another seed: what the studies vary.
 
-At test time every variant that takes a persona is shown the same one: the speaker's profile, its nulls drawn
-from the prior.
+At test time every variant that takes a persona is shown the same one: the speaker's profile, its
+nulls drawn from the prior.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from vvae.core.dialogue import Pair
 from vvae.core.errors import ConfigError
 from vvae.core.random import index_below, shuffled, uniform
 from vvae.inference.endpoint.settings import EndpointConfig
-from vvae.inference.prompts import Block, Voice, description_block, few_shot_block, persona_block, prompted_block
+from vvae.inference.prompts import (
+    Block,
+    Voice,
+    description_block,
+    few_shot_block,
+    persona_block,
+    prompted_block,
+)
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import DimensionPrior, DrawScope, Prior, SamplingConfig, fill, scope_id
 from vvae.latent.space import LatentSpace
@@ -55,8 +63,8 @@ TRAINED_PROMPTS = ("persona", "description", "voice")
 class Misreading(BaseModel):
     """Errors put into the values read, as an encoder might make them.
 
-    other: another value, drawn from the prior; null: the value is missed; near: the label most like it (of closed
-    dimensions; values of open ones are left).
+    other: another value, drawn from the prior; null: the value is missed; near: the label most like
+        it (of closed dimensions; values of open ones are left).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,23 +83,40 @@ class Variant(BaseModel):
     z: Literal["none", "observed", "sampled"] = Field(
         "sampled", description="which z a trained variant is shown in training"
     )
-    prompt: Literal["persona", "description", "voice", "plain", "rarely", "few-shot", "retrieval"] = Field(
-        "persona", description="how a persona is put: z in words, or a description or a vector of the speaker"
+    prompt: Literal[
+        "persona", "description", "voice", "plain", "rarely", "few-shot", "retrieval"
+    ] = Field(
+        "persona",
+        description="how a persona is put: z in words, or a description or a vector of the speaker",
     )
-    s: float | dict[str, float] | None = Field(None, description="sampling probability; null: sampling.s of the config")
+    s: float | dict[str, float] | None = Field(
+        None, description="sampling probability; null: sampling.s of the config"
+    )
     fill: Fill = Field("prior", description="what nulls are filled from in training")
-    scope: DrawScope | None = Field(None, description="what shares a draw; null: sampling.scope of the config")
+    scope: DrawScope | None = Field(
+        None, description="what shares a draw; null: sampling.scope of the config"
+    )
     error: Misreading | None = Field(None, description="errors put into z in training")
-    dimensions: tuple[str, ...] | None = Field(None, description="the only dimensions it is shown; null: all")
-    endpoint: EndpointConfig | None = Field(None, description="who writes a prompted variant; null: the base model")
-    seed: int = Field(0, ge=0, description="another one: other training pairs, order, draws, first weights, contexts")
+    dimensions: tuple[str, ...] | None = Field(
+        None, description="the only dimensions it is shown; null: all"
+    )
+    endpoint: EndpointConfig | None = Field(
+        None, description="who writes a prompted variant; null: the base model"
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        description="another one: other training pairs, order, draws, first weights, contexts",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Variant:
         if self.name == "human" or set(self.name) == {"."}:
             raise ValueError(f"a variant cannot be called {self.name!r}")
         if self.trained != (self.prompt in TRAINED_PROMPTS):
-            raise ValueError(f"trained variants use the prompts {', '.join(TRAINED_PROMPTS)}, the others do not")
+            raise ValueError(
+                f"trained variants use the prompts {', '.join(TRAINED_PROMPTS)}, the others do not"
+            )
         if self.trained and self.endpoint:
             raise ValueError("an endpoint's model is prompted, not trained")
         return self
@@ -143,7 +168,9 @@ def resolve(named: Sequence[str | Variant]) -> tuple[Variant, ...]:
             raise ConfigError(f"unknown variant {entry!r}", where="variants", fix=fix)
         variant = PRESETS[entry] if isinstance(entry, str) else entry
         if variant.name in {v.name for v in variants}:
-            raise ConfigError(f"variant {variant.name!r} stands twice", where="variants", fix="names are unique")
+            raise ConfigError(
+                f"variant {variant.name!r} stands twice", where="variants", fix="names are unique"
+            )
         variants.append(variant)
     return tuple(variants)
 
@@ -158,7 +185,8 @@ def training_persona(
     seed: int,
     draw: int,
 ) -> Persona | None:
-    """z as a trained variant sees it beside the pair's reply; each pass over the data is a new draw.
+    """z as a trained variant sees it beside the pair's reply; each pass over the data is a new
+    draw.
 
     Args:
         read: z as the encoder read it.
@@ -177,9 +205,16 @@ def training_persona(
 
 
 def misread(
-    persona: Persona, error: Misreading, prior: Prior, near: Mapping[str, Mapping[str, str]], *, pair: str, seed: int
+    persona: Persona,
+    error: Misreading,
+    prior: Prior,
+    near: Mapping[str, Mapping[str, str]],
+    *,
+    pair: str,
+    seed: int,
 ) -> Persona:
-    """z with errors, the same for a pair in every pass; a larger rate misreads what a smaller one does, and more.
+    """z with errors, the same for a pair in every pass; a larger rate misreads what a smaller one
+    does, and more.
 
     Args:
         near: closed dimension -> label -> the one most like it.
@@ -195,7 +230,9 @@ def misread(
                     value = near.get(name, {}).get(slot.value, slot.value)
                 case "other":
                     counts = {v: n for v, n in prior[name].counts.items() if v != slot.value}
-                    value = DimensionPrior(counts, 0).draw("misread as", seed, name, pair) or slot.value
+                    value = (
+                        DimensionPrior(counts, 0).draw("misread as", seed, name, pair) or slot.value
+                    )
         if value is not None:
             slots[name] = slot if value == slot.value else Slot(value, "observed")
     return Persona(slots)
@@ -209,16 +246,32 @@ def imputed(fill: Fill, prior: Prior, own: Prior | None) -> Mapping[str, Dimensi
         frequent  the prior's most frequent value
         noise     words of all the priors, as many as the prior's value has, that mean nothing here
 
-    Noise is as long as a value and can be told from one: it disturbs, and stands for no missing value.
+    Noise is as long as a value and can be told from one: it disturbs, and stands for no missing
+    value.
     """
     match fill:
         case "speaker" if own is not None:
-            return {name: own[name] if own[name].counts else counted for name, counted in prior.dimensions.items()}
+            return {
+                name: own[name] if own[name].counts else counted
+                for name, counted in prior.dimensions.items()
+            }
         case "frequent":
-            return {name: DimensionPrior(dict(p.ordered[:1]), p.nulls) for name, p in prior.dimensions.items()}
+            return {
+                name: DimensionPrior(dict(p.ordered[:1]), p.nulls)
+                for name, p in prior.dimensions.items()
+            }
         case "noise":
-            words = sorted({word for p in prior.dimensions.values() for value in p.counts for word in value.split()})
-            return {name: _noise(name, counted, words) for name, counted in prior.dimensions.items()}
+            words = sorted(
+                {
+                    word
+                    for p in prior.dimensions.values()
+                    for value in p.counts
+                    for word in value.split()
+                }
+            )
+            return {
+                name: _noise(name, counted, words) for name, counted in prior.dimensions.items()
+            }
         case _:
             return prior.dimensions
 
@@ -227,7 +280,11 @@ def _noise(name: str, counted: DimensionPrior, words: Sequence[str]) -> Dimensio
     counts: Counter[str] = Counter()
     for value, n in counted.ordered:
         places = range(len(value.split()))
-        counts[" ".join(words[index_below(len(words), "noise", name, value, place)] for place in places)] += n
+        counts[
+            " ".join(
+                words[index_below(len(words), "noise", name, value, place)] for place in places
+            )
+        ] += n
     return DimensionPrior(dict(counts), counted.nulls)
 
 
@@ -264,8 +321,12 @@ def shown_block(
             return persona_block(persona, space)
 
 
-def examples_of(speaker: str, pairs: Sequence[Pair], *, seed: int, number: int = FEW_SHOT_EXAMPLES) -> list[str]:
-    """Training replies of a speaker, a keyed choice; a smaller number of them is a part of a larger one."""
+def examples_of(
+    speaker: str, pairs: Sequence[Pair], *, seed: int, number: int = FEW_SHOT_EXAMPLES
+) -> list[str]:
+    """Training replies of a speaker, a keyed choice; a smaller number of them is a part of a larger
+    one.
+    """
     own = [pair for pair in pairs if pair.speaker == speaker and pair.split == "train"]
     chosen = shuffled(own, "few-shot", seed, name=[pair.pair_id for pair in own])[:number]
     return [pair.response for pair in chosen]

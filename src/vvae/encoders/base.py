@@ -22,11 +22,15 @@ ENCODERS = ("rules", "llm")
 
 
 def _kind(value: Any) -> str:
-    kind = value.get("kind", "rules") if isinstance(value, dict) else getattr(value, "kind", "rules")
+    kind = (
+        value.get("kind", "rules") if isinstance(value, dict) else getattr(value, "kind", "rules")
+    )
     return kind if kind in ENCODERS else "rules"  # whose own check then names the key
 
 
-EncoderConfig = Annotated[Annotated[RulesConfig, Tag("rules")] | Annotated[LLMConfig, Tag("llm")], Discriminator(_kind)]
+EncoderConfig = Annotated[
+    Annotated[RulesConfig, Tag("rules")] | Annotated[LLMConfig, Tag("llm")], Discriminator(_kind)
+]
 """The config of either, told apart by `kind`."""
 
 
@@ -37,7 +41,11 @@ class Encoder(Protocol):
     nulled: Counter[str]
 
     def encode(
-        self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], *, progress: Progress | None = None
+        self,
+        pairs: Sequence[Pair],
+        dialogues: Mapping[str, Dialogue],
+        *,
+        progress: Progress | None = None,
     ) -> Iterator[Encoding]:
         """z of each pair, in order."""
         ...
@@ -47,7 +55,9 @@ class Encoder(Protocol):
         ...
 
     def accounts(self) -> dict[str, Any]:
-        """What reading has cost so far: attempts by how they ended, tokens, cost; empty where nothing is called."""
+        """What reading has cost so far: attempts by how they ended, tokens, cost; empty where
+        nothing is called.
+        """
         ...
 
 
@@ -60,7 +70,8 @@ def fit_encoder(
     *,
     progress: Progress | None = None,
 ) -> RulesEncoder | LLMEncoder:
-    """The encoder of a config, fitted on the training pairs among `pairs`; a language model is probed.
+    """The encoder of a config, fitted on the training pairs among `pairs`; a language model is
+    probed.
 
     Raises:
         EndpointError: the language model does not answer.

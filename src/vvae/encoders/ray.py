@@ -1,13 +1,14 @@
 """Encoding shard by shard on Ray, with the rows of a single process.
 
-    shards/pairs-00000.parquet, dialogues-00000.parquet     what a shard holds: whole dialogues, in the corpus's order
+    shards/pairs-00000.parquet, dialogues-00000.parquet     whole dialogues, in order
     shards/encodings-00000.parquet, prior-00000.json        what reading it gave
     shards/ledger-00000.sqlite                              its calls, where a language model reads
-    shards/done-00000.json                                  written last: complete, for this encoder and data
+    shards/done-00000.json                                  written last: complete
 
-A dialogue's shard is a hash of its id, and so is the replica that answers for it (`EndpointConfig.address`): all calls
-of one dialogue meet the same prefix cache, whichever worker makes them. A shard is one task; one that was lost with its
-worker is done again by another, which finds the answers so far in the shard's ledger. Counts of the prior add.
+A dialogue's shard is a hash of its id, and so is the replica that answers for it
+(`EndpointConfig.address`): all calls of one dialogue meet the same prefix cache, whichever worker
+makes them. A shard is one task; one that was lost with its worker is done again by another, which
+finds the answers so far in the shard's ledger. Counts of the prior add.
 """
 
 from __future__ import annotations
@@ -35,7 +36,15 @@ from vvae.latent.prior import Prior, count
 from vvae.latent.space import LatentSpace
 from vvae.latent.tables import Encoding, read_encodings, write_encodings
 
-__all__ = ["ShardReader", "encode_on_ray", "merged", "prior_of", "shard_of", "unanswered", "write_shards"]
+__all__ = [
+    "ShardReader",
+    "encode_on_ray",
+    "merged",
+    "prior_of",
+    "shard_of",
+    "unanswered",
+    "write_shards",
+]
 
 Progress = Callable[[int, int], None]
 
@@ -49,7 +58,9 @@ def _file(folder: Path, kind: str, shard: int, suffix: str = "parquet") -> Path:
     return folder / f"{kind}-{shard:05d}.{suffix}"
 
 
-def write_shards(folder: Path, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], shards: int) -> None:
+def write_shards(
+    folder: Path, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], shards: int
+) -> None:
     """Writes the shards of some pairs."""
     own: dict[int, list[Pair]] = {shard: [] for shard in range(shards)}
     for pair in pairs:
@@ -76,7 +87,8 @@ class ShardReader:
     space: LatentSpace
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Reads the shard of a row, unless it is complete; returns the row with what its marker says.
+        """Reads the shard of a row, unless it is complete; returns the row with what its marker
+        says.
 
         An error of ours is returned too, as its text: Ray keeps no exception of a task whole.
         """
@@ -86,7 +98,9 @@ class ShardReader:
             return {"found": "", "error": str(error)}
 
     def _shard(self, shard: int) -> dict[str, Any]:
-        encoder = load_encoder(self.state, self.config, _file(self.folder, "ledger", shard, "sqlite"))
+        encoder = load_encoder(
+            self.state, self.config, _file(self.folder, "ledger", shard, "sqlite")
+        )
         source, done = _file(self.folder, "pairs", shard), _file(self.folder, "done", shard, "json")
         contexts = _file(self.folder, "dialogues", shard)
         mark = {"encoder": encoder.id, "corpus": digest(source), "dialogues": digest(contexts)}
@@ -95,26 +109,44 @@ class ShardReader:
             return known
         pairs = read_pairs(source)
         dialogues = {d.id: d for d in read_dialogues(contexts)}
-        ended, prior = self._read(encoder, pairs, dialogues, _file(self.folder, "encodings", shard), mark["corpus"])
+        ended, prior = self._read(
+            encoder, pairs, dialogues, _file(self.folder, "encodings", shard), mark["corpus"]
+        )
         write_text(_file(self.folder, "prior", shard, "json"), prior.to_json())
-        found = {**mark, "pairs": dict(ended), "not_believed": dict(encoder.nulled), **encoder.accounts()}
+        found = {
+            **mark,
+            "pairs": dict(ended),
+            "not_believed": dict(encoder.nulled),
+            **encoder.accounts(),
+        }
         write_text(done, json.dumps(found, ensure_ascii=False) + "\n")
         return found
 
     def _read(
-        self, encoder: Encoder, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], target: Path, corpus: str
+        self,
+        encoder: Encoder,
+        pairs: Sequence[Pair],
+        dialogues: Mapping[str, Dialogue],
+        target: Path,
+        corpus: str,
     ) -> tuple[Counter[str], Prior]:
         """Writes the encodings of a shard; how they ended, and the counts of its training side."""
         train = {pair.pair_id for pair in pairs if pair.split == "train"}
         ended = write_encodings(target, encoder.encode(pairs, dialogues), self.space)
-        personas = (e.persona for e in read_encodings(target) if e.status == "ok" and e.pair_id in train)
+        personas = (
+            e.persona for e in read_encodings(target) if e.status == "ok" and e.pair_id in train
+        )
         return ended, count(personas, self.space, encoder=encoder.id, corpus=corpus)
 
 
-def encode_on_ray(reader: ShardReader, shards: int, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Reads all shards on the Ray cluster of RAY_ADDRESS, or on this machine's cores; counts over all of them.
+def encode_on_ray(
+    reader: ShardReader, shards: int, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Reads all shards on the Ray cluster of RAY_ADDRESS, or on this machine's cores; counts over
+    all of them.
 
-    A worker that dies is replaced, and its shard is read again. A user's mistake in a worker is raised here.
+    A worker that dies is replaced, and its shard is read again. A user's mistake in a worker is
+    raised here.
 
     Raises:
         ModelError: ray is not installed.
@@ -129,13 +161,19 @@ def encode_on_ray(reader: ShardReader, shards: int, *, progress: Progress | None
     if own:
         address, quiet = os.environ.get("RAY_ADDRESS"), logging.ERROR
         try:
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=quiet)
+            ray.init(
+                address=address, include_dashboard=False, log_to_driver=False, logging_level=quiet
+            )
         except (ConnectionError, ValueError) as error:
             fix = "check RAY_ADDRESS, or unset it to use this machine"
-            raise EndpointError("no Ray cluster", where=address or "this machine", fix=fix) from error
+            raise EndpointError(
+                "no Ray cluster", where=address or "this machine", fix=fix
+            ) from error
     try:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        rows = ray.data.from_items([{"shard": shard} for shard in range(shards)], override_num_blocks=shards)
+        rows = ray.data.from_items(
+            [{"shard": shard} for shard in range(shards)], override_num_blocks=shards
+        )
         done: list[dict[str, Any]] = []
         for row in rows.map(reader).iter_rows():
             if row["error"]:
@@ -169,18 +207,26 @@ def unanswered(pairs: Mapping[str, int]) -> int:
 
 def merged(folder: Path, pairs: Sequence[Pair], shards: int) -> Iterator[Encoding]:
     """The encodings of all shards in the order of the pairs."""
-    rows = {shard: iter(read_encodings(_file(folder, "encodings", shard))) for shard in range(shards)}
+    rows = {
+        shard: iter(read_encodings(_file(folder, "encodings", shard))) for shard in range(shards)
+    }
     for pair in pairs:
         encoding = next(rows[shard_of(pair.dialogue, shards)], None)
         if encoding is None or encoding.pair_id != pair.pair_id:
-            raise DataError("the shards are of other pairs", where=str(folder), fix="remove the folder, run again")
+            raise DataError(
+                "the shards are of other pairs",
+                where=str(folder),
+                fix="remove the folder, run again",
+            )
         yield encoding
 
 
 def prior_of(folder: Path, shards: int) -> Prior:
     """The prior over all shards: the sum of their counts."""
     priors = (
-        Prior.from_json((path := _file(folder, "prior", shard, "json")).read_text("utf-8"), where=str(path))
+        Prior.from_json(
+            (path := _file(folder, "prior", shard, "json")).read_text("utf-8"), where=str(path)
+        )
         for shard in range(shards)
     )
     return reduce(add, priors)

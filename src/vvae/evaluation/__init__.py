@@ -1,1 +1,3 @@
-"""Experiments on a finished run: studies, controllability, blind test, memorisation, annotation, doctor."""
+"""Experiments on a finished run: studies, controllability, blind test, memorisation, annotation,
+doctor.
+"""

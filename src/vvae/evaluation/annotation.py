@@ -1,8 +1,10 @@
-"""Human replies and human readings of them: the road to a corpus like HumanChatData, without the web.
+"""Human replies and human readings of them: the road to a corpus like HumanChatData, without the
+web.
 
-An annotator first reads some replies that everybody reads (what agreement is measured on), then writes replies to given
-contexts as himself. Each reply's persona is filled in by the encoder and confirmed or corrected. There is one file per
-annotator, written whole after every change, so a stopped session goes on where it was.
+An annotator first reads some replies that everybody reads (what agreement is measured on), then
+writes replies to given contexts as himself. Each reply's persona is filled in by the encoder and
+confirmed or corrected. There is one file per annotator, written whole after every change, so a
+stopped session goes on where it was.
 """
 
 from __future__ import annotations
@@ -78,10 +80,14 @@ class Collection:
     def __init__(self, run: Run, folder: Path, *, shared: int, contexts: int) -> None:
         self.run, self.folder, self.space = run, folder, run.space
         held = [pair for pair in run.encoded if pair.split == "heldout"]
-        chosen = shuffled(held, "collect", run.config.seed, name=[p.pair_id for p in held])[: shared + contexts]
+        chosen = shuffled(held, "collect", run.config.seed, name=[p.pair_id for p in held])[
+            : shared + contexts
+        ]
         if len(chosen) < shared + contexts:
             fix = "ask for fewer with --shared and --contexts"
-            raise DataError(f"{len(chosen)} held-out replies, {shared + contexts} are asked for", fix=fix)
+            raise DataError(
+                f"{len(chosen)} held-out replies, {shared + contexts} are asked for", fix=fix
+            )
         self.tasks: dict[str, Literal["read", "write"]] = {
             pair.pair_id: "read" if i < shared else "write" for i, pair in enumerate(chosen)
         }
@@ -100,7 +106,11 @@ class Collection:
 
     def _path(self, annotator: str) -> Path:
         if not ANNOTATOR.fullmatch(annotator):
-            raise ConfigError("no annotator id", where=repr(annotator)[:60], fix="letters, digits, - and _, at most 40")
+            raise ConfigError(
+                "no annotator id",
+                where=repr(annotator)[:60],
+                fix="letters, digits, - and _, at most 40",
+            )
         return self.folder / f"{annotator}.json"
 
     def about(self, annotator: str, about: Mapping[str, str]) -> None:
@@ -110,17 +120,22 @@ class Collection:
             work.about = {name[:40]: value[:80] for name, value in about.items() if value.strip()}
             self._save(work)
 
-    def keep(self, annotator: str, task: str, reply: str, values: Values | None, *, done: bool) -> Entry:
+    def keep(
+        self, annotator: str, task: str, reply: str, values: Values | None, *, done: bool
+    ) -> Entry:
         """Keeps a draft or a finished entry.
 
         Raises:
-            ConfigError: the task, a dimension or a label is unknown, or a finished entry lacks reply or values.
+            ConfigError: the task, a dimension or a label is unknown, or a finished entry lacks
+                reply or values.
         """
         kind = self.tasks.get(task)
         if kind is None:
             raise ConfigError("unknown task", where=repr(task)[:60])
         checked = (
-            None if values is None else {name: (values.get(name) or "").strip() or None for name in self.space.names}
+            None
+            if values is None
+            else {name: (values.get(name) or "").strip() or None for name in self.space.names}
         )
         for name, value in (values or {}).items():
             if value and value.strip():
@@ -135,13 +150,19 @@ class Collection:
             entry.values = checked if checked is not None else entry.values
             entry.done = done
             if done and (entry.values is None or (kind == "write" and not entry.reply)):
-                raise ConfigError("not finished", where=repr(task)[:60], fix="write a reply and confirm its values")
+                raise ConfigError(
+                    "not finished",
+                    where=repr(task)[:60],
+                    fix="write a reply and confirm its values",
+                )
             work.entries[task] = entry
             self._save(work)
         return entry
 
     def fill_in(self, annotator: str, task: str, reply: str) -> Values:
-        """What the encoder reads in the annotator's reply, or in the one to be read; kept with the entry."""
+        """What the encoder reads in the annotator's reply, or in the one to be read; kept with the
+        entry.
+        """
         kind = self.tasks.get(task)
         if kind is None:
             raise ConfigError("unknown task", where=repr(task)[:60])
@@ -158,11 +179,18 @@ class Collection:
         return values
 
     def shown(self, task: str) -> dict[str, Any]:
-        """A task as the page shows it: kind, context as (own side, text), the reply to be read or None."""
+        """A task as the page shows it: kind, context as (own side, text), the reply to be read or
+        None.
+        """
         pair, kind = self._pairs[task], self.tasks[task]
         turns = context(self.run.dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
         said = [[turn.speaker == pair.speaker, turn.text] for turn in turns]
-        return {"task": task, "kind": kind, "context": said, "reply": pair.response if kind == "read" else None}
+        return {
+            "task": task,
+            "kind": kind,
+            "context": said,
+            "reply": pair.response if kind == "read" else None,
+        }
 
     def _save(self, work: Work) -> None:
         write_text(self._path(work.annotator), work.model_dump_json(indent=1) + "\n")
@@ -187,24 +215,31 @@ def read_works(folder: Path) -> list[Work]:
     """
     works = [_read(path) for path in sorted(folder.glob("*.json"))]
     if not works:
-        raise DataError("no annotators' files here", where=str(folder), fix="collect some with 'vvae collect RUN'")
+        raise DataError(
+            "no annotators' files here",
+            where=str(folder),
+            fix="collect some with 'vvae collect RUN'",
+        )
     return works
 
 
-# --- what becomes of it -----------------------------------------------------------------------------------------------
+# --- what becomes of it ---------------------------------------------------------------------------
 
 
 def annotator_agreement(works: list[Work], space: LatentSpace, *, seed: int = 0) -> dict[str, Any]:
-    """Agreement of every two annotators on replies that both read, by dimension: mean Cohen's kappa over the couples.
+    """Agreement of every two annotators on replies that both read, by dimension: mean Cohen's kappa
+    over the couples.
 
-    Also how often annotators kept what the encoder had filled in, which pulls them together: agreement on values that
-    were filled in says less than agreement on values that were not.
+    Also how often annotators kept what the encoder had filled in, which pulls them together:
+    agreement on values that were filled in says less than agreement on values that were not.
 
     Raises:
         DataError: no two annotators read the same reply.
     """
     personas = {work.annotator: _personas(work) for work in works}
-    couples = [(a, b) for a, b in combinations(personas, 2) if len(set(personas[a]) & set(personas[b])) > 1]
+    couples = [
+        (a, b) for a, b in combinations(personas, 2) if len(set(personas[a]) & set(personas[b])) > 1
+    ]
     if not couples:
         fix = "let two annotators finish the shared replies"
         raise DataError("no two annotators read the same replies", fix=fix)
@@ -261,7 +296,9 @@ def export(collection: Collection, target: Path) -> dict[str, int]:
             turns = list(_turns(collection, pair, work.annotator, entry))
             name = f"{task}@{work.annotator}"
             if entry.reply:
-                lines = [(who, line) for who, text in turns for line in text.split(BURST) if line.strip()]
+                lines = [
+                    (who, line) for who, text in turns for line in text.split(BURST) if line.strip()
+                ]
                 messages = [{"role": "user", "name": who, "content": line} for who, line in lines]
                 dialogues.append(json.dumps({"id": name, "messages": messages}, ensure_ascii=False))
             rows = [{"dialogue": name, "speaker": who, "text": text} for who, text in turns]
@@ -271,9 +308,15 @@ def export(collection: Collection, target: Path) -> dict[str, int]:
             labels += rows
     target.mkdir(parents=True, exist_ok=True)
     write_text(target / "dialogues.jsonl", "".join(line + "\n" for line in dialogues))
-    write_text(target / "labels.csv", _csv(labels, ["dialogue", "speaker", "text", *collection.space.names]))
+    write_text(
+        target / "labels.csv",
+        _csv(labels, ["dialogue", "speaker", "text", *collection.space.names]),
+    )
     values = {
-        name: {"null": None, **{v: v for v in sorted({row[name] for row in labels} - {"-", "null"})}}
+        name: {
+            "null": None,
+            **{v: v for v in sorted({row[name] for row in labels} - {"-", "null"})},
+        }
         for name in collection.space.names
     }
     mapping = {"path": "labels.csv", "dialogue": "dialogue", "speaker": "speaker", "text": "text"}
@@ -285,10 +328,15 @@ def export(collection: Collection, target: Path) -> dict[str, int]:
     asked = sorted({name for work in works for name in work.about})
     people = [{"speaker": work.annotator, **work.about} for work in works]
     write_text(target / "annotators.csv", _csv(people, ["speaker", *asked]))
-    return {"replies": len(dialogues), "labelled": sum(row[collection.space.names[0]] != "-" for row in labels)}
+    return {
+        "replies": len(dialogues),
+        "labelled": sum(row[collection.space.names[0]] != "-" for row in labels),
+    }
 
 
-def _turns(collection: Collection, pair: Pair, annotator: str, entry: Entry) -> Iterator[tuple[str, str]]:
+def _turns(
+    collection: Collection, pair: Pair, annotator: str, entry: Entry
+) -> Iterator[tuple[str, str]]:
     """Who says what, the reply last; who writes takes the place of the one who replied."""
     own = annotator if entry.reply else pair.speaker
     for turn in context(collection.run.dialogues[pair.dialogue], pair):

@@ -1,7 +1,8 @@
-"""A blind test: people say which of two replies a person wrote; 50 % is what a perfect imitation would leave them with.
+"""A blind test: people say which of two replies a person wrote; 50 % is what a perfect imitation
+would leave them with.
 
-The page holds contexts and pairs of replies in a hidden order, and nothing that says which is which; that is in
-key.json, beside it. Judges' answers come back as files.
+The page holds contexts and pairs of replies in a hidden order, and nothing that says which is
+which; that is in key.json, beside it. Judges' answers come back as files.
 """
 
 from __future__ import annotations
@@ -57,13 +58,21 @@ def make_page(run: Run, names: Sequence[str], number: int) -> Path:
     shown: dict[str, dict[str, Any]] = {}
     for variant in chosen:
         said = [one for one in said_by(run, variant) if one.text.strip()]
-        # Other contexts for each variant, where there are enough: nobody sees the person's reply twice.
-        fresh = shuffled(said, "turing", run.config.seed, variant.name, name=[one.pair.pair_id for one in said])
+        # Other contexts for each variant, where there are enough: nobody sees the person's reply
+        # twice.
+        fresh = shuffled(
+            said, "turing", run.config.seed, variant.name, name=[one.pair.pair_id for one in said]
+        )
         used = {item.pair_id for item in items}
         fresh.sort(key=lambda one: one.pair.pair_id in used)
         for one in fresh[:number]:
             key = ("turing item", run.config.seed, variant.name, one.pair.pair_id)
-            item = _Item(f"{bits64(*key):016x}", variant.name, one.pair.pair_id, SIDES[bits64("side", *key) & 1])
+            item = _Item(
+                f"{bits64(*key):016x}",
+                variant.name,
+                one.pair.pair_id,
+                SIDES[bits64("side", *key) & 1],
+            )
             items.append(item)
             pair = pairs[item.pair_id]
             turns = context(run.dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
@@ -82,22 +91,27 @@ def make_page(run: Run, names: Sequence[str], number: int) -> Path:
 
 
 def score_answers(run: Run, files: Sequence[Path]) -> dict[str, Any]:
-    """How often judges picked the person, by variant, and how often each judge did; written to `turing/scores.json`.
+    """How often judges picked the person, by variant, and how often each judge did; written to
+    `turing/scores.json`.
 
-    Intervals are a bootstrap over the speakers imitated, then their dialogues; several judges of an item count as
-    several answers to it.
+    Intervals are a bootstrap over the speakers imitated, then their dialogues; several judges of an
+    item count as several answers to it.
 
     Raises:
         DataError: there is no key, or a file is no answers file of this page.
     """
     key_path = run.path("turing/key.json")
     if not key_path.is_file():
-        raise DataError("no blind test here", where=str(key_path), fix="make one with 'vvae turing RUN'")
+        raise DataError(
+            "no blind test here", where=str(key_path), fix="make one with 'vvae turing RUN'"
+        )
     items = {found["id"]: _Item(**found) for found in json.loads(key_path.read_text("utf-8"))}
     pairs = {pair.pair_id: pair for pair in run.encoded}
     hits: dict[str, list[Hit]] = {}
     judges: dict[str, list[bool]] = {}
-    answered: dict[tuple[str, str], str] = {}  # a judge's later file replaces what an earlier one says
+    answered: dict[
+        tuple[str, str], str
+    ] = {}  # a judge's later file replaces what an earlier one says
     for path in files:
         judge, answers = _read(path, items)
         answered |= {(judge, name): side for name, side in answers.items()}
@@ -112,12 +126,18 @@ def score_answers(run: Run, files: Sequence[Path]) -> dict[str, Any]:
     scores: dict[str, Any] = {"variants": {}, "judges": {}}
     for variant, counts in tables.items():
         low, high = interval(samples[variant])
-        row = {"picked_the_person": round(rate(counts), 4), "low": round(low, 4), "high": round(high, 4)}
+        row = {
+            "picked_the_person": round(rate(counts), 4),
+            "low": round(low, 4),
+            "high": round(high, 4),
+        }
         scores["variants"][variant] = {**row, "answers": len(hits[variant])}
     for judge, verdicts in judges.items():
         share = sum(verdicts) / len(verdicts)
         scores["judges"][judge] = {"picked_the_person": round(share, 4), "answers": len(verdicts)}
-    write_text(run.path("turing/scores.json"), json.dumps(scores, ensure_ascii=False, indent=1) + "\n")
+    write_text(
+        run.path("turing/scores.json"), json.dumps(scores, ensure_ascii=False, indent=1) + "\n"
+    )
     return scores
 
 
@@ -130,7 +150,11 @@ def _read(path: Path, items: dict[str, _Item]) -> tuple[str, dict[str, str]]:
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError("no answers file", where=str(path), fix=fix) from None
     if unknown := [name for name in answers if name not in items]:
-        raise DataError(f"{len(unknown)} answers to items of another page", where=str(path), fix=fix)
+        raise DataError(
+            f"{len(unknown)} answers to items of another page", where=str(path), fix=fix
+        )
     if wrong := [side for side in answers.values() if side not in SIDES]:
-        raise DataError(f"an answer is neither a nor b: {str(wrong[0])[:20]!r}", where=str(path), fix=fix)
+        raise DataError(
+            f"an answer is neither a nor b: {str(wrong[0])[:20]!r}", where=str(path), fix=fix
+        )
     return judge or path.stem, answers

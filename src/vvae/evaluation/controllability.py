@@ -1,11 +1,13 @@
-"""Does a value that is set come back? One dimension of z is set, the rest is kept, and the replies are read again.
+"""Does a value that is set come back? One dimension of z is set, the rest is kept, and the replies
+are read again.
 
-For each dimension some values are set in turn in the same contexts. What the encoder reads in the replies is compared
-with what was set: in the dimension itself (control) and in every other one (leakage), by bias-corrected Cramer's V with
-a permutation p-value; null counts as a value that is read.
+For each dimension some values are set in turn in the same contexts. What the encoder reads in the
+replies is compared
+with what was set: in the dimension itself (control) and in every other one (leakage), by
+bias-corrected Cramer's V with a permutation p-value; null counts as a value that is read.
 
-A rate that is asked for is realised by showing a value in some replies and hiding it in the others, so the rate in
-replies is a line between two measured ends:
+A rate that is asked for is realised by showing a value in some replies and hiding it in the others,
+so the rate in replies is a line between two measured ends:
 
     rate(a)  =  a rate(shown) + (1 - a) rate(hidden)
 """
@@ -50,7 +52,8 @@ def values_set(run: Run, dimension: Dimension) -> list[str]:
 
 
 def control(run: Run, variant: Variant, contexts: int) -> dict[str, Any]:
-    """Writes and reads the replies that are missing, and `control/<variant>/` with control.json and report.html.
+    """Writes and reads the replies that are missing, and `control/<variant>/` with control.json and
+    report.html.
 
     Args:
         contexts: in each of which every value is set.
@@ -58,7 +61,13 @@ def control(run: Run, variant: Variant, contexts: int) -> dict[str, Any]:
     run_stages(run, until="train")
     named = [d for d in run.space.dimensions if len(values_set(run, d)) > 1]
     folder = f"control/{variant.name}"
-    read = ("dialogues.parquet", "pairs.parquet", "encodings.parquet", "prior.json", "profiles.parquet")
+    read = (
+        "dialogues.parquet",
+        "pairs.parquet",
+        "encodings.parquet",
+        "prior.json",
+        "profiles.parquet",
+    )
     settings = [
         variant,
         contexts,
@@ -82,7 +91,9 @@ def control(run: Run, variant: Variant, contexts: int) -> dict[str, Any]:
     ]
     make(run, stages)
     found = _summary(run, variant, named, contexts)
-    write_text(run.path(f"{folder}/control.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    write_text(
+        run.path(f"{folder}/control.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n"
+    )
     write_text(run.path(f"{folder}/report.html"), build_control(found))
     return found
 
@@ -107,13 +118,23 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -
         for pair, persona in asked
     ]
     with run.reporter.task(f"{dimension.name} set") as tick:
-        written = decoder.engine.complete(requests, run.generation, seed=run.config.seed, progress=tick)
+        written = decoder.engine.complete(
+            requests, run.generation, seed=run.config.seed, progress=tick
+        )
     numbered = [
         replace(p, pair_id=f"{p.pair_id}|{i}", response=c.text)
         for i, ((p, _), c) in enumerate(zip(asked, written, strict=True))
     ]
     replies = [
-        Reply(variant.name, pair.pair_id, run.config.seed, pair.speaker, persona, pair.response, c.finish_reason)
+        Reply(
+            variant.name,
+            pair.pair_id,
+            run.config.seed,
+            pair.speaker,
+            persona,
+            pair.response,
+            c.finish_reason,
+        )
         for pair, (_, persona), c in zip(numbered, asked, written, strict=True)
     ]
     folder = run.path(f"control/{variant.name}")
@@ -123,7 +144,9 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -
         write_encodings(folder / f"{dimension.name}.readings.parquet", encodings, run.space)
 
 
-def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: int) -> dict[str, Any]:
+def _summary(
+    run: Run, variant: Variant, named: Sequence[Dimension], contexts: int
+) -> dict[str, Any]:
     pairs = {pair.pair_id: pair for pair in run.encoded}
     matrix: list[dict[str, Any]] = []
     confusion: dict[str, dict[str, dict[str, int]]] = {}
@@ -131,17 +154,29 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
     for dimension in named:
         folder, name = run.path(f"control/{variant.name}"), dimension.name
         replies = read_replies(folder / f"{name}.parquet")
-        readings = {e.pair_id: e.persona for e in read_encodings(folder / f"{name}.readings.parquet")}
-        given = [(r, readings[r.pair_id]) for r in replies if r.persona and r.persona[name] and r.pair_id in readings]
+        readings = {
+            e.pair_id: e.persona for e in read_encodings(folder / f"{name}.readings.parquet")
+        }
+        given = [
+            (r, readings[r.pair_id])
+            for r in replies
+            if r.persona and r.persona[name] and r.pair_id in readings
+        ]
         set_to = [r.persona.value(name) or HIDDEN for r, _ in given if r.persona]
         for other in run.space.dimensions:
-            found = association(set_to, [z.value(other.name) or HIDDEN for _, z in given], seed=run.config.seed)
+            found = association(
+                set_to, [z.value(other.name) or HIDDEN for _, z in given], seed=run.config.seed
+            )
             row: dict[str, Any] = {"set": name, "read": other.name, "n": len(given)}
             matrix.append(row | ({"v": round(found.v, 4), "p": round(found.p, 4)} if found else {}))
-        came_back: dict[str, Counter[str]] = {value: Counter() for value in values_set(run, dimension)}
+        came_back: dict[str, Counter[str]] = {
+            value: Counter() for value in values_set(run, dimension)
+        }
         for value, (_, z) in zip(set_to, given, strict=True):
             came_back[value][z.value(name) or HIDDEN] += 1
-        confusion[name] = {value: dict(counter.most_common()) for value, counter in came_back.items()}
+        confusion[name] = {
+            value: dict(counter.most_common()) for value, counter in came_back.items()
+        }
         metric = metric_of(dimension.reader)
         if metric:
             rates[metric] = _rates(run, metric, replies, name, pairs)
@@ -160,8 +195,12 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
     }
 
 
-def _rates(run: Run, metric: str, replies: Sequence[Reply], name: str, pairs: dict[str, Pair]) -> dict[str, Any]:
-    """How often a value stands in the replies when it is shown, and when it is hidden from the same contexts."""
+def _rates(
+    run: Run, metric: str, replies: Sequence[Reply], name: str, pairs: dict[str, Pair]
+) -> dict[str, Any]:
+    """How often a value stands in the replies when it is shown, and when it is hidden from the same
+    contexts.
+    """
     values = sorted({value for r in replies if r.persona and (value := r.persona.value(name))})
     hits: dict[str, list[Hit]] = {"shown": [], "hidden": []}
     for reply in replies:

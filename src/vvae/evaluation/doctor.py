@@ -1,8 +1,9 @@
-"""Before any model runs: can these chats carry a persona, what will be measurable, and what will it take on this
-machine?
+"""Before any model runs: can these chats carry a persona, what will be measurable, and what will it
+take on this machine?
 
-Chats are read, cut into pairs and read by the default encoder, all in a folder that is removed; nothing is trained.
-Times are estimates from how fast this machine multiplies matrices (docs/chats.md says how near they come).
+Chats are read, cut into pairs and read by the default encoder, all in a folder that is removed;
+nothing is trained. Times are estimates from how fast this machine multiplies matrices
+(docs/chats.md says how near they come).
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ FEWEST, RARE = 200, 0.01
 Z_TOKENS, REPLY_FRAME = 70, 8
 """Tokens of a z block, and of what stands around a reply."""
 TRAIN_SHARE, WRITE_SHARE, READ_SHARE = 0.36, 0.22, 0.30
-"""Of the peak of matrix products, what training, generation and likelihoods reach (docs/findings.md, speed)."""
+"""Of the peak of matrix products, what training, generation and likelihoods reach
+(docs/findings.md, speed).
+"""
 SMALL_MODEL = 134_515_008
 """Parameters of SmolLM2-135M."""
 RUNTIME_BYTES = 3_200_000_000
@@ -65,7 +68,9 @@ def examine(path: Path, *, reporter: Reporter | None = None) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="vvae-doctor-") as scratch:
         config = _config(path, Path(scratch))
-        run = Run(config.model_copy(update={"run": f"{scratch}/run"}), reporter=reporter or Silent())
+        run = Run(
+            config.model_copy(update={"run": f"{scratch}/run"}), reporter=reporter or Silent()
+        )
         import_dialogues(run)
         return _examined(run)
 
@@ -89,7 +94,9 @@ def _config(path: Path, scratch: Path) -> RunConfig:
         return base
     import json
 
-    return base.model_copy(update={"pairs": base.pairs.model_copy(update={"speakers": tuple(json.loads(names))})})
+    return base.model_copy(
+        update={"pairs": base.pairs.model_copy(update={"speakers": tuple(json.loads(names))})}
+    )
 
 
 def _examined(run: Run) -> dict[str, Any]:
@@ -101,7 +108,9 @@ def _examined(run: Run) -> dict[str, Any]:
         mine = learnt(pairs, config.pairs)
     except DataError as error:
         found["problems"].append(error.what)
-        found["advice"].append("give more conversations: a persona is learnt from replies to somebody else")
+        found["advice"].append(
+            "give more conversations: a persona is learnt from replies to somebody else"
+        )
         return found
     found["pairs"] = {
         "train": sum(p.split == "train" for p in mine),
@@ -109,12 +118,19 @@ def _examined(run: Run) -> dict[str, Any]:
         "left_out": dict(left_out),
     }
     encoder, personas, read = _read(run, mine)
-    prior = count((personas[p.pair_id] for p in read if p.split == "train"), run.space, encoder=encoder.id, corpus="")
+    prior = count(
+        (personas[p.pair_id] for p in read if p.split == "train"),
+        run.space,
+        encoder=encoder.id,
+        corpus="",
+    )
     profiles = build_profiles(read, personas, run.space)
     found["dimensions"] = {
         name: {
             "r": round(prior[name].rate, 4),
-            "predicted": round(predicted_rate(prior[name].rate, config.sampling.probability(name)), 4),
+            "predicted": round(
+                predicted_rate(prior[name].rate, config.sampling.probability(name)), 4
+            ),
         }
         for name in run.space.names
     }
@@ -159,7 +175,9 @@ def _read(run: Run, pairs: Sequence[Pair]) -> tuple[RulesEncoder, dict[str, Pers
     rules = run.config.encoder if isinstance(run.config.encoder, RulesConfig) else RulesConfig()
     with run.reporter.task("reading replies with the default encoder") as tick:
         encoder = RulesEncoder.fit(read, run.topics, run.space, rules)
-        personas = {e.pair_id: e.persona for e in encoder.encode(read, run.dialogues, progress=tick)}
+        personas = {
+            e.pair_id: e.persona for e in encoder.encode(read, run.dialogues, progress=tick)
+        }
     return encoder, personas, read
 
 
@@ -174,7 +192,9 @@ def _speakers(pairs: Sequence[Pair], profiles: Mapping[str, Any]) -> list[dict[s
     for name, row in rows.items():
         row["train_dialogues"] = len(dialogues.get(name, ()))
         values = profiles[name].values if name in profiles else {}
-        row["profile"] = {dimension: ranked[0].value for dimension, ranked in values.items() if ranked}
+        row["profile"] = {
+            dimension: ranked[0].value for dimension, ranked in values.items() if ranked
+        }
     return sorted(rows.values(), key=lambda row: (-row["train"] - row["heldout"], row["name"]))
 
 
@@ -212,26 +232,40 @@ def _metrics(
     return found
 
 
-# --- time and memory --------------------------------------------------------------------------------------------------
+# --- time and memory ------------------------------------------------------------------------------
 
 
 def machine() -> dict[str, Any]:
-    """Cores, memory, and the peak of matrix products, measured for a moment where torch is installed."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    found: dict[str, Any] = {"cores": os.cpu_count(), "memory_gb": round(pages / 1e9, 1), "gpu": None, "gflops": None}
+    """Cores, memory, and the peak of matrix products, measured for a moment where torch is
+    installed.
+    """
+    pages = (
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    )
+    found: dict[str, Any] = {
+        "cores": os.cpu_count(),
+        "memory_gb": round(pages / 1e9, 1),
+        "gpu": None,
+        "gflops": None,
+    }
     try:
         import torch
     except ImportError:
         return found
     gpu = torch.cuda.is_available()
     found["gpu"] = torch.cuda.get_device_name() if gpu else None
-    rates = [_gflops(torch, "cuda" if gpu else "cpu", dtype) for dtype in (torch.float32, torch.bfloat16)]
+    rates = [
+        _gflops(torch, "cuda" if gpu else "cpu", dtype) for dtype in (torch.float32, torch.bfloat16)
+    ]
     found["gflops"] = round(max(rates))
     return found
 
 
 def _gflops(torch: Any, device: str, dtype: Any) -> float:
-    a, b = (torch.ones(1024, 1536, dtype=dtype, device=device), torch.ones(1536, 1024, dtype=dtype, device=device))
+    a, b = (
+        torch.ones(1024, 1536, dtype=dtype, device=device),
+        torch.ones(1536, 1024, dtype=dtype, device=device),
+    )
     times = 0
     a @ b
     started = time.perf_counter()
@@ -244,7 +278,9 @@ def _gflops(torch: Any, device: str, dtype: Any) -> float:
 
 
 def parameters(model: str) -> int | None:
-    """How many parameters a model has, from its folder; None where that cannot be told without loading it."""
+    """How many parameters a model has, from its folder; None where that cannot be told without
+    loading it.
+    """
     if model == SMOLLM2:
         return SMALL_MODEL
     folder = Path(source_of(model))
@@ -267,7 +303,9 @@ def work(run: Run, pairs: Sequence[Pair], gflops: float | None) -> dict[str, Any
             tokens = _training_tokens(run, variant, pairs)
             seconds[f"train {variant.name}"] = 4 * size * tokens / (TRAIN_SHARE * gflops * 1e9)
     context = _context_tokens(run, heldout)
-    seconds["replies"] = len(run.variants) * replies * 2 * size * (context + 30) / (WRITE_SHARE * gflops * 1e9)
+    seconds["replies"] = (
+        len(run.variants) * replies * 2 * size * (context + 30) / (WRITE_SHARE * gflops * 1e9)
+    )
     losses = min(config.bench.losses, len(heldout)) + min(config.bench.forced, len(heldout))
     branch = Z_TOKENS + REPLY_FRAME + 20
     seconds["likelihoods"] = (
@@ -292,7 +330,11 @@ def _training_tokens(run: Run, variant: Variant, pairs: Sequence[Pair]) -> float
     tokens = replies = 0
     for window in windows[:500]:
         turns = {turn.id: turn for turn in run.dialogues[window[0].dialogue].turns}
-        trunk = sum(estimated_tokens(turns[i].text) for i in turns if window[0].window <= i < window[-1].turn)
+        trunk = sum(
+            estimated_tokens(turns[i].text)
+            for i in turns
+            if window[0].window <= i < window[-1].turn
+        )
         tokens += trunk + sum(estimated_tokens(pair.response) + z + REPLY_FRAME for pair in window)
         replies += len(window)
     wanted = min(run.config.train.pairs, sum(map(len, windows))) * run.config.train.passes
@@ -305,7 +347,10 @@ def _context_tokens(run: Run, pairs: Sequence[Pair]) -> float:
     total = 0
     for pair in some:
         turns = run.dialogues[pair.dialogue].turns
-        total += sum(estimated_tokens(t.text) for t in turns if pair.window <= t.id < pair.turn) + Z_TOKENS
+        total += (
+            sum(estimated_tokens(t.text) for t in turns if pair.window <= t.id < pair.turn)
+            + Z_TOKENS
+        )
     return total / max(len(some), 1)
 
 
@@ -313,25 +358,44 @@ def _advice(found: Mapping[str, Any], config: RunConfig) -> list[str]:
     advice: list[str] = []
     train, wanted = found["pairs"]["train"], config.train.pairs
     if train < wanted:
-        advice.append(f"{train:,} training replies, {wanted:,} asked for: raise train.passes, or bring more chats")
+        advice.append(
+            f"{train:,} training replies, {wanted:,} asked for: raise train.passes, or bring more "
+            "chats"
+        )
     if train < FEWEST:
-        advice.append(f"under {FEWEST} training replies little is learnt; prompting a large model needs none")
+        advice.append(
+            f"under {FEWEST} training replies little is learnt; prompting a large model needs none"
+        )
     more = config.bench.per_speaker * found["benchmarked"]
     if found["benchmarked"] and more < min(config.bench.replies, found["pairs"]["heldout"]):
         held = found["pairs"]["heldout"]
-        advice.append(f"bench.per_speaker allows {more:,} of {held:,} held-out replies: with few people, raise it")
+        advice.append(
+            f"bench.per_speaker allows {more:,} of {held:,} held-out replies: with few people, "
+            "raise it"
+        )
     small = [name for name, row in found["metrics"].items() if not row["measurable"]]
     if small:
         named = ", ".join(small)
-        advice.append(f"{named}: under {LEAST_REPLIES} held-out replies of people with that trait decide nothing")
+        advice.append(
+            f"{named}: under {LEAST_REPLIES} held-out replies of people with that trait decide "
+            "nothing"
+        )
     if config.pairs.speakers is None and len(found["speakers"]) > 1:
-        advice.append("everybody is learnt; to learn one person, set pairs.speakers (vvae import --learn does)")
+        advice.append(
+            "everybody is learnt; to learn one person, set pairs.speakers (vvae import --learn "
+            "does)"
+        )
     language = next(iter(found["corpus"]["languages"]), None)
     if language not in ("en", "zh", None, "unknown"):
-        advice.append(f"mostly {language!r}: word lists are English and Chinese; encoder.kind: llm reads others")
+        advice.append(
+            f"mostly {language!r}: word lists are English and Chinese; encoder.kind: llm reads "
+            "others"
+        )
     if found["corpus"]["emoji_rate"] < RARE:
         advice.append("hardly any emoji: EC will say little")
     needed, there = found["work"]["memory_gb"], found["machine"]["memory_gb"]
     if needed and there and needed > there:
-        advice.append("more memory than this machine has: lower train.token_budget, or take a smaller model")
+        advice.append(
+            "more memory than this machine has: lower train.token_budget, or take a smaller model"
+        )
     return advice

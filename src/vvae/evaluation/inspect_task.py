@@ -1,11 +1,13 @@
-"""HumanChatBench in Inspect AI (https://inspect.aisi.org.uk): a task, and this project's adapters as models.
+"""HumanChatBench in Inspect AI (https://inspect.aisi.org.uk): a task, and this project's adapters
+as models.
 
     inspect eval vvae/human_chat_bench -T run=RUN --model openai/gpt-4o-mini
     inspect eval vvae/human_chat_bench -T run=RUN --model "vvae/SP+FT" -M run=RUN
     inspect view
 
-The run needs profiles (`vvae train`, or any later stage); its held-out contexts are the samples. Rates are means of
-speakers' own rates, beside people's in all held-out replies of the same speakers.
+The run needs profiles (`vvae train`, or any later stage); its held-out contexts are the samples.
+Rates are means of speakers' own rates, beside people's in all held-out replies of the same
+speakers.
 """
 
 import asyncio
@@ -58,13 +60,18 @@ def human_chat_bench(run: str, replies: int = 100, persona: str = "zero-shot") -
     Args:
         run: a run folder with profiles.
         replies: held-out contexts.
-        persona: how it is put: a prompted variant (zero-shot, zero-shot-rarely, few-shot, retrieval), or none.
+        persona: how it is put: a prompted variant (zero-shot, zero-shot-rarely, few-shot,
+            retrieval), or none.
     """
     opened = _opened(run)
     if persona != "none" and (persona not in PRESETS or PRESETS[persona].trained):
         fix = f"choose from {', '.join(v.name for v in PRESETS.values() if not v.trained)}, none"
         raise ConfigError(f"unknown prompt {persona!r}", where="-T persona", fix=fix)
-    variant = PRESETS[persona] if persona != "none" else Variant(name="none", trained=False, z="none", prompt="plain")
+    variant = (
+        PRESETS[persona]
+        if persona != "none"
+        else Variant(name="none", trained=False, z="none", prompt="plain")
+    )
     people = _people(opened)
     samples = [_sample(opened, variant, pair, people) for pair in opened.benched(variant, replies)]
     temperature = opened.config.generate.temperature
@@ -79,12 +86,18 @@ def human_chat_bench(run: str, replies: int = 100, persona: str = "zero-shot") -
 def _figures(values: dict[str, str], text: str) -> dict[str, float]:
     """What a reply shows; nan for a habit whose value the speaker does not have."""
     found = {m: float(shows(m, values[m], text)) if m in values else math.nan for m in METRICS}
-    return found | {"question": float(asks(text)), "laughter": float(laughs(text)), "words": spoken_length([text])}
+    return found | {
+        "question": float(asks(text)),
+        "laughter": float(laughs(text)),
+        "words": spoken_length([text]),
+    }
 
 
 def _values(run: Run, speaker: str) -> dict[str, str]:
     persona = run.profiles[speaker].persona()
-    read = {m: found[0].name for m, reader in METRICS.items() if (found := run.space.read_by(reader))}
+    read = {
+        m: found[0].name for m, reader in METRICS.items() if (found := run.space.read_by(reader))
+    }
     return {m: value for m, name in read.items() if (value := persona.value(name)) is not None}
 
 
@@ -114,7 +127,7 @@ def _sample(run: Run, variant: Variant, pair: Pair, people: dict[str, float]) ->
     return Sample(id=pair.pair_id, input=messages, target=pair.response, metadata=known)
 
 
-# --- scoring ----------------------------------------------------------------------------------------------------------
+# --- scoring --------------------------------------------------------------------------------------
 
 
 def _by_speaker(scores: list[SampleScore]) -> list[float]:
@@ -178,18 +191,24 @@ def standard_error() -> Metric:
     return error
 
 
-@scorer(metrics={f: [model_rate(), people_rate(f), deviation(f), standard_error()] for f in FIGURES})
+@scorer(
+    metrics={f: [model_rate(), people_rate(f), deviation(f), standard_error()] for f in FIGURES}
+)
 def habits() -> Scorer:
     """What a reply shows of CP, EC and HM, and whether it asks, laughs, and how long it is."""
 
     async def score(state: TaskState, target: Target) -> Score:
         text = state.output.completion
-        return Score(value=_figures(state.metadata["values"], text), answer=text, explanation=f"people: {target.text}")
+        return Score(
+            value=_figures(state.metadata["values"], text),
+            answer=text,
+            explanation=f"people: {target.text}",
+        )
 
     return score
 
 
-# --- this project's adapters ------------------------------------------------------------------------------------------
+# --- this project's adapters ----------------------------------------------------------------------
 
 
 @modelapi(name="vvae")
@@ -199,7 +218,9 @@ def vvae() -> type[ModelAPI]:
 
 
 class _Adapter(ModelAPI):
-    """Writes the reply of a sample as the benchmark does: under the speaker's profile, z last, keyed noise."""
+    """Writes the reply of a sample as the benchmark does: under the speaker's profile, z last,
+    keyed noise.
+    """
 
     def __init__(
         self,
@@ -212,7 +233,9 @@ class _Adapter(ModelAPI):
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
         if not run:
-            raise ConfigError("which run?", where=f"vvae/{model_name}", fix="give its folder: -M run=RUN")
+            raise ConfigError(
+                "which run?", where=f"vvae/{model_name}", fix="give its folder: -M run=RUN"
+            )
         self._run = _opened(run)
         own = (v for v in self._run.variants if not v.endpoint)
         self._variant = next((v for v in own if v.name == model_name), None)
@@ -228,21 +251,30 @@ class _Adapter(ModelAPI):
         """The reply to a sample of `human_chat_bench`."""
         pair = self._pairs.get(str((input[-1].metadata or {}).get("pair_id")))
         if pair is None:
-            raise ConfigError("this model answers the samples of vvae/human_chat_bench only", where=self.model_name)
+            raise ConfigError(
+                "this model answers the samples of vvae/human_chat_bench only",
+                where=self.model_name,
+            )
         text, stopped = await asyncio.to_thread(self._reply, pair, config)
-        return ModelOutput.from_content(self.model_name, text, "stop" if stopped == "stop" else "max_tokens")
+        return ModelOutput.from_content(
+            self.model_name, text, "stop" if stopped == "stop" else "max_tokens"
+        )
 
     def _reply(self, pair: Pair, config: GenerateConfig) -> tuple[str, str]:
         assert self._variant is not None
         temperature = 1.0 if config.temperature is None else config.temperature
         top_p = 1.0 if config.top_p is None else config.top_p
-        settings = GenerationConfig(temperature=temperature, top_p=top_p, max_new_tokens=config.max_tokens or 256)
+        settings = GenerationConfig(
+            temperature=temperature, top_p=top_p, max_new_tokens=config.max_tokens or 256
+        )
         block = self._run.test_block(self._variant, pair, pair.speaker)
         request = self._decoder.request(
             self._run.dialogues[pair.dialogue], pair, block, key=f"{pair.pair_id}|{pair.speaker}"
         )
         with self._lock:
-            (written,) = self._decoder.engine.complete([request], settings, seed=self._run.config.seed)
+            (written,) = self._decoder.engine.complete(
+                [request], settings, seed=self._run.config.seed
+            )
         return written.text, written.finish_reason
 
     def max_connections(self) -> int:

@@ -1,15 +1,17 @@
 """What an adapter has kept of the very words it was trained on: three probes of one variant.
 
-*Verbatim*: the longest run of words that a written reply shares with a training reply; people repeat themselves and
-each other, so their own held-out replies are the yardstick. *Membership*: whether training replies can be told from
-held-out ones by how much likelier the adapter makes them than the base model does (area under the ROC curve; 0.5 is
-not at all). *Canaries*: made-up secrets are planted in a training of their own, each so many times; afterwards each
-is ranked by its likelihood among other secrets of the same form. Its exposure (Carlini et al. 2019, arXiv 1802.08232)
-is
+*Verbatim*: the longest run of words that a written reply shares with a training reply; people
+    repeat themselves and each other, so their own held-out replies are the yardstick. *Membership*:
+    whether training replies can be told from held-out ones by how much likelier the adapter makes
+    them than the base model does (area under the ROC curve; 0.5 is not at all). *Canaries*: made-up
+    secrets are planted in a training of their own, each so many times; afterwards each is ranked by
+    its likelihood among other secrets of the same form. Its exposure (Carlini et al. 2019, arXiv
+    1802.08232) is
 
     log2(number of secrets) - log2(rank),
 
-about 1.4 on average for a secret that was never seen, and log2(number of secrets) for one that comes first.
+about 1.4 on average for a secret that was never seen, and log2(number of secrets) for one that
+comes first.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ def probe(run: Run, variant: Variant, canaries: int) -> dict[str, Any]:
         DataError: replies of the variant were not written yet.
     """
     folder = run.path(f"privacy/{variant.name}")
-    steps = plan(learnt(run.encoded, run.config.pairs), run.config.train, seed=run.config.seed + variant.seed)
+    steps = plan(
+        learnt(run.encoded, run.config.pairs), run.config.train, seed=run.config.seed + variant.seed
+    )
     trained = {pair.pair_id: pair for pair in planned(steps)}
     found: dict[str, Any] = {
         "variant": variant.name,
@@ -95,7 +99,7 @@ def _warnings(found: dict[str, Any]) -> Iterator[str]:
         yield f"a secret that stood {often} in the data comes first among {SECRETS}"
 
 
-# --- word for word ----------------------------------------------------------------------------------------------------
+# --- word for word --------------------------------------------------------------------------------
 
 
 def _verbatim(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str, Any]:
@@ -103,10 +107,18 @@ def _verbatim(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str, 
     known = [pair.response for pair in trained]
     written = longest_overlaps([one.text for one in said], known)
     human = longest_overlaps([one.pair.response for one in said], known)
-    whole = sum(run_ >= LONG_RUN // 2 and run_ == len(words(one.text)) for run_, one in zip(written, said, strict=True))
+    whole = sum(
+        run_ >= LONG_RUN // 2 and run_ == len(words(one.text))
+        for run_, one in zip(written, said, strict=True)
+    )
     return {
         "run": LONG_RUN,
-        "variant": {**_share(written), "longest": max(written, default=0), "runs": written, "whole_replies": whole},
+        "variant": {
+            **_share(written),
+            "longest": max(written, default=0),
+            "runs": written,
+            "whole_replies": whole,
+        },
         "people": {**_share(human), "longest": max(human, default=0), "runs": human},
     }
 
@@ -122,23 +134,33 @@ def _share(runs: Sequence[int]) -> dict[str, Any]:
     return {"share": round(p, 4), "low": round(max(low, 0.0), 4), "high": round(high, 4), "n": n}
 
 
-# --- known or not -----------------------------------------------------------------------------------------------------
+# --- known or not ---------------------------------------------------------------------------------
 
 
 def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str, Any]:
-    """AUC of (loss of the base - loss of the adapter) per token, training replies against held-out ones."""
+    """AUC of (loss of the base - loss of the adapter) per token, training replies against held-out
+    ones.
+    """
     seed = run.config.seed
     speakers = {pair.speaker for pair in trained}
     held = [pair for pair in run.encoded if pair.split == "heldout" and pair.speaker in speakers]
-    sides = [shuffled(side, "members", seed, name=[p.pair_id for p in side])[:MEMBERS] for side in (trained, held)]
+    sides = [
+        shuffled(side, "members", seed, name=[p.pair_id for p in side])[:MEMBERS]
+        for side in (trained, held)
+    ]
     pairs = [pair for side in sides for pair in side]
-    asked = {pair.pair_id: [Alternative("z", run.test_block(variant, pair, pair.speaker))] for pair in pairs}
+    asked = {
+        pair.pair_id: [Alternative("z", run.test_block(variant, pair, pair.speaker))]
+        for pair in pairs
+    }
     losses: dict[str, dict[str, float]] = {}
     for name in ("adapter", "base"):  # the same model, with and without
         decoder = run.with_adapter(variant) if name == "adapter" else _bare(run)
         with run.reporter.task(f"likelihood of replies: {name}") as tick:
             found = reply_losses(decoder, run.dialogues, pairs, asked, progress=tick)
-        losses[name] = {key.rpartition("|")[0]: nats / tokens for key, (nats, tokens) in found.items()}
+        losses[name] = {
+            key.rpartition("|")[0]: nats / tokens for key, (nats, tokens) in found.items()
+        }
     gains = np.array([losses["base"][p.pair_id] - losses["adapter"][p.pair_id] for p in pairs])
     member = np.array([1.0] * len(sides[0]) + [0.0] * len(sides[1]))
     samples = []
@@ -161,11 +183,13 @@ def _bare(run: Run) -> Decoder:
     return run.decoder
 
 
-# --- secrets ----------------------------------------------------------------------------------------------------------
+# --- secrets --------------------------------------------------------------------------------------
 
 
 def canary(number: int, secret: int, seed: int) -> str:
-    """A made-up secret: which of `SECRETS` six-digit codes a canary holds; code 0 is the one that is planted."""
+    """A made-up secret: which of `SECRETS` six-digit codes a canary holds; code 0 is the one that
+    is planted.
+    """
     return f"the code is {100_000 + index_below(900_000, 'canary', seed, number, secret)}"
 
 
@@ -174,7 +198,9 @@ def exposure(rank: int) -> float:
     return math.log2(SECRETS) - math.log2(rank)
 
 
-def _canaries(run: Run, variant: Variant, steps: Sequence[Step], number: int, folder: Path) -> list[dict[str, Any]]:
+def _canaries(
+    run: Run, variant: Variant, steps: Sequence[Step], number: int, folder: Path
+) -> list[dict[str, Any]]:
     """Trains an adapter as the variant's was, with canaries among its pairs, and ranks each."""
     seed = run.config.seed
     speaker = run.profile(None).speaker
@@ -184,14 +210,18 @@ def _canaries(run: Run, variant: Variant, steps: Sequence[Step], number: int, fo
         for i, name in enumerate(planted)
     }
     times = {name: TIMES[i % len(TIMES)] for i, name in enumerate(planted)}
-    plus = _with_canaries(steps, [pairs[name] for name in planted for _ in range(times[name])], seed)
+    plus = _with_canaries(
+        steps, [pairs[name] for name in planted for _ in range(times[name])], seed
+    )
 
     def tree(window: Sequence[Pair], draw: int) -> Any:
         dialogue = planted.get(window[0].dialogue)
         if dialogue is None:
             return run.training_tree(variant, window, draw)
         block = run.test_block(variant, window[0], speaker)
-        return run.decoder.tree(dialogue, window, {p.pair_id: [Alternative("0", block)] for p in window})
+        return run.decoder.tree(
+            dialogue, window, {p.pair_id: [Alternative("0", block)] for p in window}
+        )
 
     adapter = folder / "with-canaries"
     settings = run.config.train.model_copy(update={"tracker": None, "patience": None})
@@ -200,7 +230,16 @@ def _canaries(run: Run, variant: Variant, steps: Sequence[Step], number: int, fo
         shutil.rmtree(adapter)
     if not (adapter / "vvae.json").is_file():
         with run.reporter.task(f"training {variant.name} with {number} canaries") as tick:
-            train(run.decoder, plus, tree, settings, adapter, seed=seed, description=description, progress=tick)
+            train(
+                run.decoder,
+                plus,
+                tree,
+                settings,
+                adapter,
+                seed=seed,
+                description=description,
+                progress=tick,
+            )
     run.decoder.load_adapter(adapter)
     found: list[dict[str, Any]] = []
     with run.reporter.task("ranking the canaries") as tick:
@@ -222,15 +261,21 @@ def _other_recipe(adapter: Path, description: dict[str, Any]) -> bool:
 def _dialogue(number: int, speaker: str, seed: int) -> Dialogue:
     """A context of its own for each canary, so that they are not learnt from each other."""
     opening = Turn(0, "?", (Message(f"{QUESTION} ({chr(97 + number % 26)}{number})"),))
-    return Dialogue(f"canary-{number}", (opening, Turn(1, speaker, (Message(canary(number, 0, seed)),))))
+    return Dialogue(
+        f"canary-{number}", (opening, Turn(1, speaker, (Message(canary(number, 0, seed)),)))
+    )
 
 
 def _with_canaries(steps: Sequence[Step], planted: Sequence[Pair], seed: int) -> list[Step]:
     """The steps, with a window for each sighting of a canary at keyed places."""
     added: dict[int, list[tuple[Pair, ...]]] = {}
     for sighting, pair in enumerate(planted):
-        added.setdefault(index_below(len(steps), "canary place", seed, sighting), []).append((pair,))
-    return [step._replace(windows=(*step.windows, *added.get(i, []))) for i, step in enumerate(steps)]
+        added.setdefault(index_below(len(steps), "canary place", seed, sighting), []).append(
+            (pair,)
+        )
+    return [
+        step._replace(windows=(*step.windows, *added.get(i, []))) for i, step in enumerate(steps)
+    ]
 
 
 def _rank(run: Run, variant: Variant, dialogue: Dialogue, pair: Pair, number: int) -> int:
@@ -243,7 +288,9 @@ def _rank(run: Run, variant: Variant, dialogue: Dialogue, pair: Pair, number: in
     losses: dict[str, float] = {}
     for start in range(0, SECRETS, BRANCHES):
         some = codes[start : start + BRANCHES]
-        tree = run.decoder.tree(dialogue, some, {p.pair_id: [Alternative("0", block)] for p in some})
+        tree = run.decoder.tree(
+            dialogue, some, {p.pair_id: [Alternative("0", block)] for p in some}
+        )
         losses |= {key: nats for key, (nats, _) in run.decoder.losses([tree]).items()}
     own = losses[f"{codes[0].pair_id}|0"]
     return 1 + sum(loss < own for loss in losses.values())

@@ -1,6 +1,8 @@
-"""What a person says of the values that the encoder read: accepted, corrected, or no evidence; kept in the run.
+"""What a person says of the values that the encoder read: accepted, corrected, or no evidence; kept
+in the run.
 
-`review.json` maps pair ids to dimensions to verdicts. Training does not read it: it is what one knows of the encoder.
+`review.json` maps pair ids to dimensions to verdicts. Training does not read it: it is what one
+knows of the encoder.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Review:
         self.run = run
         self._path = run.path("review.json")
         if not run.path("encodings.parquet").is_file():
-            raise DataError("the run is not encoded", where=str(run.folder), fix="run 'vvae encode CONFIG'")
+            raise DataError(
+                "the run is not encoded", where=str(run.folder), fix="run 'vvae encode CONFIG'"
+            )
         try:
             self._said: dict[str, dict[str, Any]] = json.loads(self._path.read_text("utf-8"))
         except OSError:
@@ -45,9 +49,15 @@ class Review:
         order = shuffled(found, "review", run.config.seed, name=[pair.pair_id for pair in found])
         self._pairs: Mapping[str, Pair] = {pair.pair_id: pair for pair in order}
 
-    def items(self, speaker: str | None, start: int, number: int) -> tuple[list[dict[str, Any]], int]:
-        """Replies with at least one value, and how many there are: reply, what came before, values with evidence."""
-        pairs = [pair for pair in self._pairs.values() if speaker is None or pair.speaker == speaker]
+    def items(
+        self, speaker: str | None, start: int, number: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Replies with at least one value, and how many there are: reply, what came before, values
+        with evidence.
+        """
+        pairs = [
+            pair for pair in self._pairs.values() if speaker is None or pair.speaker == speaker
+        ]
         return [self._shown(pair) for pair in pairs[start : start + number]], len(pairs)
 
     def _shown(self, pair: Pair) -> dict[str, Any]:
@@ -80,7 +90,9 @@ class Review:
         own = dict(self._said.get(pair, {}))
         own.pop(dimension, None)
         if verdict:
-            own[dimension] = {"verdict": verdict} | ({"value": value} if verdict == "corrected" else {})
+            own[dimension] = {"verdict": verdict} | (
+                {"value": value} if verdict == "corrected" else {}
+            )
         said = {**self._said, pair: own}
         self._said = {name: found for name, found in said.items() if found}
         write_text(self._path, json.dumps(self._said, ensure_ascii=False, indent=1) + "\n")

@@ -1,9 +1,11 @@
-"""Named experiments over the stages: several variants and seeds in one run folder, and claims judged on what they did.
+"""Named experiments over the stages: several variants and seeds in one run folder, and claims
+judged on what they did.
 
-A study is a small YAML file (`vvae/studies`): variants, seeds, claims. It shares the run folder's chats, encodings,
-prior and profiles, and every variant that another study has made with the same settings; a stopped study goes on where
-it was. Seed 0 of a variant is the variant itself; another seed trains on other pairs in another order, from other first
-weights and draws, and replies to other held-out contexts.
+A study is a small YAML file (`vvae/studies`): variants, seeds, claims. It shares the run folder's
+chats, encodings, prior and profiles, and every variant that another study has made with the same
+settings; a stopped study goes on where it was. Seed 0 of a variant is the variant itself; another
+seed trains on other pairs in another order, from other first weights and draws, and replies to
+other held-out contexts.
 """
 
 from __future__ import annotations
@@ -52,16 +54,27 @@ class Study(BaseModel):
     question: str
     seeds: int = Field(3, ge=1)
     variants: tuple[str | Variant, ...]
-    leave_out: Literal["axes", "dimensions"] | None = Field(None, description="adds SP+FT without each of these")
-    grow: bool = Field(False, description="adds SP+FT with the first dimension, the first two, ... but the last")
-    order: tuple[str, ...] = Field((), description="of dimensions that grow; empty: by usefulness, as far as measured")
-    replies: tuple[str, ...] | None = Field(None, description="the only variants that write replies; null: all")
+    leave_out: Literal["axes", "dimensions"] | None = Field(
+        None, description="adds SP+FT without each of these"
+    )
+    grow: bool = Field(
+        False, description="adds SP+FT with the first dimension, the first two, ... but the last"
+    )
+    order: tuple[str, ...] = Field(
+        (), description="of dimensions that grow; empty: by usefulness, as far as measured"
+    )
+    replies: tuple[str, ...] | None = Field(
+        None, description="the only variants that write replies; null: all"
+    )
     adjust: Adjust = "holm"
     claims: tuple[Claim, ...] = ()
 
     def resolved(self, space: LatentSpace) -> tuple[Variant, ...]:
         """The variants of one seed."""
-        return (*resolve(self.variants), *(variant for _, variant in (*self._left_out(space), *self._grown(space))))
+        return (
+            *resolve(self.variants),
+            *(variant for _, variant in (*self._left_out(space), *self._grown(space))),
+        )
 
     def all_claims(self, space: LatentSpace) -> tuple[Claim, ...]:
         """Its claims, and one for each thing left out: that the loss is higher without it."""
@@ -83,7 +96,10 @@ class Study(BaseModel):
         groups = space.axes if self.leave_out == "axes" else space.names if self.leave_out else ()
         for group in groups:
             kept = tuple(d.name for d in space.dimensions if group not in (d.axis, d.name))
-            yield f"Without {group}", Variant(name=f"without-{'-'.join(group.split())}", dimensions=kept)
+            yield (
+                f"Without {group}",
+                Variant(name=f"without-{'-'.join(group.split())}", dimensions=kept),
+            )
 
     def _grown(self, space: LatentSpace) -> Iterator[tuple[str, Variant]]:
         order = self.order or space.names
@@ -95,7 +111,8 @@ class Study(BaseModel):
 def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
     """The dimensions, most useful first, and what that was measured by.
 
-    Where the study `ablation-dimensions` has been made: by how much the loss under the profile rises without each.
+    Where the study `ablation-dimensions` has been made: by how much the loss under the profile
+    rises without each.
     Before that: by the bits that a reply tells on average, r times the entropy of the prior.
     """
     path = run.path("studies/ablation-dimensions/claims.json")
@@ -113,7 +130,9 @@ def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
 def studies() -> list[str]:
     """The names of the studies that come with the package."""
     folder = resources.files("vvae.evaluation").joinpath("studies")
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return sorted(
+        file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")
+    )
 
 
 def load_study(name: str) -> Study:
@@ -127,25 +146,40 @@ def load_study(name: str) -> Study:
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError):
-            raise ConfigError("cannot be read", where=name, fix="give a study's name or a YAML file") from None
+            raise ConfigError(
+                "cannot be read", where=name, fix="give a study's name or a YAML file"
+            ) from None
     elif name in studies():
-        text = resources.files("vvae.evaluation").joinpath(f"studies/{name}.yaml").read_text("utf-8")
+        text = (
+            resources.files("vvae.evaluation").joinpath(f"studies/{name}.yaml").read_text("utf-8")
+        )
     else:
-        raise ConfigError(f"unknown study {name!r}", where="vvae study", fix=f"choose from {', '.join(studies())}")
+        raise ConfigError(
+            f"unknown study {name!r}", where="vvae study", fix=f"choose from {', '.join(studies())}"
+        )
     try:
         study = Study.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML ({getattr(error, 'problem', None) or error})", where=name) from None
+        raise ConfigError(
+            f"not YAML ({getattr(error, 'problem', None) or error})", where=name
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         keys = ".".join(str(part) for part in first["loc"] if str(part) not in ("str", "Variant"))
-        raise ConfigError(str(first["msg"]), where=f"{name}: {keys}", fix="see docs/studies.md") from None
+        raise ConfigError(
+            str(first["msg"]), where=f"{name}: {keys}", fix="see docs/studies.md"
+        ) from None
     resolve(study.variants)
     return study
 
 
 def run_study(
-    name: str, study: Study, config: RunConfig, *, reporter: Reporter, endpoint: EndpointConfig | None = None
+    name: str,
+    study: Study,
+    config: RunConfig,
+    *,
+    reporter: Reporter,
+    endpoint: EndpointConfig | None = None,
 ) -> dict[str, Any]:
     """Makes what is missing, judges the claims, and writes `studies/<name>/` in the run folder.
 
@@ -169,7 +203,9 @@ def run_study(
         run = Run(config, reporter=reporter)
         variants = [_seeded(variant, seed) for variant in study.resolved(run.space)]
         run = Run(config.model_copy(update={"variants": tuple(variants)}), reporter=reporter)
-        unheard = [_seeded(v, seed).name for v in study.resolved(run.space) if not _writes(study, v)]
+        unheard = [
+            _seeded(v, seed).name for v in study.resolved(run.space) if not _writes(study, v)
+        ]
         silent = {f"{stage} {name}" for stage in ("replies", "readings") for name in unheard}
         reporter.say(f"seed {seed}: {', '.join(v.name for v in variants)}")
         run_stages(run, until="losses", skip=silent, config=config)
@@ -191,7 +227,10 @@ def _seeded(variant: Variant, seed: int) -> Variant:
 
 def _at(study: Study, endpoint: EndpointConfig) -> Study:
     """A study whose prompted variants are written by an endpoint."""
-    variants = [v if v.trained else v.model_copy(update={"endpoint": endpoint}) for v in resolve(study.variants)]
+    variants = [
+        v if v.trained else v.model_copy(update={"endpoint": endpoint})
+        for v in resolve(study.variants)
+    ]
     return study.model_copy(update={"variants": tuple(variants)})
 
 
@@ -211,18 +250,35 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
     for variant in study.resolved(run.space):
         name = _seeded(variant, seed).name
         if _writes(study, variant):
-            rows += _habits(variant.name, seed, run, yardstick, said_by(run, _seeded(variant, seed)))
+            rows += _habits(
+                variant.name, seed, run, yardstick, said_by(run, _seeded(variant, seed))
+            )
         if run.config.bench.dialogbench:
             rows += [
                 # Tasks count equally, as speakers do elsewhere.
-                Measured(variant.name, seed, "dialogbench", a.item, a.task, a.item, float(a.lenient == a.right), 1.0)
+                Measured(
+                    variant.name,
+                    seed,
+                    "dialogbench",
+                    a.item,
+                    a.task,
+                    a.item,
+                    float(a.lenient == a.right),
+                    1.0,
+                )
                 for a in read_answered(run.path(f"dialogbench/{name}.parquet"))
             ]
         for one in () if variant.endpoint else read_likelihoods(run.path(f"losses/{name}.parquet")):
             pair = pairs[one.pair_id]
-            row = Measured(variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0)
+            row = Measured(
+                variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0
+            )
             if one.nats is not None and one.tokens:
-                rows.append(replace(row, measure=f"loss_{one.shown}_z", value=one.nats, weight=float(one.tokens)))
+                rows.append(
+                    replace(
+                        row, measure=f"loss_{one.shown}_z", value=one.nats, weight=float(one.tokens)
+                    )
+                )
             if one.phrase is not None:
                 rows.append(replace(row, measure=f"phrase_{one.shown}", value=one.phrase))
     return rows
@@ -234,14 +290,30 @@ def _heldout(run: Run) -> list[Said]:
     return [Said(pair, pair.speaker, pair.response) for pair in held]
 
 
-def _habits(variant: str, seed: int, run: Run, yardstick: Yardstick, said: Sequence[Said]) -> list[Measured]:
+def _habits(
+    variant: str, seed: int, run: Run, yardstick: Yardstick, said: Sequence[Said]
+) -> list[Measured]:
     """The rates of HumanChatBench and the other figures of replies."""
-    read = {m: found[0].name for m, reader in METRICS.items() if (found := run.space.read_by(reader))}
+    read = {
+        m: found[0].name for m, reader in METRICS.items() if (found := run.space.read_by(reader))
+    }
     rows = []
     for (pair, whose, text), figures in zip(said, yardstick.measure(said), strict=True):
-        row = Measured(variant, seed, "length", pair.pair_id, pair.speaker, pair.dialogue, spoken_length([text]), 1.0)
+        row = Measured(
+            variant,
+            seed,
+            "length",
+            pair.pair_id,
+            pair.speaker,
+            pair.dialogue,
+            spoken_length([text]),
+            1.0,
+        )
         rows.append(row)
-        rows += [replace(row, measure=name, value=v, weight=weight) for name, (v, weight) in figures.items()]
+        rows += [
+            replace(row, measure=name, value=v, weight=weight)
+            for name, (v, weight) in figures.items()
+        ]
         persona = run.profiles[whose].persona()
         rows += [
             replace(row, measure=metric, value=float(shows(metric, value, text)))
@@ -265,13 +337,20 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
     alone: list[Mapping[str, Mapping[str, Counts]]] = []
     for seed in range(study.seeds):
         one = tables_of([row for row in rows if row.seed == seed and row.variant != HUMAN])
-        alone.append({m: {**of, **({HUMAN: people[m]} if m in people else {})} for m, of in one.items()})
+        alone.append(
+            {m: {**of, **({HUMAN: people[m]} if m in people else {})} for m, of in one.items()}
+        )
     claims, variants = study.all_claims(run.space), study.resolved(run.space)
-    local = {v.name for v in variants if not v.endpoint}  # nobody says how large an endpoint's model is
+    local = {
+        v.name for v in variants if not v.endpoint
+    }  # nobody says how large an endpoint's model is
     sized = any(claim.min_parameters and local.intersection(claim.variants) for claim in claims)
     parameters = dict.fromkeys(local, run.decoder.parameters) if sized else {}
     phrase = next((d.name for d in run.space.read_by("catchphrase")), None)
-    predicted = {v.name: human_chat.predicted(v, corpus_of(run), phrase) if phrase else None for v in variants}
+    predicted = {
+        v.name: human_chat.predicted(v, corpus_of(run), phrase) if phrase else None
+        for v in variants
+    }
     with run.reporter.task("judging the claims"):
         options: dict[str, Any] = {"resamples": config.bench.resamples, "seed": config.seed}
         judged = judge(
@@ -304,7 +383,9 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
 
 
 def _bodies(study: Study, run: Run, **options: Any) -> dict[str, Any]:
-    """What the seeds' replies together are like beside people's; nothing where none were written."""
+    """What the seeds' replies together are like beside people's;
+    nothing where none were written.
+    """
     written: dict[str, list[Said]] = {}
     read: dict[str, dict[str, Persona]] = {}
     for variant in study.resolved(run.space):
@@ -313,6 +394,12 @@ def _bodies(study: Study, run: Run, **options: Any) -> dict[str, Any]:
             written[variant.name] = [one for v in seeded for one in said_by(run, v)]
             readings = [readings_of(run, v) for v in seeded]
             if all(readings):
-                read[variant.name] = {pair_id: z for reading in readings for pair_id, z in reading.items()}
-    found = compare(run.encoded, run.speakers, run.personas, run.space, written, read, **options) if written else {}
+                read[variant.name] = {
+                    pair_id: z for reading in readings for pair_id, z in reading.items()
+                }
+    found = (
+        compare(run.encoded, run.speakers, run.personas, run.space, written, read, **options)
+        if written
+        else {}
+    )
     return found

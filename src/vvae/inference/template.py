@@ -1,7 +1,9 @@
 """A chat template, probed once with sentinels and taken apart into a `Frame` of literal connectors.
 
-So the boundary between trunk and branch of a prompt is exact by construction, for training, benchmark and chat
-alike. Templates that refuse a late system message, or move it, get z at the end of the last user message instead."""
+So the boundary between trunk and branch of a prompt is exact by construction, for training,
+benchmark and chat alike. Templates that refuse a late system message, or move it, get z at the end
+of the last user message instead.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from vvae.core.errors import TemplateError
 
 __all__ = ["START", "SYSTEM_LINE", "Frame", "Message", "Render", "escape"]
 
-SYSTEM_LINE = "You are one of the people in this chat. Write your next messages as you would type them."
+SYSTEM_LINE = (
+    "You are one of the people in this chat. Write your next messages as you would type them."
+)
 START = "(the chat begins)"
 Message = dict[str, str]
 Render = Callable[[list[Message], bool], str]
@@ -20,7 +24,8 @@ Render = Callable[[list[Message], bool], str]
 
 
 def escape(text: str, control: Iterable[str]) -> str:
-    """Text in which none of the control tokens can be read as one: a space is put after its first character.
+    """Text in which none of the control tokens can be read as one: a space is put after its first
+    character.
 
     >>> escape("bye <|im_end|>", ["<|im_end|>"])
     'bye < |im_end|>'
@@ -35,8 +40,8 @@ def escape(text: str, control: Iterable[str]) -> str:
 class Frame:
     """A chat template as literal connectors.
 
-    The text of a chat is `opening + system + system_to_user + user + user_to_assistant + assistant +
-    assistant_to_user + user ...`; a branch continues right after a user's content.
+    The text of a chat is `opening + system + system_to_user + user + user_to_assistant + assistant
+    + assistant_to_user + user ...`; a branch continues right after a user's content.
     """
 
     opening: str
@@ -71,13 +76,18 @@ class Frame:
         first, system = _first_user(render)
         talk = [*system, *first, _m("assistant", 2), _m("user", 3), _m("assistant", 4)]
         try:
-            # A last user message follows, because some templates (Qwen3) frame the very last reply differently.
-            before, s_u, u_a, a_u, u_a2, a_u2, _ = _split(render([*talk, _m("user", 5)], False), range(6))
+            # A last user message follows, because some templates (Qwen3) frame the very last reply
+            # differently.
+            before, s_u, u_a, a_u, u_a2, a_u2, _ = _split(
+                render([*talk, _m("user", 5)], False), range(6)
+            )
             end = _split(render(talk, False), range(5))[5]
         except TemplateError:
             raise
         except Exception as error:
-            raise TemplateError(f"the chat template fails on a plain conversation ({error})", fix=_FIX) from None
+            raise TemplateError(
+                f"the chat template fails on a plain conversation ({error})", fix=_FIX
+            ) from None
         if (u_a, a_u) != (u_a2, a_u2):
             raise TemplateError("the chat template frames equal turns differently", fix=_FIX)
         generation = _split(render([*system, *first], True), range(2))[2]
@@ -98,7 +108,9 @@ class Frame:
 
     def branch(self, z: str | None) -> str:
         """The text between the last user content and the reply."""
-        return self.generation if z is None else self.before_z + escape(z, self.control) + self.after_z
+        return (
+            self.generation if z is None else self.before_z + escape(z, self.control) + self.after_z
+        )
 
     @property
     def around_voice(self) -> tuple[str, str]:
@@ -111,7 +123,14 @@ class Frame:
 
 
 _FIX = "use an instruction-tuned model whose template takes user and assistant turns"
-_SENTINELS = ("Qsentineloneq", "Qsentineltwoq", "Qsentinelthreeq", "Qsentinelfourq", "Qsentinelfiveq", "Qsentinelsixq")
+_SENTINELS = (
+    "Qsentineloneq",
+    "Qsentineltwoq",
+    "Qsentinelthreeq",
+    "Qsentinelfourq",
+    "Qsentinelfiveq",
+    "Qsentinelsixq",
+)
 
 
 def _m(role: str, index: int) -> Message:
@@ -131,7 +150,9 @@ def _split(text: str, indices: Iterable[int]) -> list[str]:
 
 
 def _first_user(render: Render) -> tuple[list[Message], list[Message]]:
-    """The first user message and the system message; a template without system role takes both in one message."""
+    """The first user message and the system message; a template without system role takes both in
+    one message.
+    """
     separate = [_m("system", 0), _m("user", 1)]
     try:
         _split(render(separate, True), range(2))
@@ -140,16 +161,21 @@ def _first_user(render: Render) -> tuple[list[Message], list[Message]]:
         try:
             _split(render([joined], True), range(2))
         except Exception as error:
-            raise TemplateError(f"the chat template fails on one message ({error})", fix=_FIX) from None
+            raise TemplateError(
+                f"the chat template fails on one message ({error})", fix=_FIX
+            ) from None
         return [joined], []
     return separate[1:], separate[:1]
 
 
-def _late_system(render: Render, system: list[Message], opening: list[Message]) -> tuple[str, str] | None:
-    """What stands around a system message after the last user message; None if it is refused, moved or not one.
+def _late_system(
+    render: Render, system: list[Message], opening: list[Message]
+) -> tuple[str, str] | None:
+    """What stands around a system message after the last user message; None if it is refused, moved
+    or not one.
 
-    Templates fail here in silence: some gather all system messages in front, some write a late one as if the assistant
-    had said it (Mistral), some make up a role that the model never saw (Gemma).
+    Templates fail here in silence: some gather all system messages in front, some write a late one
+    as if the assistant had said it (Mistral), some make up a role that the model never saw (Gemma).
     """
     if not system:
         return None
@@ -171,7 +197,9 @@ def _late_system(render: Render, system: list[Message], opening: list[Message]) 
 
 
 def _to_assistant(render: Render, system: list[Message], s_u: str, u_a: str) -> str:
-    """From the system line to an assistant who speaks first; a stand-in user message where that is refused."""
+    """From the system line to an assistant who speaks first; a stand-in user message where that is
+    refused.
+    """
     try:
         return _split(render([*system, _m("assistant", 1), _m("user", 2)], False), range(3))[1]
     except Exception:

@@ -27,7 +27,11 @@ class Prompter:
         self.tokenizer, self.frame = tokenizer, frame
         self._remembered = lru_cache(REMEMBERED)(self._tokens)
         end = self.tokens(frame.end)
-        self.stops = tuple(dict.fromkeys(i for i in (end[0] if end else None, tokenizer.eos_token_id) if i is not None))
+        self.stops = tuple(
+            dict.fromkeys(
+                i for i in (end[0] if end else None, tokenizer.eos_token_id) if i is not None
+            )
+        )
         if not self.stops:
             raise ModelError("the model has no end-of-turn token", where=model)
 
@@ -45,7 +49,9 @@ class Prompter:
             ModelError: z is a vector, and this is no decoder that has learnt it.
         """
         if isinstance(block, Voice):
-            raise ModelError("this persona is a vector that only the decoder it was trained with can read")
+            raise ModelError(
+                "this persona is a vector that only the decoder it was trained with can read"
+            )
         return self.tokens(self.frame.branch(block))
 
     def request(
@@ -86,5 +92,7 @@ def load_prompter(model: str) -> Prompter:
         )
         return str(text)
 
-    control = {str(token) for token in tokenizer.all_special_tokens} | {str(t) for t in tokenizer.get_added_vocab()}
+    control = {str(token) for token in tokenizer.all_special_tokens} | {
+        str(t) for t in tokenizer.get_added_vocab()
+    }
     return Prompter(tokenizer, Frame.probe(render, control, str(tokenizer.eos_token)), model)

@@ -1,4 +1,6 @@
-"""Text generation by a transformers model in this process, with continuous batching and noise keyed by reply."""
+"""Text generation by a transformers model in this process, with continuous batching and noise keyed
+by reply.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,22 @@ from vvae.core.random import bits64
 
 if TYPE_CHECKING:
     import torch
-from vvae.inference.engine import DEFAULT_NEW_TOKENS, Completion, GenerationConfig, Progress, Request
+from vvae.inference.engine import (
+    DEFAULT_NEW_TOKENS,
+    Completion,
+    GenerationConfig,
+    Progress,
+    Request,
+)
 
 __all__ = ["PREFILL_TOKENS", "SPARE_COLUMNS", "Batch", "TransformersEngine", "Wrote", "draw"]
 
 PREFILL_TOKENS = 4096
 """Prompt tokens, padding included, read at once."""
 SPARE_COLUMNS = 128
-"""Columns of the cache beyond the longest reply; when they are used up, the rows are moved to the left."""
+"""Columns of the cache beyond the longest reply; when they are used up, the rows are moved to the
+left.
+"""
 
 
 @dataclass
@@ -50,21 +60,40 @@ class Wrote(NamedTuple):
 
 
 class TransformersEngine:
-    """A transformers model in this process, with continuous batching: whoever is done makes room for the next."""
+    """A transformers model in this process, with continuous batching: whoever is done makes room
+    for the next.
+    """
 
-    def __init__(self, model: Any, tokenizer: Any, stops: Sequence[int], *, bf16: bool = False) -> None:
-        self._model, self._tokenizer, self._stops, self._bf16 = model, tokenizer, frozenset(stops), bf16
+    def __init__(
+        self, model: Any, tokenizer: Any, stops: Sequence[int], *, bf16: bool = False
+    ) -> None:
+        self._model, self._tokenizer, self._stops, self._bf16 = (
+            model,
+            tokenizer,
+            frozenset(stops),
+            bf16,
+        )
         self._pad = stops[0]
 
     def complete(
-        self, requests: Sequence[Request], config: GenerationConfig, *, seed: int, progress: Progress | None = None
+        self,
+        requests: Sequence[Request],
+        config: GenerationConfig,
+        *,
+        seed: int,
+        progress: Progress | None = None,
     ) -> list[Completion]:
         """Completions in the order of the requests."""
         if not requests:
             return []
         limit = config.max_new_tokens or DEFAULT_NEW_TOKENS
-        # The longest prompts first: later ones fit where earlier ones ended, and memory is needed at once or never.
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), requests[i].key), reverse=True)
+        # The longest prompts first: later ones fit where earlier ones ended, and memory is needed
+        # at once or never.
+        order = sorted(
+            range(len(requests)),
+            key=lambda i: (len(requests[i].prompt), requests[i].key),
+            reverse=True,
+        )
         longest = len(requests[order[0]].prompt) + limit
         rows = max(1, min(len(requests), config.batch_tokens // longest))
         batch = self.batch(rows, longest + SPARE_COLUMNS, admit=max(1, rows // 4))
@@ -77,7 +106,9 @@ class TransformersEngine:
             while batch.busy:
                 ended = [wrote for wrote in batch.step() if wrote.finish_reason]
                 for name, tokens, finish_reason in ended:
-                    done[name] = Completion(self.text(tokens).strip(), finish_reason or "", len(tokens))
+                    done[name] = Completion(
+                        self.text(tokens).strip(), finish_reason or "", len(tokens)
+                    )
                 if progress and ended:
                     progress(len(done), len(requests))
         finally:
@@ -103,18 +134,33 @@ class Batch:
     """Replies being written together, a token of each at a time; they come and go."""
 
     def __init__(
-        self, model: Any, pad: int, stops: frozenset[int], bf16: bool, rows: int, columns: int, admit: int
+        self,
+        model: Any,
+        pad: int,
+        stops: frozenset[int],
+        bf16: bool,
+        rows: int,
+        columns: int,
+        admit: int,
     ) -> None:
         from vvae.inference.kv_cache import SlotCache
 
-        self._model, self._pad, self._stops, self._bf16, self._admit = model, pad, stops, bf16, admit
+        self._model, self._pad, self._stops, self._bf16, self._admit = (
+            model,
+            pad,
+            stops,
+            bf16,
+            admit,
+        )
         self._cache = SlotCache(rows, columns)
         self._waiting: deque[_Row] = deque()
         self._alive: list[_Row] = []
 
     def add(self, name: int, request: Request, config: GenerationConfig, *, seed: int) -> None:
         """A reply to write after those that wait."""
-        self._waiting.append(_Row(name, request, config, bits64("token", seed, request.key), len(request.prompt), []))
+        self._waiting.append(
+            _Row(name, request, config, bits64("token", seed, request.key), len(request.prompt), [])
+        )
 
     def drop(self, name: int) -> None:
         """A reply that nobody waits for any more."""
@@ -137,7 +183,10 @@ class Batch:
         import torch
 
         device = self._model.device
-        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16),
+        ):
             free = self._cache.rows - len(self._alive)
             if self._waiting and free >= min(self._admit, self._cache.rows):
                 rows = self._next(free)
@@ -159,7 +208,9 @@ class Batch:
 
     def _take(self, rows: list[_Row], logits: torch.Tensor) -> list[Wrote]:
         places = [(row.key, len(row.tokens)) for row in rows]
-        for row, token in zip(rows, draw(logits, [row.config for row in rows], places).tolist(), strict=True):
+        for row, token in zip(
+            rows, draw(logits, [row.config for row in rows], places).tolist(), strict=True
+        ):
             row.tokens.append(token)
         wrote = [self._wrote(row) for row in rows]
         ended = {one.name for one in wrote if one.finish_reason}
@@ -182,11 +233,18 @@ class Batch:
         width = max(map(len, prompts))
         padding = [width - len(prompt) for prompt in prompts]
         device = self._model.device
-        ids = torch.tensor([[self._pad] * n + list(p) for n, p in zip(padding, prompts, strict=True)], device=device)
+        ids = torch.tensor(
+            [[self._pad] * n + list(p) for n, p in zip(padding, prompts, strict=True)],
+            device=device,
+        )
         mask = torch.tensor([[0] * n + [1] * (width - n) for n in padding], device=device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         output = self._model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            logits_to_keep=1,
         )
         return output.logits[:, -1], output.past_key_values
 
@@ -212,11 +270,14 @@ class Batch:
         return cast("torch.Tensor", output.logits[:, -1])
 
 
-def draw(logits: torch.Tensor, configs: Sequence[GenerationConfig], places: Sequence[tuple[int, int]]) -> torch.Tensor:
-    """A token for each row of (B, vocabulary) logits: argmax of logits / T plus Gumbel noise, keyed by (key, position).
+def draw(
+    logits: torch.Tensor, configs: Sequence[GenerationConfig], places: Sequence[tuple[int, int]]
+) -> torch.Tensor:
+    """A token for each row of (B, vocabulary) logits: argmax of logits / T plus Gumbel noise, keyed
+    by (key, position).
 
-    argmax(log p + g) with g ~ Gumbel(0, 1) is a draw from p (the Gumbel-max trick), here without shared state. A row
-    of temperature 0 is the argmax itself.
+    argmax(log p + g) with g ~ Gumbel(0, 1) is a draw from p (the Gumbel-max trick), here without
+    shared state. A row of temperature 0 is the argmax itself.
     """
     import torch
 
@@ -225,9 +286,13 @@ def draw(logits: torch.Tensor, configs: Sequence[GenerationConfig], places: Sequ
     tokens = logits.argmax(-1)
     if not noisy:
         return tokens
-    scores = logits[noisy] / torch.tensor([[configs[row].temperature] for row in noisy], device=logits.device)
+    scores = logits[noisy] / torch.tensor(
+        [[configs[row].temperature] for row in noisy], device=logits.device
+    )
     if any(configs[row].top_p < 1 for row in noisy):
-        scores = _nucleus(scores, torch.tensor([[configs[row].top_p] for row in noisy], device=logits.device))
+        scores = _nucleus(
+            scores, torch.tensor([[configs[row].top_p] for row in noisy], device=logits.device)
+        )
     uniform = torch.from_numpy(np.stack([_row(*places[row], scores.shape[1]) for row in noisy]))
     tokens[noisy] = (scores - torch.log(-torch.log(uniform)).to(scores.device)).argmax(-1)
     return tokens

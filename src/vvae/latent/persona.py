@@ -1,7 +1,8 @@
 """The values taken in the latent space.
 
-A `Persona` holds a `Slot` or null for each dimension; null means "the text gives no evidence", which is a value of
-its own and distinct from the empty string."""
+A `Persona` holds a `Slot` or null for each dimension; null means "the text gives no evidence",
+which is a value of its own and distinct from the empty string.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ Source = Literal["observed", "sampled", "given"]
 
 
 class Slot(NamedTuple):
-    """One value of z with its origin. `evidence` is a [start, end) span in the reply's characters."""
+    """One value of z with its origin. `evidence` is a [start,
+    end) span in the reply's characters.
+    """
 
     value: str
     source: Source

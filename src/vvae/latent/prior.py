@@ -1,14 +1,17 @@
 """The empirical prior p(z_k), and the draws that fill nulls.
 
-p(z_k) is the distribution of the observed (non-null) values of dimension k over the training pairs: 60 "friend"
-and 40 "lover" give 0.6 and 0.4 (V-VAE, arXiv 2506.01524). Counts are integers, so priors of shards add.
+p(z_k) is the distribution of the observed (non-null) values of dimension k over the training pairs:
+60 "friend" and 40 "lover" give 0.6 and 0.4 (V-VAE, arXiv 2506.01524). Counts are integers, so
+priors of shards add.
 
-The *observation rate* r is the share of training replies in which the encoder observed the dimension. When a null is
-filled with probability s and left out otherwise, a value in the prompt belongs to the reply with probability
+The *observation rate* r is the share of training replies in which the encoder observed the
+dimension. When a null is filled with probability s and left out otherwise, a value in the prompt
+belongs to the reply with probability
 
     P(x has v | z = v) = r / (r + (1 - r) s)
 
-for every value v (this project's derivation), which predicts how often a trained decoder uses what it is shown.
+for every value v (this project's derivation), which predicts how often a trained decoder uses what
+it is shown.
 """
 
 from __future__ import annotations
@@ -30,7 +33,15 @@ from vvae.core.random import index_below, uniform
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.space import LatentSpace
 
-__all__ = ["DimensionPrior", "Prior", "SamplingConfig", "count", "fill", "predicted_rate", "scope_id"]
+__all__ = [
+    "DimensionPrior",
+    "Prior",
+    "SamplingConfig",
+    "count",
+    "fill",
+    "predicted_rate",
+    "scope_id",
+]
 
 DrawScope = Literal["pair", "dialogue", "speaker"]
 
@@ -40,8 +51,12 @@ class SamplingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scope: DrawScope = Field("pair", description="what shares a draw: each pair, each dialogue or each speaker")
-    s: float | dict[str, float] = Field(1.0, description="probability that a null is filled, for all or per dimension")
+    scope: DrawScope = Field(
+        "pair", description="what shares a draw: each pair, each dialogue or each speaker"
+    )
+    s: float | dict[str, float] = Field(
+        1.0, description="probability that a null is filled, for all or per dimension"
+    )
 
     def probability(self, dimension: str) -> float:
         """s of a dimension; 1 where only others are listed."""
@@ -58,7 +73,8 @@ class SamplingConfig(BaseModel):
 class DimensionPrior:
     """Integer counts of the observed values of one dimension, and of nulls.
 
-    Values are ordered by count, then by code points, so a draw does not depend on how they were counted.
+    Values are ordered by count, then by code points, so a draw does not depend on how they were
+    counted.
     """
 
     counts: Mapping[str, int]
@@ -92,10 +108,14 @@ class DimensionPrior:
         """The value a key draws, None when nothing was ever observed."""
         if not self._cumulative:
             return None
-        return self.ordered[bisect_right(self._cumulative, index_below(self._cumulative[-1], *key))][0]
+        return self.ordered[
+            bisect_right(self._cumulative, index_below(self._cumulative[-1], *key))
+        ][0]
 
     def __add__(self, other: DimensionPrior) -> DimensionPrior:
-        return DimensionPrior(dict(Counter(self.counts) + Counter(other.counts)), self.nulls + other.nulls)
+        return DimensionPrior(
+            dict(Counter(self.counts) + Counter(other.counts)), self.nulls + other.nulls
+        )
 
 
 @dataclass(frozen=True)
@@ -111,7 +131,9 @@ class Prior:
 
     def __add__(self, other: Prior) -> Prior:
         if self.encoder != other.encoder or set(self.dimensions) != set(other.dimensions):
-            raise DataError("priors of different encoders or spaces do not add", fix="encode all shards alike")
+            raise DataError(
+                "priors of different encoders or spaces do not add", fix="encode all shards alike"
+            )
         merged = {name: self[name] + other[name] for name in self.dimensions}
         return Prior(merged, self.encoder, self.corpus if self.corpus == other.corpus else "merged")
 
@@ -139,12 +161,16 @@ class Prior:
         try:
             data = json.loads(text)
             dimensions = {
-                name: DimensionPrior({str(v): int(n) for v, n in d["counts"].items()}, int(d["nulls"]))
+                name: DimensionPrior(
+                    {str(v): int(n) for v, n in d["counts"].items()}, int(d["nulls"])
+                )
                 for name, d in data["dimensions"].items()
             }
             return cls(dimensions, str(data["encoder"]), str(data["corpus"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"not a prior ({error})", where=where, fix="make it again with 'vvae prior'") from None
+            raise DataError(
+                f"not a prior ({error})", where=where, fix="make it again with 'vvae prior'"
+            ) from None
 
 
 def count(personas: Iterable[Persona], space: LatentSpace, *, encoder: str, corpus: str) -> Prior:
@@ -161,7 +187,9 @@ def count(personas: Iterable[Persona], space: LatentSpace, *, encoder: str, corp
 
 
 def scope_id(pair: Pair, scope: DrawScope | Literal["listener", "turn"]) -> str:
-    """The id whose draws are shared: of the pair (turn), the dialogue, the speaker, or speaker and listeners."""
+    """The id whose draws are shared: of the pair (turn), the dialogue, the speaker, or speaker and
+    listeners.
+    """
     match scope:
         case "pair" | "turn":
             return pair.pair_id
@@ -183,7 +211,8 @@ def fill(
     s: float = 1.0,
     draw: int = 0,
 ) -> Persona:
-    """The persona with a null of one dimension replaced, with probability s, by a draw from its prior.
+    """The persona with a null of one dimension replaced, with probability s, by a draw from its
+    prior.
 
     The draw is a pure function of (seed, dimension, scope id, draw number).
     """
@@ -194,7 +223,8 @@ def fill(
 
 
 def predicted_rate(r: float, s: float = 1.0) -> float:
-    """P(x has v | z = v) = r / (r + (1 - r) s): the rate a decoder trained to convergence shows a value at.
+    """P(x has v | z = v) = r / (r + (1 - r) s): the rate a decoder trained to convergence shows a
+    value at.
 
     >>> predicted_rate(0.1, 1.0), round(predicted_rate(0.1, 0.5), 4), predicted_rate(0.1, 0.0)
     (0.1, 0.1818, 1.0)

@@ -1,7 +1,9 @@
-"""A speaker's profile: the values read most often in that speaker's training messages, with their support.
+"""A speaker's profile: the values read most often in that speaker's training messages, with their
+support.
 
-Up to three ranked values per dimension; nulls stay null on disk. Speaker-scope values belong to the speaker,
-pair-scope values to (speaker, listener); turn-scope values have no profile: they are drawn or inferred when used.
+Up to three ranked values per dimension; nulls stay null on disk. Speaker-scope values belong to the
+speaker, pair-scope values to (speaker, listener); turn-scope values have no profile: they are drawn
+or inferred when used.
 """
 
 from __future__ import annotations
@@ -43,15 +45,21 @@ class Profile:
     def persona(self, listener: str | None = None) -> Persona:
         """The first-ranked values, towards a listener where one is known. Nulls stay null."""
         ranked = {**self.values, **self.by_listener.get(listener or "", {})}
-        return Persona({name: Slot(values[0].value, "observed") for name, values in ranked.items() if values})
+        return Persona(
+            {name: Slot(values[0].value, "observed") for name, values in ranked.items() if values}
+        )
 
 
 def ranked(counts: Mapping[str, int]) -> tuple[Ranked, ...]:
     """The values counted most often, up to `RANKS`."""
-    return tuple(Ranked(*item) for item in sorted(counts.items(), key=lambda vn: (-vn[1], vn[0]))[:RANKS])
+    return tuple(
+        Ranked(*item) for item in sorted(counts.items(), key=lambda vn: (-vn[1], vn[0]))[:RANKS]
+    )
 
 
-def build_profiles(pairs: Iterable[Pair], personas: Mapping[str, Persona], space: LatentSpace) -> dict[str, Profile]:
+def build_profiles(
+    pairs: Iterable[Pair], personas: Mapping[str, Persona], space: LatentSpace
+) -> dict[str, Profile]:
     """Profiles of all speakers from their training-side pairs; held-out pairs are not looked at.
 
     Args:
@@ -67,20 +75,33 @@ def build_profiles(pairs: Iterable[Pair], personas: Mapping[str, Persona], space
             scope = space.by_name[name].scope
             if scope == "speaker":
                 counts[pair.speaker, None, name][slot.value] += 1
-            elif scope == "pair" and pair.listener is not None:  # in a group it is unknown who was meant
+            elif (
+                scope == "pair" and pair.listener is not None
+            ):  # in a group it is unknown who was meant
                 counts[pair.speaker, pair.listener, name][slot.value] += 1
     values: dict[str, dict[str, tuple[Ranked, ...]]] = defaultdict(dict)
-    by_listener: dict[str, dict[str, dict[str, tuple[Ranked, ...]]]] = defaultdict(lambda: defaultdict(dict))
-    for (owner, listener, name), counter in sorted(counts.items(), key=lambda item: tuple(map(str, item[0]))):
-        (values[owner] if listener is None else by_listener[owner][listener])[name] = ranked(counter)
-    return {s: Profile(s, n, values.get(s, {}), dict(by_listener.get(s, {}))) for s, n in sorted(replies.items())}
+    by_listener: dict[str, dict[str, dict[str, tuple[Ranked, ...]]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for (owner, listener, name), counter in sorted(
+        counts.items(), key=lambda item: tuple(map(str, item[0]))
+    ):
+        (values[owner] if listener is None else by_listener[owner][listener])[name] = ranked(
+            counter
+        )
+    return {
+        s: Profile(s, n, values.get(s, {}), dict(by_listener.get(s, {})))
+        for s, n in sorted(replies.items())
+    }
 
 
-def completed(profile: Profile, pair: Pair, prior: Prior, space: LatentSpace, *, seed: int) -> Persona:
+def completed(
+    profile: Profile, pair: Pair, prior: Prior, space: LatentSpace, *, seed: int
+) -> Persona:
     """The profile's persona for a pair with every null drawn from the prior, marked as sampled.
 
-    A draw is shared by what the dimension's scope says: all replies of a speaker, all to a listener, or this
-    turn alone.
+    A draw is shared by what the dimension's scope says: all replies of a speaker, all to a
+    listener, or this turn alone.
     """
     persona = profile.persona(pair.listener)
     for dimension in space.dimensions:

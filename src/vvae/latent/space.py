@@ -29,7 +29,9 @@ RESERVED = frozenset({"pair_id", "status", "reason", "encoder"})
 
 
 class Signs(BaseModel):
-    """What speaks for a label: sentences to compare replies with, and words that say it by themselves."""
+    """What speaks for a label: sentences to compare replies with, and words that say it by
+    themselves.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,8 +42,9 @@ class Signs(BaseModel):
 class Dimension(BaseModel):
     """One dimension of z.
 
-    `labels` maps each label of a closed dimension to its `Signs`, or in short to example sentences; an open dimension
-    has none. `min_score` takes the place of the encoder's own, where sentences of a label say more of other things.
+    `labels` maps each label of a closed dimension to its `Signs`, or in short to example sentences;
+    an open dimension has none. `min_score` takes the place of the encoder's own, where sentences of
+    a label say more of other things.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,14 +60,19 @@ class Dimension(BaseModel):
     @cached_property
     def cues(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The labels that have cues, with them."""
-        return tuple((label, signs.cues) for label, signs in (self.labels or {}).items() if signs.cues)
+        return tuple(
+            (label, signs.cues) for label, signs in (self.labels or {}).items() if signs.cues
+        )
 
     @field_validator("labels", mode="before")
     @classmethod
     def _short_form(cls, labels: object) -> object:
         if not isinstance(labels, dict):
             return labels
-        return {k: {"examples": signs} if isinstance(signs, list | tuple) else signs for k, signs in labels.items()}
+        return {
+            k: {"examples": signs} if isinstance(signs, list | tuple) else signs
+            for k, signs in labels.items()
+        }
 
     @field_validator("labels")
     @classmethod
@@ -114,9 +122,13 @@ class LatentSpace:
             raise ConfigError(f"unknown dimension {dimension!r}", where=where, fix=fix)
         if known.labels is not None and value not in known.labels:
             fix = f"choose one of {', '.join(known.labels)}"
-            raise ConfigError(f"unknown label {value!r} of dimension {dimension!r}", where=where, fix=fix)
+            raise ConfigError(
+                f"unknown label {value!r} of dimension {dimension!r}", where=where, fix=fix
+            )
         if not value.strip():
-            raise ConfigError(f"empty value for dimension {dimension!r}", where=where, fix="leave it out for null")
+            raise ConfigError(
+                f"empty value for dimension {dimension!r}", where=where, fix="leave it out for null"
+            )
 
     def to_dict(self) -> dict[str, object]:
         """The space as plain data, the inverse of `from_dict`."""
@@ -136,18 +148,30 @@ class LatentSpace:
         if not isinstance(data, dict) or not isinstance(data.get("axes"), dict) or not data["axes"]:
             raise ConfigError("no axes", where=where, fix="give 'axes: {axis: {dimension: {...}}}'")
         if unknown := set(data) - {"name", "axes"}:
-            raise ConfigError(f"unknown key {sorted(unknown)[0]!r}", where=where, fix="use 'name' and 'axes'")
+            raise ConfigError(
+                f"unknown key {sorted(unknown)[0]!r}", where=where, fix="use 'name' and 'axes'"
+            )
         dimensions: list[Dimension] = []
         for axis, members in data["axes"].items():
             if not isinstance(members, dict):
-                raise ConfigError("an axis maps dimension names to their settings", where=f"{where}: axes.{axis}")
+                raise ConfigError(
+                    "an axis maps dimension names to their settings", where=f"{where}: axes.{axis}"
+                )
             for name, body in members.items():
-                dimensions.append(_dimension(str(axis), str(name), body, f"{where}: axes.{axis}.{name}"))
+                dimensions.append(
+                    _dimension(str(axis), str(name), body, f"{where}: axes.{axis}.{name}")
+                )
         names = [d.name for d in dimensions]
         if twice := {n for n in names if names.count(n) > 1}:
-            raise ConfigError(f"dimension {sorted(twice)[0]!r} stands twice", where=where, fix="names are unique")
+            raise ConfigError(
+                f"dimension {sorted(twice)[0]!r} stands twice", where=where, fix="names are unique"
+            )
         if reserved := RESERVED & set(names):
-            raise ConfigError(f"a dimension cannot be called {sorted(reserved)[0]!r}", where=where, fix="rename it")
+            raise ConfigError(
+                f"a dimension cannot be called {sorted(reserved)[0]!r}",
+                where=where,
+                fix="rename it",
+            )
         if not dimensions:
             raise ConfigError("no dimensions", where=where, fix="give at least one")
         return cls(str(data.get("name", "custom")), tuple(dimensions))
@@ -155,13 +179,17 @@ class LatentSpace:
 
 def _dimension(axis: str, name: str, body: object, where: str) -> Dimension:
     if not isinstance(body, dict):
-        raise ConfigError("a dimension is a mapping with scope, reader and description", where=where)
+        raise ConfigError(
+            "a dimension is a mapping with scope, reader and description", where=where
+        )
     try:
         return Dimension(**{**body, "name": name, "axis": axis})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(first["msg"], where=f"{where}.{key}".rstrip("."), fix="see docs/latent-space.md") from None
+        raise ConfigError(
+            first["msg"], where=f"{where}.{key}".rstrip("."), fix="see docs/latent-space.md"
+        ) from None
     except TypeError as error:
         raise ConfigError(str(error), where=where) from None
 
@@ -173,14 +201,19 @@ def load_space(path: str | Path = "default") -> LatentSpace:
         ConfigError: the file is missing or cannot be used.
     """
     if str(path) == "default":
-        text, where = resources.files("vvae.latent").joinpath("spaces/default.yaml").read_text("utf-8"), "default"
+        text, where = (
+            resources.files("vvae.latent").joinpath("spaces/default.yaml").read_text("utf-8"),
+            "default",
+        )
     else:
         where = str(path)
         try:
             text = Path(path).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             fix = "give a YAML file, or 'default'"
-            raise ConfigError("latent space cannot be read", where=where, fix=f"{fix} ({error})") from None
+            raise ConfigError(
+                "latent space cannot be read", where=where, fix=f"{fix} ({error})"
+            ) from None
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,21 +1,23 @@
 """What is asked of the z of a reply, and the z that comes of it.
 
-A *knob* is what is asked of one dimension. Knobs come from several places, each overriding the next, dimension by
-dimension; what nobody asks for is the profile's, and where that is null, a draw from the prior. As text::
+A *knob* is what is asked of one dimension. Knobs come from several places, each overriding the
+next, dimension by dimension; what nobody asks for is the profile's, and where that is null, a draw
+from the prior. As text::
 
-    Ana; tone=playful; topic=auto; vibe=sample; nickname=none; catchphrase="so; yes"; catchphrase.rate=0.1; seed=7
+    Ana; tone=playful; topic=auto; catchphrase="so; yes"; catchphrase.rate=0.1; seed=7
 
     auto     q(z|c): what the encoder reads in the conversation so far
     sample   drawn anew for each reply
     none     null: the dimension is not shown
     "..."    a JSON string: the value itself, whatever is in it
 
-A *rate* asks how often a value shows. A decoder shows the value in its prompt in p1 of its replies and one that is not
-there in p0 (`Reach`), so a rate t is met by showing the value with probability
+A *rate* asks how often a value shows. A decoder shows the value in its prompt in p1 of its replies
+and one that is not there in p0 (`Reach`), so a rate t is met by showing the value with probability
 
     q = (t - p0) / (p1 - p0)
 
-and outside of p0 .. p1 by the nearer end (this project's derivation, from the mixture q p1 + (1 - q) p0 = t).
+and outside of p0 .. p1 by the nearer end (this project's derivation, from the mixture q p1 + (1 -
+q) p0 = t).
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ __all__ = [
 
 Mode = Literal["fixed", "auto", "sample"]
 Origin = Literal["given", "profile", "conversation", "sampled"]
-"""Where a value of a reply's z comes from: set, the speaker's profile, read in the conversation, drawn."""
+"""Where a value of a reply's z comes from: set, the speaker's profile, read in the conversation,
+drawn.
+"""
 
 KEYS = ("speaker", "conversation", "seed")
 WORDS = ("auto", "sample", "none")
@@ -62,7 +66,9 @@ LARGEST_SEED = 2**63 - 1
 
 
 class Knob(NamedTuple):
-    """What is asked of a dimension; `value` belongs to the mode ``fixed``, and None there is null."""
+    """What is asked of a dimension; `value` belongs to the mode ``fixed``,
+    and None there is null.
+    """
 
     mode: Mode
     value: str | None = None
@@ -97,7 +103,9 @@ class Reach(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """A rate that was asked for, the one that can be had, and whether this reply's draw shows the value."""
+    """A rate that was asked for, the one that can be had, and whether this reply's draw shows the
+    value.
+    """
 
     asked: float
     given: float
@@ -122,7 +130,7 @@ class Steered:
     notes: tuple[str, ...] = ()
 
 
-# --- reading and writing ----------------------------------------------------------------------------------------------
+# --- reading and writing --------------------------------------------------------------------------
 
 
 _ITEM = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^";\n])*)(?:[;\n]|$)')
@@ -145,17 +153,29 @@ def steering_from_text(text: str, *, where: str = "persona") -> Steering:
         if not number and (not separator or item.startswith('"')):
             name, value = "speaker", item
         elif not separator or not name:
-            raise ConfigError(f"{item[:40]!r} is no NAME=VALUE", where=where, fix="for example tone=playful")
+            raise ConfigError(
+                f"{item[:40]!r} is no NAME=VALUE", where=where, fix="for example tone=playful"
+            )
         if name in seen:
-            raise ConfigError(f"{name[:40]!r} stands twice", where=where, fix="leave out one of the two")
+            raise ConfigError(
+                f"{name[:40]!r} stands twice", where=where, fix="leave out one of the two"
+            )
         seen.add(name)
         if name in KEYS:
             named[name] = _unquoted(value, where)
         elif name.endswith(".rate"):
             rates[name.removesuffix(".rate")] = _rate(value, f"{where}.{name}")
         else:
-            knobs[name] = Knob("fixed", _unquoted(value, where)) if value.startswith('"') else _word(value)
-    return Steering(named.get("speaker"), named.get("conversation"), _seed(named.get("seed"), where), knobs, rates)
+            knobs[name] = (
+                Knob("fixed", _unquoted(value, where)) if value.startswith('"') else _word(value)
+            )
+    return Steering(
+        named.get("speaker"),
+        named.get("conversation"),
+        _seed(named.get("seed"), where),
+        knobs,
+        rates,
+    )
 
 
 def _items(text: str, where: str) -> Iterator[str]:
@@ -164,14 +184,18 @@ def _items(text: str, where: str) -> Iterator[str]:
         matched = _ITEM.match(text, position)
         if matched is None:
             raise ConfigError(
-                "a quotation mark is not closed", where=where, fix="close it, or write it as a JSON string"
+                "a quotation mark is not closed",
+                where=where,
+                fix="close it, or write it as a JSON string",
             )
         yield matched[1].strip()
         position = matched.end()
 
 
 def is_whole(text: str) -> bool:
-    """Whether UTF-8 can hold it: JSON can escape half a surrogate pair, which stands for no character."""
+    """Whether UTF-8 can hold it: JSON can escape half a surrogate pair, which stands for no
+    character.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -187,7 +211,9 @@ def _unquoted(value: str, where: str) -> str:
         found.encode("utf-8")
         return found
     except ValueError:  # no JSON, or half a surrogate pair
-        raise ConfigError(f"{value[:40]!r} is no JSON string", where=where, fix='for example "ok; fine"') from None
+        raise ConfigError(
+            f"{value[:40]!r} is no JSON string", where=where, fix='for example "ok; fine"'
+        ) from None
 
 
 def _word(value: str) -> Knob:
@@ -208,7 +234,13 @@ def steering_to_text(steering: Steering) -> str:
     if steering.seed is not None:
         items.append(f"seed={steering.seed}")
     for name, knob in steering.knobs.items():
-        value = knob.mode if knob.mode != "fixed" else "none" if knob.value is None else _quoted(knob.value)
+        value = (
+            knob.mode
+            if knob.mode != "fixed"
+            else "none"
+            if knob.value is None
+            else _quoted(knob.value)
+        )
         items.append(f"{name}={value}")
     items += [f"{name}.rate={rate!r}" for name, rate in steering.rates.items()]
     return "; ".join(items)
@@ -220,7 +252,8 @@ def _quoted(value: str) -> str:
 
 
 def steering_from_json(data: object, *, where: str = "persona") -> Steering:
-    """Reads text, or an object: dimension -> value, word, null, or ``{"mode", "value", "rate"}``; also `KEYS`.
+    """Reads text, or an object: dimension -> value, word, null, or ``{"mode", "value", "rate"}``;
+    also `KEYS`.
 
     Raises:
         ConfigError: it is neither, or a key has a value of the wrong type.
@@ -228,9 +261,13 @@ def steering_from_json(data: object, *, where: str = "persona") -> Steering:
     if isinstance(data, str):
         return steering_from_text(data, where=where)
     if not isinstance(data, Mapping):
-        raise ConfigError("a persona is text or an object", where=where, fix='for example {"tone": "playful"}')
+        raise ConfigError(
+            "a persona is text or an object", where=where, fix='for example {"tone": "playful"}'
+        )
     if not is_whole(json.dumps(data, ensure_ascii=False, default=str)):
-        raise ConfigError("half a surrogate pair is no character", where=where, fix="send whole characters")
+        raise ConfigError(
+            "half a surrogate pair is no character", where=where, fix="send whole characters"
+        )
     knobs: dict[str, Knob] = {}
     rates: dict[str, float] = {}
     for name, asked in data.items():
@@ -241,7 +278,9 @@ def steering_from_json(data: object, *, where: str = "persona") -> Steering:
     for key in ("speaker", "conversation"):
         if data.get(key) is not None and not isinstance(data[key], str):
             raise ConfigError("not a text", where=f"{where}.{key}", fix="give a name")
-    return Steering(data.get("speaker"), data.get("conversation"), _seed(data.get("seed"), where), knobs, rates)
+    return Steering(
+        data.get("speaker"), data.get("conversation"), _seed(data.get("seed"), where), knobs, rates
+    )
 
 
 def _knob(asked: object, where: str) -> tuple[Knob | None, float | None]:
@@ -250,10 +289,14 @@ def _knob(asked: object, where: str) -> tuple[Knob | None, float | None]:
     if isinstance(asked, str):
         return _word(asked), None
     if not isinstance(asked, Mapping) or set(asked) - {"mode", "value", "rate"}:
-        raise ConfigError("neither a value nor {mode, value, rate}", where=where, fix='for example "playful"')
+        raise ConfigError(
+            "neither a value nor {mode, value, rate}", where=where, fix='for example "playful"'
+        )
     mode, value = asked.get("mode"), asked.get("value")
     if mode not in (None, "fixed", "auto", "sample"):
-        raise ConfigError(f"unknown mode {str(mode)[:40]!r}", where=where, fix="choose fixed, auto or sample")
+        raise ConfigError(
+            f"unknown mode {str(mode)[:40]!r}", where=where, fix="choose fixed, auto or sample"
+        )
     if mode in ("auto", "sample") and value is not None:
         raise ConfigError(f"a value beside {mode}", where=where, fix="leave out one of the two")
     if not isinstance(value, str | None):
@@ -265,14 +308,20 @@ def _knob(asked: object, where: str) -> tuple[Knob | None, float | None]:
 def _seed(seed: object, where: str) -> int | None:
     if isinstance(seed, str) and seed.isascii() and seed.isdigit() and len(seed) < 20:
         seed = int(seed)
-    if seed is None or (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= LARGEST_SEED):
+    if seed is None or (
+        isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= LARGEST_SEED
+    ):
         return seed
     raise ConfigError("a seed is a whole number from 0", where=f"{where}.seed", fix="for example 7")
 
 
 def _rate(rate: object, where: str) -> float:
     try:
-        number = float(rate) if isinstance(rate, str | int | float) and not isinstance(rate, bool) else math.nan
+        number = (
+            float(rate)
+            if isinstance(rate, str | int | float) and not isinstance(rate, bool)
+            else math.nan
+        )
     except (ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= 1:
@@ -281,7 +330,9 @@ def _rate(rate: object, where: str) -> float:
 
 
 def merged(layers: Iterable[Steering]) -> Steering:
-    """What several places ask for, the first before the next; a dimension's rate and its value each by itself."""
+    """What several places ask for, the first before the next; a dimension's rate and its value each
+    by itself.
+    """
     speaker = conversation = seed = None
     knobs: dict[str, Knob] = {}
     rates: dict[str, float] = {}
@@ -294,7 +345,7 @@ def merged(layers: Iterable[Steering]) -> Steering:
     return Steering(speaker, conversation, seed, knobs, rates)
 
 
-# --- from knobs to z --------------------------------------------------------------------------------------------------
+# --- from knobs to z ------------------------------------------------------------------------------
 
 
 def check_steering(steering: Steering, space: LatentSpace, *, where: str = "persona") -> None:
@@ -323,8 +374,8 @@ def steer(
 ) -> Steered:
     """The z of the reply at a turn of a conversation.
 
-    A draw is shared by what the dimension's scope says: all replies of the speaker, all of the conversation, or this
-    turn alone; `sample` draws anew for each turn.
+    A draw is shared by what the dimension's scope says: all replies of the speaker, all of the
+    conversation, or this turn alone; `sample` draws anew for each turn.
 
     Args:
         read: q(z|c), called where a dimension is `auto`.
@@ -333,7 +384,11 @@ def steer(
     own = profile.persona(listener)
     heard = read() if any(knob.mode == "auto" for knob in steering.knobs.values()) else Persona()
     here = f"{conversation}#{turn}"
-    scopes = {"speaker": f"chat with {profile.speaker}", "pair": f"{conversation} with {profile.speaker}", "turn": here}
+    scopes = {
+        "speaker": f"chat with {profile.speaker}",
+        "pair": f"{conversation} with {profile.speaker}",
+        "turn": here,
+    }
     persona, given, notes = Persona(), dict[str, Given](), list[str]()
     for dimension in space.dimensions:
         name, knob = dimension.name, steering.knobs.get(dimension.name)
@@ -354,7 +409,9 @@ def steer(
     return Steered(persona, given, tuple(notes))
 
 
-def _known(knob: Knob | None, heard: Slot | None, own: Slot | None) -> tuple[Slot | None, Origin | None]:
+def _known(
+    knob: Knob | None, heard: Slot | None, own: Slot | None
+) -> tuple[Slot | None, Origin | None]:
     """What is not left to a draw."""
     if knob is None:
         return own, "profile" if own else None
@@ -366,13 +423,20 @@ def _known(knob: Knob | None, heard: Slot | None, own: Slot | None) -> tuple[Slo
 
 
 def _rated(asked: float, reach: Reach, name: str, draw: float) -> tuple[Rate, str | None]:
-    """The rate that can be had, with this turn's draw; and a note where it is another than asked."""
+    """The rate that can be had, with this turn's draw;
+    and a note where it is another than asked.
+    """
     low, high = reach.ends
     given = min(max(asked, low), high)
-    q = (given - reach.hidden) / (reach.shown - reach.hidden) if reach.shown != reach.hidden else 1.0
+    q = (
+        (given - reach.hidden) / (reach.shown - reach.hidden)
+        if reach.shown != reach.hidden
+        else 1.0
+    )
     note = None
     if given != asked:
         note = (
-            f"{name}: a rate of {asked:.3g} is out of reach ({low:.3g} to {high:.3g}, {reach.basis}); given {given:.3g}"
+            f"{name}: a rate of {asked:.3g} is out of reach ({low:.3g} to {high:.3g}, "
+            f"{reach.basis}); given {given:.3g}"
         )
     return Rate(asked, given, draw < q), note

@@ -51,7 +51,13 @@ def _slot_row(slot: Slot | None) -> dict[str, Any] | None:
     if slot is None:
         return None
     start, end = slot.evidence or (None, None)
-    return {"value": slot.value, "source": slot.source, "start": start, "end": end, "confidence": slot.confidence}
+    return {
+        "value": slot.value,
+        "source": slot.source,
+        "start": start,
+        "end": end,
+        "confidence": slot.confidence,
+    }
 
 
 def _slot(row: Mapping[str, Any]) -> Slot:
@@ -85,7 +91,9 @@ def write_encodings(path: Path, encodings: Iterable[Encoding], space: LatentSpac
             ended[f"{e.status}: {e.reason}" if e.reason else e.status] += 1
             yield {**{k: getattr(e, k) for k in _ENCODING}, **persona_row(e.persona, space)}
 
-    write_table(path, "encodings", rows(), {**_ENCODING, **dict.fromkeys(space.names, pl.Struct(SLOT))})
+    write_table(
+        path, "encodings", rows(), {**_ENCODING, **dict.fromkeys(space.names, pl.Struct(SLOT))}
+    )
     return ended
 
 
@@ -94,7 +102,10 @@ def read_encodings(path: Path) -> list[Encoding]:
     frame = read_table(path, "encodings")
     names = [name for name in frame.columns if name not in _ENCODING]
     rows = frame.iter_rows(named=True)
-    return [Encoding(r["pair_id"], r["encoder"], persona_of(r, names), r["status"], r["reason"]) for r in rows]
+    return [
+        Encoding(r["pair_id"], r["encoder"], persona_of(r, names), r["status"], r["reason"])
+        for r in rows
+    ]
 
 
 _PROFILE = {
@@ -109,13 +120,24 @@ _PROFILE = {
 
 
 def write_profiles(path: Path, profiles: Mapping[str, Profile]) -> None:
-    """profiles.parquet: (speaker, listener or null, dimension, rank, value, support); no row of values for all-null."""
-    write_table(path, "profiles", (row for p in profiles.values() for row in _profile_rows(p)), _PROFILE)
+    """profiles.parquet: (speaker, listener or null, dimension, rank, value, support); no row of
+    values for all-null.
+    """
+    write_table(
+        path, "profiles", (row for p in profiles.values() for row in _profile_rows(p)), _PROFILE
+    )
 
 
 def _profile_rows(profile: Profile) -> Iterator[dict[str, Any]]:
     head = {"speaker": profile.speaker, "replies": profile.replies}
-    yield {**head, "listener": None, "dimension": None, "rank": None, "value": None, "support": None}
+    yield {
+        **head,
+        "listener": None,
+        "dimension": None,
+        "rank": None,
+        "value": None,
+        "support": None,
+    }
     for listener, values in [(None, profile.values), *profile.by_listener.items()]:
         for dimension, ranked in values.items():
             for rank, (value, support) in enumerate(ranked):
@@ -131,10 +153,14 @@ def read_profiles(path: Path) -> dict[str, Profile]:
         heads[row["speaker"]] = row["replies"]
         if row["dimension"] is not None:
             of_listener = values.setdefault(row["speaker"], {}).setdefault(row["listener"], {})
-            of_listener.setdefault(row["dimension"], []).append(Ranked(row["value"], row["support"]))
+            of_listener.setdefault(row["dimension"], []).append(
+                Ranked(row["value"], row["support"])
+            )
     profiles: dict[str, Profile] = {}
     for speaker, replies in heads.items():
-        tables = {k: {d: tuple(r) for d, r in v.items()} for k, v in values.get(speaker, {}).items()}
+        tables = {
+            k: {d: tuple(r) for d, r in v.items()} for k, v in values.get(speaker, {}).items()
+        }
         own = tables.pop(None, {})
         profiles[speaker] = Profile(speaker, replies, own, {str(k): v for k, v in tables.items()})
     return profiles

@@ -1,1 +1,3 @@
-"""What replies show, as functions of replies: HumanChatBench, habits, likelihoods, audits, claims."""
+"""What replies show, as functions of replies: HumanChatBench, habits, likelihoods, audits,
+claims.
+"""

@@ -1,4 +1,6 @@
-"""Statistics of association: contingency tables, logistic regression, AUC, corrections for many tests."""
+"""Statistics of association: contingency tables, logistic regression, AUC, corrections for many
+tests.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def logistic(x: Vector, y: Vector, *, ridge: float = 1.0, steps: int = 25) -> Ve
 def auc(score: Vector, y: Vector) -> float:
     """Area under the ROC curve: P(score of a positive > score of a negative), ties counted half."""
     ordered = np.sort(score)
-    ranks = (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right") + 1) / 2
+    ranks = (
+        np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right") + 1
+    ) / 2
     positives = y.sum()
     negatives = len(y) - positives
     if not positives or not negatives:
@@ -70,7 +74,9 @@ class Association(NamedTuple):
 
 
 def cramers_v(table: Vector) -> float:
-    """Bias-corrected Cramer's V of a contingency table (Bergsma 2013), 0 for independence, at most 1."""
+    """Bias-corrected Cramer's V of a contingency table (Bergsma 2013), 0 for independence, at most
+    1.
+    """
     n, rows, columns = table.sum(), *table.shape
     expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / n
     phi = float(((table - expected) ** 2 / expected).sum()) / n
@@ -85,15 +91,20 @@ def mutual_information(table: Vector) -> float:
     joint = table / table.sum()
     left, right = joint.sum(1), joint.sum(0)
     positive = joint > 0
-    shared = float((joint[positive] * np.log(joint[positive] / np.outer(left, right)[positive])).sum())
+    shared = float(
+        (joint[positive] * np.log(joint[positive] / np.outer(left, right)[positive])).sum()
+    )
     entropies = sum(float(-(p[p > 0] * np.log(p[p > 0])).sum()) for p in (left, right))
     return max(0.0, 2 * shared / entropies) if entropies > 0 else 0.0
 
 
-def association(a: Sequence[str], b: Sequence[str], *, permutations: int = 999, seed: int = 0) -> Association | None:
+def association(
+    a: Sequence[str], b: Sequence[str], *, permutations: int = 999, seed: int = 0
+) -> Association | None:
     """How two lists of values go together; None for too few, or where one of them does not vary.
 
-    Values seen fewer than five times are one. The p-value is of chi-squared under permutation of one list.
+    Values seen fewer than five times are one. The p-value is of chi-squared under permutation of
+    one list.
     """
     x, y = _codes(a), _codes(b)
     rows, columns = x.max(initial=0) + 1, y.max(initial=0) + 1
@@ -101,7 +112,11 @@ def association(a: Sequence[str], b: Sequence[str], *, permutations: int = 999, 
         return None
 
     def table(other: Codes) -> Vector:
-        return np.bincount(x * columns + other, minlength=rows * columns).reshape(rows, columns).astype(float)
+        return (
+            np.bincount(x * columns + other, minlength=rows * columns)
+            .reshape(rows, columns)
+            .astype(float)
+        )
 
     found = table(y)
     expected = found.sum(1, keepdims=True) * found.sum(0, keepdims=True) / len(a)
@@ -111,7 +126,9 @@ def association(a: Sequence[str], b: Sequence[str], *, permutations: int = 999, 
         float(((table(rng.permutation(y)) - expected) ** 2 / expected).sum()) >= chi * (1 - 1e-12)
         for _ in range(permutations)
     )
-    return Association(len(a), cramers_v(found), mutual_information(found), (1 + larger) / (1 + permutations))
+    return Association(
+        len(a), cramers_v(found), mutual_information(found), (1 + larger) / (1 + permutations)
+    )
 
 
 def _codes(values: Sequence[str]) -> Codes:
@@ -123,7 +140,9 @@ def _codes(values: Sequence[str]) -> Codes:
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """p-values adjusted to control the false discovery rate (Benjamini & Hochberg 1995), in the order given."""
+    """p-values adjusted to control the false discovery rate (Benjamini & Hochberg 1995), in the
+    order given.
+    """
     order = sorted(range(len(p)), key=lambda i: -p[i])
     adjusted, smallest = [0.0] * len(p), 1.0
     for rank, i in enumerate(order):

@@ -32,7 +32,9 @@ Counts = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
 class Hit(NamedTuple):
-    """One reply: who is imitated, in which dialogue, and whether it shows the value (or another figure of it)."""
+    """One reply: who is imitated, in which dialogue, and whether it shows the value (or another
+    figure of it).
+    """
 
     speaker: str
     dialogue: str
@@ -73,11 +75,15 @@ def rate(counts: Counts) -> float:
     return float((hits / replies).mean()) if len(hits) else float("nan")
 
 
-def bootstrap(tables: Mapping[str, Counts], *, resamples: int = 2000, seed: int = 0) -> dict[str, Vector]:
-    """Resampled rates of several tables at once, shape (resamples,) each: speakers, then each one's dialogues.
+def bootstrap(
+    tables: Mapping[str, Counts], *, resamples: int = 2000, seed: int = 0
+) -> dict[str, Vector]:
+    """Resampled rates of several tables at once, shape (resamples,) each: speakers, then each one's
+    dialogues.
 
-    Speakers are drawn once for all tables, and dialogues once for all tables in which a speaker has the same ones, so
-    differences between tables are paired. A speaker missing from a table is left out of that table's mean.
+    Speakers are drawn once for all tables, and dialogues once for all tables in which a speaker has
+    the same ones, so differences between tables are paired. A speaker missing from a table is left
+    out of that table's mean.
     """
     speakers = sorted({speaker for counts in tables.values() for speaker in counts})
     if not speakers:
@@ -104,7 +110,9 @@ def bootstrap(tables: Mapping[str, Counts], *, resamples: int = 2000, seed: int 
 
 
 def resampled(n: int, resamples: int, *key: str | int) -> npt.NDArray[np.int64]:
-    """How often each of n things is drawn in each bootstrap sample, shape (resamples, n); a function of the key."""
+    """How often each of n things is drawn in each bootstrap sample, shape (resamples, n); a
+    function of the key.
+    """
     return np.random.default_rng(bits64(*key)).multinomial(n, np.full(n, 1 / n), size=resamples)
 
 
@@ -118,9 +126,11 @@ def interval(samples: Vector) -> Interval:
 
 
 def calibration_slope(model: Counts, human: Counts) -> float | None:
-    """Least-squares slope of the speakers' model rates on their human rates, weighted by the model's replies.
+    """Least-squares slope of the speakers' model rates on their human rates, weighted by the
+    model's replies.
 
-    1: each speaker's own rate is met; 0: all speakers are given the same rate. None where human rates do not differ.
+    1: each speaker's own rate is met; 0: all speakers are given the same rate. None where human
+        rates do not differ.
     """
     shared = [speaker for speaker in model if speaker in human]
     if len(shared) < 3:
@@ -129,10 +139,16 @@ def calibration_slope(model: Counts, human: Counts) -> float | None:
     x_hits, x_n = _totals({s: human[s] for s in shared})
     x, y, w = x_hits / x_n, y_hits / y_n, y_n / y_n.sum()
     spread = float((w * (x - (w * x).sum()) ** 2).sum())
-    return float((w * (x - (w * x).sum()) * (y - (w * y).sum())).sum()) / spread if spread > 1e-12 else None
+    return (
+        float((w * (x - (w * x).sum()) * (y - (w * y).sum())).sum()) / spread
+        if spread > 1e-12
+        else None
+    )
 
 
-def jackknifed(speakers: Collection[str], statistic: Callable[[Collection[str]], float]) -> Interval:
+def jackknifed(
+    speakers: Collection[str], statistic: Callable[[Collection[str]], float]
+) -> Interval:
     """A 95 % interval of a figure of a body of replies: each speaker is left out once (Tukey 1958).
 
     A bootstrap would draw the same reply twice, and twice the same is what such figures count.

@@ -1,13 +1,14 @@
 """From measured replies to verdicts: a claim holds, does not, or is undecided.
 
-A measure is a ratio of sums over replies (a rate, nats per token), speakers weighted equally. A claim compares one
-variant's measure with a number, with another variant's, or follows it over several variants, and says on which side it
-should be. Evidence is two-sided, by a bootstrap over speakers, then dialogues, draws shared by all::
+A measure is a ratio of sums over replies (a rate, nats per token), speakers weighted equally. A
+claim compares one variant's measure with a number, with another variant's, or follows it over
+several variants, and says on which side it should be. Evidence is two-sided, by a bootstrap over
+speakers, then dialogues, draws shared by all::
 
-    p  =  2 min(P*(the claim is false), P*(its opposite is false)),     adjusted for the number of claims
+    p  =  2 min(P*(the claim is false), P*(its opposite is false)),   adjusted for their number
 
-A claim holds, or does not, where the adjusted p is at most 0.05; otherwise it is undecided. A rate of few replies is
-undecided, whatever p says.
+A claim holds, or does not, where the adjusted p is at most 0.05; otherwise it is undecided. A rate
+of few replies is undecided, whatever p says.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ HABITS = ("CP", "EC", "HM")
 """The three rates of HumanChatBench; the measure `habits` is their mean distance from people."""
 ALPHA = 0.05
 LEAST_REPLIES = 100
-"""A rate of fewer decides nothing: where no reply shows a value, a bootstrap sees no variance and is sure of itself."""
+"""A rate of fewer decides nothing: where no reply shows a value, a bootstrap sees no variance and
+is sure of itself.
+"""
 
 
 class Claim(BaseModel):
@@ -42,15 +45,24 @@ class Claim(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     claim: str
-    measure: str = Field(description="CP, EC, HM, habits, loss_profile_z, ... : a measure of the study's rows")
+    measure: str = Field(
+        description="CP, EC, HM, habits, loss_profile_z, ... : a measure of the study's rows"
+    )
     how: Literal["rate", "deviation", "distance"] = Field(
-        "rate", description="the measure itself, its signed deviation from people, or the size of that"
+        "rate",
+        description="the measure itself, its signed deviation from people, or the size of that",
     )
     of: str | None = Field(None, description="the variant it is about")
     against: str | None = Field(None, description="the variant it is compared with")
-    over: dict[str, float] | None = Field(None, description="variants and their places on a scale: the slope along it")
-    expect: Literal["below", "above", "equal"] = Field(description="which side of `than` the claim is on")
-    than: float | Literal["predicted"] = Field(0.0, description="a number; or the rate predicted from r")
+    over: dict[str, float] | None = Field(
+        None, description="variants and their places on a scale: the slope along it"
+    )
+    expect: Literal["below", "above", "equal"] = Field(
+        description="which side of `than` the claim is on"
+    )
+    than: float | Literal["predicted"] = Field(
+        0.0, description="a number; or the rate predicted from r"
+    )
     margin: float = Field(0.0, ge=0, description="how near counts as equal")
     min_parameters: float | None = Field(
         None, description="a base model of fewer parameters cannot decide it, whatever it shows"
@@ -76,7 +88,9 @@ class Claim(BaseModel):
     @property
     def what(self) -> str:
         """The quantity whose estimate is given."""
-        measure = {"rate": "{}", "deviation": "{} - people", "distance": "|{} - people|"}[self.how].format(self.measure)
+        measure = {"rate": "{}", "deviation": "{} - people", "distance": "|{} - people|"}[
+            self.how
+        ].format(self.measure)
         if self.over:
             return f"slope of {measure} over {', '.join(self.over)}"
         return f"{measure}, {self.of}" + (f" less {self.against}" if self.against else "")
@@ -103,28 +117,45 @@ def judge(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """One row a claim: estimate, 95 % interval, n, p, adjusted p, verdict; rates in points, losses in nats.
+    """One row a claim: estimate, 95 % interval, n, p, adjusted p, verdict; rates in points, losses
+    in nats.
 
     Args:
         predicted: variant -> the rate of CP predicted from r.
-        by_seed: the same tables for each training seed alone; their estimates are reported, and do not decide.
+        by_seed: the same tables for each training seed alone; their estimates are reported, and do
+            not decide.
         parameters: variant -> those of its model, where they are known.
     """
     wanted = needed(claims)
-    flat = {f"{m}|{v}": counts for m in sorted(wanted) for v, counts in tables.get(m, {}).items() if counts}
+    flat = {
+        f"{m}|{v}": counts
+        for m in sorted(wanted)
+        for v, counts in tables.get(m, {}).items()
+        if counts
+    }
     drawn = bootstrap(flat, resamples=resamples, seed=seed)
-    samples = {m: {v: drawn[f"{m}|{v}"] for v in tables.get(m, {}) if f"{m}|{v}" in drawn} for m in wanted}
+    samples = {
+        m: {v: drawn[f"{m}|{v}"] for v in tables.get(m, {}) if f"{m}|{v}" in drawn} for m in wanted
+    }
     judged: list[dict[str, Any]] = []
     tested: list[tuple[int, float, bool]] = []
     for claim in claims:
-        row: dict[str, Any] = {"claim": claim.claim, "what": claim.what, **_unmeasured(claim, tables, predicted or {})}
+        row: dict[str, Any] = {
+            "claim": claim.claim,
+            "what": claim.what,
+            **_unmeasured(claim, tables, predicted or {}),
+        }
         judged.append(row)
         if "why" in row:
             continue
         than = _than(claim, predicted or {})
         spread = _reading(claim, samples) - than
         low, high = interval(spread + than)
-        points = [_reading(claim, _points(one)) for one in by_seed if not _unmeasured(claim, one, predicted or {})]
+        points = [
+            _reading(claim, _points(one))
+            for one in by_seed
+            if not _unmeasured(claim, one, predicted or {})
+        ]
         counted = _counted(claim, tables)
         row |= {
             "estimate": _round(_reading(claim, _points(tables))),
@@ -139,9 +170,19 @@ def judge(
         row["p"] = round(min(1.0, 2 * min(false, opposite)), 5)
         size = min((n for v, n in (parameters or {}).items() if v in claim.variants), default=None)
         if claim.min_parameters and size is not None and size < claim.min_parameters:
-            row |= {"verdict": "undecided", "why": f"a model of {_size(size)} parameters cannot decide it"}
-        elif row["unit"] == "points" and row["n"] < LEAST_REPLIES and not claim.measure.startswith("phrase"):
-            row |= {"verdict": "undecided", "why": f"{row['n']} replies are too few, {LEAST_REPLIES} are needed"}
+            row |= {
+                "verdict": "undecided",
+                "why": f"a model of {_size(size)} parameters cannot decide it",
+            }
+        elif (
+            row["unit"] == "points"
+            and row["n"] < LEAST_REPLIES
+            and not claim.measure.startswith("phrase")
+        ):
+            row |= {
+                "verdict": "undecided",
+                "why": f"{row['n']} replies are too few, {LEAST_REPLIES} are needed",
+            }
         else:
             tested.append((len(judged) - 1, row["p"], false < opposite))
     adjusted = (holm if adjust == "holm" else benjamini_hochberg)([p for _, p, _ in tested])
@@ -154,11 +195,18 @@ def judge(
 def summarize(
     tables: Tables, *, by_seed: Sequence[Tables] = (), resamples: int = 2000, seed: int = 0
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """measure -> variant (or `HUMAN`) -> estimate, 95 % interval, n, speakers, and each seed's own estimate.
+    """measure -> variant (or `HUMAN`) -> estimate, 95 % interval, n, speakers, and each seed's own
+    estimate.
 
-    Rates as shares, losses in nats per token. Where people were measured, also the signed deviation with its interval.
+    Rates as shares, losses in nats per token. Where people were measured, also the signed deviation
+    with its interval.
     """
-    flat = {f"{m}|{v}": counts for m, variants in tables.items() for v, counts in variants.items() if counts}
+    flat = {
+        f"{m}|{v}": counts
+        for m, variants in tables.items()
+        for v, counts in variants.items()
+        if counts
+    }
     drawn = bootstrap(flat, resamples=resamples, seed=seed)
     result: dict[str, dict[str, dict[str, Any]]] = {}
     for measure, variants in tables.items():
@@ -174,7 +222,9 @@ def summarize(
                 "speakers": len(counts),
             }
             if variant != HUMAN:
-                alone = [one[measure][variant] for one in by_seed if one.get(measure, {}).get(variant)]
+                alone = [
+                    one[measure][variant] for one in by_seed if one.get(measure, {}).get(variant)
+                ]
                 found["by_seed"] = [_round(rate(one)) for one in alone]
                 if people:
                     low, high = interval(samples - drawn[f"{measure}|{HUMAN}"])
@@ -184,7 +234,9 @@ def summarize(
     return result
 
 
-def _unmeasured(claim: Claim, tables: Tables, predicted: Mapping[str, float | None]) -> dict[str, str]:
+def _unmeasured(
+    claim: Claim, tables: Tables, predicted: Mapping[str, float | None]
+) -> dict[str, str]:
     """Why a claim cannot be tested; nothing where it can."""
     for measure in claim.measures:
         people = () if claim.how == "rate" else (HUMAN,)
@@ -197,7 +249,10 @@ def _unmeasured(claim: Claim, tables: Tables, predicted: Mapping[str, float | No
 
 
 def _points(tables: Tables) -> dict[str, dict[str, Vector]]:
-    return {m: {v: np.asarray([rate(c)]) for v, c in variants.items() if c} for m, variants in tables.items()}
+    return {
+        m: {v: np.asarray([rate(c)]) for v, c in variants.items() if c}
+        for m, variants in tables.items()
+    }
 
 
 def _reading(claim: Claim, values: Mapping[str, Mapping[str, Vector]]) -> Any:
@@ -230,7 +285,9 @@ def _than(claim: Claim, predicted: Mapping[str, float | None]) -> float:
 
 
 def _tails(claim: Claim, spread: Vector) -> tuple[float, float]:
-    """(P*(the claim is false), P*(its opposite is false)), each never 0: (1 + count) / (1 + resamples)."""
+    """(P*(the claim is false), P*(its opposite is false)), each never 0: (1 + count) / (1 +
+    resamples).
+    """
 
     def tail(condition: npt.NDArray[np.bool_]) -> float:
         return float(1 + condition.sum()) / (1 + len(condition))
@@ -243,15 +300,21 @@ def _tails(claim: Claim, spread: Vector) -> tuple[float, float]:
             return tail(spread <= 0), tail(spread >= 0)
         case _:
             m = claim.margin
-            return max(tail(spread <= -m), tail(spread >= m)), min(tail(spread >= -m), tail(spread <= m))
+            return max(tail(spread <= -m), tail(spread >= m)), min(
+                tail(spread >= -m), tail(spread <= m)
+            )
 
 
 def _counted(claim: Claim, tables: Tables) -> dict[str, int]:
-    """Replies (dialogues' weights for a loss are tokens) and speakers of the smallest table it needs."""
+    """Replies (dialogues' weights for a loss are tokens) and speakers of the smallest table it
+    needs.
+    """
     held = [tables[m][v] for m in claim.measures for v in claim.variants]
     smallest = min(held, key=len)
     return {
-        "n": round(min(sum(n for dialogues in c.values() for _, n in dialogues.values()) for c in held)),
+        "n": round(
+            min(sum(n for dialogues in c.values() for _, n in dialogues.values()) for c in held)
+        ),
         "speakers": len(smallest),
     }
 
@@ -259,9 +322,12 @@ def _counted(claim: Claim, tables: Tables) -> dict[str, int]:
 def _unit(claim: Claim) -> str:
     if claim.measure.startswith("loss"):
         return "nats"
-    return {"length": "words", "overlap": "words", "message_length": "words", "messages": "messages"}.get(
-        claim.measure, "points"
-    )
+    return {
+        "length": "words",
+        "overlap": "words",
+        "message_length": "words",
+        "messages": "messages",
+    }.get(claim.measure, "points")
 
 
 def _round(value: float) -> float:

@@ -1,14 +1,16 @@
-"""DialogBench (Ou et al., NAACL 2024 long.341): multiple choice on dialogues, twelve tasks, Chinese and English.
+"""DialogBench (Ou et al., NAACL 2024 long.341): multiple choice on dialogues, twelve tasks, Chinese
+and English.
 
-Its data has no licence file and is read from where the user keeps it: a folder of JSON lines files, a task each, named
-as the task; a folder ``zh`` or ``en`` above says the language. A line holds id, history or messages, query, choices
-{letter: text} and label, and perhaps ready prompts (prompt_SFT, prompt_pretrain).
+Its data has no licence file and is read from where the user keeps it: a folder of JSON lines files,
+a task each, named as the task; a folder ``zh`` or ``en`` above says the language. A line holds id,
+history or messages, query, choices {letter: text} and label, and perhaps ready prompts (prompt_SFT,
+prompt_pretrain).
 
-    chat   the model answers greedily; strict: the answer starts with a letter; lenient: a letter stands in it
+    chat   the model answers greedily; strict: it starts with a letter; lenient: holds one
     base   the option with the lowest mean cross-entropy of its tokens
 
-An answer without a letter is wrong. Options may be asked for in every rotation; then the share of rotations that are
-right counts. A score is the plain mean of the tasks' accuracies.
+An answer without a letter is wrong. Options may be asked for in every rotation; then the share of
+rotations that are right counts. A score is the plain mean of the tasks' accuracies.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ class Item:
     @property
     def question(self) -> str:
         """What a chat model is asked."""
-        listed = " ".join(f"{letter}. {text}" for letter, text in zip(LETTERS, self.options, strict=False))
+        listed = " ".join(
+            f"{letter}. {text}" for letter, text in zip(LETTERS, self.options, strict=False)
+        )
         return self.ready[0] or f"{self.text}\n\n{listed}\n\n{ASK[self.language]}"
 
 
@@ -87,7 +91,11 @@ def read_items(folder: Path, *, limit: int | None = None, seed: int = 0) -> list
     """
     items: list[Item] = []
     for path in sorted(folder.rglob("*.jsonl")):
-        language = "zh" if "zh" in (part.lower() for part in path.parts) or "_zh" in path.stem.lower() else "en"
+        language = (
+            "zh"
+            if "zh" in (part.lower() for part in path.parts) or "_zh" in path.stem.lower()
+            else "en"
+        )
         own = [_item(line, path, n, language) for n, line in _lines(path)]
         if limit is not None and limit < len(own):
             kept = set(shuffled([item.id for item in own], "dialogbench", seed, path.stem)[:limit])
@@ -118,10 +126,20 @@ def _item(data: Any, path: Path, number: int, language: str) -> Item:
         ready = (data.get("prompt_SFT"), data.get("prompt_pretrain"))
         right = letters.index(str(data["label"]).strip())
         options = tuple(str(choices[letter]) for letter in letters)
-        return Item(f"{path.stem}:{data.get('id', number)}", path.stem, language, text, options, right, ready=ready)
+        return Item(
+            f"{path.stem}:{data.get('id', number)}",
+            path.stem,
+            language,
+            text,
+            options,
+            right,
+            ready=ready,
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"no question: {type(error).__name__} {error}"
-        raise DataError(what, where=f"{path}:{number}", fix="a line has choices {letter: text} and label") from None
+        raise DataError(
+            what, where=f"{path}:{number}", fix="a line has choices {letter: text} and label"
+        ) from None
 
 
 def _turn(turn: Any) -> str:
@@ -133,38 +151,58 @@ def _turn(turn: Any) -> str:
 
 
 def rotated(item: Item) -> list[Item]:
-    """The question with its options in every rotation, so that the right one stands behind each letter once."""
+    """The question with its options in every rotation, so that the right one stands behind each
+    letter once.
+    """
     n = len(item.options)
     found = [item]
     for k in range(1, n):
         options = item.options[-k:] + item.options[:-k]
-        found.append(replace(item, options=options, right=(item.right + k) % n, rotation=k, ready=(None, None)))
+        found.append(
+            replace(
+                item, options=options, right=(item.right + k) % n, rotation=k, ready=(None, None)
+            )
+        )
     return found
 
 
 def parse(answer: str, options: int) -> tuple[str | None, str | None]:
     """The letter of an answer, read strictly and leniently.
 
-    >>> parse("B. because", 4), parse("The answer is (C)", 4), parse("答案是D", 4), parse("A dog", 4), parse("none", 4)
-    (('B', 'B'), (None, 'C'), (None, 'D'), (None, 'A'), (None, None))
+    >>> parse("B. because", 4), parse("The answer is (C)", 4), parse("答案是D", 4)
+    (('B', 'B'), (None, 'C'), (None, 'D'))
+    >>> parse("A dog", 4), parse("none", 4)
+    ((None, 'A'), (None, None))
     """
     letters = LETTERS[:options]
     text = answer.strip()
     strict = regex.match(rf"[(\[（]?([{letters}])(?:[)\].,:：。、）]|\s*$)", text)
-    stands = regex.search(rf"(?<![\p{{Latin}}\p{{N}}])([{letters}])(?![\p{{Latin}}\p{{N}}'’])", text)
-    return (strict.group(1) if strict else None), (strict or stands).group(1) if strict or stands else None  # type: ignore[union-attr]
+    stands = regex.search(
+        rf"(?<![\p{{Latin}}\p{{N}}])([{letters}])(?![\p{{Latin}}\p{{N}}'’])", text
+    )
+    lenient = strict or stands
+    return strict[1] if strict else None, lenient[1] if lenient else None
 
 
-def answer_with(decoder: Decoder, items: Sequence[Item], scoring: Scoring, *, progress: Any = None) -> list[Answered]:
+def answer_with(
+    decoder: Decoder, items: Sequence[Item], scoring: Scoring, *, progress: Any = None
+) -> list[Answered]:
     """The decoder's answers, in order."""
     if scoring == "base":
-        return [_likeliest(decoder, item, progress, n, len(items)) for n, item in enumerate(items, start=1)]
+        return [
+            _likeliest(decoder, item, progress, n, len(items))
+            for n, item in enumerate(items, start=1)
+        ]
     frame = decoder.frame
     requests = [
         Request(
             f"{item.id}|{item.rotation}",
             decoder.tokens(
-                frame.opening + SYSTEM + frame.system_to_user + escape(item.question, frame.control) + frame.generation
+                frame.opening
+                + SYSTEM
+                + frame.system_to_user
+                + escape(item.question, frame.control)
+                + frame.generation
             ),
         )
         for item in items
@@ -180,16 +218,24 @@ def answer_with_endpoint(
     """An endpoint's answers, in order; one that did not come is wrong."""
     form = {"temperature": 0.0, "max_tokens": ANSWER_TOKENS}
     prompts = [
-        Prompt([{"role": "system", "content": SYSTEM}, {"role": "user", "content": item.question}], form)
+        Prompt(
+            [{"role": "system", "content": SYSTEM}, {"role": "user", "content": item.question}],
+            form,
+        )
         for item in items
     ]
     answers, _ = completions(endpoint, prompts, ledger, progress=progress)
-    return [_answered(item, (a.content or "") if a else "") for item, a in zip(items, answers, strict=True)]
+    return [
+        _answered(item, (a.content or "") if a else "")
+        for item, a in zip(items, answers, strict=True)
+    ]
 
 
 def _answered(item: Item, text: str) -> Answered:
     strict, lenient = parse(text, len(item.options))
-    return Answered(item.id, item.task, item.language, item.rotation, LETTERS[item.right], strict, lenient)
+    return Answered(
+        item.id, item.task, item.language, item.rotation, LETTERS[item.right], strict, lenient
+    )
 
 
 def _likeliest(decoder: Decoder, item: Item, progress: Any, done: int, total: int) -> Answered:
@@ -203,14 +249,17 @@ def _likeliest(decoder: Decoder, item: Item, progress: Any, done: int, total: in
     letter = LETTERS[means.index(min(means))]
     if progress:
         progress(done, total)
-    return Answered(item.id, item.task, item.language, item.rotation, LETTERS[item.right], letter, letter)
+    return Answered(
+        item.id, item.task, item.language, item.rotation, LETTERS[item.right], letter, letter
+    )
 
 
 def scores(answered: Sequence[Answered]) -> dict[str, Any]:
-    """By task and over all: accuracy strict and lenient, share without a letter, number of questions.
+    """By task and over all: accuracy strict and lenient, share without a letter, number of
+    questions.
 
-    A question that was asked in several rotations counts by the share of them that are right; `always` is the share of
-    questions that are right in all of them.
+    A question that was asked in several rotations counts by the share of them that are right;
+    `always` is the share of questions that are right in all of them.
     """
     tasks: dict[str, dict[str, list[Answered]]] = {}
     for one in answered:

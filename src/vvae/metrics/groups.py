@@ -1,7 +1,9 @@
-"""Do two groups of speakers differ: in what is read in their replies, and in how they write, or are imitated?
+"""Do two groups of speakers differ: in what is read in their replies, and in how they write, or are
+imitated?
 
-Groups are shuffled over speakers, never over replies: a speaker's replies belong together. Permutation p-values are
-(1 + permutations at least as extreme) / (1 + permutations), adjusted by Benjamini and Hochberg.
+Groups are shuffled over speakers, never over replies: a speaker's replies belong together.
+Permutation p-values are (1 + permutations at least as extreme) / (1 + permutations), adjusted by
+Benjamini and Hochberg.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ LEAST = 3
 
 
 def read_groups(path: Path, column: str) -> dict[str, str]:
-    """Speaker -> group, from a CSV file with a column ``speaker`` and the one named; empty cells are left out.
+    """Speaker -> group, from a CSV file with a column ``speaker`` and the one named; empty cells
+    are left out.
 
     Raises:
         DataError: the file cannot be read.
@@ -41,7 +44,9 @@ def read_groups(path: Path, column: str) -> dict[str, str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"not a CSV file ({error})", where=str(path), fix="give one with a column 'speaker'") from None
+        raise DataError(
+            f"not a CSV file ({error})", where=str(path), fix="give one with a column 'speaker'"
+        ) from None
     for name in ("speaker", column):
         if not rows or name not in rows[0]:
             found = ", ".join(rows[0]) if rows else "none"
@@ -68,14 +73,15 @@ def populations(
     """Priors and figures of replies of two groups of speakers.
 
     Args:
-        pairs: of the corpus; what is read on the training side is compared, and how people write on the other.
+        pairs: of the corpus; what is read on the training side is compared, and how people write on
+            the other.
         groups: speaker -> group; speakers without one are left out.
         written: variant -> its replies: how the groups are imitated.
 
     Returns:
-        `groups` with their speakers, and rows: `what` (a dimension's values, its observation rate, or a figure of
-        replies of people or of a variant), the groups' own figures or the distance of their distributions, p and
-        adjusted p.
+        `groups` with their speakers, and rows: `what` (a dimension's values, its observation rate,
+        or a figure of replies of people or of a variant), the groups' own figures or the distance
+        of their distributions, p and adjusted p.
 
     Raises:
         DataError: a group has fewer than `LEAST` speakers with replies.
@@ -86,11 +92,16 @@ def populations(
     counted = Counter(groups[s] for s in speakers)
     if min(counted[name] for name in names) < LEAST:
         sizes = ", ".join(f"{name}: {counted[name]}" for name in names)
-        raise DataError(f"too few speakers with training replies ({sizes})", fix=f"{LEAST} of each group are needed")
+        raise DataError(
+            f"too few speakers with training replies ({sizes})",
+            fix=f"{LEAST} of each group are needed",
+        )
     row_of = {speaker: i for i, speaker in enumerate(speakers)}
     first = np.asarray([groups[s] == names[0] for s in speakers])
     rng = np.random.default_rng(bits64("populations", seed))
-    shuffles = np.stack([first, *(rng.permutation(first) for _ in range(permutations))]).astype(float)
+    shuffles = np.stack([first, *(rng.permutation(first) for _ in range(permutations))]).astype(
+        float
+    )
     rows: list[dict[str, Any]] = []
     for name in space.names:
         values = sorted({slot.value for p in train if (slot := personas[p.pair_id][name])})
@@ -103,7 +114,9 @@ def populations(
         if values:
             distances = _distances(shuffles, table)
             distance = round(float(distances[0]), 4)
-            rows.append({"what": f"{name}: values", "unit": "", "distance": distance, "p": _p(distances)})
+            rows.append(
+                {"what": f"{name}: values", "unit": "", "distance": distance, "p": _p(distances)}
+            )
         rates = _differences(shuffles, table.sum(1), replies)
         rows.append(
             {
@@ -114,7 +127,11 @@ def populations(
             }
         )
     yardstick = Yardstick(pairs, speakers)
-    people = [Said(p, p.speaker, p.response) for p in pairs if p.split == "heldout" and p.speaker in row_of]
+    people = [
+        Said(p, p.speaker, p.response)
+        for p in pairs
+        if p.split == "heldout" and p.speaker in row_of
+    ]
     for who, said in {"people": people, **written}.items():
         own = [one for one in said if one.pair.speaker in row_of]
         measured = yardstick.measure(own)
@@ -127,12 +144,19 @@ def populations(
             if weights[first].any() and weights[~first].any():
                 differences = _differences(shuffles, hits, weights)
                 rows.append(
-                    {"what": f"{who}: {title}", "unit": unit, **_two(first, hits, weights), "p": _p(abs(differences))}
+                    {
+                        "what": f"{who}: {title}",
+                        "unit": unit,
+                        **_two(first, hits, weights),
+                        "p": _p(abs(differences)),
+                    }
                 )
     for row, adjusted in zip(rows, benjamini_hochberg([row["p"] for row in rows]), strict=True):
         row["p_adjusted"] = round(adjusted, 4)
     replies_of = Counter(groups[p.speaker] for p in train)
-    found_groups = {name: {"speakers": counted[name], "replies": replies_of[name]} for name in names}
+    found_groups = {
+        name: {"speakers": counted[name], "replies": replies_of[name]} for name in names
+    }
     return {"groups": found_groups, "rows": rows, "permutations": permutations}
 
 
@@ -145,7 +169,9 @@ def _distances(shuffles: Vector, table: Vector) -> Vector:
 
 
 def _differences(shuffles: Vector, hits: Vector, weights: Vector) -> Vector:
-    """Difference of the groups' mean ratios, speakers equal, for each assignment; speakers without replies left out."""
+    """Difference of the groups' mean ratios, speakers equal, for each assignment; speakers without
+    replies left out.
+    """
     there = weights > 0
     ratio = np.divide(hits, weights, out=np.zeros_like(hits), where=there)
     groups = [side * there for side in (shuffles, 1 - shuffles)]

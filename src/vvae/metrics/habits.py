@@ -1,8 +1,10 @@
-"""HumanChatBench beside CP, EC and HM: how replies are put, whom they sound like, and what they repeat.
+"""HumanChatBench beside CP, EC and HM: how replies are put, whom they sound like, and what they
+repeat.
 
-Figures of a reply are compared like rates: with all held-out replies of the same people, by a bootstrap. Figures of a
-body of replies depend on its size: the model's replies and people's to the same contexts, of equal number, are each
-measured, and each speaker is left out once for the interval.
+Figures of a reply are compared like rates: with all held-out replies of the same people, by a
+bootstrap. Figures of a
+body of replies depend on its size: the model's replies and people's to the same contexts, of equal
+number, are each measured, and each speaker is left out once for the interval.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ class Yardstick:
         self._training = [pair.response for pair in train]
 
     def measure(self, said: Sequence[Said]) -> list[dict[str, tuple[float, float]]]:
-        """Of each reply its figures, as (value, weight): a rate or mean is the ratio of their sums."""
+        """Of each reply its figures, as (value, weight):
+        a rate or mean is the ratio of their sums.
+        """
         overlaps = longest_overlaps([one.text for one in said], self._training)
         measured = []
         for one, overlap in zip(said, overlaps, strict=True):
@@ -108,7 +112,8 @@ def compare(
     resamples: int,
     seed: int,
 ) -> dict[str, dict[str, Any]]:
-    """Figure -> `title`, `unit`, `human`, and of each variant value, signed deviation from people and its interval.
+    """Figure -> `title`, `unit`, `human`, and of each variant value, signed deviation from people
+    and its interval.
 
     Args:
         personas: pair id -> z read from people's replies.
@@ -118,7 +123,11 @@ def compare(
     yardstick = Yardstick(pairs, speakers)
     benched = {one.pair.pair_id for said in written.values() for one in said}
     judged = {one.pair.speaker for said in written.values() for one in said}
-    people = [Said(p, p.speaker, p.response) for p in pairs if p.split == "heldout" and p.speaker in judged]
+    people = [
+        Said(p, p.speaker, p.response)
+        for p in pairs
+        if p.split == "heldout" and p.speaker in judged
+    ]
     same = [one for one in people if one.pair.pair_id in benched]
     everybody = {"human": people, **written}
     measured = {name: yardstick.measure(said) for name, said in everybody.items()}
@@ -153,10 +162,20 @@ def compare(
         results["sounds_like"]["variants"][name]["together"] = _together(yardstick, said)
     bodies = {"human": same, **written}
     grams = {name: sum(len(bigrams(one.text)) for one in said) for name, said in bodies.items()}
-    among = int(0.9 * min(grams.values()))  # of what the most silent said, so that a speaker can be left out
+    among = int(
+        0.9 * min(grams.values())
+    )  # of what the most silent said, so that a speaker can be left out
     figures: dict[str, tuple[str, str, _Part, _Figure]] = {
-        "openers": (*OF_A_BODY["openers"], _opener, lambda said: simpson_diversity(Counter(said).values())),
-        "distinct_2": (*OF_A_BODY["distinct_2"], lambda one, _: bigrams(one.text), lambda said: distinct(said, among)),
+        "openers": (
+            *OF_A_BODY["openers"],
+            _opener,
+            lambda said: simpson_diversity(Counter(said).values()),
+        ),
+        "distinct_2": (
+            *OF_A_BODY["distinct_2"],
+            lambda one, _: bigrams(one.text),
+            lambda said: distinct(said, among),
+        ),
     }
     others = [one for one in people if one.pair.pair_id not in benched]
     for dimension in space.dimensions:
@@ -166,10 +185,14 @@ def compare(
             title = f"distance from people's {dimension.name}"
             figures[f"js_{dimension.name}"] = (title, "", part, _distance(usual))
     for figure, (title, unit, part, statistic) in figures.items():
-        parts = {name: _by_speaker(said, read.get(name, personas), part) for name, said in bodies.items()}
+        parts = {
+            name: _by_speaker(said, read.get(name, personas), part) for name, said in bodies.items()
+        }
         results[figure] = {"title": title, "unit": unit, **_bodies(parts, statistic)}
         for name, said in bodies.items():
-            (results[figure]["human"] if name == "human" else results[figure]["variants"][name])["n"] = len(said)
+            (results[figure]["human"] if name == "human" else results[figure]["variants"][name])[
+                "n"
+            ] = len(said)
     return results
 
 
@@ -178,7 +201,9 @@ _Part = Callable[[Said, Mapping[str, Persona]], Sequence[Any]]
 _Figure = Callable[[Sequence[Any]], float]
 
 
-def _by_speaker(said: Sequence[Said], z: Mapping[str, Persona], part: _Part) -> dict[str, list[Any]]:
+def _by_speaker(
+    said: Sequence[Said], z: Mapping[str, Persona], part: _Part
+) -> dict[str, list[Any]]:
     held: dict[str, list[Any]] = defaultdict(list)
     for one in said:
         held[one.pair.speaker] += part(one, z)
@@ -191,6 +216,9 @@ def _bodies(parts: Mapping[str, Mapping[str, Sequence[Any]]], statistic: _Figure
     def of(name: str, speakers: Collection[str]) -> float:
         return statistic([thing for speaker in speakers for thing in parts[name].get(speaker, ())])
 
+    def beyond_people(name: str, speakers: Collection[str]) -> float:
+        return of(name, speakers) - of("human", speakers)
+
     speakers = sorted(parts["human"])
     value = of("human", speakers)
     spread = jackknifed(speakers, partial(of, "human"))
@@ -198,7 +226,7 @@ def _bodies(parts: Mapping[str, Mapping[str, Sequence[Any]]], statistic: _Figure
     for name in parts:
         if name != "human":
             own = of(name, speakers)
-            spread = jackknifed(speakers, lambda some, name=name: of(name, some) - of("human", some))  # type: ignore[misc]
+            spread = jackknifed(speakers, partial(beyond_people, name))
             result["variants"][name] = {**_row(own, spread), "deviation": _finite(own - value)}
     return result
 

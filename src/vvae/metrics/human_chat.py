@@ -1,7 +1,8 @@
 """HumanChatBench: are a variant's habits as frequent as people's?
 
-Every held-out reply of the benchmark is written anew by each variant under the speaker's profile. The target is
-the rate in all held-out replies the same speakers wrote themselves. A deviation is signed, in percentage
+Every held-out reply of the benchmark is written anew by each variant under the speaker's profile.
+The target is the rate in all held-out replies the same speakers wrote themselves. A deviation is
+signed, in percentage
 points: plus says too often.
 """
 
@@ -21,7 +22,15 @@ from vvae.latent.persona import Persona
 from vvae.latent.prior import DimensionPrior, Prior, SamplingConfig, predicted_rate
 from vvae.latent.profile import Profile
 from vvae.latent.space import LatentSpace
-from vvae.metrics.bootstrap import Counts, Hit, bootstrap, calibration_slope, interval, rate, tabulate
+from vvae.metrics.bootstrap import (
+    Counts,
+    Hit,
+    bootstrap,
+    calibration_slope,
+    interval,
+    rate,
+    tabulate,
+)
 from vvae.metrics.rates import METRICS, emoji_consistency, repetition, shows, spoken_length
 from vvae.metrics.tables import Reply
 
@@ -39,15 +48,26 @@ class BenchConfig(BaseModel):
 
     replies: int = Field(200, ge=1, description="held-out replies written anew by each variant")
     per_speaker: int = Field(15, ge=1, description="at most this many for one speaker")
-    known: tuple[str, ...] = Field((), description="only speakers whose profile has these dimensions")
-    swapped: int = Field(50, ge=0, description="of these, how many also under another speaker's profile")
+    known: tuple[str, ...] = Field(
+        (), description="only speakers whose profile has these dimensions"
+    )
+    swapped: int = Field(
+        50, ge=0, description="of these, how many also under another speaker's profile"
+    )
     losses: int = Field(100, ge=1, description="human replies whose likelihood is measured")
-    forced: int = Field(40, ge=0, description="human replies on which the phrase's probability is measured")
+    forced: int = Field(
+        40, ge=0, description="human replies on which the phrase's probability is measured"
+    )
     resamples: int = Field(2000, ge=100)
-    dialogbench: str | None = Field(None, description="folder of DialogBench's data: every variant answers it, too")
-    dialogbench_items: int | None = Field(None, ge=1, description="only so many of each task, a keyed choice")
+    dialogbench: str | None = Field(
+        None, description="folder of DialogBench's data: every variant answers it, too"
+    )
+    dialogbench_items: int | None = Field(
+        None, ge=1, description="only so many of each task, a keyed choice"
+    )
     read_replies: bool | None = Field(
-        None, description="read z in the replies written, too; null: where that calls no language model"
+        None,
+        description="read z in the replies written, too; null: where that calls no language model",
     )
 
 
@@ -67,8 +87,12 @@ class Corpus:
     """What a variant's nulls are filled from in training, for a speaker."""
 
 
-def swapped_profile(pair: Pair, speakers: Sequence[str], profiles: Mapping[str, Profile], dimension: str) -> str | None:
-    """Another speaker whose value of a dimension differs (a keyed choice); None where there is none."""
+def swapped_profile(
+    pair: Pair, speakers: Sequence[str], profiles: Mapping[str, Profile], dimension: str
+) -> str | None:
+    """Another speaker whose value of a dimension differs (a keyed choice); None where there is
+    none.
+    """
     own = profiles[pair.speaker].persona().value(dimension)
     for other in shuffled(speakers, "swapped profile", pair.pair_id):
         value = profiles[other].persona().value(dimension)
@@ -78,17 +102,31 @@ def swapped_profile(pair: Pair, speakers: Sequence[str], profiles: Mapping[str, 
 
 
 def score(
-    corpus: Corpus, variants: Sequence[Variant], replies: Sequence[Reply], config: BenchConfig, *, seed: int
+    corpus: Corpus,
+    variants: Sequence[Variant],
+    replies: Sequence[Reply],
+    config: BenchConfig,
+    *,
+    seed: int,
 ) -> dict[str, Any]:
     """The benchmark's results: `human`, `variants` and the `primary` comparison of results.json."""
     by_id = {pair.pair_id: pair for pair in corpus.pairs}
     written = {v.name: [r for r in replies if r.variant == v.name] for v in variants}
-    own = {name: [r for r in rs if r.profile == by_id[r.pair_id].speaker] for name, rs in written.items()}
-    swapped = {name: [r for r in rs if r.profile != by_id[r.pair_id].speaker] for name, rs in written.items()}
+    own = {
+        name: [r for r in rs if r.profile == by_id[r.pair_id].speaker]
+        for name, rs in written.items()
+    }
+    swapped = {
+        name: [r for r in rs if r.profile != by_id[r.pair_id].speaker]
+        for name, rs in written.items()
+    }
     benched = {r.pair_id for rs in own.values() for r in rs}
     human_replies = [by_id[pair_id].response for pair_id in sorted(benched)]
     results: dict[str, Any] = {
-        "human": {"length": round(spoken_length(human_replies), 2), "repetition": round(repetition(human_replies), 4)},
+        "human": {
+            "length": round(spoken_length(human_replies), 2),
+            "repetition": round(repetition(human_replies), 4),
+        },
         "variants": {v.name: {} for v in variants},
     }
     for name, rs in own.items():
@@ -122,14 +160,20 @@ def score(
         }
         tables = {
             name: tabulate(
-                Hit(by_id[r.pair_id].speaker, by_id[r.pair_id].dialogue, shows(metric, values[r.profile], r.reply))
+                Hit(
+                    by_id[r.pair_id].speaker,
+                    by_id[r.pair_id].dialogue,
+                    shows(metric, values[r.profile], r.reply),
+                )
                 for r in rs
                 if r.profile in values
             )
             for name, rs in own.items()
         }
         samples = bootstrap({"human": human, **tables}, resamples=config.resamples, seed=seed)
-        results["human"][metric] |= dict(zip(("low", "high"), map(_rounded, interval(samples["human"])), strict=True))
+        results["human"][metric] |= dict(
+            zip(("low", "high"), map(_rounded, interval(samples["human"])), strict=True)
+        )
         for variant in variants:
             counts = tables[variant.name]
             spread = interval(samples[variant.name] - samples["human"])
@@ -148,7 +192,10 @@ def score(
         if metric == "CP":
             results["primary"] = _primary(variants, tables, samples, target)
     if emoji := corpus.space.read_by("emoji"):
-        ranked = {s: [v.value for v in p.values.get(emoji[0].name, ())] for s, p in corpus.profiles.items()}
+        ranked = {
+            s: [v.value for v in p.values.get(emoji[0].name, ())]
+            for s, p in corpus.profiles.items()
+        }
         people = [(by_id[i].response, ranked[by_id[i].speaker]) for i in sorted(benched)]
         results["human"]["emoji_consistency"] = emoji_consistency(people)
         for name, rs in own.items():
@@ -158,25 +205,38 @@ def score(
 
 
 def _profile_values(corpus: Corpus, dimension: str) -> dict[str, str]:
-    """Benchmarked speaker -> first-ranked value; speakers whose profile is null there do not count."""
-    values = ((speaker, corpus.profiles[speaker].persona().value(dimension)) for speaker in corpus.speakers)
+    """Benchmarked speaker -> first-ranked value;
+    speakers whose profile is null there do not count.
+    """
+    values = (
+        (speaker, corpus.profiles[speaker].persona().value(dimension))
+        for speaker in corpus.speakers
+    )
     return {speaker: value for speaker, value in values if value is not None}
 
 
 def _taught(variant: Variant, dimension: str) -> bool:
     """Whether a variant is shown a dimension in training."""
-    return variant.trained and variant.shows_slots and (variant.dimensions is None or dimension in variant.dimensions)
+    return (
+        variant.trained
+        and variant.shows_slots
+        and (variant.dimensions is None or dimension in variant.dimensions)
+    )
 
 
 def predicted(variant: Variant, corpus: Corpus, dimension: str) -> float | None:
-    """The rate at which a variant trained to convergence shows a dimension's value; None where nothing is predicted."""
+    """The rate at which a variant trained to convergence shows a dimension's value; None where
+    nothing is predicted.
+    """
     if not _taught(variant, dimension) or variant.fill != "prior" or variant.error:
         return None
     s = variant.sampling(corpus.sampling).probability(dimension) if variant.z == "sampled" else 0.0
     return _rounded(predicted_rate(corpus.prior[dimension].rate, s))
 
 
-def _in_training(variant: Variant, corpus: Corpus, metric: str, dimension: str, seed: int) -> float | None:
+def _in_training(
+    variant: Variant, corpus: Corpus, metric: str, dimension: str, seed: int
+) -> float | None:
     """Share of training replies with a z in which the reply shows it: what the decoder is taught.
 
     It exceeds the prediction by the replies that happen to show a sampled value.
@@ -209,18 +269,29 @@ def _swapped(
     ]
     if not usable:
         return None
-    shown = tabulate(Hit(p.speaker, p.dialogue, shows(metric, values[r.profile], r.reply)) for r, p in usable)
-    true = tabulate(Hit(p.speaker, p.dialogue, shows(metric, values[p.speaker], r.reply)) for r, p in usable)
+    shown = tabulate(
+        Hit(p.speaker, p.dialogue, shows(metric, values[r.profile], r.reply)) for r, p in usable
+    )
+    true = tabulate(
+        Hit(p.speaker, p.dialogue, shows(metric, values[p.speaker], r.reply)) for r, p in usable
+    )
     return {"shown": _rounded(rate(shown)), "true": _rounded(rate(true)), "n": len(usable)}
 
 
 def _primary(
-    variants: Sequence[Variant], tables: Mapping[str, Counts], samples: Mapping[str, Any], target: float
+    variants: Sequence[Variant],
+    tables: Mapping[str, Counts],
+    samples: Mapping[str, Any],
+    target: float,
 ) -> dict[str, Any] | None:
-    """SP+FT against P+FT on CP: the difference of absolute deviations, below 0 where SP+FT is nearer to people."""
+    """SP+FT against P+FT on CP: the difference of absolute deviations, below 0 where SP+FT is
+    nearer to people.
+    """
     if not {"SP+FT", "P+FT"} <= {v.name for v in variants}:
         return None
-    spread = interval(abs(samples["SP+FT"] - samples["human"]) - abs(samples["P+FT"] - samples["human"]))
+    spread = interval(
+        abs(samples["SP+FT"] - samples["human"]) - abs(samples["P+FT"] - samples["human"])
+    )
     difference = abs(rate(tables["SP+FT"]) - target) - abs(rate(tables["P+FT"]) - target)
     return {
         "claim": "|deviation of SP+FT| - |deviation of P+FT| on CP",

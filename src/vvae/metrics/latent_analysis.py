@@ -1,6 +1,6 @@
-"""The questions asked of z: is a prior dominated by one value, are nulls missing at random, are dimensions independent,
-do traits last. Pure functions of pairs and the personas read from them; values that were sampled are never looked at,
-since they are independent by construction.
+"""The questions asked of z: is a prior dominated by one value, are nulls missing at random, are
+dimensions independent, do traits last. Pure functions of pairs and the personas read from them;
+values that were sampled are never looked at, since they are independent by construction.
 
 Permutation p-values are (1 + permutations at least as extreme) / (1 + permutations).
 """
@@ -46,14 +46,23 @@ PARTS = 5
 FEATURES = ("log words", "question", "position", "turns before", "one message")
 
 
-# --- the prior --------------------------------------------------------------------------------------------------------
+# --- the prior ------------------------------------------------------------------------------------
 
 
 def describe_prior(prior: DimensionPrior) -> dict[str, Any]:
-    """Entropy in bits, as a share of the largest possible one, the most frequent value and whether it dominates."""
+    """Entropy in bits, as a share of the largest possible one, the most frequent value and whether
+    it dominates.
+    """
     counts = np.asarray([n for _, n in prior.ordered], dtype=float)
     if not len(counts):
-        return {"values": 0, "observed": 0, "rate": prior.rate, "entropy": None, "evenness": None, "top": None}
+        return {
+            "values": 0,
+            "observed": 0,
+            "rate": prior.rate,
+            "entropy": None,
+            "evenness": None,
+            "top": None,
+        }
     p = counts / counts.sum()
     entropy = float(-(p * np.log2(p)).sum())
     return {
@@ -70,12 +79,15 @@ def describe_prior(prior: DimensionPrior) -> dict[str, Any]:
 def kl_to_prior(personas: Iterable[Persona], prior: Prior, space: LatentSpace) -> dict[str, Any]:
     """KL(q || p) of a reply, in nats: the constant term of the bound.
 
-    q is certain of an observed value, which contributes -log p(value); a null is drawn from the prior itself and
-    contributes nothing. No parameter of the decoder occurs in it.
+    q is certain of an observed value, which contributes -log p(value); a null is drawn from the
+    prior itself and contributes nothing. No parameter of the decoder occurs in it.
     """
     total, n = dict.fromkeys(space.names, 0.0), 0
     logs = {
-        name: {value: math.log(prior[name].total - prior[name].nulls) - math.log(count) for value, count in ordered}
+        name: {
+            value: math.log(prior[name].total - prior[name].nulls) - math.log(count)
+            for value, count in ordered
+        }
         for name in space.names
         if (ordered := prior[name].ordered)
     }
@@ -97,7 +109,7 @@ def kl_to_prior(personas: Iterable[Persona], prior: Prior, space: LatentSpace) -
     }
 
 
-# --- missing at random? -----------------------------------------------------------------------------------------------
+# --- missing at random? ---------------------------------------------------------------------------
 
 
 def _last_turns(dialogues: Mapping[str, Dialogue]) -> dict[str, int]:
@@ -106,7 +118,9 @@ def _last_turns(dialogues: Mapping[str, Dialogue]) -> dict[str, int]:
 
 
 def _observables(pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Vector:
-    """What is known of a reply without reading it for traits, standardised, shape (len(pairs), len(FEATURES))."""
+    """What is known of a reply without reading it for traits, standardised, shape (len(pairs),
+    len(FEATURES)).
+    """
     last = _last_turns(dialogues)
     rows = [
         (
@@ -133,10 +147,12 @@ def missingness(
     permutations: int = 99,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rates of null by length, position and topic, their spread over speakers, and whether they depend on observables.
+    """Rates of null by length, position and topic, their spread over speakers, and whether they
+    depend on observables.
 
-    A logistic model of null on `FEATURES` is fitted on half of the dialogues and scored by AUC on the other half; the
-    p-value comes from models fitted on shuffled labels. An AUC of 0.5 is what missing at random would give.
+    A logistic model of null on `FEATURES` is fitted on half of the dialogues and scored by AUC on
+    the other half; the p-value comes from models fitted on shuffled labels. An AUC of 0.5 is what
+    missing at random would give.
 
     Args:
         topics: dialogue -> what it is about.
@@ -154,7 +170,9 @@ def missingness(
         "by_length": _means(null, bins),
         "by_position": _means(null, position),
         "by_topic": _by_topic(pairs, null, topics or {}),
-        "speakers": [round(float(q), 4) for q in np.percentile(speakers, [5, 50, 95])] if speakers else None,
+        "speakers": [round(float(q), 4) for q in np.percentile(speakers, [5, 50, 95])]
+        if speakers
+        else None,
     }
     fitted = np.asarray([bits64("half", seed, pair.dialogue) & 1 for pair in pairs], dtype=bool)
     if min(null.sum(), len(null) - null.sum()) < FEW or fitted.all() or not fitted.any():
@@ -177,17 +195,26 @@ def _by_topic(pairs: Sequence[Pair], null: Vector, topics: Mapping[str, str]) ->
     for pair, missing in zip(pairs, null, strict=True):
         if topic := topics.get(pair.dialogue):
             own[topic].append(missing)
-    rates = {topic: round(float(np.mean(values)), 4) for topic, values in own.items() if len(values) >= FEW}
+    rates = {
+        topic: round(float(np.mean(values)), 4)
+        for topic, values in own.items()
+        if len(values) >= FEW
+    }
     return dict(sorted(rates.items(), key=lambda item: item[1]))
 
 
-def dialogue_topics(pairs: Sequence[Pair], personas: Mapping[str, Persona], dimension: str) -> dict[str, str]:
+def dialogue_topics(
+    pairs: Sequence[Pair], personas: Mapping[str, Persona], dimension: str
+) -> dict[str, str]:
     """Dialogue -> the value of a dimension that is read most often in it."""
     read: dict[str, Counter[str]] = defaultdict(Counter)
     for pair in pairs:
         if slot := personas[pair.pair_id][dimension]:
             read[pair.dialogue][slot.value] += 1
-    return {dialogue: min(counts, key=lambda value: (-counts[value], value)) for dialogue, counts in read.items()}
+    return {
+        dialogue: min(counts, key=lambda value: (-counts[value], value))
+        for dialogue, counts in read.items()
+    }
 
 
 def _means(values: Vector, part: Codes) -> list[float | None]:
@@ -201,19 +228,28 @@ def _rank(values: Vector) -> Vector:
     return np.asarray(np.searchsorted(np.sort(values), values, side="left") / len(values))
 
 
-# --- independent dimensions? ------------------------------------------------------------------------------------------
+# --- independent dimensions? ----------------------------------------------------------------------
 
 
 def orthogonality(
     personas: Iterable[Persona], space: LatentSpace, *, permutations: int = 999, seed: int = 0
 ) -> dict[str, Any]:
-    """Association of every two dimensions on replies that show both, and the means within and across axes."""
+    """Association of every two dimensions on replies that show both, and the means within and
+    across axes.
+    """
     seen = [persona.only("observed") for persona in personas]
     pairs: list[dict[str, Any]] = []
     for first, second in combinations(space.dimensions, 2):
         both = [(a.value, b.value) for p in seen if (a := p[first.name]) and (b := p[second.name])]
-        found = association([a for a, _ in both], [b for _, b in both], permutations=permutations, seed=seed)
-        row: dict[str, Any] = {"a": first.name, "b": second.name, "within": first.axis == second.axis, "n": len(both)}
+        found = association(
+            [a for a, _ in both], [b for _, b in both], permutations=permutations, seed=seed
+        )
+        row: dict[str, Any] = {
+            "a": first.name,
+            "b": second.name,
+            "within": first.axis == second.axis,
+            "n": len(both),
+        }
         if found:
             row |= {"v": round(found.v, 4), "nmi": round(found.nmi, 4), "p": round(found.p, 4)}
         pairs.append(row)
@@ -223,12 +259,15 @@ def orthogonality(
     means = {}
     for name, within in (("within", True), ("across", False)):
         own = [row for row in pairs if row["within"] is within and "v" in row]
-        mean = {k: round(float(np.mean([row[k] for row in own])), 4) if own else None for k in ("v", "nmi")}
+        mean = {
+            k: round(float(np.mean([row[k] for row in own])), 4) if own else None
+            for k in ("v", "nmi")
+        }
         means[name] = {**mean, "pairs": len(own)}
     return {"pairs": pairs, "means": means}
 
 
-# --- do traits last? --------------------------------------------------------------------------------------------------
+# --- do traits last? ------------------------------------------------------------------------------
 
 
 def drift(
@@ -240,9 +279,11 @@ def drift(
     permutations: int = 999,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """The distribution of a dimension in each fifth of a dialogue, and whether the first differs from the last.
+    """The distribution of a dimension in each fifth of a dialogue, and whether the first differs
+    from the last.
 
-    The distance is total variation; places are permuted within dialogues. None for too few observations.
+    The distance is total variation; places are permuted within dialogues. None for too few
+    observations.
     """
     last = _last_turns(dialogues)
     shown = [(p, slot.value) for p in pairs if (slot := personas[p.pair_id][dimension])]
@@ -290,17 +331,22 @@ def consistency(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """How often two replies of one speaker, in different dialogues, show the same value, beside chance.
+    """How often two replies of one speaker, in different dialogues, show the same value, beside
+    chance.
 
-    Chance is the same of two replies of anybody. Speakers count by their replies, at most 200 each; the interval is a
-    bootstrap over speakers. None where nobody shows the dimension twice.
+    Chance is the same of two replies of anybody. Speakers count by their replies, at most 200 each;
+    the interval is a bootstrap over speakers. None where nobody shows the dimension twice.
     """
     name = dimension.name
     own: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     everybody: Counter[str] = Counter()
     for pair in pairs:
         if slot := personas[pair.pair_id][name]:
-            key = f"{pair.speaker}\x1f{','.join(sorted(pair.listeners))}" if dimension.scope == "pair" else pair.speaker
+            key = (
+                f"{pair.speaker}\x1f{','.join(sorted(pair.listeners))}"
+                if dimension.scope == "pair"
+                else pair.speaker
+            )
             own[key][pair.dialogue].append(slot.value)
             everybody[slot.value] += 1
     total = everybody.total()
@@ -309,7 +355,9 @@ def consistency(
     rows = []
     for key in sorted(own):
         values = [(dialogue, value) for dialogue, said in own[key].items() for value in said]
-        chosen = shuffled(values, "consistency", seed, key, name=[f"{i}" for i in range(len(values))])[:200]
+        chosen = shuffled(
+            values, "consistency", seed, key, name=[f"{i}" for i in range(len(values))]
+        )[:200]
         couples = [(a, b) for (d, a), (e, b) in combinations(chosen, 2) if d != e]
         if couples:
             rows.append((sum(a == b for a, b in couples) / len(couples), float(len(chosen))))
@@ -350,7 +398,13 @@ def analyze(
         "kl": kl_to_prior(seen, prior, space),
         "missingness": {
             d.name: missingness(
-                pairs, personas, dialogues, d.name, topics=topics, permutations=min(99, permutations), seed=seed
+                pairs,
+                personas,
+                dialogues,
+                d.name,
+                topics=topics,
+                permutations=min(99, permutations),
+                seed=seed,
             )
             for d in space.dimensions
         },
@@ -358,9 +412,12 @@ def analyze(
         "drift": {
             d.name: found
             for d in space.dimensions
-            if d.labels is not None and (found := drift(pairs, personas, dialogues, d.name, **settings))
+            if d.labels is not None
+            and (found := drift(pairs, personas, dialogues, d.name, **settings))
         },
         "consistency": {
-            d.name: found for d in space.dimensions if (found := consistency(pairs, personas, d, seed=seed))
+            d.name: found
+            for d in space.dimensions
+            if (found := consistency(pairs, personas, d, seed=seed))
         },
     }

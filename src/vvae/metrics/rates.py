@@ -1,5 +1,5 @@
-"""The rates of HumanChatBench as pure functions on replies. Reconstructed: the paper gives CP's target and no
-formula for EC and HM.
+"""The rates of HumanChatBench as pure functions on replies. Reconstructed: the paper gives CP's
+target and no formula for EC and HM.
 
 CP  share of replies that contain the catchphrase shown
 EC  share of replies that contain the emoji (or emoticon) shown
@@ -57,8 +57,10 @@ def metric_of(reader: Reader) -> str | None:
 def shows(metric: str, value: str, reply: str) -> bool:
     """Whether a reply shows a value, as the metric counts it.
 
-    >>> shows("CP", "oh no", "Oh no!!"), shows("EC", ":)", "fine :-("), shows("HM", "hiking", "went on a hike")
-    (True, False, True)
+    >>> shows("CP", "oh no", "Oh no!!"), shows("EC", ":)", "fine :-(")
+    (True, False)
+    >>> shows("HM", "hiking", "went on a hike")
+    True
     """
     match METRICS[metric]:
         case "emoji":
@@ -71,7 +73,8 @@ def shows(metric: str, value: str, reply: str) -> bool:
 
 
 def emoji_consistency(replies: Iterable[tuple[str, Sequence[str]]]) -> tuple[int, int]:
-    """Of the replies with any emoji, how many hold one of the profile's: (such replies, replies with emoji).
+    """Of the replies with any emoji, how many hold one of the profile's: (such replies, replies
+    with emoji).
 
     Args:
         replies: (reply, the profile's emoji).
@@ -103,7 +106,7 @@ def repetition(replies: Sequence[str]) -> float:
     return 1 - len(counts) / counts.total() if counts else 0.0
 
 
-# --- what else a reply does -------------------------------------------------------------------------------------------
+# --- what else a reply does -----------------------------------------------------------------------
 
 
 def asks(reply: str) -> bool:
@@ -135,7 +138,8 @@ def opener(reply: str) -> str:
 
 
 def longest_overlaps(replies: Sequence[str], training: Sequence[str]) -> list[int]:
-    """Of each reply, the words in the longest run that stands, verbatim but for case, in one training reply.
+    """Of each reply, the words in the longest run that stands, verbatim but for case, in one
+    training reply.
 
     >>> longest_overlaps(["we went to the zoo", "Bye"], ["they went to the beach", "to the zoo"])
     [3, 0]
@@ -144,14 +148,19 @@ def longest_overlaps(replies: Sequence[str], training: Sequence[str]) -> list[in
 
     def flat(texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Word codes from 1, and 0 behind each text."""
-        said = [code for text in texts for code in (*(codes.setdefault(w, len(codes) + 1) for w in words(text)), 0)]
+        said = [
+            code
+            for text in texts
+            for code in (*(codes.setdefault(w, len(codes) + 1) for w in words(text)), 0)
+        ]
         return np.asarray(said, dtype=np.int64)
 
     known, asked = flat(training), flat(replies)
     owners = np.cumsum(asked == 0) - (asked == 0)
     longest = np.zeros(len(replies), dtype=np.int64)
     run = 0
-    # Starts of runs of `run` words that stand on both sides, each with its run's number; longer runs from shorter ones.
+    # Starts of runs of `run` words that stand on both sides, each with its run's number; longer
+    # runs from shorter ones.
     starts = [np.flatnonzero(known), np.flatnonzero(asked)]
     numbers = [np.zeros(len(s), dtype=np.int64) for s in starts]
     while all(map(len, starts)):
@@ -167,11 +176,12 @@ def longest_overlaps(replies: Sequence[str], training: Sequence[str]) -> list[in
     return [int(n) for n in longest]
 
 
-# --- what a body of replies does --------------------------------------------------------------------------------------
+# --- what a body of replies does ------------------------------------------------------------------
 
 
 def simpson_diversity(counts: Iterable[int]) -> float:
-    """The probability that two of the things counted, drawn without return, differ; it does not grow with their number.
+    """The probability that two of the things counted, drawn without return, differ; it does not
+    grow with their number.
 
     >>> simpson_diversity([2, 2])
     0.6666666666666667
@@ -203,7 +213,8 @@ def distinct(grams: Sequence[object], among: int) -> float:
 
 
 def jensen_shannon(p: Mapping[str, int], q: Mapping[str, int]) -> float:
-    """The Jensen-Shannon distance of two counts, base 2: 0 for equal shares, 1 where nothing is shared.
+    """The Jensen-Shannon distance of two counts, base 2: 0 for equal shares, 1 where nothing is
+    shared.
 
     >>> jensen_shannon({"a": 3}, {"b": 1}), jensen_shannon({"a": 1, "b": 1}, {"a": 2, "b": 2})
     (1.0, 0.0)
@@ -215,5 +226,7 @@ def jensen_shannon(p: Mapping[str, int], q: Mapping[str, int]) -> float:
     a, b = a / a.sum(), b / b.sum()
     middle = (a + b) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = sum(np.where(side > 0, side * np.log2(side / middle), 0).sum() / 2 for side in (a, b))
+        divergence = sum(
+            np.where(side > 0, side * np.log2(side / middle), 0).sum() / 2 for side in (a, b)
+        )
     return float(np.sqrt(max(0.0, divergence)))

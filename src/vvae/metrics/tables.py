@@ -48,11 +48,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """How likely a human reply is under a variant that is shown one z, or how likely the speaker's phrase is in it."""
+    """How likely a human reply is under a variant that is shown one z, or how likely the speaker's
+    phrase is in it.
+    """
 
     pair_id: str
     shown: str
-    """``posterior``: z read from the reply; ``profile``, ``swapped``: the speaker's and another's; ``none``."""
+    """``posterior``: z read from the reply; ``profile``, ``swapped``: the speaker's and another's;
+    ``none``.
+    """
     nats: float | None = None
     """Summed cross-entropy of the reply."""
     tokens: int | None = None
@@ -136,7 +140,12 @@ _LIKELIHOOD = {
 
 def write_likelihoods(path: Path, rows: Iterable[Likelihood]) -> None:
     """losses/<variant>.parquet: a row per human reply and z shown."""
-    write_table(path, "likelihoods", ({name: getattr(row, name) for name in _LIKELIHOOD} for row in rows), _LIKELIHOOD)
+    write_table(
+        path,
+        "likelihoods",
+        ({name: getattr(row, name) for name in _LIKELIHOOD} for row in rows),
+        _LIKELIHOOD,
+    )
 
 
 def read_likelihoods(path: Path) -> list[Likelihood]:
@@ -157,7 +166,12 @@ _ANSWERED = {
 
 def write_answered(path: Path, rows: Iterable[Answered]) -> None:
     """dialogbench/<variant>.parquet: a row per question and rotation."""
-    write_table(path, "answered", ({name: getattr(row, name) for name in _ANSWERED} for row in rows), _ANSWERED)
+    write_table(
+        path,
+        "answered",
+        ({name: getattr(row, name) for name in _ANSWERED} for row in rows),
+        _ANSWERED,
+    )
 
 
 def read_answered(path: Path) -> list[Answered]:
@@ -179,7 +193,12 @@ _MEASURED = {
 
 def write_measured(path: Path, rows: Iterable[Measured]) -> None:
     """studies/<name>/rows.parquet: a row per variant, seed, measure and reply."""
-    write_table(path, "measured", ({name: getattr(row, name) for name in _MEASURED} for row in rows), _MEASURED)
+    write_table(
+        path,
+        "measured",
+        ({name: getattr(row, name) for name in _MEASURED} for row in rows),
+        _MEASURED,
+    )
 
 
 def read_measured(path: Path) -> list[Measured]:

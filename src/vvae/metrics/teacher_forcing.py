@@ -1,8 +1,9 @@
-"""Teacher-forced measures: what the decoder would do, read off its probabilities on held-out human replies.
+"""Teacher-forced measures: what the decoder would do, read off its probabilities on held-out human
+replies.
 
-Far less noisy than counting generated phrases: no reply has to be generated. `phrase_probability` gives, at
-every place of a human reply where a word may begin, the probability of saying the phrase there; a phrase is
-then expected
+Far less noisy than counting generated phrases: no reply has to be generated. `phrase_probability`
+gives, at every place of a human reply where a word may begin, the probability of saying the phrase
+there; a phrase is then expected
 
     sum_t p_t    times in the reply, and at least once with probability    1 - prod_t (1 - p_t),
 
@@ -39,7 +40,9 @@ def reply_losses(
     *,
     progress: Progress | None = None,
 ) -> dict[str, tuple[float, int]]:
-    """``pair_id|name`` -> (summed cross-entropy of the human reply in nats, its tokens), for each way to ask for it."""
+    """``pair_id|name`` -> (summed cross-entropy of the human reply in nats, its tokens), for each
+    way to ask for it.
+    """
     result: dict[str, tuple[float, int]] = {}
     for number, pair in enumerate(pairs, start=1):
         result |= decoder.losses([decoder.tree(dialogues[pair.dialogue], [pair], asked)])
@@ -67,7 +70,9 @@ def phrase_probability(
         blocks = {pair.pair_id: [alternative for alternative, _ in asked[pair.pair_id]]}
         tree = decoder.tree(dialogues[pair.dialogue], [pair], blocks)
         phrases = [normal_form(phrase) for _, phrase in asked[pair.pair_id]]
-        for branch, hazards in zip(tree.nodes[1:], _hazards(decoder, tree, phrases, boundary), strict=True):
+        for branch, hazards in zip(
+            tree.nodes[1:], _hazards(decoder, tree, phrases, boundary), strict=True
+        ):
             result[branch.key] = 1 - math.prod(1 - min(p, 1.0) for p in hazards)
         if progress:
             progress(number, len(pairs))
@@ -75,22 +80,35 @@ def phrase_probability(
 
 
 def summary(rows: Sequence[Likelihood]) -> dict[str, Any]:
-    """The losses per token, the reconstruction term per reply, both in nats, and the probabilities of a phrase."""
+    """The losses per token, the reconstruction term per reply, both in nats, and the probabilities
+    of a phrase.
+    """
     read: dict[str, Any] = {"loss_n": len({row.pair_id for row in rows if row.nats is not None})}
     for shown in ("posterior", "profile", "swapped", "none"):
-        held = [(row.nats, row.tokens) for row in rows if row.shown == shown and row.nats is not None and row.tokens]
+        held = [
+            (row.nats, row.tokens)
+            for row in rows
+            if row.shown == shown and row.nats is not None and row.tokens
+        ]
         read[f"loss_{shown}_z"] = round(per_token(held), 4) if held else None
     own = [row.nats for row in rows if row.shown == "posterior" and row.nats is not None]
     read["reconstruction"] = round(sum(own) / len(own), 4) if own else None
-    phrases = {s: [row.phrase for row in rows if row.shown == s and row.phrase is not None] for s in PHRASE_UNDER}
+    phrases = {
+        s: [row.phrase for row in rows if row.shown == s and row.phrase is not None]
+        for s in PHRASE_UNDER
+    }
     if all(phrases.values()):
         means = {shown: round(sum(found) / len(found), 4) for shown, found in phrases.items()}
         read["forced"] = {**means, "n": len(phrases["profile"])}
     return read
 
 
-def _hazards(decoder: Decoder, tree: Tree, phrases: Sequence[str], boundary: torch.Tensor) -> list[list[float]]:
-    """For each branch and its phrase: p_t at each place where a word may begin, a word boundary after it."""
+def _hazards(
+    decoder: Decoder, tree: Tree, phrases: Sequence[str], boundary: torch.Tensor
+) -> list[list[float]]:
+    """For each branch and its phrase: p_t at each place where a word may begin, a word boundary
+    after it.
+    """
     import torch
 
     trunk, *branches = tree.nodes
@@ -106,7 +124,9 @@ def _hazards(decoder: Decoder, tree: Tree, phrases: Sequence[str], boundary: tor
     with decoder.evaluating():
         batch = collate([Tree(tuple(nodes))])
         logprobs = decoder.logits(batch).log_softmax(-1)
-        own = logprobs.gather(1, torch.from_numpy(batch.targets).to(logprobs.device)[:, None])[:, 0].tolist()
+        own = logprobs.gather(1, torch.from_numpy(batch.targets).to(logprobs.device)[:, None])[
+            :, 0
+        ].tolist()
         after = logprobs[:, boundary].logsumexp(-1).tolist()
     found: list[dict[int, float]] = [{} for _ in branches]
     start = 0
@@ -118,8 +138,12 @@ def _hazards(decoder: Decoder, tree: Tree, phrases: Sequence[str], boundary: tor
     return [list(hazards.values()) for hazards in found]
 
 
-def _openings(decoder: Decoder, reply: Sequence[int], phrase: str) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The places of a reply where the phrase may begin, each with the phrase's tokens there, small and capital."""
+def _openings(
+    decoder: Decoder, reply: Sequence[int], phrase: str
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The places of a reply where the phrase may begin, each with the phrase's tokens there, small
+    and capital.
+    """
     unspaced = is_unspaced(phrase)
     before = [decoder.tokenizer.decode(list(reply[:place])) for place in range(len(reply) + 1)]
     for place in range(len(reply)):

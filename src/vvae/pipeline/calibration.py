@@ -1,4 +1,6 @@
-"""How often an adapter shows a value that is in its prompt, and one that is not: as measured, else as predicted."""
+"""How often an adapter shows a value that is in its prompt, and one that is not: as measured, else
+as predicted.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ __all__ = ["reaches"]
 def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
     """Dimension -> what can be had of it, from the best there is:
 
-    1. `vvae control`: the same contexts with the value set and left out; of dimensions whose value no metric counts,
-       how often the encoder reads the value that was set, and how often it reads it where another was;
+    1. `vvae control`: the same contexts with the value set and left out; of dimensions whose value
+    no metric counts,
+       how often the encoder reads the value that was set, and how often it reads it where another
+       was;
     2. the benchmark's rate under the speakers' own profiles (0 where the value is not shown);
     3. r / (r + (1 - r) s), what training converges to (`prior.predicted_rate`).
     """
@@ -36,10 +40,18 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
         elif not metric and (read := _read_back(controlled.get("confusion", {}).get(name, {}))):
             found[name] = read
         elif scores and scores.get("n"):
-            found[name] = Reach(scores["rate"], 0.0, f"measured by the benchmark, n = {scores['n']}")
+            found[name] = Reach(
+                scores["rate"], 0.0, f"measured by the benchmark, n = {scores['n']}"
+            )
         else:
-            s = variant.sampling(run.config.sampling).probability(name) if variant.z == "sampled" else 0.0
-            found[name] = Reach(predicted_rate(run.prior[name].rate, s), 0.0, "predicted from r, not measured")
+            s = (
+                variant.sampling(run.config.sampling).probability(name)
+                if variant.z == "sampled"
+                else 0.0
+            )
+            found[name] = Reach(
+                predicted_rate(run.prior[name].rate, s), 0.0, "predicted from r, not measured"
+            )
     return found
 
 
@@ -48,8 +60,20 @@ def _read_back(confusion: Mapping[str, Mapping[str, int]]) -> Reach | None:
     if not total or len(confusion) < 2:
         return None
     own = sum(read.get(value, 0) for value, read in confusion.items())
-    others = sum(n for value, read in confusion.items() for other, n in read.items() if other in confusion) - own
-    return Reach(own / total, others / total / (len(confusion) - 1), f"read back by vvae control, n = {total}")
+    others = (
+        sum(
+            n
+            for value, read in confusion.items()
+            for other, n in read.items()
+            if other in confusion
+        )
+        - own
+    )
+    return Reach(
+        own / total,
+        others / total / (len(confusion) - 1),
+        f"read back by vvae control, n = {total}",
+    )
 
 
 def _read(run: Run, name: str) -> dict[str, Any]:

@@ -54,9 +54,16 @@ class Run:
         self.config, self.folder, self.reporter = config, Path(config.run), reporter or Silent()
         self.variants = config.resolved_variants
         self.space: LatentSpace = load_space(config.space)
-        chosen = [("sampling.s", config.sampling.s), *((f"variants: {v.name}.s", v.s) for v in self.variants)]
+        chosen = [
+            ("sampling.s", config.sampling.s),
+            *((f"variants: {v.name}.s", v.s) for v in self.variants),
+        ]
         named = [(where, name) for where, s in chosen if isinstance(s, dict) for name in s]
-        named += [(f"variants: {v.name}.dimensions", name) for v in self.variants for name in v.dimensions or ()]
+        named += [
+            (f"variants: {v.name}.dimensions", name)
+            for v in self.variants
+            for name in v.dimensions or ()
+        ]
         named += [("bench.known", name) for name in config.bench.known]
         for where, name in named:
             if name not in self.space.by_name:
@@ -78,11 +85,15 @@ class Run:
         encoder = self.config.encoder
         if not isinstance(encoder, LLMConfig):
             fix = "set encoder.kind to llm, or leave it out"
-            raise ConfigError("only a language model can be limited", where=f"--{next(iter(settings))}", fix=fix)
+            raise ConfigError(
+                "only a language model can be limited", where=f"--{next(iter(settings))}", fix=fix
+            )
         try:
             changed = LLMConfig.model_validate({**encoder.model_dump(), **settings})
         except ValidationError as error:
-            raise ConfigError(error.errors()[0]["msg"], where="encoder", fix="give it in the config") from None
+            raise ConfigError(
+                error.errors()[0]["msg"], where="encoder", fix="give it in the config"
+            ) from None
         self.config = self.config.model_copy(update={"encoder": changed})
 
     def path(self, name: str) -> Path:
@@ -99,17 +110,26 @@ class Run:
         found = next((v for v in self.variants if v.name == name and v.trained), None)
         if found is None:
             names = ", ".join(v.name for v in self.variants if v.trained)
-            raise ConfigError(f"no trained variant {name!r}", where="--variant", fix=f"choose from {names or 'none'}")
+            raise ConfigError(
+                f"no trained variant {name!r}",
+                where="--variant",
+                fix=f"choose from {names or 'none'}",
+            )
         if found.prompt != "persona":
             fix = "choose a variant that was trained with z in words, or none"
             raise ConfigError(f"{name} takes no z", where="--variant", fix=fix)
         if not (made := self.path(f"adapters/{name}/vvae.json")).is_file():
-            raise DataError("the run has no such file", where=str(made), fix="finish it with 'vvae train CONFIG'")
+            raise DataError(
+                "the run has no such file",
+                where=str(made),
+                fix="finish it with 'vvae train CONFIG'",
+            )
         return found
 
     @property
     def servable(self) -> list[str]:
-        """The trained variants that take z in words or none, the one that samples before the others.
+        """The trained variants that take z in words or none, the one that samples before the
+        others.
 
         Raises:
             DataError: nothing is trained yet.
@@ -118,7 +138,9 @@ class Run:
         there = [v.name for v in named if self.path(f"adapters/{v.name}/vvae.json").is_file()]
         if not there:
             raise DataError(
-                "no adapter here", where=str(self.path("adapters")), fix="train one with 'vvae train CONFIG'"
+                "no adapter here",
+                where=str(self.path("adapters")),
+                fix="train one with 'vvae train CONFIG'",
             )
         return sorted(there, key=lambda name: name != "SP+FT")
 
@@ -150,7 +172,9 @@ class Run:
 
     @property
     def ledger(self) -> Path:
-        """The calls of a language model as encoder; no stage's output, so that nothing is asked twice."""
+        """The calls of a language model as encoder; no stage's output, so that nothing is asked
+        twice.
+        """
         return self.path("ledger.sqlite")
 
     @property
@@ -171,7 +195,9 @@ class Run:
     @cached_property
     def prior(self) -> Prior:
         """The prior."""
-        return Prior.from_json(self.path("prior.json").read_text("utf-8"), where=str(self.path("prior.json")))
+        return Prior.from_json(
+            self.path("prior.json").read_text("utf-8"), where=str(self.path("prior.json"))
+        )
 
     @cached_property
     def profiles(self) -> dict[str, Profile]:
@@ -180,15 +206,19 @@ class Run:
 
     @property
     def learnt(self) -> dict[str, Profile]:
-        """Profiles of the speakers whom adapters learn (`pairs.speakers`), the one with most replies first."""
+        """Profiles of the speakers whom adapters learn (`pairs.speakers`), the one with most
+        replies first.
+        """
         chosen = self.config.pairs.speakers
         known = [name for name in self.profiles if chosen is None or name in chosen]
         return {
-            name: self.profiles[name] for name in sorted(known, key=lambda name: (-self.profiles[name].replies, name))
+            name: self.profiles[name]
+            for name in sorted(known, key=lambda name: (-self.profiles[name].replies, name))
         }
 
     def profile(self, speaker: str | None) -> Profile:
-        """A speaker's profile by name, or by how it begins; None for the learnt one with most replies.
+        """A speaker's profile by name, or by how it begins; None for the learnt one with most
+        replies.
 
         Raises:
             ConfigError: nobody is called so, or several are.
@@ -196,11 +226,15 @@ class Run:
         if speaker is None:
             return next(iter(self.learnt.values()))
         known = self.profiles
-        matches = [speaker] if speaker in known else [name for name in known if name.startswith(speaker)]
+        matches = (
+            [speaker] if speaker in known else [name for name in known if name.startswith(speaker)]
+        )
         if len(matches) != 1:
             what = f"{len(matches)} speakers are" if matches else "no speaker is"
             best = ", ".join(list(self.learnt)[:5])
-            raise ConfigError(f"{what} named {speaker!r}", where="--speaker", fix=f"for example {best}")
+            raise ConfigError(
+                f"{what} named {speaker!r}", where="--speaker", fix=f"for example {best}"
+            )
         return known[matches[0]]
 
     @cached_property
@@ -211,7 +245,10 @@ class Run:
             if pair.split == "train":
                 read[pair.speaker].append(self.personas[pair.pair_id])
         encoder, corpus = self.prior.encoder, self.prior.corpus
-        return {s: count(personas, self.space, encoder=encoder, corpus=corpus) for s, personas in read.items()}
+        return {
+            s: count(personas, self.space, encoder=encoder, corpus=corpus)
+            for s, personas in read.items()
+        }
 
     @cached_property
     def speakers(self) -> list[str]:
@@ -220,10 +257,15 @@ class Run:
         Raises:
             DataError: nobody has enough replies, or what `bench.known` asks for.
         """
-        eligible, known = eligible_speakers(self.encoded, self.config.pairs), self.config.bench.known
+        eligible, known = (
+            eligible_speakers(self.encoded, self.config.pairs),
+            self.config.bench.known,
+        )
         able = [s for s in eligible if all(self.profiles[s].persona()[name] for name in known)]
         if not able:
-            raise DataError(f"no profile with {' and '.join(known)}", where="bench.known", fix="ask for less")
+            raise DataError(
+                f"no profile with {' and '.join(known)}", where="bench.known", fix="ask for less"
+            )
         return able
 
     @cached_property
@@ -231,7 +273,9 @@ class Run:
         """The held-out pairs in the order in which they are used."""
         every = len(self.encoded)
         per_speaker, seed = self.config.bench.per_speaker, self.config.seed
-        return benchmark_pairs(self.encoded, self.speakers, total=every, per_speaker=per_speaker, seed=seed)
+        return benchmark_pairs(
+            self.encoded, self.speakers, total=every, per_speaker=per_speaker, seed=seed
+        )
 
     def benched(self, variant: Variant, number: int) -> list[Pair]:
         """The first held-out pairs for a measure of so many; each seed of a variant has others.
@@ -242,7 +286,8 @@ class Run:
         start = variant.seed * number
         if variant.seed and start + number > len(self._benchmark):
             raise DataError(
-                f"{len(self._benchmark):,} held-out replies to benchmark, {start + number:,} are asked for",
+                f"{len(self._benchmark):,} held-out replies to benchmark, {start + number:,} are "
+                "asked for",
                 where=f"{variant.name} (seed {variant.seed})",
                 fix="lower bench.replies or bench.losses, or raise bench.per_speaker",
             )
@@ -256,13 +301,17 @@ class Run:
 
     @cached_property
     def generation(self) -> GenerationConfig:
-        """Generation that can reach human length: max_new_tokens is the 99th percentile of training replies."""
+        """Generation that can reach human length: max_new_tokens is the 99th percentile of training
+        replies.
+        """
         chosen = self.config.generate
         if chosen.max_new_tokens is not None:
             return chosen
         sample = [p for p in self.pairs if p.split == "train"][:: max(1, len(self.pairs) // 4000)]
         lengths = [len(self.decoder.tokens(pair.response)) for pair in sample]
-        return chosen.model_copy(update={"max_new_tokens": math.ceil(np.percentile(lengths, 99)) + 1})
+        return chosen.model_copy(
+            update={"max_new_tokens": math.ceil(np.percentile(lengths, 99)) + 1}
+        )
 
     def marker(self, stage: str) -> Path:
         """Where a stage says that it is done."""
@@ -271,7 +320,9 @@ class Run:
     @property
     def timings(self) -> dict[str, float]:
         """Seconds each finished stage took, over all its starts, in the order they ended."""
-        markers = sorted(self.path(".stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        markers = sorted(
+            self.path(".stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns
+        )
         states = [(path.stem, json.loads(path.read_text("utf-8"))) for path in markers]
         return {name: float(state["seconds"]) for name, state in states if state["done"]}
 
@@ -284,7 +335,9 @@ class Run:
 
     def test_persona(self, pair: Pair, speaker: str) -> Persona:
         """The persona of a speaker's profile for a pair, complete."""
-        return completed(self.profiles[speaker], pair, self.prior, self.space, seed=self.config.seed)
+        return completed(
+            self.profiles[speaker], pair, self.prior, self.space, seed=self.config.seed
+        )
 
     def test_block(self, variant: Variant, pair: Pair, speaker: str) -> Block:
         """The z block of a variant at test time."""
@@ -300,7 +353,9 @@ class Run:
             examples = self._nearest.replies(pair, speaker, FEW_SHOT_EXAMPLES)
         elif variant.prompt == "description":
             described = self._described(variant.name).get(speaker)
-        return shown_block(variant, speaker, persona, self.space, examples=examples, description=described)
+        return shown_block(
+            variant, speaker, persona, self.space, examples=examples, description=described
+        )
 
     def examples(self, speaker: str, number: int = FEW_SHOT_EXAMPLES) -> Sequence[str]:
         """Training replies of a speaker to show, a keyed choice."""
@@ -329,7 +384,9 @@ class Run:
         own = speaker if variant.fill == "speaker" else None
         key = (variant.fill, own)
         if key not in self._imputed:
-            self._imputed[key] = imputed(variant.fill, self.prior, self.own_priors.get(own) if own else None)
+            self._imputed[key] = imputed(
+                variant.fill, self.prior, self.own_priors.get(own) if own else None
+            )
         return self._imputed[key]
 
     @cached_property
@@ -356,11 +413,18 @@ class Run:
         return self._block(variant, pair, pair.speaker, persona)
 
     def training_tree(self, variant: Variant, window: Sequence[Pair], draw: int) -> Tree:
-        """The tree a variant is trained on for one speaker's pairs in a window; each draw of z is a branch."""
-        draws = self.config.train.draws_per_pair if variant.z == "sampled" and variant.shows_slots else 1
+        """The tree a variant is trained on for one speaker's pairs in a window; each draw of z is a
+        branch.
+        """
+        draws = (
+            self.config.train.draws_per_pair
+            if variant.z == "sampled" and variant.shows_slots
+            else 1
+        )
         asked = {
             pair.pair_id: [
-                Alternative(str(k), self.training_block(variant, pair, draw * draws + k)) for k in range(draws)
+                Alternative(str(k), self.training_block(variant, pair, draw * draws + k))
+                for k in range(draws)
             ]
             for pair in window
         }

@@ -1,9 +1,11 @@
 """The stages in order, each from files to files in one run folder, resumable.
 
-    dialogues ▶ pairs ▶ encode ▶ prior ▶ profiles ▶ train, replies, readings, losses (each variant) ▶ bench ▶ report
+    dialogues ▶ pairs ▶ encode ▶ prior ▶ profiles
+        ▶ train, replies, readings, losses (each variant) ▶ bench ▶ report
 
-A stage writes its outputs whole and then a marker with the hash of its inputs' content and of its settings. A second
-run skips what is done and redoes what changed; a training stage that was stopped goes on from its last checkpoint.
+A stage writes its outputs whole and then a marker with the hash of its inputs' content and of its
+settings. A second run skips what is done and redoes what changed; a training stage that was stopped
+goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -52,7 +54,18 @@ class Stage:
 
 BENCHED = {"replies", "per_speaker", "swapped", "losses", "forced", "known"}
 """The settings of the benchmark on which replies and losses depend."""
-STAGES = ("dialogues", "pairs", "encode", "prior", "profiles", "train", "replies", "losses", "bench", "report")
+STAGES = (
+    "dialogues",
+    "pairs",
+    "encode",
+    "prior",
+    "profiles",
+    "train",
+    "replies",
+    "losses",
+    "bench",
+    "report",
+)
 """The groups of stages in order; a command runs all up to its own."""
 
 
@@ -76,7 +89,14 @@ def stages_of(run: Run) -> list[Stage]:
             corpus.import_dialogues,
             "dialogues",
         ),
-        Stage("pairs", ("dialogues.parquet",), ("pairs.parquet",), [c.pairs, seed], corpus.split_pairs, "pairs"),
+        Stage(
+            "pairs",
+            ("dialogues.parquet",),
+            ("pairs.parquet",),
+            [c.pairs, seed],
+            corpus.split_pairs,
+            "pairs",
+        ),
         Stage(
             "encode",
             chats,
@@ -85,7 +105,14 @@ def stages_of(run: Run) -> list[Stage]:
             corpus.encode_pairs,
             "encode",
         ),
-        Stage("prior", ("pairs.parquet", "encodings.parquet"), ("prior.json",), [c.pairs], corpus.count_prior, "prior"),
+        Stage(
+            "prior",
+            ("pairs.parquet", "encodings.parquet"),
+            ("prior.json",),
+            [c.pairs],
+            corpus.count_prior,
+            "prior",
+        ),
         Stage(
             "profiles",
             ("pairs.parquet", "encodings.parquet"),
@@ -123,7 +150,17 @@ def stages_of(run: Run) -> list[Stage]:
             ]
             work = _bind(training.train_variant, v)
             seen = (*read, f"descriptions/{v.name}.json") if v in described else read
-            found.append(Stage(f"train {v.name}", seen, (f"adapters/{v.name}",), settings, work, "train", resumes=True))
+            found.append(
+                Stage(
+                    f"train {v.name}",
+                    seen,
+                    (f"adapters/{v.name}",),
+                    settings,
+                    work,
+                    "train",
+                    resumes=True,
+                )
+            )
     tested = [c.decoder, space, c.bench.model_dump(include=BENCHED), c.pairs, seed, PROMPT_VERSION]
     made: list[str] = []
     for group, own, measure in (
@@ -136,20 +173,34 @@ def stages_of(run: Run) -> list[Stage]:
             inputs = (*read, f"adapters/{v.name}") if v.trained else read
             made.append(f"{group}/{v.name}.parquet")
             work = _bind(measure, v)
-            found.append(Stage(f"{group} {v.name}", inputs, (made[-1],), [_said(v), own, *tested], work, group))
+            found.append(
+                Stage(
+                    f"{group} {v.name}", inputs, (made[-1],), [_said(v), own, *tested], work, group
+                )
+            )
             if group == "replies" and reads_replies(c):
                 given = (*chats, "encoder.json", made[-1])
                 made.append(f"readings/{v.name}.parquet")
                 work = _bind(measuring.read_variant_replies, v)
                 found.append(Stage(f"readings {v.name}", given, (made[-1],), read_as, work, group))
     for v in run.variants if c.bench.dialogbench else ():
-        asked = [_said(v), digest(Path(c.bench.dialogbench or "")), c.bench.dialogbench_items, c.decoder, seed]
+        asked = [
+            _said(v),
+            digest(Path(c.bench.dialogbench or "")),
+            c.bench.dialogbench_items,
+            c.decoder,
+            seed,
+        ]
         made.append(f"dialogbench/{v.name}.parquet")
         weights = (f"adapters/{v.name}",) if v.trained else ()
         work = _bind(measuring.answer_dialogbench, v)
         found.append(Stage(f"dialogbench {v.name}", weights, (made[-1],), asked, work, "losses"))
     settings = [c.variants, c.sampling, c.bench, c.pairs, space, c.notice, seed]
-    found.append(Stage("bench", (*read, *made), ("results.json",), settings, measuring.score_replies, "bench"))
+    found.append(
+        Stage(
+            "bench", (*read, *made), ("results.json",), settings, measuring.score_replies, "bench"
+        )
+    )
     found.append(
         Stage(
             "report",
@@ -166,7 +217,9 @@ def stages_of(run: Run) -> list[Stage]:
 def _reading(config: RulesConfig | LLMConfig) -> Any:
     """What encodings depend on: not how fast or for how much money they are got."""
     return (
-        {**config.asked(), "limit": config.limit, "sample": config.sample} if isinstance(config, LLMConfig) else config
+        {**config.asked(), "limit": config.limit, "sample": config.sample}
+        if isinstance(config, LLMConfig)
+        else config
     )
 
 
@@ -186,7 +239,9 @@ def _bind(work: Callable[[Run, Variant], None], variant: Variant) -> Callable[[R
     return lambda run: work(run, variant)
 
 
-def run_stages(run: Run, *, until: str = "report", skip: Collection[str] = (), config: RunConfig | None = None) -> None:
+def run_stages(
+    run: Run, *, until: str = "report", skip: Collection[str] = (), config: RunConfig | None = None
+) -> None:
     """Runs all stages up to a group, skipping what is done.
 
     Where several processes came together, all of them train; everything else is done by the first.
@@ -204,7 +259,9 @@ def run_stages(run: Run, *, until: str = "report", skip: Collection[str] = (), c
         for torn in [*run.folder.rglob(".*.part"), *run.folder.rglob(".part")]:
             _remove(torn)  # left by a run that was killed while it wrote
         write_text(run.path("config.yaml"), (config or run.config).to_yaml())
-    make(run, [stage for stage in stages_of(run) if stage.group in wanted and stage.name not in skip])
+    make(
+        run, [stage for stage in stages_of(run) if stage.group in wanted and stage.name not in skip]
+    )
 
 
 def make(run: Run, asked: Sequence[Stage]) -> None:
@@ -219,7 +276,11 @@ def make(run: Run, asked: Sequence[Stage]) -> None:
         marker = run.marker(stage.name)
         state = _state(marker)
         workers.wait()  # all have read the same state
-        if state.get("done") and state.get("key") == key and all(run.path(o).exists() for o in stage.outputs):
+        if (
+            state.get("done")
+            and state.get("key") == key
+            and all(run.path(o).exists() for o in stage.outputs)
+        ):
             continue
         if not workers.first():
             if stage.group == "train":
@@ -243,7 +304,9 @@ def make(run: Run, asked: Sequence[Stage]) -> None:
 
 
 def _hand_back_memory() -> None:
-    """Returns freed memory to the system: glibc keeps what a stage used, and the next stage's need comes on top."""
+    """Returns freed memory to the system: glibc keeps what a stage used, and the next stage's need
+    comes on top.
+    """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:

@@ -1,4 +1,6 @@
-"""The report's figures, as SVG text: drawn on a transparent ground in colours that read on light and dark."""
+"""The report's figures, as SVG text: drawn on a transparent ground in colours that read on light
+and dark.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def _svg(figure: Any) -> str:
     import matplotlib.pyplot as plt
 
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    figure.savefig(
+        stream, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+    )
     plt.close(figure)
     text = stream.getvalue()
     return text[text.index("<svg") :]
@@ -73,7 +77,9 @@ def _axes(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple
 
 
 def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
-    """Each variant's rate with the interval of its deviation, the human target as a band, the prediction as a mark."""
+    """Each variant's rate with the interval of its deviation, the human target as a band, the
+    prediction as a mark.
+    """
     if not metrics:
         return ""
     names = list(results["variants"])
@@ -81,7 +87,9 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
     for axis, metric in zip(axes[0], metrics, strict=True):
         human = results["human"][metric]
         found_rates = [v[metric]["rate"] or 0.0 for v in results["variants"].values()]
-        limit = min(100.0, 140 * max(*found_rates, human["high"], 0.02))  # a prediction of 100 % would squash the rest
+        limit = min(
+            100.0, 140 * max(*found_rates, human["high"], 0.02)
+        )  # a prediction of 100 % would squash the rest
         axis.axvspan(100 * human["low"], 100 * human["high"], color=HUMAN, alpha=0.15, lw=0)
         axis.axvline(100 * human["rate"], color=HUMAN, lw=1.6, label="human target (95 %)")
         for row, name in enumerate(names):
@@ -97,12 +105,31 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
                     lw=5,
                     solid_capstyle="butt",
                 )
-            axis.plot(rate, row, "o", color=MODEL, ms=6, label="variant, 95 % of its deviation" if row == 0 else None)
+            axis.plot(
+                rate,
+                row,
+                "o",
+                color=MODEL,
+                ms=6,
+                label="variant, 95 % of its deviation" if row == 0 else None,
+            )
             if found["predicted"] is not None and 100 * found["predicted"] <= limit:
-                axis.plot(100 * found["predicted"], row, "D", mfc="none", mec=PREDICTED, ms=7, label="predicted from r")
+                axis.plot(
+                    100 * found["predicted"],
+                    row,
+                    "D",
+                    mfc="none",
+                    mec=PREDICTED,
+                    ms=7,
+                    label="predicted from r",
+                )
             elif found["predicted"] is not None:
                 axis.annotate(
-                    f"{100 * found['predicted']:.0f} ▸", (limit, row), ha="right", va="center", color=PREDICTED
+                    f"{100 * found['predicted']:.0f} ▸",
+                    (limit, row),
+                    ha="right",
+                    va="center",
+                    color=PREDICTED,
                 )
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
         axis.invert_yaxis()
@@ -124,7 +151,11 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
 
 def losses(results: Mapping[str, Any]) -> str:
     """Both validation losses of each variant."""
-    names = [name for name, variant in results["variants"].items() if variant["loss_profile_z"] is not None]
+    names = [
+        name
+        for name, variant in results["variants"].items()
+        if variant["loss_profile_z"] is not None
+    ]
     if not names:
         return ""
     figure, axes = _axes(6.4, 0.42 * len(names) + 1.2)
@@ -134,12 +165,16 @@ def losses(results: Mapping[str, Any]) -> str:
         (0.18, "loss_profile_z", MODEL, "z = the speaker's profile"),
     ):
         values = [results["variants"][name][key] for name in names]
-        axis.barh([i + shift for i in range(len(names))], values, height=0.34, color=colour, label=label)
+        axis.barh(
+            [i + shift for i in range(len(names))], values, height=0.34, color=colour, label=label
+        )
         for row, value in enumerate(values):
             axis.text(value, row + shift, f" {value:.3f}", va="center", fontsize=8)
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
-    low = min(results["variants"][n][k] for n in names for k in ("loss_posterior_z", "loss_profile_z"))
+    low = min(
+        results["variants"][n][k] for n in names for k in ("loss_posterior_z", "loss_profile_z")
+    )
     axis.set_xlim(left=max(0.0, low - 0.5))
     axis.set_xlabel("nats per reply token (axis cut)")
     axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
@@ -147,7 +182,9 @@ def losses(results: Mapping[str, Any]) -> str:
 
 
 def reading(results: Mapping[str, Any]) -> str:
-    """P(own catchphrase stands in the reply) by teacher forcing, under the own and under a swapped profile."""
+    """P(own catchphrase stands in the reply) by teacher forcing, under the own and under a swapped
+    profile.
+    """
     names = [n for n, v in results["variants"].items() if v.get("forced")]
     if not names:
         return ""
@@ -158,7 +195,9 @@ def reading(results: Mapping[str, Any]) -> str:
         (0.18, "swapped", SOFT, "another's profile shown"),
     ):
         values = [100 * results["variants"][name]["forced"][key] for name in names]
-        axis.barh([i + shift for i in range(len(names))], values, height=0.34, color=colour, label=label)
+        axis.barh(
+            [i + shift for i in range(len(names))], values, height=0.34, color=colour, label=label
+        )
         for row, value in enumerate(values):
             axis.text(value, row + shift, f" {value:.1f}", va="center", fontsize=8)
     if "CP" in results["human"]:
@@ -171,27 +210,47 @@ def reading(results: Mapping[str, Any]) -> str:
 
 
 def measures(found: Mapping[str, Any], panels: Mapping[str, str]) -> str:
-    """A study's measures: estimate and interval of each variant, each seed's own, people, and what r predicts.
+    """A study's measures: estimate and interval of each variant, each seed's own, people, and what
+    r predicts.
 
     Args:
-        panels: measure -> title, in order; measures in which people were rated come with a line for them.
+        panels: measure -> title, in order; measures in which people were rated come with a line for
+            them.
     """
     shown = [m for m in panels if m in found["measures"]]
     names = list(found["variants"])
     figure, axes = _axes(2.6 * len(shown) + 1.6, 0.36 * len(names) + 1.4, len(shown))
     for axis, measure in zip(axes[0], shown, strict=True):
         of, factor = found["measures"][measure], 1 if measure.startswith("loss") else 100
-        people = found["measures"]["CP"].get("human") if measure == "phrase_profile" else of.get("human")
+        people = (
+            found["measures"]["CP"].get("human") if measure == "phrase_profile" else of.get("human")
+        )
         if people:
-            axis.axvspan(factor * people["low"], factor * people["high"], color=HUMAN, alpha=0.15, lw=0)
+            axis.axvspan(
+                factor * people["low"], factor * people["high"], color=HUMAN, alpha=0.15, lw=0
+            )
             axis.axvline(factor * people["estimate"], color=HUMAN, lw=1.6, label="people (95 %)")
         for row, name in enumerate(names):
             if name not in of:
-                axis.text(0.5, row, "–", transform=axis.get_yaxis_transform(), ha="center", va="center")
+                axis.text(
+                    0.5, row, "–", transform=axis.get_yaxis_transform(), ha="center", va="center"
+                )
                 continue
             one = of[name]
-            axis.plot([factor * one["low"], factor * one["high"]], [row, row], color=SOFT, lw=5, solid_capstyle="butt")
-            axis.plot([factor * v for v in one["by_seed"]], [row] * len(one["by_seed"]), "|", color=INK, ms=8)
+            axis.plot(
+                [factor * one["low"], factor * one["high"]],
+                [row, row],
+                color=SOFT,
+                lw=5,
+                solid_capstyle="butt",
+            )
+            axis.plot(
+                [factor * v for v in one["by_seed"]],
+                [row] * len(one["by_seed"]),
+                "|",
+                color=INK,
+                ms=8,
+            )
             axis.plot(factor * one["estimate"], row, "o", color=MODEL, ms=6)
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
         axis.set_ylim(len(names) - 0.4, -0.6)
@@ -202,14 +261,18 @@ def measures(found: Mapping[str, Any], panels: Mapping[str, str]) -> str:
                 if 100 * rate <= 1.6 * high:
                     axis.plot(100 * rate, row, "D", mfc="none", mec=PREDICTED, ms=7)
                 else:
-                    axis.annotate(f"{100 * rate:.0f} ▸", (high, row), ha="right", va="center", color=PREDICTED)
+                    axis.annotate(
+                        f"{100 * rate:.0f} ▸", (high, row), ha="right", va="center", color=PREDICTED
+                    )
         axis.set_xlabel("nats per token" if factor == 1 else "%")
         axis.set_title(panels[measure], color=INK, fontsize=10)
     return _svg(figure)
 
 
 def habits(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Figures of replies: a panel each, a row for each variant, people as a line with their interval."""
+    """Figures of replies: a panel each, a row for each variant, people as a line with their
+    interval.
+    """
     names = list(next(iter(found.values()))["variants"])
     across = 5
     down = -(-len(found) // across)
@@ -219,21 +282,29 @@ def habits(found: Mapping[str, Mapping[str, Any]]) -> str:
         human = of["human"]
         if human["value"] is not None:
             if human["low"] is not None:
-                axis.axvspan(factor * human["low"], factor * human["high"], color=HUMAN, alpha=0.15, lw=0)
+                axis.axvspan(
+                    factor * human["low"], factor * human["high"], color=HUMAN, alpha=0.15, lw=0
+                )
             axis.axvline(factor * human["value"], color=HUMAN, lw=1.6)
         for row, name in enumerate(names):
             one = of["variants"][name]
             if one["value"] is None:
-                axis.text(0.5, row, "–", transform=axis.get_yaxis_transform(), ha="center", va="center")
+                axis.text(
+                    0.5, row, "–", transform=axis.get_yaxis_transform(), ha="center", va="center"
+                )
                 continue
-            if one["low"] is not None and human["value"] is not None:  # the interval of the difference, where it stands
+            if (
+                one["low"] is not None and human["value"] is not None
+            ):  # the interval of the difference, where it stands
                 ends = [factor * (human["value"] + one[end]) for end in ("low", "high")]
                 axis.plot(ends, [row, row], color=SOFT, lw=4, solid_capstyle="butt")
             axis.plot(factor * one["value"], row, "o", color=MODEL, ms=5)
         axis.set_yticks(range(len(names)), names if number % across == 0 else [""] * len(names))
         axis.set_ylim(len(names) - 0.5, -0.5)
         axis.set_title(
-            "\n".join(textwrap.wrap(of["title"], 28)) + (", %" if factor == 100 else ""), color=INK, fontsize=9
+            "\n".join(textwrap.wrap(of["title"], 28)) + (", %" if factor == 100 else ""),
+            color=INK,
+            fontsize=9,
         )
         axis.tick_params(labelsize=8)
     for axis in axes.flat[len(found) :]:
@@ -248,14 +319,29 @@ def leakage(found: Mapping[str, Any]) -> str:
     cells = {(row["set"], row["read"]): row for row in found["matrix"]}
     figure, axes = _axes(0.85 * len(columns) + 1.6, 0.42 * len(rows) + 1.2)
     axis = axes[0][0]
-    values = np.asarray([[cells[r, c].get("v", np.nan) for c in columns] for r in rows], dtype=float)
-    axis.imshow(values, cmap="Blues", vmin=0, vmax=max(0.3, float(np.nanmax(values))), aspect="auto", alpha=0.85)
+    values = np.asarray(
+        [[cells[r, c].get("v", np.nan) for c in columns] for r in rows], dtype=float
+    )
+    axis.imshow(
+        values,
+        cmap="Blues",
+        vmin=0,
+        vmax=max(0.3, float(np.nanmax(values))),
+        aspect="auto",
+        alpha=0.85,
+    )
     for y, r in enumerate(rows):
         for x, c in enumerate(columns):
             cell = cells[r, c]
-            text = "–" if "v" not in cell else f"{cell['v']:.2f}" + ("*" if cell["p_adjusted"] <= 0.05 else "")
+            text = (
+                "–"
+                if "v" not in cell
+                else f"{cell['v']:.2f}" + ("*" if cell["p_adjusted"] <= 0.05 else "")
+            )
             dark = "v" in cell and cell["v"] > 0.6 * max(0.3, float(np.nanmax(values)))
-            axis.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else INK)
+            axis.text(
+                x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else INK
+            )
             if r == c:
                 axis.add_patch(_frame(x, y))
     axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right")
@@ -274,16 +360,30 @@ def _frame(x: int, y: int) -> Any:
 def set_and_read(table: Mapping[str, Mapping[str, int]]) -> str:
     """Which value was set (rows) and which was read (columns), in shares of a row."""
     rows = list(table)
-    columns = [*rows, *sorted({v for of in table.values() for v in of if v and v not in table})[:4], ""]
+    columns = [
+        *rows,
+        *sorted({v for of in table.values() for v in of if v and v not in table})[:4],
+        "",
+    ]
     figure, axes = _axes(0.75 * len(columns) + 1.8, 0.36 * len(rows) + 1.1)
     axis = axes[0][0]
-    shares = np.asarray([[of.get(c, 0) / max(1, sum(of.values())) for c in columns] for of in table.values()])
+    shares = np.asarray(
+        [[of.get(c, 0) / max(1, sum(of.values())) for c in columns] for of in table.values()]
+    )
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", alpha=0.85)
     for y in range(len(rows)):
         for x in range(len(columns)):
             if shares[y, x] > 0:
                 colour = "white" if shares[y, x] > 0.6 else INK
-                axis.text(x, y, f"{100 * shares[y, x]:.0f}", ha="center", va="center", fontsize=8, color=colour)
+                axis.text(
+                    x,
+                    y,
+                    f"{100 * shares[y, x]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=colour,
+                )
     shown = [c if c.isascii() else "?" for c in columns]
     axis.set_xticks(range(len(columns)), [c or "null" for c in shown], rotation=35, ha="right")
     axis.set_yticks(range(len(rows)), [r if r.isascii() else "?" for r in rows])
@@ -293,7 +393,9 @@ def set_and_read(table: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def asked_rates(rates: Mapping[str, Mapping[str, Any]]) -> str:
-    """The rate in replies for each rate asked for, a line between the value hidden and the value shown."""
+    """The rate in replies for each rate asked for, a line between the value hidden and the value
+    shown.
+    """
     if not rates:
         return ""
     figure, axes = _axes(3.2 * len(rates) + 0.6, 3.0, len(rates))
@@ -308,7 +410,14 @@ def asked_rates(rates: Mapping[str, Mapping[str, Any]]) -> str:
             alpha=0.4,
             lw=0,
         )
-        axis.plot([0, 100], [100 * hidden["rate"], 100 * shown["rate"]], "o-", color=MODEL, ms=4, label="in replies")
+        axis.plot(
+            [0, 100],
+            [100 * hidden["rate"], 100 * shown["rate"]],
+            "o-",
+            color=MODEL,
+            ms=4,
+            label="in replies",
+        )
         axis.set_ylim(-2, max(30, 110 * shown["high"]))
         axis.set_xlabel("shown in z, % of replies")
         axis.set_title(metric, color=INK, fontsize=10)
@@ -324,7 +433,9 @@ def prior(found: Prior, space: LatentSpace) -> str:
     left, right = axes[0]
     shares = [100 * found[name].rate for name in names]
     left.barh(names, shares, color=MODEL, height=0.6)
-    left.barh(names, [100 - share for share in shares], left=shares, color=INK, alpha=0.15, height=0.6)
+    left.barh(
+        names, [100 - share for share in shares], left=shares, color=INK, alpha=0.15, height=0.6
+    )
     for row, share in enumerate(shares):
         left.text(share + 1, row, f"{share:.1f} %", va="center", fontsize=8)
     left.invert_yaxis()
@@ -337,7 +448,15 @@ def prior(found: Prior, space: LatentSpace) -> str:
             share = 100 * n / found[name].observed
             right.barh(row, share, left=start, color=colour, height=0.6, edgecolor="white", lw=0.5)
             if share > 1.6 * len(value) + 2 and value.isascii():
-                right.text(start + share / 2, row, value, ha="center", va="center", fontsize=7, color="#111827")
+                right.text(
+                    start + share / 2,
+                    row,
+                    value,
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="#111827",
+                )
             start += share
         right.barh(row, 100 - start, left=start, color=INK, alpha=0.15, height=0.6)
     right.set_yticks([])
@@ -349,25 +468,37 @@ def prior(found: Prior, space: LatentSpace) -> str:
 
 
 def confusion(audit: Mapping[str, Any]) -> str:
-    """Confusion matrices of an audit's closed dimensions, rows of one hundred percent; null is its own value."""
+    """Confusion matrices of an audit's closed dimensions, rows of one hundred percent; null is its
+    own value.
+    """
     shown = {name: d["confusion"] for name, d in audit["dimensions"].items() if d.get("confusion")}
     if not shown:
         return ""
     rows = "labelled" if audit["kind"] == "labels" else audit["encoder"]
     columns = "read" if audit["kind"] == "labels" else audit["other"]
-    labels = {name: sorted({*m, *(c for row in m.values() for c in row)}) for name, m in shown.items()}
+    labels = {
+        name: sorted({*m, *(c for row in m.values() for c in row)}) for name, m in shown.items()
+    }
     size = [0.42 * len(labels[name]) + 1.9 for name in shown]
     figure, axes = _axes(sum(size), max(size), len(shown))
     for axis, (name, matrix) in zip(axes[0], shown.items(), strict=True):
         names = labels[name]
-        counts = np.asarray([[matrix.get(a, {}).get(b, 0) for b in names] for a in names], dtype=float)
+        counts = np.asarray(
+            [[matrix.get(a, {}).get(b, 0) for b in names] for a in names], dtype=float
+        )
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
         for (i, j), count in np.ndenumerate(counts):
             if count:
                 dark = shares[i, j] > 0.5
                 axis.text(
-                    j, i, f"{count:.0f}", ha="center", va="center", fontsize=7, color="white" if dark else "#374151"
+                    j,
+                    i,
+                    f"{count:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="white" if dark else "#374151",
                 )
         axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
         axis.set_yticks(range(len(names)), names)
@@ -382,14 +513,18 @@ def missingness(found: Mapping[str, Any]) -> str:
     names = list(found["missingness"])
     figure, axes = _axes(9.0, 0.36 * len(names) + 1.2, 2)
     for axis, (key, title) in zip(
-        axes[0], (("by_length", "by length of the reply"), ("by_position", "by place in the dialogue")), strict=True
+        axes[0],
+        (("by_length", "by length of the reply"), ("by_position", "by place in the dialogue")),
+        strict=True,
     ):
         rates = np.asarray([found["missingness"][name][key] for name in names], dtype=float)
         axis.imshow(rates, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (i, j), value in np.ndenumerate(rates):
             ink = "white" if value > 0.5 else "#374151"
             if np.isfinite(value):
-                axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=ink)
+                axis.text(
+                    j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=ink
+                )
         axis.set_title(f"null, %, {title}", fontsize=10)
         axis.set_xticks(range(rates.shape[1]), ["first", *[""] * (rates.shape[1] - 2), "last"])
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
@@ -397,7 +532,9 @@ def missingness(found: Mapping[str, Any]) -> str:
 
 
 def association(found: Mapping[str, Any], space: LatentSpace) -> str:
-    """Cramer's V of every two dimensions; axes are ruled off, and what is beyond chance is ringed."""
+    """Cramer's V of every two dimensions; axes are ruled off,
+    and what is beyond chance is ringed.
+    """
     names = list(space.names)
     matrix = np.full((len(names), len(names)), np.nan)
     ringed = []
@@ -416,7 +553,9 @@ def association(found: Mapping[str, Any], space: LatentSpace) -> str:
             axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
     for i, j in ringed:
         axis.plot(i, j, "o", markersize=24, markerfacecolor="none", markeredgecolor=HUMAN)
-    for edge, (first, second) in enumerate(zip(space.dimensions, space.dimensions[1:], strict=False)):
+    for edge, (first, second) in enumerate(
+        zip(space.dimensions, space.dimensions[1:], strict=False)
+    ):
         if first.axis != second.axis:
             axis.axhline(edge + 0.5, color=INK, lw=0.8)
             axis.axvline(edge + 0.5, color=INK, lw=0.8)
@@ -437,8 +576,15 @@ def drift(found: Mapping[str, Any]) -> str:
         shares = np.asarray(d["shares"])
         colours = plt.get_cmap("Dark2")(range(LINES))
         for line, k in enumerate(np.argsort(-shares.mean(0))[:LINES]):
-            axis.plot(range(1, len(shares) + 1), 100 * shares[:, k], color=colours[line], label=d["labels"][k])
-        axis.set_title(f"{name}\nn = {d['n']:,}, distance {d['distance']:.2f}, p = {d['p']:.3f}", fontsize=8)
+            axis.plot(
+                range(1, len(shares) + 1),
+                100 * shares[:, k],
+                color=colours[line],
+                label=d["labels"][k],
+            )
+        axis.set_title(
+            f"{name}\nn = {d['n']:,}, distance {d['distance']:.2f}, p = {d['p']:.3f}", fontsize=8
+        )
         axis.set_xlabel("fifth of the dialogue")
         axis.legend(fontsize=6, frameon=False, ncols=2)
     axes[0][0].set_ylabel("share, %")
@@ -446,7 +592,9 @@ def drift(found: Mapping[str, Any]) -> str:
 
 
 def verbatim_runs(found: Mapping[str, Any]) -> str:
-    """Of replies, how many share a run of at least so many words with a training reply: the variant and people."""
+    """Of replies, how many share a run of at least so many words with a training reply: the variant
+    and people.
+    """
     figure, axes = _axes(7.2, 2.8)
     axis = axes[0, 0]
     said = found["verbatim"]
@@ -454,7 +602,13 @@ def verbatim_runs(found: Mapping[str, Any]) -> str:
     at = np.arange(1, longest + 1)
     for name, label, colour in (("people", "people", HUMAN), ("variant", found["variant"], MODEL)):
         runs = np.array(said[name]["runs"] or [0])
-        axis.step(at, [100 * float(np.mean(runs >= n)) for n in at], where="mid", color=colour, label=label)
+        axis.step(
+            at,
+            [100 * float(np.mean(runs >= n)) for n in at],
+            where="mid",
+            color=colour,
+            label=label,
+        )
     axis.axvline(said["run"], color=INK, lw=1, ls=":")
     axis.set_xlabel("words in a row, at least")
     axis.set_ylabel("% of replies")

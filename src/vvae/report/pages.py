@@ -17,7 +17,14 @@ from vvae.metrics.rates import METRICS, shows
 from vvae.metrics.tables import Reply
 from vvae.report import figures
 
-__all__ = ["build_analysis", "build_control", "build_memorisation", "build_report", "build_study", "build_turing"]
+__all__ = [
+    "build_analysis",
+    "build_control",
+    "build_memorisation",
+    "build_report",
+    "build_study",
+    "build_turing",
+]
 
 PANELS = {
     "CP": "CP: catchphrase",
@@ -102,7 +109,9 @@ def build_control(found: Mapping[str, Any]) -> str:
         found=found,
         own=own,
         matrix=figures.leakage(found),
-        confusions={name: figures.set_and_read(table) for name, table in found["confusion"].items()},
+        confusions={
+            name: figures.set_and_read(table) for name, table in found["confusion"].items()
+        },
         rates=figures.asked_rates(found["rates"]),
     )
     return page
@@ -111,7 +120,9 @@ def build_control(found: Mapping[str, Any]) -> str:
 def build_memorisation(found: Mapping[str, Any]) -> str:
     """The page of `vvae privacy` as text."""
     page: str = _template("memorisation.html").render(
-        found=found, runs=figures.verbatim_runs(found), exposures=figures.exposures(found) if found["canaries"] else ""
+        found=found,
+        runs=figures.verbatim_runs(found),
+        exposures=figures.exposures(found) if found["canaries"] else "",
     )
     return page
 
@@ -142,8 +153,12 @@ def _template(name: str) -> Any:
     environment.filters["figure"] = _figure
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
     environment.filters["points"] = lambda value: "–" if value is None else f"{value:+.1f}"
-    environment.filters["signed"] = lambda value, digits=1: f"{round(value, digits) + 0.0:+.{digits}f}"
-    environment.filters["number"] = lambda value, digits=2: "–" if value is None else f"{value:.{digits}f}"
+    environment.filters["signed"] = lambda value, digits=1: (
+        f"{round(value, digits) + 0.0:+.{digits}f}"
+    )
+    environment.filters["number"] = lambda value, digits=2: (
+        "–" if value is None else f"{value:.{digits}f}"
+    )
     return environment.get_template(name)
 
 
@@ -163,25 +178,50 @@ def _samples(
     replies: Sequence[Reply],
     variants: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Contexts with the human reply and each variant's, and the z shown; speakers differ from sample to sample."""
+    """Contexts with the human reply and each variant's, and the z shown; speakers differ from
+    sample to sample.
+    """
     own = {(r.pair_id, r.variant): r for r in replies if r.profile == pairs[r.pair_id].speaker}
     ids = sorted({pair_id for pair_id, _ in own})
     chosen: dict[str, str] = {}
     for pair_id in shuffled(ids, "report samples"):
-        persona = next((r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None)
+        persona = next(
+            (r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None
+        )
         phrases = [d.name for d in space.read_by("catchphrase")]
-        if persona and all((slot := persona[name]) and slot.source == "observed" for name in phrases):
+        if persona and all(
+            (slot := persona[name]) and slot.source == "observed" for name in phrases
+        ):
             chosen.setdefault(pairs[pair_id].speaker, pair_id)
     samples = []
     for pair_id in list(chosen.values())[:SAMPLES]:
         pair = pairs[pair_id]
         turns = context(dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
-        persona = next((r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None)
-        shown = [(name, slot.value, slot.source) for name in space.names if persona and (slot := persona[name])]
-        marks = {m: persona.value(space.read_by(r)[0].name) for m, r in METRICS.items() if persona and space.read_by(r)}
-        said = [("human", pair.response)] + [(v, own[pair_id, v].reply) for v in variants if (pair_id, v) in own]
-        rows = [(who, text, [m for m, value in marks.items() if value and shows(m, value, text)]) for who, text in said]
+        persona = next(
+            (r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None
+        )
+        shown = [
+            (name, slot.value, slot.source)
+            for name in space.names
+            if persona and (slot := persona[name])
+        ]
+        marks = {
+            m: persona.value(space.read_by(r)[0].name)
+            for m, r in METRICS.items()
+            if persona and space.read_by(r)
+        }
+        said = [("human", pair.response)] + [
+            (v, own[pair_id, v].reply) for v in variants if (pair_id, v) in own
+        ]
+        rows = [
+            (who, text, [m for m, value in marks.items() if value and shows(m, value, text)])
+            for who, text in said
+        ]
         samples.append(
-            {"context": [(t.speaker == pair.speaker, t.text) for t in turns], "persona": shown, "rows": rows}
+            {
+                "context": [(t.speaker == pair.speaker, t.text) for t in turns],
+                "persona": shown,
+                "rows": rows,
+            }
         )
     return samples

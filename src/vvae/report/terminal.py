@@ -57,7 +57,9 @@ def print_turing(scores: Mapping[str, Any]) -> None:
         spread = f"{_percent(row['low'])} … {_percent(row['high'])}"
         table.add_row(Text(name), _percent(row["picked_the_person"]), spread, str(row["answers"]))
     for name, row in scores["judges"].items():
-        table.add_row(Text(f"judge {name}"), _percent(row["picked_the_person"]), "", str(row["answers"]))
+        table.add_row(
+            Text(f"judge {name}"), _percent(row["picked_the_person"]), "", str(row["answers"])
+        )
     Console().print(table)
 
 
@@ -79,7 +81,9 @@ def print_annotators(found: Mapping[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "dimension" else "right")
     for name, row in found["dimensions"].items():
         kappa = "–" if row["kappa"] is None else f"{row['kappa']:.2f}"
-        table.add_row(name, kappa, _percent(row["agreement"]), _percent(row["kept"]), str(row["couples"]))
+        table.add_row(
+            name, kappa, _percent(row["agreement"]), _percent(row["kept"]), str(row["couples"])
+        )
     Console().print(table)
 
 
@@ -90,10 +94,14 @@ def print_results(path: Path, report: Path | None = None) -> None:
     for metric in (m for m in METRICS if m in results["human"]):
         human = results["human"][metric]
         if not human["measurable"]:
-            console.print(f"{metric}: not measurable on this corpus ({human['positives']} human positives, 30 needed)")
+            console.print(
+                f"{metric}: not measurable on this corpus ({human['positives']} human positives, "
+                "30 needed)"
+            )
             continue
         table = Table(
-            title=f"{metric}: people {_percent(human['rate'])} (n = {human['replies']})", title_justify="left"
+            title=f"{metric}: people {_percent(human['rate'])} (n = {human['replies']})",
+            title_justify="left",
         )
         for column in ("variant", "rate", "deviation", "95 % interval", "predicted", "n"):
             table.add_column(column, justify="left" if column == "variant" else "right")
@@ -111,9 +119,13 @@ def print_results(path: Path, report: Path | None = None) -> None:
         console.print(table)
     if primary := results.get("primary"):
         spread = f"{_points(primary['low'])} … {_points(primary['high'])}"
-        console.print(f"{primary['claim']}: {_points(primary['difference'])} points ({spread})", highlight=False)
+        console.print(
+            f"{primary['claim']}: {_points(primary['difference'])} points ({spread})",
+            highlight=False,
+        )
     losses = "   ".join(
-        f"{name} {v['loss_posterior_z']:.3f} / {v['loss_profile_z']:.3f}" for name, v in results["variants"].items()
+        f"{name} {v['loss_posterior_z']:.3f} / {v['loss_profile_z']:.3f}"
+        for name, v in results["variants"].items()
     )
     console.print(f"loss, posterior z / profile z:   {losses}", highlight=False)
     if results.get("notice"):
@@ -127,7 +139,11 @@ def print_audit(audit: Mapping[str, Any]) -> None:
     against = audit["kind"] == "labels"
     names = ("precision", "recall", "f1", "coverage") if against else ("kappa", "kappa_both")
     table = Table(title=f"{audit['name']}: {audit['encoder']}", title_justify="left")
-    heads = ("dimension", *names, *(("named", "labelled", "n") if against else ("agreement", "both", "n")))
+    heads = (
+        "dimension",
+        *names,
+        *(("named", "labelled", "n") if against else ("agreement", "both", "n")),
+    )
     for column in heads:
         table.add_column(column, justify="left" if column == "dimension" else "right")
     for name, found in audit["dimensions"].items():
@@ -141,14 +157,20 @@ def print_audit(audit: Mapping[str, Any]) -> None:
     console.print(table)
     if left := audit.get("left_out"):
         most = sorted(left.items(), key=lambda item: -item[1])
-        console.print("left out: " + "; ".join(f"{n:,} {reason}" for reason, n in most), highlight=False, markup=False)
+        console.print(
+            "left out: " + "; ".join(f"{n:,} {reason}" for reason, n in most),
+            highlight=False,
+            markup=False,
+        )
 
 
 def _spread(found: Mapping[str, float | None], *, percent: bool) -> str:
     if found["value"] is None:
         return "–"
     scale, digits = (100, 1) if percent else (1, 2)
-    value, low, high = (f"{scale * (found[name] or 0):.{digits}f}" for name in ("value", "low", "high"))
+    value, low, high = (
+        f"{scale * (found[name] or 0):.{digits}f}" for name in ("value", "low", "high")
+    )
     return f"{value} ({low}–{high})"
 
 
@@ -166,7 +188,9 @@ def print_prior(prior: Prior, top: int) -> None:
     """Each dimension's most frequent values with bars, and its observation rate."""
     table = Table(title=f"prior of {prior.encoder}", title_justify="left")
     for column in ("dimension", "value", "share", "count", ""):
-        table.add_column(column, justify="right" if column in ("share", "count") else "left", overflow="fold")
+        table.add_column(
+            column, justify="right" if column in ("share", "count") else "left", overflow="fold"
+        )
     for name, found in prior.dimensions.items():
         head = f"[bold]{name}[/]  r = {_percent(found.rate)}"
         if not found.observed:
@@ -177,7 +201,11 @@ def print_prior(prior: Prior, top: int) -> None:
             share = n / found.observed
             bar = "█" * round(share / (values[0][1] / found.observed) * BAR)
             table.add_row(
-                head if row == 0 else "", value.replace("[", r"\["), _percent(share), str(n), f"[blue]{bar}[/]"
+                head if row == 0 else "",
+                value.replace("[", r"\["),
+                _percent(share),
+                str(n),
+                f"[blue]{bar}[/]",
             )
         rest = values[top:]
         if rest:

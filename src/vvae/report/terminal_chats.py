@@ -1,4 +1,6 @@
-"""What is said on a terminal of chats: an import, its people, a diagnosis, a person taken out, probes of an adapter."""
+"""What is said on a terminal of chats: an import, its people, a diagnosis, a person taken out,
+probes of an adapter.
+"""
 
 from __future__ import annotations
 
@@ -80,25 +82,39 @@ def print_import(summary: Mapping[str, Any], folder: Path) -> None:
     if summary["private"]:
         said = ", ".join(f"{n:,} {kind}" for kind, n in summary["replaced"].items()) or "nothing"
         console.print(f"replaced: {said}", highlight=False)
-        console.print(f"real names: {mapping_path(folder)} (yours alone to read; delete it when you like)")
+        console.print(
+            f"real names: {mapping_path(folder)} (yours alone to read; delete it when you like)"
+        )
     else:
         console.print("[yellow]names and numbers are as they were; keep these chats to yourself[/]")
-    console.print(f"then: vvae doctor {folder}; vvae init mine.yaml --data {folder}", highlight=False)
+    console.print(
+        f"then: vvae doctor {folder}; vvae init mine.yaml --data {folder}", highlight=False
+    )
 
 
 def print_forgotten(found: Mapping[Path, Removed]) -> None:
     """What was taken out, and what must be made again."""
     console = Console()
     for folder, done in found.items():
-        gone = f", {done.dialogues:,} dialogues left with one person removed" if done.dialogues else ""
-        console.print(f"{folder}: {done.turns:,} turns removed{gone}", highlight=False, markup=False)
+        gone = (
+            f", {done.dialogues:,} dialogues left with one person removed" if done.dialogues else ""
+        )
+        console.print(
+            f"{folder}: {done.turns:,} turns removed{gone}", highlight=False, markup=False
+        )
         if done.deleted:
             console.print(
-                f"  deleted, made again by 'vvae run': {', '.join(done.deleted)}", highlight=False, markup=False
+                f"  deleted, made again by 'vvae run': {', '.join(done.deleted)}",
+                highlight=False,
+                markup=False,
             )
         if done.retrain:
-            console.print(f"  must be retrained: {', '.join(done.retrain)}", highlight=False, markup=False)
-    console.print("copies of adapters, cards and exports elsewhere are yours to find", style="yellow")
+            console.print(
+                f"  must be retrained: {', '.join(done.retrain)}", highlight=False, markup=False
+            )
+    console.print(
+        "copies of adapters, cards and exports elsewhere are yours to find", style="yellow"
+    )
 
 
 def print_doctor(found: Mapping[str, Any]) -> None:
@@ -108,8 +124,10 @@ def print_doctor(found: Mapping[str, Any]) -> None:
     spoken = ", ".join(f"{name} {100 * share:.0f} %" for name, share in corpus["languages"].items())
     span = f"{corpus['from'][:10]} to {corpus['to'][:10]}" if corpus["from"] else "no dates"
     console.print(
-        f"{corpus['dialogues']:,} dialogues, {corpus['turns']:,} turns, {corpus['messages']:,} messages of "
-        f"{corpus['speakers']:,} people; {span}; {spoken}; emoji in {100 * corpus['emoji_rate']:.1f} % of turns",
+        f"{corpus['dialogues']:,} dialogues, {corpus['turns']:,} turns, {corpus['messages']:,} "
+        "messages of "
+        f"{corpus['speakers']:,} people; {span}; {spoken}; emoji in "
+        f"{100 * corpus['emoji_rate']:.1f} % of turns",
         highlight=False,
     )
     if "pairs" in found:
@@ -124,36 +142,53 @@ def print_doctor(found: Mapping[str, Any]) -> None:
 
 def _print_readings(console: Console, found: Mapping[str, Any]) -> None:
     pairs = found["pairs"]
-    console.print(f"{pairs['train']:,} training and {pairs['heldout']:,} held-out replies", highlight=False)
+    console.print(
+        f"{pairs['train']:,} training and {pairs['heldout']:,} held-out replies", highlight=False
+    )
     people = Table(title="Speakers", title_justify="left")
     for column in ("speaker", "training", "in dialogues", "held out", "profile"):
         people.add_column(column, justify="left" if column in ("speaker", "profile") else "right")
     for row in found["speakers"][:SHOWN]:
         profile = ", ".join(f"{name}: {value}" for name, value in row["profile"].items()) or "–"
         people.add_row(
-            Text(row["name"]), f"{row['train']:,}", str(row["train_dialogues"]), f"{row['heldout']:,}", Text(profile)
+            Text(row["name"]),
+            f"{row['train']:,}",
+            str(row["train_dialogues"]),
+            f"{row['heldout']:,}",
+            Text(profile),
         )
     console.print(people)
     if len(found["speakers"]) > SHOWN:
         console.print(f"and {len(found['speakers']) - SHOWN:,} more")
     rates = _table(
-        "dimension", "r", "predicted", title="How often a trait shows (r), and how often a decoder would show it"
+        "dimension",
+        "r",
+        "predicted",
+        title="How often a trait shows (r), and how often a decoder would show it",
     )
     for name, row in found["dimensions"].items():
         rates.add_row(name, f"{100 * row['r']:.1f} %", f"{100 * row['predicted']:.1f} %")
     console.print(rates)
     metrics = _table(
-        "metric", "people", "replies", "known to", "decides", title=f"{found['benchmarked']} speakers to benchmark"
+        "metric",
+        "people",
+        "replies",
+        "known to",
+        "decides",
+        title=f"{found['benchmarked']} speakers to benchmark",
     )
     for name, row in found["metrics"].items():
         width = f"± {row['known_to_points']:.1f} points" if row["replies"] else "–"
         decides = "yes" if row["measurable"] else "no"
-        metrics.add_row(f"{name}: {row['dimension']}", str(row["speakers"]), str(row["replies"]), width, decides)
+        metrics.add_row(
+            f"{name}: {row['dimension']}", str(row["speakers"]), str(row["replies"]), width, decides
+        )
     console.print(metrics)
     here, work = found["machine"], found["work"]
     power = f"{here['gflops']:,} GFLOP/s" if here["gflops"] else "torch is not installed"
     console.print(
-        f"this machine: {here['gpu'] or str(here['cores']) + ' cores'}, {here['memory_gb']} GB, {power}",
+        f"this machine: {here['gpu'] or str(here['cores']) + ' cores'}, {here['memory_gb']} GB, "
+        f"{power}",
         highlight=False,
     )
     if work["seconds"]:
@@ -176,13 +211,20 @@ def print_memorisation(found: Mapping[str, Any]) -> None:
         spread = f"{100 * row['low']:.1f} … {100 * row['high']:.1f} %"
         who = found["variant"] if name == "variant" else "people"
         table.add_row(
-            f"{said['run']} words or more verbatim, {who}", f"{100 * row['share']:.1f} %", spread, str(row["n"])
+            f"{said['run']} words or more verbatim, {who}",
+            f"{100 * row['share']:.1f} %",
+            spread,
+            str(row["n"]),
         )
     spread = f"{member['low']:.2f} … {member['high']:.2f}"
-    table.add_row("membership, AUC", f"{member['auc']:.2f}", spread, " + ".join(map(str, member["n"])))
+    table.add_row(
+        "membership, AUC", f"{member['auc']:.2f}", spread, " + ".join(map(str, member["n"]))
+    )
     console.print(table)
     if found["canaries"]:
-        ranks = _table("secret planted", f"rank of {found['secrets']}", "exposure", title="Canaries")
+        ranks = _table(
+            "secret planted", f"rank of {found['secrets']}", "exposure", title="Canaries"
+        )
         for one in sorted(found["canaries"], key=lambda one: int(one["times"])):
             ranks.add_row(f"{one['times']} x", str(one["rank"]), f"{one['exposure']:.1f} bits")
         console.print(ranks)

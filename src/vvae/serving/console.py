@@ -1,4 +1,6 @@
-"""`vvae chat` on a terminal: reads lines, prints bursts as separate lines, and the z of each reply."""
+"""`vvae chat` on a terminal: reads lines, prints bursts as separate lines,
+and the z of each reply.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def open_session(
     for name in ("prior.json", "profiles.parquet"):
         if not run.path(name).exists():
             raise DataError(
-                "the run has no such file", where=str(run.path(name)), fix="finish it with 'vvae train CONFIG'"
+                "the run has no such file",
+                where=str(run.path(name)),
+                fix="finish it with 'vvae train CONFIG'",
             )
     profile = run.profile(speaker)
     reader = ConversationReader(run.encoder, run.space)
@@ -58,7 +62,9 @@ def open_session(
         prior=run.prior,
         profile=profile,
         reader=reader,
-        generation=GenerationConfig(temperature=temperature, top_p=top_p, max_new_tokens=MAX_NEW_TOKENS),
+        generation=GenerationConfig(
+            temperature=temperature, top_p=top_p, max_new_tokens=MAX_NEW_TOKENS
+        ),
         window_tokens=run.config.pairs.window_tokens,
         steering=steering,
         reach=reaches(run, found).__getitem__,
@@ -67,12 +73,18 @@ def open_session(
     )
 
 
-def converse(run: Run, speaker: str | None, variant: str, steering: Steering, **settings: Any) -> None:
+def converse(
+    run: Run, speaker: str | None, variant: str, steering: Steering, **settings: Any
+) -> None:
     """Chats until end of input or an empty line."""
     console = Console()
     session = open_session(run, speaker, variant, steering, **settings)
     console.print(
-        Text(f"You are talking to {session.profile.speaker} ({variant}). An empty line ends the chat.", "dim")
+        Text(
+            f"You are talking to {session.profile.speaker} ({variant}). An empty line ends the "
+            "chat.",
+            "dim",
+        )
     )
     while True:
         try:
@@ -96,4 +108,7 @@ def _show(console: Console, speaker: str, reply: ChatReply) -> None:
 
 def _described(persona: Persona) -> str:
     marks = {"sampled": "~", "given": "!", "observed": ""}
-    return "  ".join(f"{name}={slot.value}{marks[slot.source]}" for name, slot in persona) + "   (~ sampled, ! given)"
+    return (
+        "  ".join(f"{name}={slot.value}{marks[slot.source]}" for name, slot in persona)
+        + "   (~ sampled, ! given)"
+    )

@@ -22,18 +22,25 @@ __all__ = ["check_adapter", "end_of_turn", "llama_base", "llama_parts", "open_en
 
 
 def check_adapter(run: Run, variant: Variant) -> None:
-    """Raises DataError where an adapter is of another prior, or another form of prompt, than the run's."""
+    """Raises DataError where an adapter is of another prior, or another form of prompt, than the
+    run's.
+    """
     made = json.loads(run.path(f"adapters/{variant.name}/vvae.json").read_text("utf-8"))
     if made["prior"] != digest(run.path("prior.json")) or made["prompt_version"] != PROMPT_VERSION:
         raise DataError(
-            "the adapter was trained on other data", where=str(run.folder), fix="finish it with 'vvae train'"
+            "the adapter was trained on other data",
+            where=str(run.folder),
+            fix="finish it with 'vvae train'",
         )
 
 
-def open_engine(run: Run, variant: Variant, engine: str, base: Path | None) -> tuple[Prompter, Engine]:
+def open_engine(
+    run: Run, variant: Variant, engine: str, base: Path | None
+) -> tuple[Prompter, Engine]:
     """What writes a trained variant's replies, one at a time.
 
-    llama.cpp where it is installed and the base is there as GGUF (given, or the small model's own), else transformers.
+    llama.cpp where it is installed and the base is there as GGUF (given, or the small model's own),
+    else transformers.
 
     Raises:
         ModelError: the base is not that of the run, or cannot be loaded.
@@ -56,13 +63,17 @@ def llama_base(run: Run, engine: str, base: Path | None) -> Path | None:
     """
     file = base or gguf_of(run.config.decoder.model)
     if engine == "llama.cpp" and file is None:
-        raise ConfigError("llama.cpp needs the base model as GGUF", where="--engine", fix="give it with --gguf")
+        raise ConfigError(
+            "llama.cpp needs the base model as GGUF", where="--engine", fix="give it with --gguf"
+        )
     by_itself = engine == "auto" and base is None
     missing = by_itself and not importlib.util.find_spec("xllamacpp")
     return None if engine == "transformers" or missing else file
 
 
-def llama_parts(run: Run, adapters: Sequence[str], base: Path | None) -> tuple[Prompter, list[Path]]:
+def llama_parts(
+    run: Run, adapters: Sequence[str], base: Path | None
+) -> tuple[Prompter, list[Path]]:
     """The prompter, and the adapters as GGUF.
 
     Args:

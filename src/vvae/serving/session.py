@@ -1,7 +1,8 @@
 """A chat session without input or output: turns in, replies and the z in use out.
 
-What each dimension of z does is said by a `Steering`. ``auto`` is q(z|c): the encoder reads the conversation so far,
-never the reply; that is another thing than q(z|x,c), and only follows the conversation.
+What each dimension of z does is said by a `Steering`. ``auto`` is q(z|c): the encoder reads the
+conversation so far, never the reply; that is another thing than q(z|x,c), and only follows the
+conversation.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def said(number: int, speaker: str, text: str) -> Turn:
 
 
 class ConversationReader:
-    """q(z|c): of each dimension the value read last, whoever said it; a catchphrase or nickname only as the persona's.
+    """q(z|c): of each dimension the value read last, whoever said it; a catchphrase or nickname
+    only as the persona's.
 
     A turn is read once for each conversation that begins alike.
     """
@@ -67,13 +69,19 @@ class ConversationReader:
         dialogue = Dialogue("chat", tuple(turns))
         keys, digest = [], blake2b(digest_size=16)
         for turn in turns:
-            digest.update(f"{len(turn.speaker)} {turn.speaker}{len(turn.text)} {turn.text}".encode("utf-8", "replace"))
+            digest.update(
+                f"{len(turn.speaker)} {turn.speaker}{len(turn.text)} {turn.text}".encode(
+                    "utf-8", "replace"
+                )
+            )
             keys.append(digest.copy().digest())
         start = max(0, len(turns) - MOST_TURNS)
         turns, keys = turns[start:], keys[start:]
         new = [place for place, key in enumerate(keys) if key not in self._read]
         pairs = [_heard(turns, place, dialogue) for place in new]
-        for place, encoding in zip(new, self._encoder.encode(pairs, {"chat": dialogue}), strict=True):
+        for place, encoding in zip(
+            new, self._encoder.encode(pairs, {"chat": dialogue}), strict=True
+        ):
             self._read[keys[place]] = encoding.persona
         slots: dict[str, Slot] = {}
         for turn, key in zip(turns, keys, strict=True):
@@ -89,7 +97,9 @@ class ConversationReader:
 def _heard(turns: Sequence[Turn], place: int, dialogue: Dialogue) -> Pair:
     turn = turns[place]
     others = tuple(name for name in dialogue.speakers if name != turn.speaker)
-    return Pair(f"chat#{turn.id}", "chat", turn.id, turns[0].id, turn.speaker, others, "heldout", turn.text)
+    return Pair(
+        f"chat#{turn.id}", "chat", turn.id, turns[0].id, turn.speaker, others, "heldout", turn.text
+    )
 
 
 def reply_request(
@@ -102,19 +112,27 @@ def reply_request(
     key: str,
     preface: str = "",
 ) -> Request:
-    """The prompt for a speaker's next reply; where the speaker spoke last, for more of the same turn.
+    """The prompt for a speaker's next reply; where the speaker spoke last, for more of the same
+    turn.
 
     Args:
-        preface: text of a system message beside the project's own line; no adapter was trained with any.
+        preface: text of a system message beside the project's own line; no adapter was trained with
+            any.
     """
     own = turns[-1] if turns and turns[-1].speaker == speaker else None
     heard = list(turns[:-1] if own else turns)
     if not any(turn.speaker != speaker for turn in heard):
-        heard = [said(-1, "", START), *heard] if not heard else [*heard, said(heard[-1].id + 1, "", START)]
+        heard = (
+            [said(-1, "", START), *heard]
+            if not heard
+            else [*heard, said(heard[-1].id + 1, "", START)]
+        )
     dialogue = Dialogue("chat", tuple(heard))
     window = windows(dialogue, window_tokens)[heard[-1].id]
     pair = Pair("chat", "chat", heard[-1].id + 1, window, speaker, (), "heldout", "")
-    return prompter.request(dialogue, pair, block, key=key, preface=preface, begun=own.text + BURST if own else "")
+    return prompter.request(
+        dialogue, pair, block, key=key, preface=preface, begun=own.text + BURST if own else ""
+    )
 
 
 @dataclass

@@ -1,9 +1,10 @@
 """Chats in: one file per format, each with two functions, found here by their names.
 
-``recognise(file)`` says why a file is of the format, or None. ``read(files, hints)`` yields what is in the files of
-the format, in their order: a `Sent` for each message, a `Presence` where somebody came or went, a `Dialogue` where
-the format has dialogues already, `Skipped` for a line that nobody said, `Malformed` for a record that cannot be used.
-Nothing is passed over in silence.
+``recognise(file)`` says why a file is of the format, or None. ``read(files, hints)`` yields what is
+in the files of
+the format, in their order: a `Sent` for each message, a `Presence` where somebody came or went, a
+`Dialogue` where the format has dialogues already, `Skipped` for a line that nobody said,
+`Malformed` for a record that cannot be used. Nothing is passed over in silence.
 """
 
 from __future__ import annotations
@@ -50,13 +51,17 @@ class Person(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """One message of a chat, before turns and conversations are made. `reactions` say who by person id."""
+    """One message of a chat, before turns and conversations are made. `reactions` say who by person
+    id.
+    """
 
     chat: str
     person: Person
     message: Message
     at: float | None
-    """Seconds on a clock of the chat's own, for the silence between messages; None where no time is known."""
+    """Seconds on a clock of the chat's own, for the silence between messages; None where no time is
+    known.
+    """
     group: bool = False
     thread: str | None = None
     """A conversation within the chat that is not cut by silence."""
@@ -133,13 +138,17 @@ class Imported(NamedTuple):
 def bursts(said: Sequence[Said]) -> tuple[Turn, ...]:
     """Consecutive messages of one speaker as turns, numbered from 0."""
     groups = groupby(said, key=lambda s: s.speaker)
-    return tuple(Turn(i, speaker, tuple(s.message for s in g)) for i, (speaker, g) in enumerate(groups))
+    return tuple(
+        Turn(i, speaker, tuple(s.message for s in g)) for i, (speaker, g) in enumerate(groups)
+    )
 
 
 @cache
 def formats() -> dict[str, Format]:
     """Name -> module of every format: the modules of this package that have `recognise`."""
-    modules = [(m.name, import_module(f"{__name__}.{m.name}")) for m in pkgutil.iter_modules(__path__)]
+    modules = [
+        (m.name, import_module(f"{__name__}.{m.name}")) for m in pkgutil.iter_modules(__path__)
+    ]
     return {name: cast(Format, module) for name, module in modules if hasattr(module, "recognise")}
 
 
@@ -151,7 +160,9 @@ def find(path: Path, format: str = "auto") -> list[Found]:
     """
     known = formats()
     if format != "auto" and format not in known:
-        raise DataError(f"unknown format {format!r}", where="--format", fix=f"choose from {', '.join(known)}")
+        raise DataError(
+            f"unknown format {format!r}", where="--format", fix=f"choose from {', '.join(known)}"
+        )
     files = files_of(path)
     if not files:
         raise DataError("no files", where=str(path), fix="give the export as the app wrote it")
@@ -198,7 +209,9 @@ def load(source: str, *, format: str = "auto", malformed_limit: float = 0.01) ->
     """
     if (format == "byu") != (source == "byu") and format != "auto":
         fix = "path: byu goes with format: auto, and format: byu with no other path"
-        raise DataError(f"path {source!r} and format {format!r} contradict each other", where="data", fix=fix)
+        raise DataError(
+            f"path {source!r} and format {format!r} contradict each other", where="data", fix=fix
+        )
     dialogues: list[Dialogue] = []
     malformed: Counter[str] = Counter()
     first: Malformed | None = None
@@ -214,7 +227,8 @@ def load(source: str, *, format: str = "auto", malformed_limit: float = 0.01) ->
             dialogues.append(record)
     if first and malformed.total() > malformed_limit * (malformed.total() + len(dialogues)):
         raise DataError(
-            f"{malformed.total()} of {malformed.total() + len(dialogues)} records are malformed; first: {first.reason}",
+            f"{malformed.total()} of {malformed.total() + len(dialogues)} records are malformed; "
+            f"first: {first.reason}",
             where=first.where,
             fix="mend them, or raise data.malformed_limit",
         )
@@ -234,11 +248,21 @@ def _dialogues(source: str, format: str) -> Iterator[Record]:
         raise DataError("no such file", where=source, fix="check data.path in the config")
     file = files_of(path)[0]
     if not file.head.strip():
-        raise DataError("the file is empty", where=source, fix="give JSONL with a dialogue on each line")
+        raise DataError(
+            "the file is empty", where=source, fix="give JSONL with a dialogue on each line"
+        )
     name = _recognised(file, formats()).format if format == "auto" else format
     if name not in HAVE_DIALOGUES:
-        what = f"an export of {name}" if name else "neither 'messages' (OpenAI) nor 'conversations' (ShareGPT)"
-        raise DataError(what, where=f"{path}:1", fix=f"bring it in with 'vvae import {path} -o chats', use chats")
+        what = (
+            f"an export of {name}"
+            if name
+            else "neither 'messages' (OpenAI) nor 'conversations' (ShareGPT)"
+        )
+        raise DataError(
+            what,
+            where=f"{path}:1",
+            fix=f"bring it in with 'vvae import {path} -o chats', use chats",
+        )
     yield from formats()[name].read([file], Hints())
 
 

@@ -1,7 +1,7 @@
 """The BYU Chit-Chat corpus (PyPI ``chitchat-dataset``, MIT): two people chat freely after a prompt.
 
-Turns come as lists of messages. Only two-party dialogues of at least `MIN_TURNS` turns are taken; the others are no
-defects of the file and are not counted as malformed.
+Turns come as lists of messages. Only two-party dialogues of at least `MIN_TURNS` turns are taken;
+the others are no defects of the file and are not counted as malformed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def read_corpus() -> Iterator[Dialogue]:
     """
     spec = importlib.util.find_spec("chitchat_dataset")
     if spec is None or spec.origin is None:
-        raise DataError("the BYU corpus is not installed", where="data.path", fix="pip install chitchat-dataset")
+        raise DataError(
+            "the BYU corpus is not installed", where="data.path", fix="pip install chitchat-dataset"
+        )
     data = json.loads((Path(spec.origin).parent / "dataset.json").read_text("utf-8"))
     for name, record in data.items():
         senders = {message["sender"] for turn in record["messages"] for message in turn}

@@ -1,4 +1,6 @@
-"""ChatLab's exchange format 0.0.x, in which exporters write WeChat, QQ and other chats: JSON or JSONL."""
+"""ChatLab's exchange format 0.0.x, in which exporters write WeChat, QQ and other chats: JSON or
+JSONL.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,11 @@ class _Chat:
             elif what == "message":
                 yield self._record(value)
             elif what == "member":
-                name = value.get("groupNickname") or value.get("accountName") or value.get("platformId")
+                name = (
+                    value.get("groupNickname")
+                    or value.get("accountName")
+                    or value.get("platformId")
+                )
                 self._names[str(value.get("platformId"))] = str(name)
             elif what == "meta":
                 self.group = value.get("type") == "group"
@@ -101,7 +107,9 @@ class _Chat:
         if kind not in ("text", "link"):
             text = ""  # a file's name or a placeholder such as [动画表情], nothing that was said
         own, reply = message.get("platformMessageId"), message.get("replyToMessageId")
-        name = self._names.get(sender) or str(message.get("groupNickname") or message.get("accountName") or sender)
+        name = self._names.get(sender) or str(
+            message.get("groupNickname") or message.get("accountName") or sender
+        )
         body = Message(
             text,
             id=str(own) if own is not None else None,
@@ -109,4 +117,11 @@ class _Chat:
             kind=kind if text or kind != "text" else "media",
             reply_to=str(reply) if reply is not None else None,
         )
-        return Sent(self.name, Person(sender, name), body, float(time), group=self.group, forwarded=number == FORWARD)
+        return Sent(
+            self.name,
+            Person(sender, name),
+            body,
+            float(time),
+            group=self.group,
+            forwarded=number == FORWARD,
+        )

@@ -1,4 +1,6 @@
-"""A ConvoKit corpus: utterances.jsonl beside speakers.json and others. Conversations are given, none is cut."""
+"""A ConvoKit corpus: utterances.jsonl beside speakers.json and others. Conversations are given,
+none is cut.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
         for number, line in file.lines(LONGEST_RECORD):
             if line.strip():
                 record, where = json_of(line), f"{file.where}:{number}"
-                yield Malformed(where, record) if isinstance(record, str) else _record(record, where, file.folder)
+                yield (
+                    Malformed(where, record)
+                    if isinstance(record, str)
+                    else _record(record, where, file.folder)
+                )
 
 
 def _record(row: dict[str, Any], where: str, corpus: str) -> Record:
@@ -40,7 +46,11 @@ def _record(row: dict[str, Any], where: str, corpus: str) -> Record:
     if not isinstance(speaker, str) or not speaker:
         return Malformed(where, "a message without sender")
     if not isinstance(talk, str) or text is None:
-        what = "a message without conversation" if text is not None else "a message whose text cannot be read"
+        what = (
+            "a message without conversation"
+            if text is not None
+            else "a message whose text cannot be read"
+        )
         return Malformed(where, what)
     own, reply, time = row.get("id"), row.get("reply-to", row.get("reply_to")), row.get("timestamp")
     at = float(str(time)) if NUMBER.fullmatch(str(time)) else None

@@ -23,11 +23,13 @@ class Order(NamedTuple):
 YEAR_FIRST, DAY_FIRST, MONTH_FIRST = Order(0, 1, 2), Order(2, 1, 0), Order(2, 0, 1)
 
 
-def order_of(dates: Iterable[tuple[str, str, str]], *, dotted: bool, asked: Dates, where: str) -> Order:
+def order_of(
+    dates: Iterable[tuple[str, str, str]], *, dotted: bool, asked: Dates, where: str
+) -> Order:
     """The order of the numbers of all dates of a file.
 
-    A number above 12 is no month and one above 31 is a year; where that leaves two readings, the one under which time
-    runs backwards less often is taken; dots mean day first.
+    A number above 12 is no month and one above 31 is a year; where that leaves two readings, the
+    one under which time runs backwards less often is taken; dots mean day first.
 
     Args:
         dates: three runs of digits each.
@@ -38,7 +40,9 @@ def order_of(dates: Iterable[tuple[str, str, str]], *, dotted: bool, asked: Date
     """
     if asked != "auto":
         first = next(iter(dates), ("0", "0", "0"))
-        return YEAR_FIRST if len(first[0]) == 4 else DAY_FIRST if asked == "day-first" else MONTH_FIRST
+        return (
+            YEAR_FIRST if len(first[0]) == 4 else DAY_FIRST if asked == "day-first" else MONTH_FIRST
+        )
     open_ = [DAY_FIRST, MONTH_FIRST]
     back = dict.fromkeys(open_, 0)
     last: dict[Order, tuple[int, int, int]] = {}
@@ -76,7 +80,9 @@ class Clock:
         self._order = order
         self._days: dict[tuple[str, str, str], tuple[float, str] | None] = {}
 
-    def read(self, date: tuple[str, str, str], hour: int, minute: int, second: int) -> tuple[float, str] | None:
+    def read(
+        self, date: tuple[str, str, str], hour: int, minute: int, second: int
+    ) -> tuple[float, str] | None:
         """(seconds, ISO 8601 without an offset), None where there is no such time."""
         if date not in self._days:
             if len(self._days) > 10_000:
@@ -85,15 +91,20 @@ class Clock:
         day = self._days[date]
         if day is None or hour > 24 or minute > 59 or second > 60:
             return None
-        return day[
-            0
-        ] + 3600 * hour + 60 * minute + second, f"{day[1]}T{hour % 24:02d}:{minute:02d}:{min(second, 59):02d}"
+        return (
+            day[0] + 3600 * hour + 60 * minute + second,
+            f"{day[1]}T{hour % 24:02d}:{minute:02d}:{min(second, 59):02d}",
+        )
 
     def _day(self, date: tuple[str, str, str]) -> tuple[float, str] | None:
         numbers = [int(part) for part in date]
         year = numbers[self._order.year]
         try:
-            day = datetime(year + 2000 if year < 100 else year, numbers[self._order.month], numbers[self._order.day])
+            day = datetime(
+                year + 2000 if year < 100 else year,
+                numbers[self._order.month],
+                numbers[self._order.day],
+            )
         except (ValueError, OverflowError):
             return None
         return day.replace(tzinfo=UTC).timestamp(), day.date().isoformat()
@@ -105,7 +116,9 @@ def iso_utc(seconds: float) -> str:
 
 
 def iso_seconds(text: str) -> float | None:
-    """Seconds of an ISO 8601 time; one without an offset is taken for UTC. None where it is none."""
+    """Seconds of an ISO 8601 time; one without an offset is taken for UTC.
+    None where it is none.
+    """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

@@ -58,7 +58,9 @@ def _record(message: dict[str, Any], channel: dict[str, Any], file: File) -> Rec
     author = message.get("author")
     if not isinstance(author, dict) or "id" not in author:
         return Malformed(f"{file.where}: message {number[:30]}", "a message without sender")
-    person = Person(str(author["id"]), str(author.get("nickname") or author.get("name") or author["id"]))
+    person = Person(
+        str(author["id"]), str(author.get("nickname") or author.get("name") or author["id"])
+    )
     kind = str(message.get("type", "Default"))
     if kind in CAME | WENT:
         mentioned = [str(m["id"]) for m in _objects(message.get("mentions")) if "id" in m]
@@ -68,7 +70,9 @@ def _record(message: dict[str, Any], channel: dict[str, Any], file: File) -> Rec
     forwarded = message.get("forwardedMessage")
     text = plain_text((forwarded if isinstance(forwarded, dict) else message).get("content"))
     if text is None:
-        return Malformed(f"{file.where}: message {number[:30]}", "a message whose text cannot be read")
+        return Malformed(
+            f"{file.where}: message {number[:30]}", "a message whose text cannot be read"
+        )
     stickers = _objects(message.get("stickers"))
     attachments = _objects(message.get("attachments"))
     what = "text"
@@ -81,7 +85,11 @@ def _record(message: dict[str, Any], channel: dict[str, Any], file: File) -> Rec
     elif not text:
         what = "link" if message.get("embeds") else "media"
     reference = message.get("reference")
-    replied = reference.get("messageId") if isinstance(reference, dict) and not isinstance(forwarded, dict) else None
+    replied = (
+        reference.get("messageId")
+        if isinstance(reference, dict) and not isinstance(forwarded, dict)
+        else None
+    )
     time = message.get("timestamp")
     body = Message(
         text,
@@ -112,7 +120,9 @@ def _reactions(found: object) -> tuple[Reaction, ...] | None:
     for one in _objects(found):
         emoji = one.get("emoji")
         name = str(emoji.get("name") or emoji.get("code") or "") if isinstance(emoji, dict) else ""
-        by: list[str | None] = [str(user["id"]) for user in _objects(one.get("users")) if "id" in user]
+        by: list[str | None] = [
+            str(user["id"]) for user in _objects(one.get("users")) if "id" in user
+        ]
         count = one.get("count")
         unnamed = min(count, MOST_REACTIONS) - len(by) if isinstance(count, int) else 0
         result += [Reaction(name, who) for who in by + [None] * max(unnamed, 0)]

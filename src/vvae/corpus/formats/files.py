@@ -1,7 +1,7 @@
 """The files of an export: one file, a folder or a zip of many, read as streams and within bounds.
 
-Nothing is ever unpacked to disk. What could fill memory or disk (a line without end, an archive that swells, a name
-that climbs out of its folder) is refused with one line.
+Nothing is ever unpacked to disk. What could fill memory or disk (a line without end, an archive
+that swells, a name that climbs out of its folder) is refused with one line.
 """
 
 from __future__ import annotations
@@ -66,11 +66,17 @@ class File:
             with self._opened() as opened:
                 yield opened
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error) as error:
-            raise DataError(f"the archive is damaged ({error})", where=self.where, fix="export it again") from None
+            raise DataError(
+                f"the archive is damaged ({error})", where=self.where, fix="export it again"
+            ) from None
         except (NotImplementedError, RuntimeError) as error:  # an unknown compression, a password
-            raise DataError(f"cannot be unpacked ({error})", where=self.where, fix="unpack it yourself") from None
+            raise DataError(
+                f"cannot be unpacked ({error})", where=self.where, fix="unpack it yourself"
+            ) from None
         except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})", where=self.where, fix="check the file") from None
+            raise DataError(
+                f"cannot be read ({error.strerror})", where=self.where, fix="check the file"
+            ) from None
 
     def _opened(self) -> IO[bytes]:
         try:
@@ -88,9 +94,13 @@ class File:
 
     @cached_property
     def keys(self) -> frozenset[str]:
-        """The keys of JSON objects in the head, at any depth. A key within a text has its quotes escaped."""
+        """The keys of JSON objects in the head, at any depth. A key within a text has its quotes
+        escaped.
+        """
         return (
-            frozenset(re.findall(r'"([^"\\\\]{1,40})"\s*:', self.head)) if self.begins("{", "[", "#") else frozenset()
+            frozenset(re.findall(r'"([^"\\\\]{1,40})"\s*:', self.head))
+            if self.begins("{", "[", "#")
+            else frozenset()
         )
 
     def begins(self, *signs: str) -> bool:
@@ -114,14 +124,17 @@ class File:
             DataError: it is larger than the limit.
         """
         if self.size > limit:
-            raise DataError(f"larger than {limit >> 20} MB", where=self.where, fix="this file should be small")
+            raise DataError(
+                f"larger than {limit >> 20} MB", where=self.where, fix="this file should be small"
+            )
         with self.open() as opened:
             return opened.read()
 
     def lines(self, longest: int = LONGEST_LINE) -> Iterator[Line]:
         r"""The lines, split at \n alone, in UTF-8 (or UTF-16 with a byte order mark).
 
-        Bytes that are no UTF-8 become lone surrogates; what is made of them is the reader's to count.
+        Bytes that are no UTF-8 become lone surrogates; what is made of them is the reader's to
+        count.
 
         Raises:
             DataError: a line is longer than `longest` bytes, or holds NUL bytes.
@@ -151,13 +164,18 @@ class File:
     def _check(self, line: bytes, number: int, longest: int) -> None:
         if len(line) > longest:
             fix = "this is no export of chat"
-            raise DataError(f"a line longer than {longest >> 20} MB", where=f"{self.where}:{number}", fix=fix)
+            raise DataError(
+                f"a line longer than {longest >> 20} MB", where=f"{self.where}:{number}", fix=fix
+            )
         if b"\0" in line:
-            raise DataError("a NUL byte", where=f"{self.where}:{number}", fix="this is no text; export it again")
+            raise DataError(
+                "a NUL byte", where=f"{self.where}:{number}", fix="this is no text; export it again"
+            )
 
 
 def files_of(path: Path) -> list[File]:
-    """The files of an export, in natural order of their names: those of a folder and of the zips in it, or of a zip.
+    """The files of an export, in natural order of their names: those of a folder and of the zips in
+    it, or of a zip.
 
     Raises:
         DataError: there is nothing, too much, or something unsafe.
@@ -170,9 +188,15 @@ def files_of(path: Path) -> list[File]:
     elif path.is_file():
         found = _zipped(path) if zipfile.is_zipfile(path) else [_plain(path, path.name)]
     else:
-        raise DataError("no such file or folder", where=str(path), fix="give the export as the app wrote it")
+        raise DataError(
+            "no such file or folder", where=str(path), fix="give the export as the app wrote it"
+        )
     if len(found) > MOST_FILES:
-        raise DataError(f"{len(found):,} files", where=str(path), fix=f"give fewer than {MOST_FILES:,} at a time")
+        raise DataError(
+            f"{len(found):,} files",
+            where=str(path),
+            fix=f"give fewer than {MOST_FILES:,} at a time",
+        )
     return sorted(found, key=lambda file: _natural(file.name))
 
 
@@ -188,17 +212,34 @@ def _plain(path: Path, name: str) -> File:
 def _zipped(path: Path) -> list[File]:
     try:
         archive = zipfile.ZipFile(path)
-        entries = [entry for entry in archive.infolist() if not entry.filename.endswith(("/", "\\"))]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError, struct.error) as error:
-        raise DataError(f"the archive is damaged ({error})", where=str(path), fix="export it again") from None
+        entries = [
+            entry for entry in archive.infolist() if not entry.filename.endswith(("/", "\\"))
+        ]
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        struct.error,
+    ) as error:
+        raise DataError(
+            f"the archive is damaged ({error})", where=str(path), fix="export it again"
+        ) from None
     for entry in entries:
         parts = PurePosixPath(entry.filename.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:", entry.filename):
-            raise DataError("a file name that leaves its folder", where=str(path), fix="this archive is not safe")
+            raise DataError(
+                "a file name that leaves its folder",
+                where=str(path),
+                fix="this archive is not safe",
+            )
     size = sum(entry.file_size for entry in entries)
     if size > SWELLING * max(path.stat().st_size, 1 << 20):
         raise DataError(
-            f"it would unpack to {size >> 20:,} MB", where=str(path), fix="unpack it yourself if it is safe"
+            f"it would unpack to {size >> 20:,} MB",
+            where=str(path),
+            fix="unpack it yourself if it is safe",
         )
     return [_entry(archive, path, entry) for entry in entries]
 
@@ -211,5 +252,6 @@ def _entry(archive: zipfile.ZipFile, path: Path, entry: zipfile.ZipInfo) -> File
 def _natural(name: str) -> list[tuple[int, str]]:
     """`message_10` after `message_9`."""
     return [
-        (int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,9})", name)
+        (int(part), "") if part.isascii() and part.isdigit() else (-1, part)
+        for part in re.split(r"([0-9]{1,9})", name)
     ]

@@ -15,25 +15,31 @@ __all__ = ["START", "Part", "parts", "whole_escapes"]
 
 DEEPEST_PATH = 1000
 ESCAPE = re.compile(
-    rb"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+    rb"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
 )
-"""An escape of JSON: a surrogate pair, half of one (which stands for no character), or any other."""
+"""An escape of JSON: a surrogate pair, half of one (which stands for no character), or any other.
+"""
 LONGEST_ESCAPE = 12
 START = object()
 """The value of an object that has just begun."""
 
 
 class Part(NamedTuple):
-    """A value and where it stands: ``chats.list.item.messages.item`` is a message of a chat of a list."""
+    """A value and where it stands: ``chats.list.item.messages.item`` is a message of a chat of a
+    list.
+    """
 
     path: str
     value: Any
 
 
 def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> Iterator[Part]:
-    """The values at the paths of `whole`, in the order of the file, and `START` where an object of `starts` begins.
+    """The values at the paths of `whole`, in the order of the file, and `START` where an object of
+    `starts` begins.
 
-    Memory is bounded: what is not asked for is passed over, and a single value of more than 16 MB is refused.
+    Memory is bounded: what is not asked for is passed over, and a single value of more than 16 MB
+    is refused.
 
     Raises:
         DataError: the file is no JSON, or a value in it is too large.
@@ -46,7 +52,9 @@ def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> I
             for path, event, value in ijson.parse(guarded, use_float=True):
                 guarded.taken = 0 if builder is None else guarded.taken
                 if len(path) > DEEPEST_PATH:
-                    raise DataError("nested too deeply", where=file.where, fix="this is no export of chat")
+                    raise DataError(
+                        "nested too deeply", where=file.where, fix="this is no export of chat"
+                    )
                 if builder is not None:
                     builder.event(event, value)
                     if path == within and event in ("end_map", "end_array"):
@@ -62,7 +70,11 @@ def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> I
                 elif event == "start_map" and path in starts:
                     yield Part(path, START)
         except (ijson.JSONError, ValueError, OverflowError, RecursionError) as error:
-            reason = "it ends too early" if isinstance(error, ijson.IncompleteJSONError) else "no JSON in UTF-8"
+            reason = (
+                "it ends too early"
+                if isinstance(error, ijson.IncompleteJSONError)
+                else "no JSON in UTF-8"
+            )
             raise DataError(reason, where=file.where, fix="export it again") from None
 
 
@@ -76,7 +88,8 @@ def whole_escapes(data: bytes) -> bytes:
 class _Guarded:
     """A stream that refuses to feed the parser without end between two of its events.
 
-    The parser would put a question mark for half a surrogate pair; here it becomes `TORN`, which a reader can tell.
+    The parser would put a question mark for half a surrogate pair; here it becomes `TORN`, which a
+    reader can tell.
     """
 
     def __init__(self, opened: IO[bytes], where: str) -> None:
@@ -88,7 +101,9 @@ class _Guarded:
     def read(self, size: int = -1) -> bytes:
         if self.taken > LONGEST_RECORD:
             fix = "this is no export of chat"
-            raise DataError(f"a value larger than {LONGEST_RECORD >> 20} MB", where=self._where, fix=fix)
+            raise DataError(
+                f"a value larger than {LONGEST_RECORD >> 20} MB", where=self._where, fix=fix
+            )
         if size == 0:
             return b""
         ended = False
@@ -102,7 +117,9 @@ class _Guarded:
         return self._mended(len(self._kept) - (0 if ended else LONGEST_ESCAPE))
 
     def _mended(self, limit: int) -> bytes:
-        """The bytes up to a place, or up to the end of an escape that stands there; the rest is kept."""
+        """The bytes up to a place, or up to the end of an escape that stands there; the rest is
+        kept.
+        """
         done: list[bytes] = []
         at = 0
         for match in ESCAPE.finditer(self._kept):

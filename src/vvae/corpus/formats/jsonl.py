@@ -1,4 +1,6 @@
-"""What the formats of training data share: records of whole dialogues, a line each or in one JSON list."""
+"""What the formats of training data share: records of whole dialogues, a line each or in one JSON
+list.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ Parse = Callable[[dict[str, Any]], list[Said] | str]
 def read_records(files: Sequence[File], parse: Parse) -> Iterator[Record]:
     """Dialogues of files with a record a line, or with one list of records.
 
-    A dialogue's id is the record's `id`, else the file's stem and its number. Speakers without a name are called by
-    their role, so `user` is taken for one person throughout the file.
+    A dialogue's id is the record's `id`, else the file's stem and its number. Speakers without a
+    name are called by their role, so `user` is taken for one person throughout the file.
     """
     for file in files:
         for number, record in _records(file):
@@ -35,10 +37,15 @@ def read_records(files: Sequence[File], parse: Parse) -> Iterator[Record]:
                 continue
             turns = bursts([s for s in found if s.message.text.strip()])
             if len({turn.speaker for turn in turns}) < 2:
-                yield Malformed(where, "a dialogue with one speaker" if turns else "a dialogue without text")
+                yield Malformed(
+                    where, "a dialogue with one speaker" if turns else "a dialogue without text"
+                )
                 continue
             name = record.get("id")
-            yield Dialogue(storable(str(name)) if isinstance(name, str | int) else f"{file.stem}:{number}", turns)
+            yield Dialogue(
+                storable(str(name)) if isinstance(name, str | int) else f"{file.stem}:{number}",
+                turns,
+            )
 
 
 def _records(file: File) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -63,17 +70,22 @@ def json_of(line: str) -> dict[str, Any] | str:
 def plain_text(content: object) -> str | None:
     """A message's text: a string, or the text parts of a list of parts joined.
 
-    None if it is neither, or holds what no text can: NUL, or the lone surrogates that JSON can escape.
+    None if it is neither, or holds what no text can: NUL, or the lone surrogates that JSON can
+    escape.
     """
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        content = "".join(str(part.get("text", "")) for part in content if part.get("type", "text") == "text")
+        content = "".join(
+            str(part.get("text", "")) for part in content if part.get("type", "text") == "text"
+        )
     if not isinstance(content, str) or TORN in content or storable(content) != content:
         return None
     return content
 
 
 def storable(text: str) -> str:
-    """Lone surrogates, which JSON can escape and UTF-8 cannot hold, as the replacement character; no NUL."""
+    """Lone surrogates, which JSON can escape and UTF-8 cannot hold, as the replacement character;
+    no NUL.
+    """
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\x00", "")
 
 

@@ -1,8 +1,8 @@
-"""Messenger and Instagram ("Download your information", JSON): message_1.json, message_2.json, ... per chat, newest
-first.
+"""Messenger and Instagram ("Download your information", JSON): message_1.json, message_2.json, ...
+per chat, newest first.
 
-These files hold UTF-8 whose bytes were written as if each were a character; it is put right. Messenger's newer export
-of encrypted chats is a file per chat with other keys and correct text.
+These files hold UTF-8 whose bytes were written as if each were a character; it is put right.
+Messenger's newer export of encrypted chats is a file per chat with other keys and correct text.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ MEDIA = {
     "share": "link",
 }
 OWN_WORDS = re.compile(
-    r"(?:.{1,80} (?:sent an attachment|sent a photo|sent a video|sent a sticker|sent a voice message|sent a GIF)s?\."
+    r"(?:.{1,80} (?:sent an attachment|sent a photo|sent a video|sent a sticker|sent a voice "
+    r"message|sent a GIF)s?\."
     r"|(?:Liked|Reacted .{1,12} to|Disliked|Loved) (?:a|your|the) message ?"
-    r"|.{1,80} (?:unsent a message|missed (?:a|your) (?:video )?call.*|started a (?:video chat|call).*))",
+    r"|.{1,80} (?:unsent a message|missed (?:a|your) (?:video )?call.*|started a (?:video "
+    r"chat|call).*))",
     re.DOTALL,
 )
 
@@ -65,7 +67,9 @@ def _read(file: File, chat: str) -> Iterator[Record]:
         raise DataError("no JSON in UTF-8", where=file.where, fix="export it again") from None
     messages = data.get("messages") if isinstance(data, dict) else None
     if not isinstance(messages, list):
-        raise DataError("no list 'messages'", where=file.where, fix="is this a chat of Messenger or Instagram?")
+        raise DataError(
+            "no list 'messages'", where=file.where, fix="is this a chat of Messenger or Instagram?"
+        )
     people = data.get("participants")
     group = isinstance(people, list) and len(people) > 2
     for message in reversed(messages):
@@ -88,7 +92,10 @@ def _record(message: dict[str, Any], chat: str, where: str, *, group: bool) -> R
     if not isinstance(text, str):
         return Malformed(where, "a message whose text cannot be read")
     text = mend(text)
-    kind = next((kind for field, kind in MEDIA.items() if message.get(field)), "media" if message.get("media") else "")
+    kind = next(
+        (kind for field, kind in MEDIA.items() if message.get(field)),
+        "media" if message.get("media") else "",
+    )
     if message.get("is_unsent") or message.get("isUnsent"):
         text, kind = "", "deleted"
     elif "call_duration" in message or message.get("type") == "Call":
@@ -102,13 +109,19 @@ def _record(message: dict[str, Any], chat: str, where: str, *, group: bool) -> R
     time = iso_utc(millis / 1000)
     name = mend(sender)
     found = [one for one in message.get("reactions") or [] if isinstance(one, dict)]
-    reactions = tuple(Reaction(mend(str(r.get("reaction", ""))), mend(str(r.get("actor", "")))) for r in found)
-    body = Message(text, time=time, kind=kind or ("text" if text else "media"), reactions=reactions or None)
+    reactions = tuple(
+        Reaction(mend(str(r.get("reaction", ""))), mend(str(r.get("actor", "")))) for r in found
+    )
+    body = Message(
+        text, time=time, kind=kind or ("text" if text else "media"), reactions=reactions or None
+    )
     return Sent(chat, Person(name, name), body, millis / 1000, group=group)
 
 
 def _mended(text: str) -> str:
-    """Text whose UTF-8 bytes were taken for characters, as it was; what is no such text as it is."""
+    """Text whose UTF-8 bytes were taken for characters, as it was;
+    what is no such text as it is.
+    """
     try:
         return storable(text.encode("latin-1").decode("utf-8"))
     except (UnicodeEncodeError, UnicodeDecodeError):

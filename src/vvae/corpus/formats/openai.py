@@ -1,7 +1,7 @@
 """OpenAI chat records: ``{"messages": [{"role", "content", "name"?}]}``, a line each or in a list.
 
-`name` says who speaks, else the role does. System, developer and tool messages are instructions and no part
-of the talk.
+`name` says who speaks, else the role does. System, developer and tool messages are instructions and
+no part of the talk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""ShareGPT records: ``{"conversations": [{"from", "value"}]}``, a line each or in a list. `from` says who speaks."""
+"""ShareGPT records: ``{"conversations": [{"from", "value"}]}``, a line each or in a list. `from`
+says who speaks.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,15 @@ DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 LISTS = ("users", "channels", "groups", "dms", "mpims")
 TS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,7})?")
 MARKUP = re.compile(r"<([@#!]?)([^<>|]*)(?:\|([^<>]*))?>")
-SAID = {None, "thread_broadcast", "me_message", "file_share", "file_comment", "bot_message", "reply_broadcast"}
+SAID = {
+    None,
+    "thread_broadcast",
+    "me_message",
+    "file_share",
+    "file_comment",
+    "bot_message",
+    "reply_broadcast",
+}
 CAME, WENT = {"channel_join", "group_join"}, {"channel_leave", "group_leave"}
 
 
@@ -37,7 +45,9 @@ def recognise(file: File) -> str | None:
         return None
     if DAY.fullmatch(file.stem) and ("ts" in file.keys or file.head.strip() == "[]"):
         return "a day's list of messages with a 'ts'"
-    return f"the workspace's list of {file.stem}" if file.stem in LISTS and "id" in file.keys else None
+    return (
+        f"the workspace's list of {file.stem}" if file.stem in LISTS and "id" in file.keys else None
+    )
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
@@ -64,18 +74,25 @@ def _list(files: Sequence[File], name: str) -> list[dict[str, Any]]:
                 data = json.loads(whole_escapes(file.read()))
             except (ValueError, RecursionError):
                 data = None
-            found += [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+            found += (
+                [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+            )
     return found
 
 
 def _name(user: Mapping[str, Any]) -> str:
     profile = user.get("profile")
     known = {**user, **profile} if isinstance(profile, dict) else user
-    found = next((known[key] for key in ("display_name", "real_name", "name") if known.get(key)), user.get("id"))
+    found = next(
+        (known[key] for key in ("display_name", "real_name", "name") if known.get(key)),
+        user.get("id"),
+    )
     return str(found)
 
 
-def _record(message: dict[str, Any], file: File, names: Mapping[str, str], bots: set[str], *, group: bool) -> Record:
+def _record(
+    message: dict[str, Any], file: File, names: Mapping[str, str], bots: set[str], *, group: bool
+) -> Record:
     ts, chat, subtype = message.get("ts"), file.folder or file.stem, message.get("subtype")
     if not isinstance(ts, str) or not TS.fullmatch(ts):
         return Malformed(file.where, "a message without time")
@@ -91,9 +108,13 @@ def _record(message: dict[str, Any], file: File, names: Mapping[str, str], bots:
         return Skipped("system line")
     text = plain_text(message.get("text", ""))
     if not user or text is None:
-        return Malformed(where, "a message whose text cannot be read" if user else "a message without sender")
+        return Malformed(
+            where, "a message whose text cannot be read" if user else "a message without sender"
+        )
     profile = message.get("user_profile")
-    shown = names.get(user) or (_name({"id": user, "profile": profile}) if isinstance(profile, dict) else user)
+    shown = names.get(user) or (
+        _name({"id": user, "profile": profile}) if isinstance(profile, dict) else user
+    )
     sent_files = message.get("files")
     kind = "deleted" if deleted else "call" if call else "text"
     if kind == "text" and isinstance(sent_files, list) and sent_files:
@@ -135,5 +156,7 @@ def _reactions(found: object) -> tuple[Reaction, ...] | None:
     for one in found:
         if isinstance(one, dict) and isinstance(one.get("users"), list):
             face = emoji.emojize(f":{one.get('name')}:", language="alias")
-            result += [Reaction(face, user if isinstance(user, str) else None) for user in one["users"]]
+            result += [
+                Reaction(face, user if isinstance(user, str) else None) for user in one["users"]
+            ]
     return tuple(result) or None

@@ -1,4 +1,5 @@
-"""Tables (CSV): WeClone's and WeChatMsg's exports of WeChat, and any other with a column for speaker and text.
+"""Tables (CSV): WeClone's and WeChatMsg's exports of WeChat, and any other with a column for
+speaker and text.
 
 Columns of usual names are found by themselves; others are named with --columns.
 """
@@ -32,9 +33,39 @@ USUAL = {
         "发送者",
         "昵称",
     ),
-    "text": ("text", "message", "content", "body", "msg", "utterance", "strcontent", "内容", "消息"),
-    "time": ("time", "timestamp", "date", "datetime", "createtime", "created_at", "sent_at", "when", "时间"),
-    "chat": ("chat", "conversation", "conversation_id", "dialogue", "dialog", "channel", "room", "room_name", "thread"),
+    "text": (
+        "text",
+        "message",
+        "content",
+        "body",
+        "msg",
+        "utterance",
+        "strcontent",
+        "内容",
+        "消息",
+    ),
+    "time": (
+        "time",
+        "timestamp",
+        "date",
+        "datetime",
+        "createtime",
+        "created_at",
+        "sent_at",
+        "when",
+        "时间",
+    ),
+    "chat": (
+        "chat",
+        "conversation",
+        "conversation_id",
+        "dialogue",
+        "dialog",
+        "channel",
+        "room",
+        "room_name",
+        "thread",
+    ),
     "id": ("id", "message_id", "msgsvrid"),
     "reply_to": ("reply_to", "in_reply_to", "reply_to_id"),
 }
@@ -51,7 +82,9 @@ WECHAT_TYPES = {
     **dict.fromkeys(("文件", "file"), "file"),
     **dict.fromkeys(("名片", "42"), "contact"),
 }
-NUMBERS = re.compile(r"\s*(\d{1,4})([./\-])(\d{1,2})[./\-](\d{1,4})[ ,T]*(?:(\d{1,2}):(\d{2})(?::(\d{2}))?)?")
+NUMBERS = re.compile(
+    r"\s*(\d{1,4})([./\-])(\d{1,2})[./\-](\d{1,4})[ ,T]*(?:(\d{1,2}):(\d{2})(?::(\d{2}))?)?"
+)
 
 
 class _Row(NamedTuple):
@@ -100,7 +133,9 @@ def _rows(file: File) -> Iterator[_Row]:
             yield _Row(reader.line_num, cells)
     except csv.Error as error:
         fix = "is a quotation mark left open?"
-        raise DataError(f"no table ({error})", where=f"{file.where}:{reader.line_num}", fix=fix) from None
+        raise DataError(
+            f"no table ({error})", where=f"{file.where}:{reader.line_num}", fix=fix
+        ) from None
 
 
 def _columns(header: list[str], hints: Hints, file: File) -> dict[str, int]:
@@ -117,7 +152,11 @@ def _columns(header: list[str], hints: Hints, file: File) -> dict[str, int]:
             found[what] = at[0]
     for what, column in hints.columns:
         if column not in names:
-            raise DataError(f"no column {column!r}", where=file.where, fix=f"choose from {', '.join(names)[:200]}")
+            raise DataError(
+                f"no column {column!r}",
+                where=file.where,
+                fix=f"choose from {', '.join(names)[:200]}",
+            )
         found[what] = names.index(column)
     if missing := {"speaker", "text"} - set(found):
         fix = f"say --columns {sorted(missing)[0]}=COLUMN; the columns are {', '.join(names)[:200]}"
@@ -139,7 +178,9 @@ def _read(file: File, hints: Hints) -> Iterator[Record]:
             yield _record(cells, columns, times, file, f"{file.where}:{number}")
 
 
-def _record(cells: list[str], columns: Mapping[str, int], times: _Times, file: File, where: str) -> Record:
+def _record(
+    cells: list[str], columns: Mapping[str, int], times: _Times, file: File, where: str
+) -> Record:
     if len(cells) <= max(columns.values()):
         return Malformed(where, "a row with too few cells")
     value = {what: cells[at] for what, at in columns.items()}
@@ -168,7 +209,9 @@ def _torn(text: str) -> bool:
 
 
 class _Times:
-    """Reads the times of a column: ISO 8601, Unix (milli)seconds, or days and months in an order to be told."""
+    """Reads the times of a column: ISO 8601, Unix (milli)seconds, or days and months in an order to
+    be told.
+    """
 
     def __init__(self, file: File, column: int | None, hints: Hints) -> None:
         self._clock: Clock | None = None
@@ -178,7 +221,9 @@ class _Times:
         dates = [m for m in (NUMBERS.match(cell) for cell in cells) if m and len(m[1]) < 4]
         if dates:
             numbers = ((m[1], m[3], m[4]) for m in dates)
-            order = order_of(numbers, dotted=dates[0][2] == ".", asked=hints.dates, where=file.where)
+            order = order_of(
+                numbers, dotted=dates[0][2] == ".", asked=hints.dates, where=file.where
+            )
             self._clock = Clock(order)
 
     def read(self, text: str) -> tuple[float | None, str | None]:
@@ -191,13 +236,17 @@ class _Times:
             return at_, text.replace(" ", "T")
         match = NUMBERS.match(text)
         if match and self._clock:
-            found = self._clock.read((match[1], match[3], match[4]), *(int(part or 0) for part in match.groups()[4:7]))
+            found = self._clock.read(
+                (match[1], match[3], match[4]), *(int(part or 0) for part in match.groups()[4:7])
+            )
             return found or (None, None)
         return None, None
 
 
 def _wechat(row: _Row, names: Mapping[str, int], file: File) -> Record:
-    """A row of WeClone (type_name, is_sender, talker, msg, room_name, is_forward, ...) or WeChatMsg."""
+    """A row of WeClone (type_name, is_sender, talker, msg, room_name, is_forward, ...) or
+    WeChatMsg.
+    """
 
     def cell(*columns: str) -> str:
         found = next((names[column] for column in columns if column in names), None)
@@ -219,7 +268,9 @@ def _wechat(row: _Row, names: Mapping[str, int], file: File) -> Record:
     speaker = "me" if own else talker or cell("nickname", "remark")
     if not speaker:
         return Malformed(where, "a message without sender")
-    shown = "me" if own else (cell("remark") or cell("nickname") or speaker) if not group else speaker
+    shown = (
+        "me" if own else (cell("remark") or cell("nickname") or speaker) if not group else speaker
+    )
     stamp = cell("createtime")
     at = float(stamp) if re.fullmatch(r"[0-9]{9,11}", stamp) else iso_seconds(stamp)
     if at is None:

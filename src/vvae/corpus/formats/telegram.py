@@ -1,7 +1,7 @@
 """Telegram's "Export chat history" as JSON (result.json): one chat, or a whole account's.
 
-https://core.telegram.org/import-export. A text is a string or a list of strings and marked pieces, joined without
-spaces.
+https://core.telegram.org/import-export. A text is a string or a list of strings and marked pieces,
+joined without spaces.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ MOST_REACTIONS = 1000
 
 def recognise(file: File) -> str | None:
     """JSON with the keys of a Telegram export."""
-    for keys in ({"messages", "date_unixtime"}, {"from_id", "text_entities"}, {"personal_information", "chats"}):
+    for keys in (
+        {"messages", "date_unixtime"},
+        {"from_id", "text_entities"},
+        {"personal_information", "chats"},
+    ):
         if keys <= file.keys and file.begins("{"):
             return f"it has {' and '.join(map(repr, sorted(keys)))}"
     return None
@@ -77,7 +81,10 @@ def _record(message: dict[str, Any], chat: dict[str, str], where: str) -> Record
         pieces = message.get("text")
         if not isinstance(pieces, list):
             return Malformed(where, "a message whose text cannot be read")
-        text = "".join(piece if isinstance(piece, str) else plain_text([piece]) or "" for piece in _texts(pieces))
+        text = "".join(
+            piece if isinstance(piece, str) else plain_text([piece]) or ""
+            for piece in _texts(pieces)
+        )
     who = message.get("from_id") or message.get("actor_id")
     shown = message.get("from") or message.get("actor")
     if not isinstance(who, str) and not isinstance(shown, str):
@@ -111,7 +118,9 @@ def _record(message: dict[str, Any], chat: dict[str, str], where: str) -> Record
 
 def _texts(pieces: list[Any]) -> list[Any]:
     """Pieces as (string or object with a text): any kind of marking is still something said."""
-    return [{"text": piece.get("text", "")} if isinstance(piece, dict) else piece for piece in pieces]
+    return [
+        {"text": piece.get("text", "")} if isinstance(piece, dict) else piece for piece in pieces
+    ]
 
 
 def _service(message: dict[str, Any], chat: str) -> Record:
@@ -119,7 +128,9 @@ def _service(message: dict[str, Any], chat: str) -> Record:
     if action == "phone_call" and isinstance(message.get("actor_id"), str):
         person = Person(str(message["actor_id"]), str(message.get("actor") or "Deleted Account"))
         time = message.get("date")
-        body = Message("", id=str(message.get("id")), time=time if isinstance(time, str) else None, kind="call")
+        body = Message(
+            "", id=str(message.get("id")), time=time if isinstance(time, str) else None, kind="call"
+        )
         return Sent(chat, person, body, _seconds(message))
     if action in CAME + WENT:
         members = [m for m in message.get("members") or [] if isinstance(m, str)]
@@ -133,7 +144,9 @@ def _kind(message: dict[str, Any], text: str) -> str:
     media = message.get("media_type")
     if isinstance(media, str):
         return KINDS.get(media, "media")
-    return next((kind for field, kind in FIELDS.items() if field in message), "text" if text else "media")
+    return next(
+        (kind for field, kind in FIELDS.items() if field in message), "text" if text else "media"
+    )
 
 
 def _reactions(found: object) -> tuple[Reaction, ...] | None:
@@ -146,7 +159,11 @@ def _reactions(found: object) -> tuple[Reaction, ...] | None:
         emoji = one.get("emoji")
         given = emoji if isinstance(emoji, str) else str(one.get("type", "custom"))
         recent = one.get("recent")
-        known = [r.get("from_id") for r in recent if isinstance(r, dict)] if isinstance(recent, list) else []
+        known = (
+            [r.get("from_id") for r in recent if isinstance(r, dict)]
+            if isinstance(recent, list)
+            else []
+        )
         by = [name if isinstance(name, str) else None for name in known]
         count = one.get("count")
         unnamed = min(count, MOST_REACTIONS) - len(by) if isinstance(count, int) else 0

@@ -1,10 +1,11 @@
-"""WhatsApp's "Export chat": a line per message, continued on further lines; a .txt file, alone or in a zip.
+"""WhatsApp's "Export chat": a line per message, continued on further lines; a .txt file, alone or
+in a zip.
 
     [31/12/24, 23:59:01] Ana: Happy new year       iOS
     31/12/24, 23:59 - Ana: Happy new year          Android
 
-The order of day and month, the separators and the clock are those of the phone's region. There are no ids, replies,
-reactions or time zones in these files.
+The order of day and month, the separators and the clock are those of the phone's region. There are
+no ids, replies, reactions or time zones in these files.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ HEADER = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 WHOLE_PLACEHOLDER = re.compile(r"<[^<>\n]{4,60}>")
-ATTACHED = re.compile(r"(?:<[^<>:\n]{1,40}: )?(?P<name>[\w\-. ()]{1,120}\.(?P<type>\w{2,4}))(?:>| \([^()\n]{3,60}\))")
+ATTACHED = re.compile(
+    r"(?:<[^<>:\n]{1,40}: )?(?P<name>[\w\-. ()]{1,120}\.(?P<type>\w{2,4}))(?:>| \([^()\n]{3,60}\))"
+)
 ONE_NAME_IN = 3
 """So many messages of a speaker show whether a colon belongs to the name."""
 KINDS = {
@@ -85,7 +88,9 @@ def recognise(file: File) -> str | None:
     begun = sum(HEADER.match(line) is not None for line in lines)
     if begun and (": " in file.head or len(lines) < 3):
         first = next(line for line in lines if HEADER.match(line))
-        return f"{begun} of the first {len(lines)} lines begin with date and time, {_style_of(first)}"
+        return (
+            f"{begun} of the first {len(lines)} lines begin with date and time, {_style_of(first)}"
+        )
     return None
 
 
@@ -119,7 +124,9 @@ def _read(file: File, hints: Hints) -> Iterator[Record]:
             pending = number, header, header.rest, []
         elif pending:
             if sum(map(len, pending[3])) + len(line) > MOST_TEXT:
-                yield Malformed(f"{file.where}:{number}", "a message of more than a million characters")
+                yield Malformed(
+                    f"{file.where}:{number}", "a message of more than a million characters"
+                )
                 pending = None
                 continue
             pending[3].append(line)
@@ -134,7 +141,9 @@ MOST_TEXT = 1_000_000
 
 @lru_cache(maxsize=16)
 def _facts(file: File, dates: Dates) -> tuple[_Style, Order, dict[str, str]]:
-    """What only the whole file tells: its style, the order of its dates, the names that hold a colon."""
+    """What only the whole file tells: its style, the order of its dates, the names that hold a
+    colon.
+    """
     style = _style(file)
     numbers = (header.date for _, header, _ in _headers(file, style) if header)
     order = order_of(numbers, dotted=style.separator == ".", asked=dates, where=file.where)
@@ -150,15 +159,23 @@ def _style(file: File) -> _Style:
     for line in file.lines():
         if match := HEADER.match(line.text):
             meridiem = bool(match["before"] or match["after"])
-            return _Style(match["bracket"] is not None, match["second"] is not None, match["dot"], meridiem)
-    raise DataError("no line begins with a date and a time", where=file.where, fix="is this a chat of WhatsApp?")
+            return _Style(
+                match["bracket"] is not None, match["second"] is not None, match["dot"], meridiem
+            )
+    raise DataError(
+        "no line begins with a date and a time", where=file.where, fix="is this a chat of WhatsApp?"
+    )
 
 
 def _headers(file: File, style: _Style) -> Iterator[tuple[int, _Header | None, str]]:
     """Each line, taken apart where a message of the file's style begins in it."""
     match_header = HEADER.match
     for number, text in file.lines():
-        match = match_header(text) if (text[:1] != "" and (text[0] == "[") is style.bracket) or _marked(text) else None
+        match = (
+            match_header(text)
+            if (text[:1] != "" and (text[0] == "[") is style.bracket) or _marked(text)
+            else None
+        )
         if match is None:
             yield number, None, text
             continue
@@ -169,7 +186,13 @@ def _headers(file: File, style: _Style) -> Iterator[tuple[int, _Header | None, s
         if not same or (style.meridiem and not (before or after)):
             yield number, None, text
             continue
-        yield number, _Header((a, b, c), _hour(int(hour), before or after), int(minute), int(second or 0), rest), text
+        yield (
+            number,
+            _Header(
+                (a, b, c), _hour(int(hour), before or after), int(minute), int(second or 0), rest
+            ),
+            text,
+        )
 
 
 def _marked(text: str) -> bool:
@@ -186,7 +209,9 @@ def _hour(hour: int, meridiem: str | None) -> int:
 
 
 def _long_names(file: File, style: _Style) -> dict[str, str]:
-    """Names with a colon in them: what stands before the first colon -> the whole name, where all messages agree."""
+    """Names with a colon in them: what stands before the first colon -> the whole name, where all
+    messages agree.
+    """
     seen: dict[str, tuple[str | None, int]] = defaultdict(lambda: (None, 0))
     settled: set[str] = set()
     for _, header, _ in _headers(file, style):
@@ -211,9 +236,13 @@ class _Chat:
     def __init__(self, file: File, clock: Clock, long_names: dict[str, str]) -> None:
         self._file, self._clock, self._long_names = file, clock, long_names
         self._people: dict[str, Person] = {}
-        self.name = re.sub(r" ?\(\d+\)$", "", file.folder if file.stem == "_chat" and file.folder else file.stem)
+        self.name = re.sub(
+            r" ?\(\d+\)$", "", file.folder if file.stem == "_chat" and file.folder else file.stem
+        )
 
-    def records(self, number: int, header: _Header, first: str, more: list[str]) -> Iterator[Record]:
+    def records(
+        self, number: int, header: _Header, first: str, more: list[str]
+    ) -> Iterator[Record]:
         time = self._clock.read(header.date, header.hour, header.minute, header.second)
         if time is None:
             yield Malformed(f"{self._file.where}:{number}", "a date that does not exist")
@@ -282,7 +311,9 @@ def _message(text: str, time: str) -> Message | None:
 
 
 def _marked_message(plain: str, time: str) -> Message | None:
-    """iOS puts a mark before what the app wrote itself: calls, polls, locations, and the notice on encryption."""
+    """iOS puts a mark before what the app wrote itself: calls, polls, locations, and the notice on
+    encryption.
+    """
     folded = _folded(plain)
     for kind, signs in (
         ("poll", ("poll", "encuesta", "umfrage", "sondage", "enquete", "投票")),
@@ -303,7 +334,9 @@ class _Phrases(NamedTuple):
 
 @cache
 def _phrases() -> _Phrases:
-    data = yaml.safe_load(resources.files("vvae.corpus.formats").joinpath("whatsapp.yaml").read_text("utf-8"))
+    data = yaml.safe_load(
+        resources.files("vvae.corpus.formats").joinpath("whatsapp.yaml").read_text("utf-8")
+    )
     media = {_folded(phrase): kind for kind, phrases in data["media"].items() for phrase in phrases}
     moves = [tuple(re.compile(p, re.IGNORECASE) for p in data[name]) for name in ("joined", "left")]
     deleted, edited = (frozenset(map(_folded, data[name])) for name in ("deleted", "edited"))

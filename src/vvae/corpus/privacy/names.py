@@ -1,7 +1,8 @@
 """Stable pseudonyms for people, and the mapping they can be undone by, kept apart from the chats.
 
-A pseudonym is taken from a list, in the order in which people are met, so that the same export gives the same names.
-The mapping is the only file with real names; it can be read by its owner alone and deleted without loss.
+A pseudonym is taken from a list, in the order in which people are met, so that the same export
+gives the same names. The mapping is the only file with real names; it can be read by its owner
+alone and deleted without loss.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Pseudonyms:
         used = {*parts, *(name.casefold() for name in self.known.values())}
         lists = _lists()
         self._left = {
-            script: [name for name in shuffled(lists[script], "pseudonym") if name.casefold() not in used]
+            script: [
+                name for name in shuffled(lists[script], "pseudonym") if name.casefold() not in used
+            ]
             for script in ("latin", "han")
         }
         self._numbered = len(self.known)
@@ -78,7 +81,9 @@ class Pseudonyms:
         except (OSError, ValueError):
             found = None
         if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
-            raise DataError("no mapping of names", where=str(path), fix="move it away; names are given anew")
+            raise DataError(
+                "no mapping of names", where=str(path), fix="move it away; names are given anew"
+            )
         return found
 
 
@@ -89,11 +94,14 @@ def _lists() -> dict[str, list[str]]:
     return {key: [str(value) for value in values] for key, values in data.items()}
 
 
-def name_replacer(people: Mapping[str, str], kept: Iterable[str] = ()) -> Callable[[str], tuple[str, int]]:
+def name_replacer(
+    people: Mapping[str, str], kept: Iterable[str] = ()
+) -> Callable[[str], tuple[str, int]]:
     """A function that puts pseudonyms in the place of names in a text, and says how many.
 
-    Whole names and their parts are replaced, at word boundaries, in any case; parts that are words as well only where
-    they are written with a capital letter; of a Chinese name also the given name.
+    Whole names and their parts are replaced, at word boundaries, in any case; parts that are words
+    as well only where they are written with a capital letter; of a Chinese name also the given
+    name.
 
     Args:
         people: every way somebody is called -> pseudonym.
@@ -134,7 +142,11 @@ def name_replacer(people: Mapping[str, str], kept: Iterable[str] = ()) -> Callab
 
 
 def _parts(name: str) -> list[str]:
-    parts = [part for part in PART.findall(name) if len(part) >= FEWEST_LETTERS or (HAN.search(part) and len(part) > 1)]
+    parts = [
+        part
+        for part in PART.findall(name)
+        if len(part) >= FEWEST_LETTERS or (HAN.search(part) and len(part) > 1)
+    ]
     return parts + [part[1:] for part in parts if HAN.match(part) and len(part) == 3]
 
 

@@ -1,9 +1,10 @@
-"""Personal items that have a form: e-mail and web addresses, numbers of phones, cards, accounts and people, postal
-addresses, keys.
+"""Personal items that have a form: e-mail and web addresses, numbers of phones, cards, accounts and
+people, postal addresses, keys.
 
-Made for recall: an item that is missed stays in a model for good, one too many costs a number in a chat. What looks
-like a date, a time, an amount or a score is left. No national validators: people mistype their numbers, and a wrong
-digit makes a number no less theirs. A checksum only says which kind it is.
+Made for recall: an item that is missed stays in a model for good, one too many costs a number in a
+chat. What looks like a date, a time, an amount or a score is left. No national validators: people
+mistype their numbers, and a wrong digit makes a number no less theirs. A checksum only says which
+kind it is.
 """
 
 from __future__ import annotations
@@ -23,8 +24,13 @@ __all__ = ["KINDS", "Item", "find_items", "masked"]
 KINDS = ("url", "email", "key", "iban", "card", "ip", "phone", "id", "address")
 """What is told apart; an item stands in the text as <kind>."""
 SIGN = re.compile(r"[\d@:=：是/_\-省区]")
-"""Most messages have none of these, and a set of characters is looked for ten times as fast as a choice of patterns."""
-HINT = regex.compile(r"[\d@]|://|www\.|PRIVATE KEY|[=:：是] ?\S{6}|eyJ|省|自治区|[A-Za-z0-9_\-]{20}", regex.IGNORECASE)
+"""Most messages have none of these, and a set of characters is looked for ten times as fast as a
+choice of patterns.
+"""
+HINT = regex.compile(
+    r"[\d@]|://|www\.|PRIVATE KEY|[=:：是] ?\S{6}|eyJ|省|自治区|[A-Za-z0-9_\-]{20}",
+    regex.IGNORECASE,
+)
 ROAD_HINT = regex.compile(r"[路街道巷弄胡]")
 ENDS_URL = r"[^\s<>\"'，。！？；、（）]"
 DOMAINS = "com|org|net|io|me|app|dev|ly|gl|co|cn|de|fr|es|it|uk|us|eu|info|biz|xyz|link|be|tv"
@@ -38,14 +44,17 @@ EMAIL = regex.compile(
     rf"[{LETTER}.!#$%&'*+/=?^_`{{|}}~\-]{{1,64}}@(?:[{LETTER}\-]{{1,63}}\.){{1,6}}"
     r"[A-Za-z\p{Latin}\p{Cyrillic}\p{Greek}]{2,24}"
 )
-IBAN = regex.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ \u00a0\-]?[A-Z0-9]{2,4}){2,8}(?![A-Z0-9])", regex.IGNORECASE)
+IBAN = regex.compile(
+    r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ \u00a0\-]?[A-Z0-9]{2,4}){2,8}(?![A-Z0-9])", regex.IGNORECASE
+)
 IP = regex.compile(
     r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])|(?<![\w:])(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{1,4}(?![\w:])"
     r"|(?<![\w:\-])(?:[0-9a-f]{2}[:\-]){5}[0-9a-f]{2}(?![\w:\-])",
     regex.IGNORECASE,
 )
 NUMBER = regex.compile(
-    r"(?<![A-Za-z0-9.,$€£¥])(?:\+|(?=[\d(]))[ \u00a0]?\(?\d(?:[ \u00a0\u2009\u202f.\-–/()]{0,3}\d){5,23}"
+    r"(?<![A-Za-z0-9.,$€£¥])(?:\+|(?=[\d(]))[ \u00a0]?\(?\d(?:[ "
+    r"\u00a0\u2009\u202f.\-–/()]{0,3}\d){5,23}"
     r"(?: ?(?:x|ext\.?|#) ?\d{1,6})?(?![A-Za-z0-9]|[.,]\d|[%€$£¥])",
     regex.IGNORECASE,
 )
@@ -57,13 +66,15 @@ AMOUNT = regex.compile(
     r"|[1-9]\d{0,2}0{5,}|\d\.\d{6,}"
 )
 NATIONAL = regex.compile(
-    r"\d{3}-\d{2}-\d{4}|\d{3}\.\d{3}\.\d{3}-\d{2}|\d{15}|\d{18}"  # United States, Brazil, France, China
+    r"\d{3}-\d{2}-\d{4}|\d{3}\.\d{3}\.\d{3}-\d{2}|\d{15}|\d{18}"  # US, Brazil, France, China
     r"|[12] ?\d{2} ?\d{2} ?\d[\dAB] ?\d{3} ?\d{3}(?: ?\d{2})?"
 )
 WORD = regex.compile(
     r"(?<![A-Za-z0-9])[A-Za-z0-9](?:[A-Za-z0-9]|[\-./](?=[A-Za-z0-9])){5,24}(?:\([0-9A-Za-z]\))?(?![A-Za-z0-9])"
 )
-SPACED_ID = regex.compile(r"(?<![A-Za-z0-9])[A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D](?![A-Za-z0-9])", regex.IGNORECASE)
+SPACED_ID = regex.compile(
+    r"(?<![A-Za-z0-9])[A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D](?![A-Za-z0-9])", regex.IGNORECASE
+)
 TOKEN = regex.compile(r"(?<![\w\-+/=])[A-Za-z0-9_\-+/=]{20,}(?![\w\-+/=])")
 PART = regex.compile(r"<<(\w+)>>")
 UUID = regex.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", regex.IGNORECASE)
@@ -87,8 +98,8 @@ class Item(NamedTuple):
 def find_items(text: str) -> list[Item]:
     """The items of a text, in order, none within another.
 
-    >>> [(item.kind, "call +34 600 11 22 33 on 2024-05-03"[item.start:item.end]) for item in find_items(
-    ...     "call +34 600 11 22 33 on 2024-05-03")]
+    >>> text = "call +34 600 11 22 33 on 2024-05-03"
+    >>> [(item.kind, text[item.start:item.end]) for item in find_items(text)]
     [('phone', '+34 600 11 22 33')]
     """
     if not HINT.search(text):
@@ -116,7 +127,9 @@ def masked(text: str) -> tuple[str, Counter[str]]:
 
 
 def _all(text: str) -> Iterator[Item]:
-    digits = sum(c.isdigit() for c in text) if not text.isascii() else sum(map(text.count, "0123456789"))
+    digits = (
+        sum(c.isdigit() for c in text) if not text.isascii() else sum(map(text.count, "0123456789"))
+    )
     words = _words()
     for kind, pattern in (("url", URL), ("email", EMAIL)):
         if "@" in text if kind == "email" else "." in text:
@@ -130,16 +143,24 @@ def _all(text: str) -> Iterator[Item]:
         if UUID.fullmatch(match.group()) or _random(match.group()):
             yield Item("key", *match.span())
     if digits >= 4:
-        yield from (Item("ip", *match.span()) for match in IP.finditer(text) if _is_ip(match.group()))
+        yield from (
+            Item("ip", *match.span()) for match in IP.finditer(text) if _is_ip(match.group())
+        )
     if digits:
-        yield from (Item("address", *match.span()) for pattern in words.addresses for match in pattern.finditer(text))
+        yield from (
+            Item("address", *match.span())
+            for pattern in words.addresses
+            for match in pattern.finditer(text)
+        )
     if ROAD_HINT.search(text):
         yield from (item for pattern in words.han for item in _han_addresses(text, *pattern))
     if digits >= 5:
         yield from _numbers(text)
 
 
-def _han_addresses(text: str, end: regex.Pattern[str], before: regex.Pattern[str]) -> Iterator[Item]:
+def _han_addresses(
+    text: str, end: regex.Pattern[str], before: regex.Pattern[str]
+) -> Iterator[Item]:
     for match in end.finditer(text):
         start = max(match.start() - HAN_ADDRESS, 0)
         if found := before.search(text[start : match.start()]):
@@ -165,7 +186,9 @@ def _numbers(text: str) -> Iterator[Item]:
 
 
 def _end_of_account(text: str) -> int | None:
-    """Where an account's number ends: after as many characters as its country has; None where it is none."""
+    """Where an account's number ends: after as many characters as its country has; None where it is
+    none.
+    """
     length = _words().iban.get(text[:2].upper())
     places = [at for at, c in enumerate(text) if c.isalnum()]
     if length is None or len(places) < length - MISTYPED:
@@ -180,10 +203,17 @@ def _is_measure(word: str) -> bool:
 
 
 def _number_kind(text: str) -> str | None:
-    """What a run of digits and separators is; None for a date, years, an amount, a list of small numbers."""
+    """What a run of digits and separators is; None for a date, years, an amount, a list of small
+    numbers.
+    """
     body = text.strip(" \u00a0")
     digits = [c for c in body if c.isdigit()]
-    if len(digits) < FEWEST_DIGITS or DATE.fullmatch(body) or YEARS.fullmatch(body) or AMOUNT.fullmatch(body):
+    if (
+        len(digits) < FEWEST_DIGITS
+        or DATE.fullmatch(body)
+        or YEARS.fullmatch(body)
+        or AMOUNT.fullmatch(body)
+    ):
         return None
     groups = regex.findall(r"\d+", body)
     sure = body[0] in "+(" or body[0] == "0"
@@ -233,8 +263,13 @@ class _Words(NamedTuple):
 
 @cache
 def _words() -> _Words:
-    data = yaml.safe_load(resources.files("vvae.corpus.privacy").joinpath("patterns.yaml").read_text("utf-8"))
-    lists = {name: "|".join(data[name]) for name in ("english", "plain_english", "german", "before_a_name")}
+    data = yaml.safe_load(
+        resources.files("vvae.corpus.privacy").joinpath("patterns.yaml").read_text("utf-8")
+    )
+    lists = {
+        name: "|".join(data[name])
+        for name in ("english", "plain_english", "german", "before_a_name")
+    }
     parts: dict[str, str] = {**lists, **data["parts"]}
 
     def compiled(pattern: str) -> regex.Pattern[str]:
@@ -243,7 +278,8 @@ def _words() -> _Words:
         return regex.compile(pattern, regex.VERBOSE)
 
     secret = "|".join(sorted(data["secret_words"], key=len, reverse=True)).replace(" ", "[ ]")
-    said = rf"""(?<!\p{{L}})(?:{secret})s?(?!\p{{Latin}})(?:[ ](?:is|ist|es|est|è|é))?[ ]?[:=：是]?[ ]?["']?
+    said = rf"""(?<!\p{{L}})(?:{secret})s?(?!\p{{Latin}})
+        (?:[ ](?:is|ist|es|est|è|é))?[ ]?[:=：是]?[ ]?["']?
         (?P<secret>(?=\S*\d)[^\s"',，。]{{4,64}})"""
     return _Words(
         regex.compile("|".join(f"(?:{pattern})" for pattern in data["keys"])),

@@ -1,4 +1,5 @@
-"""Presidio as a further search: names of people and places that no export lists (pip install 'vvae[presidio]').
+"""Presidio as a further search: names of people and places that no export lists (pip install
+'vvae[presidio]').
 
 It brings a language model of spaCy's, which must be installed already: nothing is downloaded here.
 """
@@ -12,12 +13,19 @@ from vvae.core.errors import ConfigError
 
 __all__ = ["presidio_finder"]
 
-ENTITIES = {"PERSON": "name", "LOCATION": "address", "NRP": "name", "PHONE_NUMBER": "phone", "EMAIL_ADDRESS": "email"}
+ENTITIES = {
+    "PERSON": "name",
+    "LOCATION": "address",
+    "NRP": "name",
+    "PHONE_NUMBER": "phone",
+    "EMAIL_ADDRESS": "email",
+}
 CERTAIN = 0.5
 
 
 def presidio_finder(model: str) -> Callable[[str], tuple[str, Counter[str]]]:
-    """A function that puts <kind> in the place of what Presidio finds in a text, and says how much of each kind.
+    """A function that puts <kind> in the place of what Presidio finds in a text, and says how much
+    of each kind.
 
     Args:
         model: a package of spaCy, such as en_core_web_lg; its first two letters are the language.
@@ -42,7 +50,9 @@ def presidio_finder(model: str) -> Callable[[str], tuple[str, Counter[str]]]:
 
     def find(text: str) -> tuple[str, Counter[str]]:
         counts: Counter[str] = Counter()
-        results = analyzer.analyze(text, language=language, entities=list(ENTITIES), score_threshold=CERTAIN)
+        results = analyzer.analyze(
+            text, language=language, entities=list(ENTITIES), score_threshold=CERTAIN
+        )
         last = len(text)
         for found in sorted(results, key=lambda one: -one.end):
             if found.end <= last and "<" not in text[found.start : found.end]:

@@ -1,1 +1,3 @@
-"""The few operations that decide how fast training is, each exact and tested against a plain reference."""
+"""The few operations that decide how fast training is, each exact and tested against a plain
+reference.
+"""

@@ -1,9 +1,11 @@
 """Attention over prefix trees, block by block: only what a tree's tokens see is computed.
 
-Of the square of (token, token) pairs of a batch of trees about a quarter is ever seen (`packing.Block`), and on a CPU
-the library's fused kernel computes all of it. `TreeAttention` computes the blocks alone, keeps nothing for the gradient
-but query, key and value, and gives every key head to the queries that share it without copies. It is plugged in by the
-public attention interface of transformers under `NAME`; without a `Sight`, as in generation, it is the library's SDPA.
+Of the square of (token, token) pairs of a batch of trees about a quarter is ever seen
+(`packing.Block`), and on a CPU the library's fused kernel computes all of it. `TreeAttention`
+computes the blocks alone, keeps nothing for the gradient but query, key and value, and gives every
+key head to the queries that share it without copies. It is plugged in by the public attention
+interface of transformers under `NAME`; without a `Sight`, as in generation, it is the library's
+SDPA.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ NAME = "vvae_tree"
 
 
 class Sight(NamedTuple):
-    """A block as tensors: `packing.Block` with its mask as a bias, 0 where seen and -inf where not, (R, C)."""
+    """A block as tensors: `packing.Block` with its mask as a bias, 0 where seen and -inf where not,
+    (R, C).
+    """
 
     rows: slice
     columns: tuple[slice, ...]
@@ -43,10 +47,16 @@ class Sight(NamedTuple):
 
     def seen(self, x: torch.Tensor) -> torch.Tensor:
         """The columns of (heads, N, width)."""
-        return torch.cat([x[:, piece] for piece in self.columns], 1) if self.columns[1:] else x[:, self.columns[0]]
+        return (
+            torch.cat([x[:, piece] for piece in self.columns], 1)
+            if self.columns[1:]
+            else x[:, self.columns[0]]
+        )
 
     def probabilities(self, query: torch.Tensor, key: torch.Tensor, scaling: float) -> torch.Tensor:
-        """softmax(q k' scaling + bias) for (heads, m R, width) queries and (heads, C, width) keys."""
+        """softmax(q k' scaling + bias) for (heads, m R, width) queries and (heads, C,
+        width) keys.
+        """
         bias = self.bias.repeat(query.shape[1] // len(self.bias), 1)
         return torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scaling).softmax(-1)
 
@@ -54,7 +64,8 @@ class Sight(NamedTuple):
 class TreeAttention(torch.autograd.Function):
     """softmax(q k' scaling) v where a token sees what its `Sight` shows.
 
-    Shapes: query (1, H, N, D), key and value (1, G, N, D) with H a multiple of G; the result is (1, N, H, D).
+    Shapes: query (1, H, N, D), key and value (1, G, N, D) with H a multiple of G; the result is (1,
+        N, H, D).
     """
 
     @staticmethod
@@ -76,13 +87,17 @@ class TreeAttention(torch.autograd.Function):
             out = query.new_empty(n, shared, heads // shared, width).permute(1, 2, 0, 3)
             for sight in sights:
                 some = q[:, :, sight.rows]
-                p = sight.probabilities(some.reshape(shared, -1, width), sight.seen(key[0]), scaling)
+                p = sight.probabilities(
+                    some.reshape(shared, -1, width), sight.seen(key[0]), scaling
+                )
                 out[:, :, sight.rows] = torch.bmm(p, sight.seen(value[0])).view(some.shape)
         return out.permute(2, 0, 1, 3).reshape(1, n, heads, width)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """With p = softmax(s), s = q k' scaling: ds = p (dp - sum(p dp)), dp = do v', and the products' own rules."""
+        """With p = softmax(s), s = q k' scaling: ds = p (dp - sum(p dp)), dp = do v', and the
+        products' own rules.
+        """
         query, key, value = ctx.saved_tensors
         _, _, n, width = query.shape
         shared = key.shape[1]
@@ -97,7 +112,10 @@ class TreeAttention(torch.autograd.Function):
             p = sight.probabilities(q_, k_, ctx.scaling)
             ds = torch._softmax_backward_data(torch.bmm(do_, v_.transpose(1, 2)), p, -1, p.dtype)
             dq[:, :, sight.rows] = torch.bmm(ds, k_).view(some.shape)
-            of_keys, of_values = torch.bmm(ds.transpose(1, 2), q_), torch.bmm(p.transpose(1, 2), do_)
+            of_keys, of_values = (
+                torch.bmm(ds.transpose(1, 2), q_),
+                torch.bmm(p.transpose(1, 2), do_),
+            )
             done = 0
             for piece in sight.columns:
                 here = slice(done, done := done + piece.stop - piece.start)

@@ -1,6 +1,8 @@
-"""The loss of the language-model head, a few rows at a time, so that a large vocabulary does not fill the memory.
+"""The loss of the language-model head, a few rows at a time, so that a large vocabulary does not
+fill the memory.
 
-The head is frozen, so the gradient of a row's loss with respect to its hidden state is known as soon as its logits are:
+The head is frozen, so the gradient of a row's loss with respect to its hidden state is known as
+soon as its logits are:
 
     loss_i = logsumexp(W h_i) - (W h_i)[t_i]        d loss_i / d h_i = W' (softmax(W h_i) - e_{t_i})
 
@@ -25,11 +27,17 @@ def capped(scores: torch.Tensor, cap: float | None) -> torch.Tensor:
 
 
 class HeadLoss(torch.autograd.Function):
-    """Cross-entropy in nats of each row, shape (S,), from hidden states (S, W), head weights (V, W), targets (S,)."""
+    """Cross-entropy in nats of each row, shape (S,), from hidden states (S, W), head weights (V,
+    W), targets (S,).
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, cap: float | None
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+        cap: float | None,
     ) -> torch.Tensor:
         """The losses in fp32."""
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)

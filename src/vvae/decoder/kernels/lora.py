@@ -2,8 +2,9 @@
 
     y = x W' + s (x A') B'          dx = g W + s (g B) A      dA = s (g B)' x      dB = s g' (x A')
 
-PEFT computes the same with a product, a scaling and a sum of their own, each of which reads and writes all of y. Here
-the small product is added in place, and of the forward pass only x and x A' are kept.
+PEFT computes the same with a product, a scaling and a sum of their own, each of which reads and
+writes all of y. Here the small product is added in place, and of the forward pass only x and x A'
+are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ __all__ = ["LoraProduct", "fuse"]
 
 
 class LoraProduct(torch.autograd.Function):
-    """x (N, in), weight (out, in), bias (out,) or None, A (r, in), B (out, r), s -> (N, out), in the weight's type."""
+    """x (N, in), weight (out, in), bias (out,) or None, A (r, in), B (out, r), s -> (N, out), in
+    the weight's type.
+    """
 
     @staticmethod
     def forward(
@@ -49,11 +52,17 @@ class LoraProduct(torch.autograd.Function):
 
 
 def fuse(model: torch.nn.Module) -> None:
-    """Lets the plain LoRA layers of a PEFT model compute with `LoraProduct`; others are left as they are."""
+    """Lets the plain LoRA layers of a PEFT model compute with `LoraProduct`; others are left as
+    they are.
+    """
     from peft.tuners.lora import Linear
 
     for module in model.modules():
-        if type(module) is Linear and type(module.base_layer) is torch.nn.Linear and not module.lora_variant:
+        if (
+            type(module) is Linear
+            and type(module.base_layer) is torch.nn.Linear
+            and not module.lora_variant
+        ):
             module.forward = partial(_forward, module)
 
 

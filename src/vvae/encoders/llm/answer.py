@@ -1,8 +1,10 @@
-"""What is made of a language model's answer: parsed, held against the label sets and against the reply itself.
+"""What is made of a language model's answer: parsed, held against the label sets and against the
+reply itself.
 
-An answer that cannot be read is invalid as a whole, with a reason. In one that can, a value that must not be believed
-becomes null, with a counted reason: a label that is not in the set, a catchphrase, emoji, nickname or hobby that does
-not stand in the reply, a phrase that is no habit of the speaker.
+An answer that cannot be read is invalid as a whole, with a reason. In one that can, a value that
+must not be believed
+becomes null, with a counted reason: a label that is not in the set, a catchphrase, emoji, nickname
+or hobby that does not stand in the reply, a phrase that is no habit of the speaker.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ _FENCE = regex.compile(r"^\s*```\w*\s*|\s*```\s*$")
 class Reading(NamedTuple):
     """What an answer says of a reply.
 
-    `invalid` is the reason why it says nothing; `nulled` are (dimension, reason) of the values that were not believed.
+    `invalid` is the reason why it says nothing; `nulled` are (dimension, reason) of the values that
+    were not believed.
     """
 
     persona: Persona
@@ -80,7 +83,11 @@ def _parsed(content: str, structure: Structure, names: Iterable[str]) -> Mapping
     text = _FENCE.sub("", _THOUGHT.sub("", content)) if structure != "schema" else content
     start = text.find("{")
     try:
-        values = json.loads(text) if structure == "schema" else json.JSONDecoder().raw_decode(text, max(start, 0))[0]
+        values = (
+            json.loads(text)
+            if structure == "schema"
+            else json.JSONDecoder().raw_decode(text, max(start, 0))[0]
+        )
     except (ValueError, RecursionError):
         values = _lines(text, names) if structure == "text" and start < 0 else None
         if not values:
@@ -99,7 +106,9 @@ def _lines(text: str, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _slot(value: object, dimension: Dimension, reply: str, phrases: Sequence[str]) -> Slot | str | None:
+def _slot(
+    value: object, dimension: Dimension, reply: str, phrases: Sequence[str]
+) -> Slot | str | None:
     """The slot, None for null, or why the value is not believed."""
     if value is None:
         return None
@@ -111,21 +120,35 @@ def _slot(value: object, dimension: Dimension, reply: str, phrases: Sequence[str
     if len(value) > LONGEST:
         return "too long"
     if dimension.labels is not None:
-        label = next((label for label in dimension.labels if normal_form(label) == normal_form(value)), None)
+        label = next(
+            (label for label in dimension.labels if normal_form(label) == normal_form(value)), None
+        )
         return "not a label" if label is None else Slot(label, "observed", (0, len(reply)))
     if dimension.reader == "catchphrase":
         return _habit(value, reply, phrases)
     span = _grounded(value, dimension, reply)
-    return "not in the reply" if span is None else Slot(span.value, "observed", (span.start, span.end))
+    return (
+        "not in the reply" if span is None else Slot(span.value, "observed", (span.start, span.end))
+    )
 
 
 def _habit(value: str, reply: str, phrases: Sequence[str]) -> Slot | str:
-    """Only the speaker's own phrases count: r is the rate a trained decoder shows one at (docs/method.md)."""
+    """Only the speaker's own phrases count: r is the rate a trained decoder shows one at
+    (docs/method.md).
+    """
     if find_phrase(value, reply) is None:
         return "not in the reply"
-    said = [phrase for phrase in phrases if find_phrase(phrase, normal_form(value)) or normal_form(value) == phrase]
+    said = [
+        phrase
+        for phrase in phrases
+        if find_phrase(phrase, normal_form(value)) or normal_form(value) == phrase
+    ]
     span = read_catchphrase(reply, said)
-    return "no habit of the speaker" if span is None else Slot(span.value, "observed", (span.start, span.end))
+    return (
+        "no habit of the speaker"
+        if span is None
+        else Slot(span.value, "observed", (span.start, span.end))
+    )
 
 
 def _grounded(value: str, dimension: Dimension, reply: str) -> Span | None:

@@ -1,7 +1,9 @@
-"""q(z|x,c) by a frozen language model behind an OpenAI-compatible endpoint: the encoder the paper means.
+"""q(z|x,c) by a frozen language model behind an OpenAI-compatible endpoint: the encoder the paper
+means.
 
-It works in two passes. The first sees to it that every call has an answer in the ledger: windows are shared out among
-`concurrency` workers, each asks for the replies of a window in their order. The second is a pure function of pairs and
+It works in two passes. The first sees to it that every call has an answer in the ledger: windows
+are shared out among `concurrency` workers, each asks for the replies of a window in their order.
+The second is a pure function of pairs and
 ledger: it reads each answer, validates and grounds it. So a stopped run goes on where it was, and
 what it writes does not depend on when which answer came.
 """
@@ -27,9 +29,23 @@ from vvae.core.errors import DataError, EndpointError
 from vvae.core.random import shuffled
 from vvae.core.text import estimated_tokens
 from vvae.encoders.llm.answer import CUT_OFF, read_answer
-from vvae.encoders.llm.question import QUESTION_VERSION, Conversation, Structure, instructions, schema
+from vvae.encoders.llm.question import (
+    QUESTION_VERSION,
+    Conversation,
+    Structure,
+    instructions,
+    schema,
+)
 from vvae.encoders.rules.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
-from vvae.inference.endpoint.client import Call, Endpoint, Refused, ask_all, key, may_try_again, wire
+from vvae.inference.endpoint.client import (
+    Call,
+    Endpoint,
+    Refused,
+    ask_all,
+    key,
+    may_try_again,
+    wire,
+)
 from vvae.inference.endpoint.ledger import Answer, Ledger
 from vvae.inference.endpoint.settings import HOW, EndpointConfig
 from vvae.latent.persona import Persona
@@ -51,10 +67,14 @@ class LLMConfig(EndpointConfig):
     catchphrase: CatchphraseConfig = Field(default_factory=CatchphraseConfig)
     limit: int | None = Field(None, ge=1, description="read only the first so many pairs")
     sample: int | None = Field(None, ge=1, description="read only so many pairs, a keyed choice")
-    error_limit: float = Field(0.01, ge=0, le=1, description="largest share of calls without an answer let pass")
+    error_limit: float = Field(
+        0.01, ge=0, le=1, description="largest share of calls without an answer let pass"
+    )
 
     def asked(self) -> dict[str, Any]:
-        """What the readings depend on: not how fast, how patiently, or for how much money they are got."""
+        """What the readings depend on: not how fast, how patiently, or for how much money they are
+        got.
+        """
         return self.model_dump(mode="json", exclude=HOW | {"limit", "sample", "error_limit"})
 
 
@@ -77,7 +97,9 @@ def chosen_pairs(pairs: Sequence[Pair], config: LLMConfig, *, seed: int) -> list
 
 
 class LLMEncoder:
-    """A language model as encoder; its state says everything but the answers, which are in the ledger."""
+    """A language model as encoder; its state says everything but the answers, which are in the
+    ledger.
+    """
 
     def __init__(
         self,
@@ -87,7 +109,13 @@ class LLMEncoder:
         structure: Structure,
         ledger: Path,
     ) -> None:
-        self.space, self.config, self.lists, self.structure, self.ledger = space, config, lists, structure, ledger
+        self.space, self.config, self.lists, self.structure, self.ledger = (
+            space,
+            config,
+            lists,
+            structure,
+            ledger,
+        )
         self._phrases = {speaker: [c.phrase for c in phrases] for speaker, phrases in lists.items()}
         self._around = _around(space, structure, config)
         digest = blake2b(self.state().encode(), digest_size=6).hexdigest()
@@ -97,9 +125,16 @@ class LLMEncoder:
 
     @classmethod
     def fit(
-        cls, pairs: Sequence[Pair], topics: Mapping[str, str], space: LatentSpace, config: LLMConfig, ledger: Path
+        cls,
+        pairs: Sequence[Pair],
+        topics: Mapping[str, str],
+        space: LatentSpace,
+        config: LLMConfig,
+        ledger: Path,
     ) -> LLMEncoder:
-        """Mines catchphrases on the training pairs among `pairs`. JSON schema is taken for granted until `probe`."""
+        """Mines catchphrases on the training pairs among `pairs`. JSON schema is taken for granted
+        until `probe`.
+        """
         train = [pair for pair in pairs if pair.split == "train"]
         lists = mine(train, topics, config.catchphrase) if space.read_by("catchphrase") else {}
         return cls(space, config, lists, "schema", ledger)
@@ -117,7 +152,9 @@ class LLMEncoder:
         with Ledger(self.ledger) as ledger:
             async with Endpoint(self.config, ledger) as endpoint:
                 for structure in STRUCTURES:
-                    candidate = LLMEncoder(self.space, self.config, self.lists, structure, self.ledger)
+                    candidate = LLMEncoder(
+                        self.space, self.config, self.lists, structure, self.ledger
+                    )
                     found = await endpoint.ask(next(candidate._calls([_PROBE], {}))[1])
                     if isinstance(found, Refused):
                         refused = found
@@ -126,17 +163,24 @@ class LLMEncoder:
                     elif structure == "text" or _holds(found, self.space, structure):
                         return candidate
         fix = "start it, or change encoder.base_url; then run the same command again"
-        raise EndpointError(f"no answer ({refused.outcome})", where=self.config.base_url[0], fix=fix)
+        raise EndpointError(
+            f"no answer ({refused.outcome})", where=self.config.base_url[0], fix=fix
+        )
 
     # --- the two passes ---
 
     def encode(
-        self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], *, progress: Progress | None = None
+        self,
+        pairs: Sequence[Pair],
+        dialogues: Mapping[str, Dialogue],
+        *,
+        progress: Progress | None = None,
     ) -> Iterator[Encoding]:
         """z of each pair, in order, read one by one from the ledger after every call was made.
 
         Raises:
-            EndpointError: the endpoint is of no use, the budget is spent, or too many calls have no answer.
+            EndpointError: the endpoint is of no use, the budget is spent, or too many calls have no
+                answer.
         """
         missing = self._ask_all(pairs, dialogues, progress)
         self.check_errors(missing.total(), len(pairs), missing)
@@ -149,9 +193,16 @@ class LLMEncoder:
             outcomes: how they ended.
         """
         if missing > self.config.error_limit * total:
-            reasons = ", ".join(f"{outcome}: {n:,}" for outcome, n in outcomes.items() if outcome != "ok")
-            fix = "run the same command again (what is answered is kept), or raise encoder.error_limit"
-            raise EndpointError(f"{missing:,} of {total:,} replies have no answer ({reasons})", fix=fix)
+            reasons = ", ".join(
+                f"{outcome}: {n:,}" for outcome, n in outcomes.items() if outcome != "ok"
+            )
+            fix = (
+                "run the same command again (what is answered is kept), or raise "
+                "encoder.error_limit"
+            )
+            raise EndpointError(
+                f"{missing:,} of {total:,} replies have no answer ({reasons})", fix=fix
+            )
 
     def _ask_all(
         self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], progress: Progress | None
@@ -169,13 +220,18 @@ class LLMEncoder:
                 progress(done, len(pairs))
 
         windows = (
-            (Call(n, data, pair.dialogue) for n, (pair, data) in enumerate(self._calls(list(group), dialogues)))
+            (
+                Call(n, data, pair.dialogue)
+                for n, (pair, data) in enumerate(self._calls(list(group), dialogues))
+            )
             for _, group in groupby(pairs, key=_window)
         )
         asyncio.run(ask_all(self.config, self.ledger, windows, heard))
         return missing
 
-    def _read_all(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Iterator[Encoding]:
+    def _read_all(
+        self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]
+    ) -> Iterator[Encoding]:
         self.nulled.clear()
         with Ledger(self.ledger) as ledger:
             for pair, data in self._calls(pairs, dialogues):
@@ -184,28 +240,43 @@ class LLMEncoder:
     def _read(self, pair: Pair, name: str, ledger: Ledger) -> Encoding:
         answer = ledger.answer(name)
         if answer is None:
-            return Encoding(pair.pair_id, self.id, Persona(), "error", ledger.last_outcome(name) or "not asked")
+            return Encoding(
+                pair.pair_id, self.id, Persona(), "error", ledger.last_outcome(name) or "not asked"
+            )
         phrases = self._phrases.get(pair.speaker, ())
-        read = read_answer(answer.content, answer.finish, pair.response, self.space, self.structure, phrases)
+        read = read_answer(
+            answer.content, answer.finish, pair.response, self.space, self.structure, phrases
+        )
         self.nulled.update(f"{dimension}: {reason}" for dimension, reason in read.nulled)
         status: Literal["ok", "invalid"] = "invalid" if read.invalid else "ok"
         return Encoding(pair.pair_id, self.id, read.persona, status, read.invalid)
 
-    def _calls(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Iterator[tuple[Pair, bytes]]:
+    def _calls(
+        self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]
+    ) -> Iterator[tuple[Pair, bytes]]:
         """Each pair with the body of its call."""
         for (dialogue, start), group in groupby(pairs, key=_window):
             own = list(group)
             known = dialogues[dialogue].turns if dialogue in dialogues else ()
-            first, last = (bisect_left(known, turn, key=attrgetter("id")) for turn in (start, own[-1].turn))
+            first, last = (
+                bisect_left(known, turn, key=attrgetter("id")) for turn in (start, own[-1].turn)
+            )
             conversation = Conversation(known[first:last])
             for pair in own:
                 asked = conversation.question(pair, self._phrases.get(pair.speaker, ()))
-                yield pair, self._around[0] + json.dumps(asked, ensure_ascii=False).encode() + self._around[1]
+                yield (
+                    pair,
+                    self._around[0]
+                    + json.dumps(asked, ensure_ascii=False).encode()
+                    + self._around[1],
+                )
 
     # --- before and after ---
 
     def plan(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Plan:
-        """What `encode` would do: calls not answered yet and tokens, by estimate; no call is made."""
+        """What `encode` would do: calls not answered yet and tokens, by estimate;
+        no call is made.
+        """
         calls = known = prompt = 0
         with Ledger(self.ledger) as ledger:
             for pair, data in self._calls(pairs, dialogues):
@@ -219,12 +290,17 @@ class LLMEncoder:
         return Plan(calls, known, prompt, calls * estimated_tokens(empty))
 
     def accounts(self) -> dict[str, Any]:
-        """What was spent at this endpoint and model, and all attempts by how they ended; earlier runs included."""
+        """What was spent at this endpoint and model, and all attempts by how they ended; earlier
+        runs included.
+        """
         with Ledger(self.ledger) as ledger:
             spent, outcomes = ledger.spent(self.config.account), ledger.outcomes()
         price = self.config.price
         cost = price.of(spent.prompt_tokens, spent.completion_tokens) if price else None
-        tokens = {"prompt_tokens": spent.prompt_tokens, "completion_tokens": spent.completion_tokens}
+        tokens = {
+            "prompt_tokens": spent.prompt_tokens,
+            "completion_tokens": spent.completion_tokens,
+        }
         return {"attempts": dict(outcomes), **tokens, "cost": cost}
 
     @property
@@ -240,12 +316,17 @@ class LLMEncoder:
             "structure": self.structure,
             "config": self.config.asked(),
             "space": self.space.to_dict(),
-            "catchphrases": {speaker: [list(c) for c in phrases] for speaker, phrases in sorted(self.lists.items())},
+            "catchphrases": {
+                speaker: [list(c) for c in phrases]
+                for speaker, phrases in sorted(self.lists.items())
+            },
         }
         return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
-    def from_state(cls, text: str, config: LLMConfig, ledger: Path, *, where: str = "encoder.json") -> LLMEncoder:
+    def from_state(
+        cls, text: str, config: LLMConfig, ledger: Path, *, where: str = "encoder.json"
+    ) -> LLMEncoder:
         """The inverse of `state`.
 
         Args:
@@ -263,18 +344,27 @@ class LLMEncoder:
             space = LatentSpace.from_dict(data["space"], where=where)
             return cls(space, config, lists_from(data["catchphrases"]), data["structure"], ledger)
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"not an encoder state ({error})", where=where, fix="run 'vvae encode' again") from None
+            raise DataError(
+                f"not an encoder state ({error})", where=where, fix="run 'vvae encode' again"
+            ) from None
 
 
 def _window(pair: Pair) -> tuple[str, int]:
     return pair.dialogue, pair.window
 
 
-def _around(space: LatentSpace, structure: Structure, config: EndpointConfig) -> tuple[bytes, bytes]:
+def _around(
+    space: LatentSpace, structure: Structure, config: EndpointConfig
+) -> tuple[bytes, bytes]:
     """The body of a call before and after the user's message, which alone differs between calls."""
     gap = "\0"
-    messages = ({"role": "system", "content": instructions(space, structure)}, {"role": "user", "content": gap})
-    head, tail = wire(config.body(messages, _form(space, structure))).split(json.dumps(gap).encode())
+    messages = (
+        {"role": "system", "content": instructions(space, structure)},
+        {"role": "user", "content": gap},
+    )
+    head, tail = wire(config.body(messages, _form(space, structure))).split(
+        json.dumps(gap).encode()
+    )
     return head, tail
 
 
@@ -287,7 +377,9 @@ def _form(space: LatentSpace, structure: Structure) -> dict[str, Any]:
 
 
 def _holds(answer: Answer, space: LatentSpace, structure: Structure) -> bool:
-    """Whether an answer to the probe is of the form that was asked for; if it was cut off, whether it began so."""
+    """Whether an answer to the probe is of the form that was asked for; if it was cut off, whether
+    it began so.
+    """
     read = read_answer(answer.content, answer.finish, _PROBE.response, space, structure, ())
     if read.invalid == CUT_OFF:
         return (answer.content or "").lstrip().startswith("{")

@@ -1,1 +1,3 @@
-"""The default encoder: deterministic labelling functions, English and Chinese, no language model."""
+"""The default encoder: deterministic labelling functions, English and Chinese,
+no language model.
+"""

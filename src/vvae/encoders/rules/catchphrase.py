@@ -1,13 +1,16 @@
 """Catchphrases: phrases a speaker uses far more than others do, mined on the training split.
 
-A phrase is a set phrase and no content: a run of function words and discourse markers ("to be honest", "oh my
-gosh"); in Chinese a marker or a whole short clause (真的假的). Its use is measured in replies, by the log-odds
-ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words", eq. 16-22): with y
-replies of n by the speaker, y' of n' by all others, and a prior of `strength` replies at the corpus rate,
+A phrase is a set phrase and no content: a run of function words and discourse markers ("to be
+honest", "oh my gosh"); in Chinese a marker or a whole short clause (真的假的). Its use is
+measured in replies, by the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi
+and Quinn 2008, "Fightin' Words", eq. 16-22): with y replies of n by the speaker, y' of n' by all
+others, and a prior of `strength` replies at the corpus rate,
 
-    delta = logit((y + a) / (n + A)) - logit((y' + a) / (n' + A)),     z = delta / sqrt(1/(y + a) + 1/(y' + a)).
+    delta = logit((y + a) / (n + A)) - logit((y' + a) / (n' + A))
+    z     = delta / sqrt(1 / (y + a) + 1 / (y' + a))
 
-A habit must not be the echo of one friend or one subject, so a phrase also needs several partners and topics.
+A habit must not be the echo of one friend or one subject, so a phrase also needs several partners
+and topics.
 """
 
 from __future__ import annotations
@@ -34,9 +37,15 @@ class CatchphraseConfig(BaseModel):
 
     min_z: float = Field(3.0, description="smallest z-score of the log-odds ratio")
     min_replies: int = Field(5, ge=2, description="replies of the speaker that contain it")
-    min_rate: float = Field(0.02, ge=0, lt=1, description="share of the speaker's replies that contain it")
-    min_partners: int = Field(3, ge=1, description="partners it is said to (all of them, when the speaker has fewer)")
-    min_topics: int = Field(2, ge=1, description="prompts it is said under (dialogues, where there are none)")
+    min_rate: float = Field(
+        0.02, ge=0, lt=1, description="share of the speaker's replies that contain it"
+    )
+    min_partners: int = Field(
+        3, ge=1, description="partners it is said to (all of them, when the speaker has fewer)"
+    )
+    min_topics: int = Field(
+        2, ge=1, description="prompts it is said under (dialogues, where there are none)"
+    )
     max_words: int = Field(4, ge=1)
     max_phrases: int = Field(2, ge=1, description="length of a speaker's list")
     strength: float = Field(500.0, gt=0, description="weight of the Dirichlet prior, in replies")
@@ -105,7 +114,10 @@ def log_odds(y: int, n: int, y_rest: int, n_rest: int, strength: float) -> float
 
 
 def mine(
-    pairs: Iterable[Pair], topics: Mapping[str, str], config: CatchphraseConfig, lexicon: Lexicon | None = None
+    pairs: Iterable[Pair],
+    topics: Mapping[str, str],
+    config: CatchphraseConfig,
+    lexicon: Lexicon | None = None,
 ) -> dict[str, tuple[Catchphrase, ...]]:
     """The list of each speaker who has one, mined on training pairs only.
 
@@ -137,10 +149,18 @@ def mine(
         found = []
         for phrase, y in uses[speaker].items():
             said_to, about = heard[speaker, phrase]
-            enough = y >= config.min_replies and y >= config.min_rate * n and len(about) >= config.min_topics
+            enough = (
+                y >= config.min_replies
+                and y >= config.min_rate * n
+                and len(about) >= config.min_topics
+            )
             if not enough or len(said_to) < min(config.min_partners, len(partners[speaker])):
                 continue
-            if phrase in lexicon.never_alone or phrase in lexicon.function_words or is_torn(phrase, lexicon):
+            if (
+                phrase in lexicon.never_alone
+                or phrase in lexicon.function_words
+                or is_torn(phrase, lexicon)
+            ):
                 continue
             z = log_odds(y, n, everybody[phrase] - y, len(train) - n, config.strength)
             if z >= config.min_z:
@@ -154,10 +174,13 @@ def mine(
 def _without_parts(found: Sequence[Catchphrase]) -> list[Catchphrase]:
     """Of two phrases of which one contains the other, keeps one.
 
-    The longer, if it makes up most of the shorter's uses ("oh my gosh" and "gosh"), else the one with the higher z.
+    The longer, if it makes up most of the shorter's uses ("oh my gosh" and "gosh"), else the one
+    with the higher z.
     """
     whole = [
-        one for one in found if not any(_contains(other, one) and other.replies >= 0.8 * one.replies for other in found)
+        one
+        for one in found
+        if not any(_contains(other, one) and other.replies >= 0.8 * one.replies for other in found)
     ]
     kept: list[Catchphrase] = []
     for one in whole:

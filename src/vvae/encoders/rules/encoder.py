@@ -1,7 +1,8 @@
 """The default encoder: deterministic labelling functions, English and Chinese, no language model.
 
-It reads what can be read without one. What it learns from the training split (catchphrase lists, the scale of
-the prototype scores) is its state, saved beside the encodings so that chat and audit read with the same eyes.
+It reads what can be read without one. What it learns from the training split (catchphrase lists,
+the scale of the prototype scores) is its state, saved beside the encodings so that chat and audit
+read with the same eyes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from vvae.core.errors import DataError
 from vvae.core.random import shuffled
 from vvae.core.text import Span
 from vvae.encoders.rules.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
-from vvae.encoders.rules.lexical import read_catchphrase, read_cue, read_emoji, read_hobby, read_nickname
+from vvae.encoders.rules.lexical import (
+    read_catchphrase,
+    read_cue,
+    read_emoji,
+    read_hobby,
+    read_nickname,
+)
 from vvae.encoders.rules.prototypes import Embedder, PrototypeConfig, PrototypeReader, Standard
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.space import LatentSpace
@@ -44,7 +51,9 @@ class RulesConfig(BaseModel):
 
 
 class RulesEncoder:
-    """q(z|x,c) as labelling functions: value, evidence span and confidence, or null, for each dimension."""
+    """q(z|x,c) as labelling functions: value, evidence span and confidence, or null, for each
+    dimension.
+    """
 
     def __init__(
         self,
@@ -57,7 +66,8 @@ class RulesEncoder:
         self.space, self.config, self.lists = space, config, lists
         self._embedder = embedder or Embedder()
         self._readers = {
-            d.name: PrototypeReader(d, config.prototypes, self._embedder) for d in space.read_by("prototype")
+            d.name: PrototypeReader(d, config.prototypes, self._embedder)
+            for d in space.read_by("prototype")
         }
         for name, reader in self._readers.items():
             reader.standard = standards[name]
@@ -77,7 +87,9 @@ class RulesEncoder:
         *,
         progress: Progress | None = None,
     ) -> RulesEncoder:
-        """Mines catchphrases and standardises prototype scores, on the training pairs among `pairs` only."""
+        """Mines catchphrases and standardises prototype scores, on the training pairs among `pairs`
+        only.
+        """
         train = [pair for pair in pairs if pair.split == "train"]
         lists = mine(train, topics, config.catchphrase) if space.read_by("catchphrase") else {}
         embedder = Embedder()
@@ -89,7 +101,9 @@ class RulesEncoder:
         if dimensions:
             embedder.embed(texts, progress)
         for dimension in dimensions:
-            standards[dimension.name] = PrototypeReader(dimension, config.prototypes, embedder).fit(texts)
+            standards[dimension.name] = PrototypeReader(dimension, config.prototypes, embedder).fit(
+                texts
+            )
         return cls(space, config, lists, standards, embedder)
 
     def encode(
@@ -110,7 +124,9 @@ class RulesEncoder:
             self._embedder.drop(new)
         return (Encoding(pair.pair_id, self.id, self._persona(pair, labels)) for pair in pairs)
 
-    def _persona(self, pair: Pair, labels: Mapping[str, Mapping[str, tuple[str, float]]]) -> Persona:
+    def _persona(
+        self, pair: Pair, labels: Mapping[str, Mapping[str, tuple[str, float]]]
+    ) -> Persona:
         slots: dict[str, Slot] = {}
         flat = _flat(pair.response)
         for dimension in self.space.dimensions:
@@ -119,7 +135,9 @@ class RulesEncoder:
                 if cue := read_cue(pair.response, dimension):
                     slots[name] = Slot(cue.value, "observed", (cue.start, cue.end), 1.0)
                 elif found := labels[name].get(flat):
-                    slots[name] = Slot(found[0], "observed", (0, len(pair.response)), _confidence(found[1]))
+                    slots[name] = Slot(
+                        found[0], "observed", (0, len(pair.response)), _confidence(found[1])
+                    )
             elif span := self._read(dimension.reader, pair):
                 slots[name] = Slot(span.value, "observed", (span.start, span.end), 1.0)
         return Persona(slots)
@@ -145,8 +163,13 @@ class RulesEncoder:
             "rules": RULES_VERSION,
             "config": self.config.model_dump(mode="json"),
             "space": self.space.to_dict(),
-            "catchphrases": {speaker: [list(c) for c in phrases] for speaker, phrases in sorted(self.lists.items())},
-            "standards": {name: r.standard._asdict() for name, r in self._readers.items() if r.standard},
+            "catchphrases": {
+                speaker: [list(c) for c in phrases]
+                for speaker, phrases in sorted(self.lists.items())
+            },
+            "standards": {
+                name: r.standard._asdict() for name, r in self._readers.items() if r.standard
+            },
         }
         return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
 
@@ -162,10 +185,20 @@ class RulesEncoder:
             if data["rules"] != RULES_VERSION:
                 raise ValueError(f"rules version {data['rules']}, this is {RULES_VERSION}")
             space = LatentSpace.from_dict(data["space"], where=where)
-            standards = {n: Standard(tuple(s["mean"]), tuple(s["deviation"])) for n, s in data["standards"].items()}
-            return cls(space, RulesConfig.model_validate(data["config"]), lists_from(data["catchphrases"]), standards)
+            standards = {
+                n: Standard(tuple(s["mean"]), tuple(s["deviation"]))
+                for n, s in data["standards"].items()
+            }
+            return cls(
+                space,
+                RulesConfig.model_validate(data["config"]),
+                lists_from(data["catchphrases"]),
+                standards,
+            )
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"not an encoder state ({error})", where=where, fix="run 'vvae encode' again") from None
+            raise DataError(
+                f"not an encoder state ({error})", where=where, fix="run 'vvae encode' again"
+            ) from None
 
 
 def _flat(reply: str) -> str:

@@ -33,7 +33,9 @@ class Lexicon:
 @lru_cache(maxsize=1)
 def default_lexicon() -> Lexicon:
     """The lexicon of the package."""
-    data = yaml.safe_load(resources.files("vvae.encoders.rules").joinpath("lexicon.yaml").read_text("utf-8"))
+    data = yaml.safe_load(
+        resources.files("vvae.encoders.rules").joinpath("lexicon.yaml").read_text("utf-8")
+    )
 
     def listed(key: str) -> list[str]:
         return [word.replace("_", " ") for word in data[key].split()]
@@ -49,13 +51,18 @@ def default_lexicon() -> Lexicon:
         address_terms=tuple(dict.fromkeys(listed("address_terms"))),
         chinese_address_terms=tuple(listed("chinese_address_terms")),
         greetings=frozenset(listed("greetings")),
-        hobbies={str(name): tuple(str(alias) for alias in aliases) for name, aliases in data["hobbies"].items()},
+        hobbies={
+            str(name): tuple(str(alias) for alias in aliases)
+            for name, aliases in data["hobbies"].items()
+        },
         pursuits=data["pursuits"],
     )
 
 
 def is_torn(phrase: str, lexicon: Lexicon) -> bool:
-    """Whether a phrase of several words begins or ends inside a sentence ("think that", "yeah i")."""
+    """Whether a phrase of several words begins or ends inside a sentence ("think that",
+    "yeah i").
+    """
     tokens = phrase.split()
     if len(tokens) == 1 or phrase in lexicon.whole_after_all:
         return False

@@ -1,9 +1,9 @@
 """Closed dimensions by meaning: a reply's sentence embedding against the labels' example sentences.
 
-A label's raw score is the largest cosine with one of its examples. Labels differ in how near they lie to chat
-in general, so scores are standardised by each label's mean and deviation over training replies; the best label
-is reported if it stands out from chat (`min_score`) and from the second (`min_margin`) and is near an example
-at all (`min_cosine`), else the dimension is null.
+A label's raw score is the largest cosine with one of its examples. Labels differ in how near they
+lie to chat in general, so scores are standardised by each label's mean and deviation over training
+replies; the best label is reported if it stands out from chat (`min_score`) and from the second
+(`min_margin`) and is near an example at all (`min_cosine`), else the dimension is null.
 """
 
 from __future__ import annotations
@@ -35,11 +35,15 @@ class PrototypeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_score: float = Field(2.0, description="standard deviations above the label's mean over training replies")
+    min_score: float = Field(
+        2.0, description="standard deviations above the label's mean over training replies"
+    )
     min_margin: float = Field(0.5, ge=0, description="and above the second label")
     min_cosine: float = Field(0.3, description="and at least this near to one of its examples")
     min_words: int = Field(3, ge=1, description="shorter replies are null")
-    calibration_replies: int = Field(4000, ge=100, description="training replies the scores are standardised on")
+    calibration_replies: int = Field(
+        4000, ge=100, description="training replies the scores are standardised on"
+    )
 
 
 class Standard(NamedTuple):
@@ -57,7 +61,9 @@ class Label(NamedTuple):
 
 
 class Embedder:
-    """Sentence embeddings of distinct texts, each computed once (USE multilingual v3, 512-d, unit length)."""
+    """Sentence embeddings of distinct texts, each computed once (USE multilingual v3, 512-d, unit
+    length).
+    """
 
     BATCH = 64
 
@@ -65,8 +71,11 @@ class Embedder:
         self._vectors: dict[str, Array] = {}
         self._model: Any = None
 
-    def embed(self, texts: Iterable[str], progress: Callable[[int, int], None] | None = None) -> list[str]:
-        """Computes what is not known yet, shortest first so that batches hold texts of one length; returns that.
+    def embed(
+        self, texts: Iterable[str], progress: Callable[[int, int], None] | None = None
+    ) -> list[str]:
+        """Computes what is not known yet, shortest first so that batches hold texts of one length;
+        returns that.
 
         Args:
             progress: called with (done, total) after each batch.
@@ -98,15 +107,21 @@ class Embedder:
 
 
 def nearest_labels(dimension: Dimension, embedder: Embedder) -> dict[str, str]:
-    """Label -> the other one whose example sentences mean what is most like its own; none for an open dimension."""
+    """Label -> the other one whose example sentences mean what is most like its own; none for an
+    open dimension.
+    """
     labels = list(dimension.labels or {})
     if len(labels) < 2:
         return {}
-    means = np.stack([embedder.matrix(signs.examples).mean(0) for signs in (dimension.labels or {}).values()])
+    means = np.stack(
+        [embedder.matrix(signs.examples).mean(0) for signs in (dimension.labels or {}).values()]
+    )
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     likeness = means @ means.T
     np.fill_diagonal(likeness, -np.inf)
-    return {label: labels[int(best)] for label, best in zip(labels, likeness.argmax(1), strict=True)}
+    return {
+        label: labels[int(best)] for label, best in zip(labels, likeness.argmax(1), strict=True)
+    }
 
 
 class PrototypeReader:
@@ -126,11 +141,15 @@ class PrototypeReader:
         return np.maximum.reduceat(cosines, self._starts, axis=1)
 
     def fit(self, texts: Sequence[str]) -> Standard:
-        """Standardises on training replies; few of them are shrunk towards the scores of chat in general."""
+        """Standardises on training replies; few of them are shrunk towards the scores of chat in
+        general.
+        """
         scores = self.raw(texts)
         total = len(texts) + SHRINKAGE
         mean = (scores.sum(0) + SHRINKAGE * TYPICAL_MEAN) / total
-        squares = ((scores - mean) ** 2).sum(0) + SHRINKAGE * (TYPICAL_DEVIATION**2 + (mean - TYPICAL_MEAN) ** 2)
+        squares = ((scores - mean) ** 2).sum(0) + SHRINKAGE * (
+            TYPICAL_DEVIATION**2 + (mean - TYPICAL_MEAN) ** 2
+        )
         deviation = np.sqrt(squares / total)
         self.standard = Standard(tuple(np.round(mean, 6)), tuple(np.round(deviation, 6)))
         return self.standard
@@ -148,7 +167,9 @@ class PrototypeReader:
         if cosines[best] < self.config.min_cosine or len(words(text)) < self.config.min_words:
             return None
         second = float(np.partition(scores, -2)[-2]) if len(scores) > 1 else -np.inf
-        enough = self.config.min_score if self.dimension.min_score is None else self.dimension.min_score
+        enough = (
+            self.config.min_score if self.dimension.min_score is None else self.dimension.min_score
+        )
         if scores[best] < enough or scores[best] - second < self.config.min_margin:
             return None
         return Label(self.labels[best], float(scores[best]))

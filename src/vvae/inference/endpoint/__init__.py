@@ -1,1 +1,3 @@
-"""An OpenAI-compatible endpoint: where it is, how it is called, and the ledger of what was asked."""
+"""An OpenAI-compatible endpoint: where it is, how it is called,
+and the ledger of what was asked.
+"""

@@ -1,14 +1,17 @@
-"""Calls to an OpenAI-compatible endpoint: one owner of retries, every attempt in the ledger, a breaker, a budget.
+"""Calls to an OpenAI-compatible endpoint: one owner of retries, every attempt in the ledger, a
+breaker, a budget.
 
-What an attempt comes to is one of few words, and never the server's own text, which may quote chat or a key:
+What an attempt comes to is one of few words, and never the server's own text, which may quote chat
+or a key:
 
     ok                                          the answer is kept
-    http 408, 409, 425, 429, 5xx                tried again after an exponential pause with jitter, Retry-After at least
+    http 408, 409, 425, 429, 5xx                tried again after a growing pause with jitter
     timeout, no connection, broken body         tried again likewise
     http 400 and other 4xx                      this call is refused; the next may not be
     http 401, 404, and 403 before any success   no call can succeed: the work stops
 
-When the work stops, calls on their way are waited for, and no further one is made: what is paid for is kept.
+When the work stops, calls on their way are waited for, and no further one is made: what is paid for
+is kept.
 """
 
 from __future__ import annotations
@@ -32,7 +35,17 @@ from vvae.inference.endpoint.settings import EndpointConfig
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Call", "Endpoint", "Prompt", "Refused", "ask_all", "completions", "key", "may_try_again", "wire"]
+__all__ = [
+    "Call",
+    "Endpoint",
+    "Prompt",
+    "Refused",
+    "ask_all",
+    "completions",
+    "key",
+    "may_try_again",
+    "wire",
+]
 
 LARGEST_BODY = 1 << 20
 """Bytes of an answer; a server that sends more sends no answer."""
@@ -93,7 +106,10 @@ class Endpoint:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         assert self._session is not None
         await self._session.close()
@@ -101,11 +117,14 @@ class Endpoint:
 
     @property
     def cost(self) -> float | None:
-        """What all attempts cost so far, those of earlier runs with this ledger included; None without a price."""
+        """What all attempts cost so far, those of earlier runs with this ledger included; None
+        without a price.
+        """
         return self.config.price.of(*self._spent[1:]) if self.config.price else None
 
     async def ask(self, data: bytes, *, route: str = "") -> Answer | Refused:
-        """The answer to a call: from the ledger, or from the endpoint with as many attempts as allowed.
+        """The answer to a call: from the ledger, or from the endpoint with as many attempts as
+        allowed.
 
         Args:
             data: the call's body, by `wire`.
@@ -167,14 +186,19 @@ class Endpoint:
         return self.config.price.of(size, max(limits)) if self.config.price else 0.0
 
     async def _afford(self, most: float) -> None:
-        """Waits while calls on their way may still need what this one would; stops the work when nothing is left."""
+        """Waits while calls on their way may still need what this one would; stops the work when
+        nothing is left.
+        """
         limit = self.config.max_cost
         while limit is not None and self.trouble is None:
             cost = self.cost or 0.0
             if cost + self._reserved + most <= limit:
                 return
             if self._reserved <= most * 1e-9:
-                what = f"the budget of {limit:g} is spent ({cost:.4f}, and the next call may cost {most:.4f})"
+                what = (
+                    f"the budget of {limit:g} is spent ({cost:.4f}, and the next call may cost "
+                    f"{most:.4f})"
+                )
                 fix = "raise --max-cost and run again; what is answered is kept"
                 self._stop(EndpointError(what, where=self.config.model, fix=fix))
             self._settled.clear()
@@ -204,7 +228,11 @@ class Endpoint:
         try:
             async with self._session.post(url, data=data, allow_redirects=False) as response:
                 if response.status != 200:
-                    return _Attempt(f"http {response.status}", None, _asked_pause(response.headers.get("Retry-After")))
+                    return _Attempt(
+                        f"http {response.status}",
+                        None,
+                        _asked_pause(response.headers.get("Retry-After")),
+                    )
                 received = bytearray()
                 async for chunk in response.content.iter_any():
                     received += chunk
@@ -222,7 +250,8 @@ class Endpoint:
             return _Attempt("broken body")
         if not answer.prompt_tokens:  # an endpoint that does not count: about three bytes a token
             answer = answer._replace(
-                prompt_tokens=len(data) // 3, completion_tokens=len((answer.content or "").encode()) // 3
+                prompt_tokens=len(data) // 3,
+                completion_tokens=len((answer.content or "").encode()) // 3,
             )
         return _Attempt("ok", answer)
 
@@ -230,7 +259,9 @@ class Endpoint:
         """Stops the work when no call can succeed: one line instead of a failure for each pair."""
         kept = "then run the same command again; what is answered is kept"
         code = int(outcome.removeprefix("http ")) if outcome.startswith("http ") else 0
-        if code in HOPELESS and not (code == 403 and self._succeeded):  # some gateways say 403 of a single text
+        if code in HOPELESS and not (
+            code == 403 and self._succeeded
+        ):  # some gateways say 403 of a single text
             fix = f"check the model, base_url and the key's variable, {kept}"
             self._stop(EndpointError(f"{HOPELESS[code]} (HTTP {code})", where=address, fix=fix))
         if not may_try_again(outcome):
@@ -238,14 +269,19 @@ class Endpoint:
             failed, enough = self._refused_in_a_row, 0.0
         else:
             self._failed_in_a_row += 1
-            # A server that is merely busy says 429 for a while; one whose quota is spent says it for ever.
+            # A server that is merely busy says 429 for a while; one whose quota is spent says it
+            # for ever.
             busy = max(self.config.patience, 2 * LONGEST_PAUSE)
             failed, enough = self._failed_in_a_row, busy if code == 429 else self.config.patience
         now = time.monotonic()
         self._failing_since = now if self._failing_since is None else self._failing_since
         if failed >= FAILURES and now - self._failing_since >= enough:
             what = f"{failed} calls failed in a row, the last one: {outcome}"
-            self._stop(EndpointError(what, where=address, fix=f"see whether it runs and what its log says, {kept}"))
+            self._stop(
+                EndpointError(
+                    what, where=address, fix=f"see whether it runs and what its log says, {kept}"
+                )
+            )
 
 
 class Prompt(NamedTuple):
@@ -265,7 +301,8 @@ def completions(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Answer | None], Counter[str]]:
-    """The answers in order, None for those without one, and how these ended; known answers come from the ledger.
+    """The answers in order, None for those without one, and how these ended; known answers come
+    from the ledger.
 
     Raises:
         EndpointError: the endpoint is of no use, or the budget is spent.
@@ -293,7 +330,9 @@ def completions(
 
 
 class Call(NamedTuple):
-    """A call to be made: its place in order, its body by `wire`, and what the replica is chosen by."""
+    """A call to be made: its place in order, its body by `wire`,
+    and what the replica is chosen by.
+    """
 
     place: int
     data: bytes
@@ -312,7 +351,8 @@ async def ask_all(
         heard: called with a call's place and what came of it.
 
     Raises:
-        EndpointError: the endpoint is of no use, or the budget is spent; what was answered is in the ledger.
+        EndpointError: the endpoint is of no use, or the budget is spent; what was answered is in
+            the ledger.
     """
 
     async def work() -> None:
@@ -339,7 +379,9 @@ async def ask_all(
 
 
 def wire(body: Mapping[str, Any]) -> bytes:
-    """A call's body as it is sent: compact JSON with sorted keys, so equal bodies are equal bytes."""
+    """A call's body as it is sent: compact JSON with sorted keys,
+    so equal bodies are equal bytes.
+    """
     return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -381,8 +423,18 @@ def _answer(received: bytes) -> Answer | None:
         choice = data["choices"][0]
         content, finish = choice["message"].get("content"), choice.get("finish_reason")
         used = data.get("usage") or {}
-        prompt, completion = (int(used.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
+        prompt, completion = (
+            int(used.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")
+        )
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ):
         return None
     if content is not None and not isinstance(content, str):
         return None

@@ -1,8 +1,10 @@
-"""The ledger of calls to a language model: every attempt accounted, every answer kept, in one SQLite file.
+"""The ledger of calls to a language model: every attempt accounted, every answer kept, in one
+SQLite file.
 
-An attempt is written before it is sent and again when it has ended, so a killed process leaves its calls in flight on
-record. What one turn of the event loop wants written goes into one transaction. Several processes may share a
-ledger. It holds answers and hashes of what was asked, never the chat itself and never a key of an endpoint.
+An attempt is written before it is sent and again when it has ended, so a killed process leaves its
+calls in flight on record. What one turn of the event loop wants written goes into one transaction.
+Several processes may share a ledger. It holds answers and hashes of what was asked, never the chat
+itself and never a key of an endpoint.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ BUSY_SECONDS = 120.0
 """How long a write waits for the other processes' writes."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, content TEXT, finish TEXT, prompt_tokens INTEGER, completion_tokens INTEGER
+    key TEXT PRIMARY KEY, content TEXT, finish TEXT,
+    prompt_tokens INTEGER, completion_tokens INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attempts (
     id INTEGER PRIMARY KEY, key TEXT, account TEXT, started REAL, ended REAL, outcome TEXT,
@@ -69,14 +72,21 @@ class Ledger:
         try:
             self._reader, self._writer = _opened(path, BUSY_SECONDS), _opened(path, 0.0)
         except sqlite3.DatabaseError as error:
-            raise DataError(f"no ledger ({error})", where=str(path), fix="move it away; it is made anew") from None
+            raise DataError(
+                f"no ledger ({error})", where=str(path), fix="move it away; it is made anew"
+            ) from None
         self._waiting: list[tuple[_Write, asyncio.Future[Any]]] = []
         self._flush: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._reader.close()
         self._writer.close()
 
@@ -85,20 +95,25 @@ class Ledger:
     def answer(self, key: str) -> Answer | None:
         """The answer to a call, None when there is none yet."""
         row = self._reader.execute(
-            "SELECT content, finish, prompt_tokens, completion_tokens FROM answers WHERE key = ?", (key,)
+            "SELECT content, finish, prompt_tokens, completion_tokens FROM answers WHERE key = ?",
+            (key,),
         ).fetchone()
         return None if row is None else Answer(*row)
 
     def last_outcome(self, key: str) -> str | None:
         """How the last finished attempt of a call ended, None without any."""
         row = self._reader.execute(
-            "SELECT outcome FROM attempts WHERE key = ? AND outcome IS NOT NULL ORDER BY id DESC LIMIT 1", (key,)
+            "SELECT outcome FROM attempts WHERE key = ? AND outcome IS NOT NULL ORDER BY id DESC "
+            "LIMIT 1",
+            (key,),
         ).fetchone()
         return None if row is None else str(row[0])
 
     def outcomes(self) -> Counter[str]:
         """Attempts by how they ended; those that a killed process left are ``interrupted``."""
-        rows = self._reader.execute("SELECT COALESCE(outcome, 'interrupted'), COUNT(*) FROM attempts GROUP BY 1")
+        rows = self._reader.execute(
+            "SELECT COALESCE(outcome, 'interrupted'), COUNT(*) FROM attempts GROUP BY 1"
+        )
         return Counter({str(outcome): int(n) for outcome, n in rows})
 
     def spent(self, account: str) -> Spent:
@@ -119,12 +134,17 @@ class Ledger:
         return int(await self._write(lambda db: db.execute(insert, (key, account, now)).lastrowid))
 
     async def end(self, attempt: int, key: str, outcome: str, answer: Answer | None = None) -> None:
-        """Writes down how an attempt ended, and its answer where there is one, in one transaction."""
+        """Writes down how an attempt ended, and its answer where there is one,
+        in one transaction.
+        """
         used = (0, 0) if answer is None else (answer.prompt_tokens, answer.completion_tokens)
         row = (time.time(), outcome, *used, attempt)
 
         def write(db: sqlite3.Connection) -> None:
-            update = "UPDATE attempts SET ended = ?, outcome = ?, prompt_tokens = ?, completion_tokens = ? WHERE id = ?"
+            update = (
+                "UPDATE attempts SET ended = ?, outcome = ?, prompt_tokens = ?, completion_tokens "
+                "= ? WHERE id = ?"
+            )
             db.execute(update, row)
             if answer is not None:
                 db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", (key, *answer))
@@ -166,7 +186,9 @@ class Ledger:
             self._flush = None
 
     async def _locked(self) -> None:
-        """Waits for its turn among the processes that write, without holding up this one's calls."""
+        """Waits for its turn among the processes that write,
+        without holding up this one's calls.
+        """
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
@@ -193,7 +215,9 @@ def _busy(error: sqlite3.Error) -> bool:
 
 
 def _trouble(error: Exception, path: Path) -> DataError:
-    return DataError(f"cannot be written ({error})", where=str(path), fix="check the disk, then run again")
+    return DataError(
+        f"cannot be written ({error})", where=str(path), fix="check the disk, then run again"
+    )
 
 
 def _opened(path: Path, patience: float) -> sqlite3.Connection:

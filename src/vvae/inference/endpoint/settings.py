@@ -38,20 +38,30 @@ class EndpointConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_url: tuple[str, ...] = Field(("http://127.0.0.1:8080/v1",), description="one, or replicas that share the work")
+    base_url: tuple[str, ...] = Field(
+        ("http://127.0.0.1:8080/v1",), description="one, or replicas that share the work"
+    )
     model: str = "default"
-    key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key; unset: none is sent")
+    key_env: str = Field(
+        "OPENAI_API_KEY", description="environment variable that holds the key; unset: none is sent"
+    )
     concurrency: int = Field(16, ge=1, description="calls at once")
     max_tokens: int = Field(256, ge=16, description="of an answer; one that is cut off is invalid")
     timeout: float = Field(120.0, gt=0, description="seconds for a whole call")
     attempts: int = Field(6, ge=1, description="of a call, before it counts as an error")
-    backoff: float = Field(0.5, ge=0, description="seconds before the second attempt; doubles each time")
-    patience: float = Field(60.0, ge=0, description="seconds without a success after which failing calls stop the work")
+    backoff: float = Field(
+        0.5, ge=0, description="seconds before the second attempt; doubles each time"
+    )
+    patience: float = Field(
+        60.0, ge=0, description="seconds without a success after which failing calls stop the work"
+    )
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="further fields of the request; null leaves one out"
     )
     price: Price | None = Field(None, description="for a million tokens")
-    max_cost: float | None = Field(None, ge=0, description="stop before it is exceeded; needs a price")
+    max_cost: float | None = Field(
+        None, ge=0, description="stop before it is exceeded; needs a price"
+    )
 
     @field_validator("base_url", mode="before")
     @classmethod
@@ -66,7 +76,9 @@ class EndpointConfig(BaseModel):
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("give a URL such as https://api.openai.com/v1")
             if parts.username or parts.password or parts.query:
-                raise ValueError("a key does not belong in the URL; name its environment variable in key_env")
+                raise ValueError(
+                    "a key does not belong in the URL; name its environment variable in key_env"
+                )
         if not urls:
             raise ValueError("give at least one URL")
         return tuple(url.rstrip("/") for url in urls)
@@ -75,7 +87,9 @@ class EndpointConfig(BaseModel):
     @classmethod
     def _name_of_a_variable(cls, name: str) -> str:
         if not regex.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
-            raise ValueError("give the name of an environment variable that holds the key, not the key")
+            raise ValueError(
+                "give the name of an environment variable that holds the key, not the key"
+            )
         return name
 
     def model_post_init(self, _: object) -> None:
@@ -97,14 +111,25 @@ class EndpointConfig(BaseModel):
         several = len(self.base_url)
         return self.base_url[index_below(several, "replica", route) if several > 1 else 0]
 
-    def body(self, messages: Sequence[Mapping[str, str]], form: Mapping[str, Any]) -> dict[str, Any]:
+    def body(
+        self, messages: Sequence[Mapping[str, str]], form: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """The body of a call.
 
         Args:
             form: the fields that hold the answer's form.
         """
-        base = {"model": self.model, "temperature": 0.0, "max_tokens": self.max_tokens, **form, **self.parameters}
-        return {"messages": list(messages), **{name: value for name, value in base.items() if value is not None}}
+        base = {
+            "model": self.model,
+            "temperature": 0.0,
+            "max_tokens": self.max_tokens,
+            **form,
+            **self.parameters,
+        }
+        return {
+            "messages": list(messages),
+            **{name: value for name, value in base.items() if value is not None},
+        }
 
     def secret(self) -> str | None:
         """The key, from the environment.
@@ -114,12 +139,18 @@ class EndpointConfig(BaseModel):
         """
         secret = os.environ.get(self.key_env, "").strip() or None
         if secret and not secret.isprintable():
-            raise ConfigError("the key has characters that no key has", where=f"${self.key_env}", fix="set it again")
+            raise ConfigError(
+                "the key has characters that no key has",
+                where=f"${self.key_env}",
+                fix="set it again",
+            )
         for url in self.base_url if secret else ():
             parts = urlsplit(url)
             if parts.scheme == "http" and not _nearby(str(parts.hostname)):
                 fix = f"use https, or unset {self.key_env}"
-                raise ConfigError("a key would be sent unencrypted", where=f"base_url: {url}", fix=fix)
+                raise ConfigError(
+                    "a key would be sent unencrypted", where=f"base_url: {url}", fix=fix
+                )
         return secret
 
 

@@ -1,4 +1,5 @@
-"""Labelled chat for an audit: a CSV or JSONL file with a row for each utterance, and a mapping of its columns.
+"""Labelled chat for an audit: a CSV or JSONL file with a row for each utterance, and a mapping of
+its columns.
 
 path: valid.csv             # beside the mapping file; CSV, TSV or JSONL
 dialogue: Dialogue_ID       # columns; rows of a dialogue stand in order
@@ -7,7 +8,7 @@ text: Utterance
 dimensions:
   tone:
     column: Emotion
-    values:                 # the file's label -> ours, several that are all right, or null (no evidence)
+    values:                 # the file's label -> ours, several, or null (no evidence)
       anger: annoyed
       happy: [excited, playful]
       neutral: null         # a label that is not listed is left out of the audit, counted
@@ -36,7 +37,9 @@ from vvae.latent.space import Dimension, LatentSpace
 __all__ = ["ColumnMapping", "Gold", "Labelled", "read_labelled"]
 
 Gold = frozenset[str]
-"""The values that are right for an utterance; the empty set where the label says that there is no evidence."""
+"""The values that are right for an utterance; the empty set where the label says that there is no
+evidence.
+"""
 
 
 class _Column(BaseModel):
@@ -61,7 +64,8 @@ class ColumnMapping(BaseModel):
 class Labelled(NamedTuple):
     """Labelled utterances as pairs, with what is right for each.
 
-    `gold` is by dimension and pair id; one that is not in it has no label that says something of the dimension.
+    `gold` is by dimension and pair id; one that is not in it has no label that says something of
+    the dimension.
     """
 
     name: str
@@ -83,10 +87,19 @@ def read_labelled(path: Path, space: LatentSpace, *, window_tokens: int = 384) -
     said: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     left_out: Counter[str] = Counter()
     named = (mapping.dialogue, mapping.speaker, mapping.text)
-    needed = {mapping.dialogue, mapping.speaker, mapping.text, *(c.column for c in mapping.dimensions.values())}
+    needed = {
+        mapping.dialogue,
+        mapping.speaker,
+        mapping.text,
+        *(c.column for c in mapping.dimensions.values()),
+    }
     for number, row in enumerate(_rows(file), start=1):
         if missing := needed - set(row):
-            raise DataError(f"no column {sorted(missing)[0]!r}", where=f"{file}: row {number}", fix="see the mapping")
+            raise DataError(
+                f"no column {sorted(missing)[0]!r}",
+                where=f"{file}: row {number}",
+                fix="see the mapping",
+            )
         name, speaker, text = (str(row[c] if row[c] is not None else "").strip() for c in named)
         if not text:
             left_out["empty text"] += 1
@@ -97,12 +110,23 @@ def read_labelled(path: Path, space: LatentSpace, *, window_tokens: int = 384) -
     dialogues, pairs = {}, []
     gold: dict[str, dict[str, Gold]] = {name: {} for name in mapping.dimensions}
     for name, rows in said.items():
-        turns = tuple(Turn(i, speaker, (Message(text),)) for i, (speaker, text, _) in enumerate(rows))
+        turns = tuple(
+            Turn(i, speaker, (Message(text),)) for i, (speaker, text, _) in enumerate(rows)
+        )
         dialogues[name] = dialogue = Dialogue(name, turns)
         starts = windows(dialogue, window_tokens)
         for turn, (speaker, _, row) in zip(turns, rows, strict=True):
             listeners = tuple(s for s in dialogue.speakers if s != speaker)
-            pair = Pair(f"{name}#{turn.id}", name, turn.id, starts[turn.id], speaker, listeners, "train", turn.text)
+            pair = Pair(
+                f"{name}#{turn.id}",
+                name,
+                turn.id,
+                starts[turn.id],
+                speaker,
+                listeners,
+                "train",
+                turn.text,
+            )
             pairs.append(pair)
             for dimension, column in mapping.dimensions.items():
                 found = _gold(row[column.column], column, space.by_name[dimension])
@@ -113,13 +137,23 @@ def read_labelled(path: Path, space: LatentSpace, *, window_tokens: int = 384) -
     for dimension in gold:
         if not gold[dimension]:
             fix = "see that 'values' names the file's labels as they are written"
-            raise DataError("no row has a label that is mapped", where=f"{path}: dimensions.{dimension}", fix=fix)
+            raise DataError(
+                "no row has a label that is mapped",
+                where=f"{path}: dimensions.{dimension}",
+                fix=fix,
+            )
     return Labelled(path.stem, dialogues, pairs, gold, left_out)
 
 
 def _gold(cell: object, column: _Column, dimension: Dimension) -> Gold | None:
     """What is right, None where the label is not mapped."""
-    words = [str(c) for c in cell] if isinstance(cell, list) else [str(cell)] if cell not in (None, "") else [""]
+    words = (
+        [str(c) for c in cell]
+        if isinstance(cell, list)
+        else [str(cell)]
+        if cell not in (None, "")
+        else [""]
+    )
     if column.values is not None:
         known = [column.values[word] for word in words or [""] if word in column.values]
         return frozenset().union(*map(_as_set, known)) if known else None
@@ -137,13 +171,17 @@ def _mapping(path: Path, space: LatentSpace) -> ColumnMapping:
     try:
         mapping = ColumnMapping.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except (OSError, UnicodeDecodeError):
-        raise ConfigError("cannot be read", where=str(path), fix="give a mapping file (docs/encoders.md)") from None
+        raise ConfigError(
+            "cannot be read", where=str(path), fix="give a mapping file (docs/encoders.md)"
+        ) from None
     except yaml.YAMLError:
         raise ConfigError("not YAML", where=str(path)) from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise ConfigError(first["msg"], where=f"{path}: {key}", fix="see docs/encoders.md") from None
+        raise ConfigError(
+            first["msg"], where=f"{path}: {key}", fix="see docs/encoders.md"
+        ) from None
     for name, column in mapping.dimensions.items():
         if name not in space.by_name:
             fix = f"choose from {', '.join(space.names)}"
@@ -166,6 +204,10 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
             else:
                 yield from csv.DictReader(opened, delimiter="\t" if file.suffix == ".tsv" else ",")
     except OSError:
-        raise DataError("cannot be read", where=str(file), fix="check 'path' in the mapping file") from None
+        raise DataError(
+            "cannot be read", where=str(file), fix="check 'path' in the mapping file"
+        ) from None
     except (ValueError, csv.Error) as error:
-        raise DataError(f"cannot be parsed ({error})", where=str(file), fix="give CSV, TSV or JSONL in UTF-8") from None
+        raise DataError(
+            f"cannot be parsed ({error})", where=str(file), fix="give CSV, TSV or JSONL in UTF-8"
+        ) from None

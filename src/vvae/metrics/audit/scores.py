@@ -1,8 +1,11 @@
-"""What an audit measures: precision, recall, F1, coverage; Cohen's kappa; with intervals by dialogue.
+"""What an audit measures: precision, recall, F1, coverage; Cohen's kappa; with intervals by
+dialogue.
 
-With TP the utterances whose value is right, P those with a value, G those that have a right one and N all labelled
-ones: precision TP / P, recall TP / G, F1 their harmonic mean, coverage P / N. Kappa (Cohen 1960) counts null as a value
-of its own; `kappa_both` looks only where both name one. Intervals are 95 % percentile bootstraps over dialogues.
+With TP the utterances whose value is right, P those with a value, G those that have a right one and
+N all labelled
+ones: precision TP / P, recall TP / G, F1 their harmonic mean, coverage P / N. Kappa (Cohen 1960)
+    counts null as a value of its own; `kappa_both` looks only where both name one. Intervals are 95
+    % percentile bootstraps over dialogues.
 """
 
 from __future__ import annotations
@@ -139,7 +142,9 @@ def agreement(
             "n": len(values),
             "both": len(both),
             "coverage": [_share(values, 1), _share(values, 2)],
-            "agreement": round(sum(a == b for _, a, b in values) / len(values), 4) if values else None,
+            "agreement": round(sum(a == b for _, a, b in values) / len(values), 4)
+            if values
+            else None,
             "kappa": _kappa(values, dialogue_of, resamples, seed),
             "kappa_both": _kappa(both, dialogue_of, resamples, seed),
             "confusion": _nested(confusion) if dimension.labels is not None else None,
@@ -156,9 +161,14 @@ def _share(values: Sequence[tuple[str, str, str]], side: int) -> float | None:
 
 
 def _kappa(
-    values: Iterable[tuple[str, str, str]], dialogue_of: Mapping[str, str], resamples: int, seed: int
+    values: Iterable[tuple[str, str, str]],
+    dialogue_of: Mapping[str, str],
+    resamples: int,
+    seed: int,
 ) -> dict[str, float | None]:
-    """Cohen's kappa with its interval; the tables of all resamples are sums of the dialogues' own."""
+    """Cohen's kappa with its interval;
+    the tables of all resamples are sums of the dialogues' own.
+    """
     rows: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     for pair_id, a, b in values:
         rows[dialogue_of[pair_id]][a, b] += 1
@@ -166,7 +176,10 @@ def _kappa(
     if len(names) < 2:
         return {"value": None, "low": None, "high": None}
     place = {name: i for i, name in enumerate(names)}
-    agreed = np.asarray([[sum(n for (a, b), n in c.items() if a == b), c.total()] for c in rows.values()], dtype=float)
+    agreed = np.asarray(
+        [[sum(n for (a, b), n in c.items() if a == b), c.total()] for c in rows.values()],
+        dtype=float,
+    )
     sides = np.zeros((2, len(rows), len(names)))
     for row, counter in enumerate(rows.values()):
         for (a, b), n in counter.items():

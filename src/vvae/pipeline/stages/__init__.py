@@ -1,1 +1,3 @@
-"""What each stage does: records in, records out. Order, skipping and resuming are the pipeline's."""
+"""What each stage does: records in, records out. Order,
+skipping and resuming are the pipeline's.
+"""

@@ -31,10 +31,16 @@ def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> dict[str, An
 
     train = [pair for pair in learnt(run.encoded, run.config.pairs) if pair.split == "train"]
     with run.reporter.task("analysing z"):
-        found = analyze(train, run.personas, run.dialogues, run.prior, run.space, seed=run.config.seed)
+        found = analyze(
+            train, run.personas, run.dialogues, run.prior, run.space, seed=run.config.seed
+        )
     if groups:
         with run.reporter.task("comparing groups"):
-            written = {v.name: said_by(run, v) for v in run.variants if run.path(f"replies/{v.name}.parquet").exists()}
+            written = {
+                v.name: said_by(run, v)
+                for v in run.variants
+                if run.path(f"replies/{v.name}.parquet").exists()
+            }
             found["populations"] = populations(
                 run.encoded, run.personas, run.space, groups, written, seed=run.config.seed
             )
@@ -47,13 +53,16 @@ def audit_labels(run: Run, mapping: Path, *, fit: bool) -> dict[str, Any]:
     """Scores an encoder against labelled data.
 
     Args:
-        fit: fit the encoder of the config on that data (its labels are not looked at), in place of the run's own.
+        fit: fit the encoder of the config on that data (its labels are not looked at), in place of
+            the run's own.
     """
     labelled = read_labelled(mapping, run.space, window_tokens=run.config.pairs.window_tokens)
     config = run.config.encoder
     if fit:
         with run.reporter.task("fitting the encoder") as tick:
-            encoder: Encoder = fit_encoder(config, labelled.pairs, {}, run.space, run.ledger, progress=tick)
+            encoder: Encoder = fit_encoder(
+                config, labelled.pairs, {}, run.space, run.ledger, progress=tick
+            )
     else:
         encoder = run.encoder
     with run.reporter.task(f"reading {labelled.name}") as tick:
@@ -67,7 +76,9 @@ def audit_labels(run: Run, mapping: Path, *, fit: bool) -> dict[str, Any]:
         "utterances": len(labelled.pairs),
         "unread": len(labelled.pairs) - len(personas),
         "left_out": dict(labelled.left_out),
-        "dimensions": against_labels(personas, labelled.gold, run.space, dialogue_of, seed=run.config.seed),
+        "dimensions": against_labels(
+            personas, labelled.gold, run.space, dialogue_of, seed=run.config.seed
+        ),
     }
 
 
@@ -86,5 +97,7 @@ def audit_agreement(run: Run, other: Run) -> dict[str, Any]:
         "name": f"{run.folder.name} and {other.folder.name}",
         "encoder": run.encoder.id,
         "other": other.encoder.id,
-        "dimensions": agreement(run.personas, other.personas, run.space, dialogue_of, seed=run.config.seed),
+        "dimensions": agreement(
+            run.personas, other.personas, run.space, dialogue_of, seed=run.config.seed
+        ),
     }

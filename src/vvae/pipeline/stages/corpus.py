@@ -27,7 +27,14 @@ from vvae.latent.profile import build_profiles
 from vvae.latent.tables import write_encodings, write_profiles
 from vvae.pipeline.run import Run
 
-__all__ = ["count_prior", "encode_pairs", "import_dialogues", "plan_encoding", "profile_speakers", "split_pairs"]
+__all__ = [
+    "count_prior",
+    "encode_pairs",
+    "import_dialogues",
+    "plan_encoding",
+    "profile_speakers",
+    "split_pairs",
+]
 
 
 def import_dialogues(run: Run) -> None:
@@ -45,7 +52,11 @@ def import_dialogues(run: Run) -> None:
         kept = set(shuffled([d.id for d in dialogues], "limit", run.config.seed)[: data.limit])
         dialogues = [d for d in dialogues if d.id in kept]
     write_dialogues(run.path("dialogues.parquet"), dialogues)
-    found = {"dialogues": len(imported.dialogues), "used": len(dialogues), "malformed": dict(imported.malformed)}
+    found = {
+        "dialogues": len(imported.dialogues),
+        "used": len(dialogues),
+        "malformed": dict(imported.malformed),
+    }
     write_text(run.path("import.json"), json.dumps(found, indent=1) + "\n")
     run.forget_read("dialogues")
     left = "; ".join(f"{n} malformed: {reason}" for reason, n in imported.malformed.items())
@@ -68,7 +79,8 @@ def split_pairs(run: Run) -> None:
     train_side = sum(pair.split == "train" for pair in pairs)
     left = "; ".join(f"{n:,} {reason}" for reason, n in left_out.items())
     run.reporter.say(
-        f"{train_side:,} training and {len(pairs) - train_side:,} held-out pairs, {len(eligible)} speakers to "
+        f"{train_side:,} training and {len(pairs) - train_side:,} held-out pairs, {len(eligible)} "
+        "speakers to "
         f"benchmark" + (f" (left out: {left})" if left else "")
     )
 
@@ -80,12 +92,16 @@ def encode_pairs(run: Run) -> None:
         encoder = fit_encoder(config, run.pairs, run.topics, run.space, run.ledger, progress=tick)
     pairs = run.pairs
     if isinstance(encoder, LLMEncoder):
-        run.reporter.say(f"{encoder.config.model} at {', '.join(encoder.config.base_url)}: {encoder.form}")
+        run.reporter.say(
+            f"{encoder.config.model} at {', '.join(encoder.config.base_url)}: {encoder.form}"
+        )
         pairs = chosen_pairs(run.pairs, encoder.config, seed=run.config.seed)
     target = run.path("encodings.parquet")
     if run.shards:
         folder = run.path("shards").absolute()
-        if isinstance(config, LLMConfig):  # a shard knows only what it spent itself, and only its own errors
+        if isinstance(
+            config, LLMConfig
+        ):  # a shard knows only what it spent itself, and only its own errors
             part = None if config.max_cost is None else config.max_cost / run.shards
             config = config.model_copy(update={"max_cost": part, "error_limit": 1.0})
         reader = ShardReader(folder, encoder.state(), config, run.space)
@@ -124,19 +140,28 @@ def plan_encoding(run: Run) -> tuple[Plan, Price | None]:
         raise ConfigError("the encoder is no language model", where="--dry-run", fix=fix)
     encoder = LLMEncoder.fit(run.pairs, run.topics, run.space, config, run.ledger)
     with run.reporter.task("counting tokens"):
-        return encoder.plan(chosen_pairs(run.pairs, config, seed=run.config.seed), run.dialogues), config.price
+        return encoder.plan(
+            chosen_pairs(run.pairs, config, seed=run.config.seed), run.dialogues
+        ), config.price
 
 
 def _told(found: Mapping[str, Any]) -> Iterator[str]:
     """What a person wants to know of an encoding that had its troubles."""
-    for title, name in (("replies", "pairs"), ("not believed, made null", "not_believed"), ("calls", "attempts")):
+    for title, name in (
+        ("replies", "pairs"),
+        ("not believed, made null", "not_believed"),
+        ("calls", "attempts"),
+    ):
         counts: Mapping[str, int] = found.get(name, {})
         if set(counts) - {"ok"}:
             most = sorted(counts.items(), key=lambda item: -item[1])
             yield f"{title}: " + "; ".join(f"{n:,} {reason}" for reason, n in most)
     if "prompt_tokens" in found:
         cost = f", cost {found['cost']:.4f}" if found["cost"] is not None else ""
-        yield f"{found['prompt_tokens']:,} prompt and {found['completion_tokens']:,} completion tokens{cost}"
+        yield (
+            f"{found['prompt_tokens']:,} prompt and {found['completion_tokens']:,} completion "
+            f"tokens{cost}"
+        )
 
 
 def count_prior(run: Run) -> None:
@@ -151,5 +176,7 @@ def count_prior(run: Run) -> None:
 
 def profile_speakers(run: Run) -> None:
     """The speakers' profiles."""
-    write_profiles(run.path("profiles.parquet"), build_profiles(run.encoded, run.personas, run.space))
+    write_profiles(
+        run.path("profiles.parquet"), build_profiles(run.encoded, run.personas, run.space)
+    )
     run.forget_read("profiles", "speakers", "_benchmark")

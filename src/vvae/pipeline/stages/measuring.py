@@ -51,7 +51,9 @@ MISSING = 0.01
 
 
 def write_variant_replies(run: Run, variant: Variant) -> None:
-    """One variant's replies to the benchmark's contexts, under the own and under swapped profiles."""
+    """One variant's replies to the benchmark's contexts,
+    under the own and under swapped profiles.
+    """
     config, space = run.config, run.space
     wanted = run.benched(variant, config.bench.replies)
     dimension = next((d.name for d in space.read_by("catchphrase")), None)
@@ -77,19 +79,31 @@ def write_variant_replies(run: Run, variant: Variant) -> None:
     write_replies(run.path(f"replies/{variant.name}.parquet"), replies, space)
 
 
-def _generated(run: Run, variant: Variant, asked: Sequence[tuple[Pair, str]]) -> Sequence[Completion | None]:
+def _generated(
+    run: Run, variant: Variant, asked: Sequence[tuple[Pair, str]]
+) -> Sequence[Completion | None]:
     """Replies to (pair, whose profile) by the decoder."""
     decoder = run.with_adapter(variant)
     requests = [
-        decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, whose), key=f"{p.pair_id}|{whose}")
+        decoder.request(
+            run.dialogues[p.dialogue],
+            p,
+            run.test_block(variant, p, whose),
+            key=f"{p.pair_id}|{whose}",
+        )
         for p, whose in asked
     ]
     with run.reporter.task(f"writing replies: {variant.name}") as tick:
-        return decoder.engine.complete(requests, run.generation, seed=run.config.seed, progress=tick)
+        return decoder.engine.complete(
+            requests, run.generation, seed=run.config.seed, progress=tick
+        )
 
 
-def _asked_endpoint(run: Run, variant: Variant, asked: Sequence[tuple[Pair, str]]) -> Sequence[Completion | None]:
-    """Replies to (pair, whose profile) by an endpoint, each call and answer in the ledger; None where there is none.
+def _asked_endpoint(
+    run: Run, variant: Variant, asked: Sequence[tuple[Pair, str]]
+) -> Sequence[Completion | None]:
+    """Replies to (pair, whose profile) by an endpoint, each call and answer in the ledger; None
+    where there is none.
 
     Raises:
         EndpointError: too many calls have no answer.
@@ -113,10 +127,14 @@ def _asked_endpoint(run: Run, variant: Variant, asked: Sequence[tuple[Pair, str]
         reasons = ", ".join(f"{n:,} {outcome}" for outcome, n in missing.items())
         if missing.total() > MISSING * len(asked):
             fix = "run the same command again; what is answered is kept"
-            raise EndpointError(f"{missing.total():,} of {len(asked):,} replies have no answer ({reasons})", fix=fix)
+            raise EndpointError(
+                f"{missing.total():,} of {len(asked):,} replies have no answer ({reasons})", fix=fix
+            )
         run.reporter.say(f"{variant.name}: left out without an answer: {reasons}")
     return [
-        None if a is None else Completion((a.content or "").strip(), a.finish or "stop", a.completion_tokens)
+        None
+        if a is None
+        else Completion((a.content or "").strip(), a.finish or "stop", a.completion_tokens)
         for a in answers
     ]
 
@@ -141,7 +159,11 @@ def said_by(run: Run, variant: Variant) -> list[Said]:
 def readings_of(run: Run, variant: Variant) -> dict[str, Persona]:
     """Pair id -> z read in a variant's replies; none where they were not read."""
     path = run.path(f"readings/{variant.name}.parquet")
-    return {e.pair_id: e.persona for e in read_encodings(path) if e.status == "ok"} if path.exists() else {}
+    return (
+        {e.pair_id: e.persona for e in read_encodings(path) if e.status == "ok"}
+        if path.exists()
+        else {}
+    )
 
 
 def measure_losses(run: Run, variant: Variant) -> None:
@@ -171,10 +193,14 @@ def measure_losses(run: Run, variant: Variant) -> None:
 def answer_dialogbench(run: Run, variant: Variant) -> None:
     """A variant's answers to DialogBench's questions, without a persona."""
     bench = run.config.bench
-    items = dialogbench.read_items(Path(bench.dialogbench or ""), limit=bench.dialogbench_items, seed=run.config.seed)
+    items = dialogbench.read_items(
+        Path(bench.dialogbench or ""), limit=bench.dialogbench_items, seed=run.config.seed
+    )
     with run.reporter.task(f"DialogBench: {variant.name}") as tick:
         if variant.endpoint:
-            rows = dialogbench.answer_with_endpoint(variant.endpoint, items, run.ledger, progress=tick)
+            rows = dialogbench.answer_with_endpoint(
+                variant.endpoint, items, run.ledger, progress=tick
+            )
         else:
             rows = dialogbench.answer_with(run.with_adapter(variant), items, "chat", progress=tick)
     write_answered(run.path(f"dialogbench/{variant.name}.parquet"), rows)
@@ -187,7 +213,11 @@ def _parted(key: str) -> tuple[str, str]:
 
 
 def _other(run: Run, pair: Pair, dimension: str | None) -> str | None:
-    return human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension) if dimension else None
+    return (
+        human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension)
+        if dimension
+        else None
+    )
 
 
 def _phrases(run: Run, variant: Variant, decoder: Decoder, dimension: str) -> dict[str, float]:
@@ -232,7 +262,9 @@ def score_replies(run: Run) -> None:
     if not replies:
         raise DataError("no replies to score", where=str(run.folder), fix="run the stages before")
     with run.reporter.task("scoring"):
-        results = human_chat.score(corpus_of(run), run.variants, replies, run.config.bench, seed=run.config.seed)
+        results = human_chat.score(
+            corpus_of(run), run.variants, replies, run.config.bench, seed=run.config.seed
+        )
         written = {v.name: said_by(run, v) for v in run.variants}
         results["habits"] = habits.compare(
             run.encoded,
@@ -251,7 +283,9 @@ def score_replies(run: Run) -> None:
         if run.config.bench.dialogbench:
             answered = read_answered(run.path(f"dialogbench/{variant.name}.parquet"))
             results["variants"][variant.name]["dialogbench"] = dialogbench.scores(answered)
-    held = [run.personas[pair.pair_id] for pair in run.benched(run.variants[0], run.config.bench.losses)]
+    held = [
+        run.personas[pair.pair_id] for pair in run.benched(run.variants[0], run.config.bench.losses)
+    ]
     results["kl"] = kl_to_prior(held, run.prior, run.space)["nats"]
     results["timings"] = run.timings
     results["notice"] = run.config.notice
@@ -271,6 +305,9 @@ def draw_report(run: Run) -> None:
             run.dialogues,
             _read_replies(run),
             run.config,
-            [json.loads(path.read_text("utf-8")) for path in sorted(run.path("audit").glob("*.json"))],
+            [
+                json.loads(path.read_text("utf-8"))
+                for path in sorted(run.path("audit").glob("*.json"))
+            ],
         )
     write_text(run.path("report.html"), page)

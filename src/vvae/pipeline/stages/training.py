@@ -43,8 +43,13 @@ def describe_speakers(run: Run, variant: Variant) -> None:
     prompter.drop_adapter()
     with run.reporter.task(f"describing speakers: {variant.name}") as tick:
         written = prompter.engine.complete(asked, settings, seed=config.seed, progress=tick)
-    found = {request.key: " ".join(c.text.split()) for request, c in zip(asked, written, strict=True)}
-    write_text(run.path(f"descriptions/{variant.name}.json"), json.dumps(found, ensure_ascii=False, indent=1))
+    found = {
+        request.key: " ".join(c.text.split()) for request, c in zip(asked, written, strict=True)
+    }
+    write_text(
+        run.path(f"descriptions/{variant.name}.json"),
+        json.dumps(found, ensure_ascii=False, indent=1),
+    )
 
 
 def consent(run: Run, *, required: bool = False) -> None:
@@ -91,7 +96,9 @@ def train_variant(run: Run, variant: Variant) -> None:
     if config.train.patience:
         if sum(v.trained for v in run.variants) > 1:
             fix = "leave out train.patience, or train one variant"
-            raise ConfigError("variants that stop early cannot be compared", where="train.patience", fix=fix)
+            raise ConfigError(
+                "variants that stop early cannot be compared", where="train.patience", fix=fix
+            )
         validate = _validation(run, variant)
     with run.reporter.task(f"training {variant.name}") as tick:
         train(
@@ -102,7 +109,9 @@ def train_variant(run: Run, variant: Variant) -> None:
             folder,
             seed=seed,
             description=description,
-            speakers=sorted({pair.speaker for pair in planned(steps)}) if variant.prompt == "voice" else (),
+            speakers=sorted({pair.speaker for pair in planned(steps)})
+            if variant.prompt == "voice"
+            else (),
             progress=tick,
             say=run.reporter.say,
             validate=validate,
@@ -110,19 +119,28 @@ def train_variant(run: Run, variant: Variant) -> None:
 
 
 def _validation(run: Run, variant: Variant) -> Callable[[], float]:
-    """What measures the loss per token on held-out pairs, with z as in training; the same pairs and draws each time."""
+    """What measures the loss per token on held-out pairs, with z as in training; the same pairs and
+    draws each time.
+    """
     held = [pair for pair in learnt(run.encoded, run.config.pairs) if pair.split == "heldout"]
     ids = [pair.pair_id for pair in held]
-    chosen = shuffled(held, "validation", run.config.seed, name=ids)[: run.config.train.validation_pairs]
+    chosen = shuffled(held, "validation", run.config.seed, name=ids)[
+        : run.config.train.validation_pairs
+    ]
     trees = [run.training_tree(variant, window, 0) for window in grouped(chosen).values()]
-    return lambda: per_token(run.decoder.losses(trees, budget=run.config.train.token_budget).values())
+    return lambda: per_token(
+        run.decoder.losses(trees, budget=run.config.train.token_budget).values()
+    )
 
 
-def export_adapter(run: Run, variant: Variant, *, gguf: bool, merged: bool, base: str | None = None) -> list[Path]:
+def export_adapter(
+    run: Run, variant: Variant, *, gguf: bool, merged: bool, base: str | None = None
+) -> list[Path]:
     """A trained adapter as other software wants it, under `export/`; returns what was written.
 
     Args:
-        base: what the Modelfile starts from; the small model's own file or the base's name by default.
+        base: what the Modelfile starts from; the small model's own file or the base's name by
+            default.
     """
     model, adapter = run.config.decoder.model, run.path(f"adapters/{variant.name}")
     folder = run.path(f"export/{variant.name}")
@@ -133,7 +151,12 @@ def export_adapter(run: Run, variant: Variant, *, gguf: bool, merged: bool, base
         # Labels only: what else the prior counts are people's own words.
         labels = [f"{d.name}: {next(iter(d.labels))}" for d in run.space.dimensions if d.labels]
         example = f"[persona] {'; '.join(labels)}"
-        modelfile(base or str(gguf_of(model) or hub_name(model)), load_prompter(model).frame, example, folder)
+        modelfile(
+            base or str(gguf_of(model) or hub_name(model)),
+            load_prompter(model).frame,
+            example,
+            folder,
+        )
         written += [folder / "adapter.gguf", folder / "Modelfile"]
     if merged:
         decoder = run.with_adapter(variant)

@@ -1,13 +1,15 @@
-"""Character cards, V2 and V3: the personas that SillyTavern and others exchange, as JSON or inside a PNG.
+"""Character cards, V2 and V3: the personas that SillyTavern and others exchange, as JSON or inside
+a PNG.
 
-A card is kept as the JSON it was read from, so that what this project does not know is never lost. What belongs to it
-stands in ``data.extensions.vvae``::
+A card is kept as the JSON it was read from, so that what this project does not know is never lost.
+What belongs to it stands in ``data.extensions.vvae``::
 
     {"schema": 1,
-     "slots": {"tone": {"value": "playful", "source": "observed", "confidence": 0.4, "dist": {"playful": 12}}},
-     "steering": "tone=playful; catchphrase.rate=0.1", "prior_id": ..., "adapter_sha": ..., "corpus_hash": ...}
+     "slots": {"tone": {"value": "playful", "source": "observed", "dist": {"playful": 12}}},
+     "steering": "tone=playful", "prior_id": ..., "adapter_sha": ..., "corpus_hash": ...}
 
-https://github.com/malfoyslastname/character-card-spec-v2, https://github.com/kwaroran/character-card-spec-v3
+https://github.com/malfoyslastname/character-card-spec-v2,
+https://github.com/kwaroran/character-card-spec-v3
 """
 
 from __future__ import annotations
@@ -93,7 +95,10 @@ class Card:
     def with_own(self, own: Mapping[str, Any]) -> Card:
         """The card with this project's part replaced."""
         extensions = self.data.get("extensions")
-        extensions = {**(extensions if isinstance(extensions, dict) else {}), OWN: {"schema": SCHEMA, **own}}
+        extensions = {
+            **(extensions if isinstance(extensions, dict) else {}),
+            OWN: {"schema": SCHEMA, **own},
+        }
         return Card({**self.json, "data": {**self.data, "extensions": extensions}}, self.image)
 
     def as_spec(self, spec: Spec) -> Card:
@@ -112,27 +117,43 @@ class Card:
         return json.dumps(self.json, ensure_ascii=False, indent=2) + "\n"
 
     def png(self) -> bytes:
-        """Its image with the card in both chunks: ``ccv3``, and ``chara`` for those who know V2 alone."""
+        """Its image with the card in both chunks: ``ccv3``, and ``chara`` for those who know V2
+        alone.
+        """
         image = self.image or plain_image(self.name)
         texts = {"chara": self.as_spec("v2"), "ccv3": self.as_spec("v3")}
-        return with_texts(image, {key: base64.b64encode(card.text().encode("utf-8")) for key, card in texts.items()})
+        return with_texts(
+            image,
+            {key: base64.b64encode(card.text().encode("utf-8")) for key, card in texts.items()},
+        )
 
     def write(self, path: Path) -> None:
         """Writes it, as PNG where the name ends so, else as JSON."""
-        write_bytes(path, self.png() if path.suffix.lower() == ".png" else self.text().encode("utf-8"))
+        write_bytes(
+            path, self.png() if path.suffix.lower() == ".png" else self.text().encode("utf-8")
+        )
 
     # --- as a persona ---
 
     def profile(self, space: LatentSpace) -> Profile:
-        """The values in this project's part; what the space has not, dimension or label, is left."""
+        """The values in this project's part; what the space has not, dimension or label,
+        is left.
+        """
         slots = self.own.get("slots")
         values: dict[str, tuple[Ranked, ...]] = {}
         for name, slot in (slots if isinstance(slots, dict) else {}).items():
-            if name not in space.by_name or not isinstance(slot, dict) or not isinstance(slot.get("value"), str):
+            if (
+                name not in space.by_name
+                or not isinstance(slot, dict)
+                or not isinstance(slot.get("value"), str)
+            ):
                 continue
             dist = slot.get("dist")
             counted = dist if isinstance(dist, dict) else {}
-            named = [Ranked(slot["value"], 1), *(Ranked(str(v), 1) for v in counted if v != slot["value"])]
+            named = [
+                Ranked(slot["value"], 1),
+                *(Ranked(str(v), 1) for v in counted if v != slot["value"]),
+            ]
             known = [one for one in named if _known(space, name, one.value)]
             values |= {name: tuple(known[:RANKS])} if known else {}
         return Profile(self.name, 0, values)
@@ -151,9 +172,16 @@ class Card:
         return steering
 
     def read(self, encoder: Encoder, space: LatentSpace) -> dict[str, Any]:
-        """z of a foreign card: what the encoder reads in its text, sentence by sentence; nulls stay null."""
-        sentences = [one for field in READ for one in _sentences(str(self.data.get(field) or ""), self.name)]
-        pairs = [Pair(f"card#{i}", "card", i, 0, self.name, ("you",), "heldout", s) for i, s in enumerate(sentences)]
+        """z of a foreign card: what the encoder reads in its text, sentence by sentence; nulls stay
+        null.
+        """
+        sentences = [
+            one for field in READ for one in _sentences(str(self.data.get(field) or ""), self.name)
+        ]
+        pairs = [
+            Pair(f"card#{i}", "card", i, 0, self.name, ("you",), "heldout", s)
+            for i, s in enumerate(sentences)
+        ]
         counts: dict[str, Counter[str]] = {name: Counter() for name in space.names}
         for encoding in encoder.encode(pairs, {}):
             for name, slot in encoding.persona:
@@ -198,19 +226,27 @@ def read_card(path: Path) -> Card:
         with path.open("rb") as opened:
             data = opened.read(LARGEST + 1)
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=where, fix="check the path") from None
+        raise DataError(
+            f"cannot be read ({error.strerror})", where=where, fix="check the path"
+        ) from None
     if len(data) > LARGEST:
-        raise DataError(f"larger than {LARGEST >> 20} MB", where=where, fix="this is no character card")
+        raise DataError(
+            f"larger than {LARGEST >> 20} MB", where=where, fix="this is no character card"
+        )
     if not data.startswith(b"\x89PNG"):
         return _card(_object(data, where), where)
     texts = texts_of(data, where=where)
     held = texts.get("ccv3") or texts.get("chara")
     if held is None:
-        raise DataError("no card in this image", where=where, fix="export it as a character card, V2 or V3")
+        raise DataError(
+            "no card in this image", where=where, fix="export it as a character card, V2 or V3"
+        )
     try:
         decoded = base64.b64decode(held, validate=True)
     except binascii.Error:
-        raise DataError("the card in this image is damaged", where=where, fix="export it again") from None
+        raise DataError(
+            "the card in this image is damaged", where=where, fix="export it again"
+        ) from None
     return Card(_card(_object(decoded, where), where).json, data)
 
 
@@ -221,7 +257,9 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found, whole = None, False
     if not whole or not isinstance(found, dict):
-        raise DataError("no JSON object in UTF-8", where=where, fix="give a character card, V2 or V3")
+        raise DataError(
+            "no JSON object in UTF-8", where=where, fix="give a character card, V2 or V3"
+        )
     return found
 
 
@@ -234,5 +272,7 @@ def _card(found: dict[str, Any], where: str) -> Card:
         raise DataError("no character card", where=where, fix="V1, V2 and V3 are known")
     if not isinstance(data.get("name"), str) or not data["name"].strip():
         raise DataError("the card names nobody", where=where, fix="give it a name")
-    missing = {key: value for key, value in {**dict.fromkeys(V1, ""), **V2}.items() if key not in data}
+    missing = {
+        key: value for key, value in {**dict.fromkeys(V1, ""), **V2}.items() if key not in data
+    }
     return Card({**found, "data": {**data, **missing}} if missing else found)

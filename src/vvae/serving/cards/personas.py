@@ -22,7 +22,14 @@ from vvae.pipeline.run import Run
 from vvae.serving.cards.card import Card, Spec, read_card
 from vvae.serving.console import open_session
 
-__all__ = ["card_of", "delete_persona", "import_card", "persona_path", "save_persona", "saved_personas"]
+__all__ = [
+    "card_of",
+    "delete_persona",
+    "import_card",
+    "persona_path",
+    "save_persona",
+    "saved_personas",
+]
 
 FOLDER = "personas"
 LONGEST_NAME = 100
@@ -30,7 +37,9 @@ OPENERS = {
     False: ("hey, how was your day?", "what are you up to this weekend?", "i'm so tired today"),
     True: ("在干嘛呢", "周末有什么打算", "今天好累啊"),
 }
-"""What a card's examples answer, by whether the speaker writes without spaces; made up: a card quotes nobody."""
+"""What a card's examples answer, by whether the speaker writes without spaces; made up: a card
+quotes nobody.
+"""
 SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 0.8, 0.95
 
 
@@ -65,7 +74,11 @@ def _keep(run: Run, card: Card) -> Path:
     path = persona_path(run, card.name)
     if card.name in run.profiles or card.name in run.servable:
         what = "a speaker" if card.name in run.profiles else "an adapter"
-        raise ConfigError(f"{card.name!r} is {what} of this run", where="name", fix="give the persona another name")
+        raise ConfigError(
+            f"{card.name!r} is {what} of this run",
+            where="name",
+            fix="give the persona another name",
+        )
     if card.image:
         write_bytes(path.with_suffix(".png"), card.image)
     card.write(path)
@@ -73,7 +86,8 @@ def _keep(run: Run, card: Card) -> Path:
 
 
 def import_card(run: Run, path: Path, name: str | None = None) -> tuple[Path, Card]:
-    """Keeps a card in the run; one that is not of this project is read by the run's encoder, and keeps its nulls.
+    """Keeps a card in the run; one that is not of this project is read by the run's encoder, and
+    keeps its nulls.
 
     Args:
         name: in place of the card's own.
@@ -104,9 +118,16 @@ def save_persona(run: Run, name: str, profile: Profile, steering: Steering) -> C
             slots[slot] = {"value": knob.value, "source": "given", "confidence": 1.0}
         elif knob.mode != "auto":
             slots.pop(slot, None)
-    text = steering_to_text(Steering(knobs=steering.knobs, rates=steering.rates, seed=steering.seed))
+    text = steering_to_text(
+        Steering(knobs=steering.knobs, rates=steering.rates, seed=steering.seed)
+    )
     own = {"slots": slots, "steering": text, **_provenance(run)}
-    card = _written(name, Profile(name, profile.replies, {}), {n: s["value"] for n, s in slots.items()}, run.space)
+    card = _written(
+        name,
+        Profile(name, profile.replies, {}),
+        {n: s["value"] for n, s in slots.items()},
+        run.space,
+    )
     card = card.with_own(own)
     _keep(run, card)
     return card
@@ -121,7 +142,9 @@ def delete_persona(run: Run, name: str) -> bool:
     return there
 
 
-def card_of(run: Run, name: str, *, spec: Spec | None = None, samples: int = 4, variant: str = "SP+FT") -> Card:
+def card_of(
+    run: Run, name: str, *, spec: Spec | None = None, samples: int = 4, variant: str = "SP+FT"
+) -> Card:
     """The card of a kept persona, as it is, or of a speaker.
 
     Args:
@@ -143,13 +166,24 @@ def card_of(run: Run, name: str, *, spec: Spec | None = None, samples: int = 4, 
         "slots": {dimension: _slot(found) for dimension, found in ranked.items()},
         **_provenance(run, variant),
     }
-    card = _written(profile.speaker, profile, values, run.space, greeting, examples, _share(run, profile.speaker))
+    card = _written(
+        profile.speaker,
+        profile,
+        values,
+        run.space,
+        greeting,
+        examples,
+        _share(run, profile.speaker),
+    )
     return card.with_own(own).as_spec(spec or "v3")
 
 
 def _closest(profile: Profile) -> str | None:
     """The listener to whom most was said."""
-    support = {name: sum(r.support for one in v.values() for r in one) for name, v in profile.by_listener.items()}
+    support = {
+        name: sum(r.support for one in v.values() for r in one)
+        for name, v in profile.by_listener.items()
+    }
     return max(sorted(support), key=lambda name: support[name], default=None)
 
 
@@ -193,9 +227,13 @@ def _samples(run: Run, profile: Profile, variant: str, number: int) -> tuple[str
     )
     own = [pair.response for pair in run.pairs if pair.speaker == profile.speaker][:200]
     openers = OPENERS[2 * sum(map(is_unspaced, own)) > len(own)]
-    said = [(heard, replace(session, _turns=[]).reply(heard).messages) for heard in (START, *openers)[:number]]
+    said = [
+        (heard, replace(session, _turns=[]).reply(heard).messages)
+        for heard in (START, *openers)[:number]
+    ]
     examples = "".join(
-        f"<START>\n{{{{user}}}}: {heard}\n" + "".join(f"{{{{char}}}}: {_plain(line)}\n" for line in messages)
+        f"<START>\n{{{{user}}}}: {heard}\n"
+        + "".join(f"{{{{char}}}}: {_plain(line)}\n" for line in messages)
         for heard, messages in said[1:]
         if messages
     )
@@ -220,7 +258,11 @@ def _written(
     read_by = {d.reader: values[d.name] for d in space.dimensions if d.name in values}
     shown = {n: _plain(v) for n, v in values.items()}
     style = [f"tone: {shown['tone']}"] if "tone" in shown else []
-    style += [f'now and then says "{_plain(read_by["catchphrase"])}"'] if "catchphrase" in read_by else []
+    style += (
+        [f'now and then says "{_plain(read_by["catchphrase"])}"']
+        if "catchphrase" in read_by
+        else []
+    )
     style += [f"sometimes uses {_plain(read_by['emoji'])}"] if "emoji" in read_by else []
     line = f"How {{{{char}}}} writes: {'; '.join(style)}." if style else ""
     hobby = read_by.get("hobby")
@@ -234,7 +276,9 @@ def _written(
         "scenario": "; ".join(named),
         "first_mes": greeting,
         "mes_example": examples,
-        "creator_notes": f"Made with vvae from {profile.replies:,} replies." if profile.replies else "Made with vvae.",
+        "creator_notes": f"Made with vvae from {profile.replies:,} replies."
+        if profile.replies
+        else "Made with vvae.",
         "system_prompt": f"{{{{char}}}} calls {{{{user}}}} {_plain(nickname)}." if nickname else "",
         "post_history_instructions": "",
         "alternate_greetings": [],

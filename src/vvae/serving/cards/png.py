@@ -1,4 +1,6 @@
-"""Text chunks of PNG images, in which character cards travel (PNG 1.2, 11.3.4.3); pixels are not touched."""
+"""Text chunks of PNG images, in which character cards travel (PNG 1.2, 11.3.4.3); pixels are not
+touched.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def _chunks(image: bytes, where: str) -> Iterator[Chunk]:
             raise DataError("the image ends too early", where=where, fix="save it again")
         body = image[at + 8 : end - 4]
         if struct.unpack(">I", image[end - 4 : end])[0] != zlib.crc32(kind + body):
-            raise DataError("the image is damaged (a checksum is wrong)", where=where, fix="save it again")
+            raise DataError(
+                "the image is damaged (a checksum is wrong)", where=where, fix="save it again"
+            )
         yield Chunk(kind, body, image[at:end])
         if kind == b"IEND":
             return
@@ -64,7 +68,8 @@ def texts_of(image: bytes, *, where: str = "image") -> dict[str, bytes]:
 
 
 def with_texts(image: bytes, texts: Mapping[str, bytes], *, where: str = "image") -> bytes:
-    """The image with these texts in place of any it had under their keywords; all other chunks as they are.
+    """The image with these texts in place of any it had under their keywords; all other chunks as
+    they are.
 
     Raises:
         DataError: it is no PNG, or a damaged one.
@@ -73,7 +78,9 @@ def with_texts(image: bytes, texts: Mapping[str, bytes], *, where: str = "image"
     for chunk in _chunks(image, where):
         keyword = chunk.body.partition(b"\0")[0].decode("latin-1")
         if chunk.kind == b"IEND":
-            parts += [_made(b"tEXt", key.encode("latin-1") + b"\0" + text) for key, text in texts.items()]
+            parts += [
+                _made(b"tEXt", key.encode("latin-1") + b"\0" + text) for key, text in texts.items()
+            ]
         if chunk.kind != b"tEXt" or keyword not in texts:
             parts.append(chunk.raw)
     return b"".join(parts)
@@ -85,4 +92,9 @@ def plain_image(name: str) -> bytes:
     width, height = SIZE
     rows = (b"\0" + colour * width) * height
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return SIGNATURE + _made(b"IHDR", header) + _made(b"IDAT", zlib.compress(rows, 9)) + _made(b"IEND", b"")
+    return (
+        SIGNATURE
+        + _made(b"IHDR", header)
+        + _made(b"IDAT", zlib.compress(rows, 9))
+        + _made(b"IEND", b"")
+    )

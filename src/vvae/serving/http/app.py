@@ -59,7 +59,9 @@ class Limits:
 class Service:
     """What the routes share: the engine's process, and the cast once it is read."""
 
-    def __init__(self, engine: EngineProcess, load: Callable[[], Cast], limits: Limits | None = None) -> None:
+    def __init__(
+        self, engine: EngineProcess, load: Callable[[], Cast], limits: Limits | None = None
+    ) -> None:
         self.engine, self.limits, self.figures = engine, limits or Limits(), Figures()
         self.failure: VVAEError | None = None
         self._load = load
@@ -82,7 +84,9 @@ class Service:
             ApiError: 503, it is not read yet.
         """
         if self._cast is None:
-            raise ApiError(503, "the run is being read", kind="server_error", code="unavailable", retry_after=1)
+            raise ApiError(
+                503, "the run is being read", kind="server_error", code="unavailable", retry_after=1
+            )
         return self._cast
 
     async def run(self, stop: Callable[[], None]) -> None:
@@ -170,10 +174,14 @@ def application(
         with suppress(asyncio.CancelledError):
             await task
 
-    app = FastAPI(title="vvae", description=__doc__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="vvae", description=__doc__, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
     app.add_middleware(Guard, key=key, hosts=hosts)
     if origins:
-        app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"]
+        )
 
     _explain(app)
 
@@ -219,7 +227,9 @@ def application(
                 async with asyncio.timeout(service.limits.seconds):
                     cue = await unless_gone(request.receive, reading)
             except TimeoutError:
-                raise ApiError(504, "the conversation could not be read in time", kind="server_error") from None
+                raise ApiError(
+                    504, "the conversation could not be read in time", kind="server_error"
+                ) from None
             answer = Answer(
                 service.engine,
                 cue,
@@ -236,7 +246,9 @@ def application(
                 whole = await unless_gone(request.receive, answer.whole(chunks))
                 service.figures.ended("ok", answer, arrived)
                 return JSONResponse(whole, headers=headers)
-            await unless_gone(request.receive, anext(chunks))  # a prompt that is refused is no stream yet
+            await unless_gone(
+                request.receive, anext(chunks)
+            )  # a prompt that is refused is no stream yet
             usage = bool(asked.stream_options and asked.stream_options.include_usage)
             left = leaving.pop_all()
 
@@ -245,7 +257,9 @@ def application(
                 service.figures.ended(str(answer.failed or ended), answer, arrived)
 
             lines = answer.lines(chunks, usage=usage)
-            return EventStream(lines, headers, after, seconds=service.limits.seconds + SECONDS_TO_READ)
+            return EventStream(
+                lines, headers, after, seconds=service.limits.seconds + SECONDS_TO_READ
+            )
         except ClientGoneError:
             service.figures.count("disconnected")
             return Response(status_code=499)
@@ -272,7 +286,9 @@ def _explain(app: FastAPI) -> None:
     @app.exception_handler(UserError)
     async def mistaken(_: Request, error: UserError) -> JSONResponse:
         if isinstance(error, EndpointError | ModelError):  # an encoder's server, not what was asked
-            return JSONResponse(error_body(str(error), kind="server_error", code="encoder_failed"), 503)
+            return JSONResponse(
+                error_body(str(error), kind="server_error", code="encoder_failed"), 503
+            )
         where = error.where.partition(".")[0] or None
         return JSONResponse(error_body(str(error), kind="invalid_request_error", param=where), 400)
 
@@ -281,7 +297,9 @@ def _explain(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         message = f"{where}: {first['msg']}" if where else str(first["msg"])
-        return JSONResponse(error_body(message, kind="invalid_request_error", param=where or None), 400)
+        return JSONResponse(
+            error_body(message, kind="invalid_request_error", param=where or None), 400
+        )
 
     @app.exception_handler(HTTPException)
     async def no_route(_: Request, error: HTTPException) -> JSONResponse:
@@ -299,7 +317,9 @@ def _settings(asked: ChatRequest, limits: Limits) -> dict[str, Any]:
     """The fields that reach an engine; at temperature 1 and top_p 1 it is the model as it is."""
     wanted = asked.max_completion_tokens or asked.max_tokens or limits.tokens
     return {
-        "temperature": 1.0 if asked.temperature is None else asked.temperature * (asked.temperature >= COLDEST),
+        "temperature": 1.0
+        if asked.temperature is None
+        else asked.temperature * (asked.temperature >= COLDEST),
         "top_p": 1.0 if asked.top_p is None else max(asked.top_p, COLDEST),
         "max_tokens": min(wanted, limits.tokens),
     }

@@ -31,7 +31,8 @@ class Guard:
 
     Args:
         key: asked for as bearer token; None asks for none.
-        hosts: names under which it is called; a page of another site that was given this address by its name server
+        hosts: names under which it is called; a page of another site that was given this address by
+            its name server
             is not answered. None for any.
     """
 
@@ -68,14 +69,20 @@ class Guard:
         host = re.sub(r":\d+$", "", headers.get(b"host", ""))
         if self._hosts is not None and host not in self._hosts:
             return 421, "this server answers under the names of loopback only"
-        if self._key is not None and scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS":
+        if (
+            self._key is not None
+            and scope["path"] not in OPEN_PATHS
+            and scope["method"] != "OPTIONS"
+        ):
             scheme, _, token = headers.get(b"authorization", "").partition(" ")
             same = hmac.compare_digest(token.strip().encode("latin-1"), self._key.encode("utf-8"))
             if scheme.lower() != "bearer" or not same:
                 return 401, "the key is missing or wrong"
         if scope["method"] in ("POST", "PUT", "PATCH"):
             kind = headers.get(b"content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":  # a form of another site's page could send anything else without asking
+            if (
+                kind != "application/json"
+            ):  # a form of another site's page could send anything else without asking
                 return 415, "the body must be application/json"
             length = headers.get(b"content-length", "0")
             if length.isdecimal() and int(length) > LARGEST_BODY:

@@ -57,7 +57,9 @@ class EngineProcess:
                     return
                 self.state = "restarting"
                 self.restarts += 1
-                pause = 0.0 if time.monotonic() - started > 60 else min(LONGEST_PAUSE, 2 * pause + 0.5)
+                pause = (
+                    0.0 if time.monotonic() - started > 60 else min(LONGEST_PAUSE, 2 * pause + 0.5)
+                )
                 LOG.warning("the engine stopped; starting it again in %.1f s", pause)
                 await asyncio.sleep(pause)
         finally:
@@ -111,8 +113,17 @@ class EngineProcess:
             ApiError: 503 without an engine, 429 when full.
         """
         if self.state != "ready":
-            what = {"loading": "the model is loading", "restarting": "the engine is starting again"}.get(self.state)
-            raise ApiError(503, what or "the server stops", kind="server_error", code="unavailable", retry_after=2)
+            what = {
+                "loading": "the model is loading",
+                "restarting": "the engine is starting again",
+            }.get(self.state)
+            raise ApiError(
+                503,
+                what or "the server stops",
+                kind="server_error",
+                code="unavailable",
+                retry_after=2,
+            )
         if self.outstanding + replies > self.capacity:
             wait = self._seconds * self.outstanding / self.settings.slots
             raise ApiError(
@@ -136,7 +147,9 @@ class EngineProcess:
             ApiError: 400 where the engine refuses the prompt, 503 where it is gone.
         """
         if self.state != "ready":
-            raise ApiError(503, "the engine stopped", kind="server_error", code="engine_died", retry_after=2)
+            raise ApiError(
+                503, "the engine stopped", kind="server_error", code="engine_died", retry_after=2
+            )
         self._number += 1
         name, heard = self._number, asyncio.Queue[dict[str, Any]]()
         self._asked[name] = heard
@@ -147,12 +160,20 @@ class EngineProcess:
                 event = await heard.get()
                 if "gone" in event:
                     ended = True
-                    raise ApiError(503, event["gone"], kind="server_error", code="engine_died", retry_after=2)
+                    raise ApiError(
+                        503, event["gone"], kind="server_error", code="engine_died", retry_after=2
+                    )
                 ended = "done" in event or "error" in event
                 if "error" in event:
                     if event["user"]:
                         raise ApiError(400, event["error"], param="messages")
-                    raise ApiError(503, event["error"], kind="server_error", code="engine_failed", retry_after=2)
+                    raise ApiError(
+                        503,
+                        event["error"],
+                        kind="server_error",
+                        code="engine_failed",
+                        retry_after=2,
+                    )
                 if ended:
                     self._seconds += 0.1 * (time.monotonic() - started - self._seconds)
                 yield event

@@ -52,9 +52,12 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # asyncio does so only where a socket names its protocol; else each first text waits 40 ms for its receipt
+        # asyncio does so only where a socket names its protocol; else each first text waits 40 ms
+        # for its receipt
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._patience = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._close_unless_asked, None)
+        self._patience = asyncio.get_running_loop().call_later(
+            HEADER_SECONDS, self._close_unless_asked, None
+        )
 
     def on_response_complete(self) -> None:
         last = self.cycle  # what follows may begin the next one at once
@@ -90,10 +93,14 @@ def listener(listening: Listening) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
     try:
-        return socket.create_server((listening.host.strip("[]"), listening.port), family=family, backlog=BACKLOG)
+        return socket.create_server(
+            (listening.host.strip("[]"), listening.port), family=family, backlog=BACKLOG
+        )
     except OSError as error:
         where = f"{listening.host}:{listening.port}"
-        raise ConfigError(f"cannot listen ({error.strerror})", where=where, fix="give another --port") from None
+        raise ConfigError(
+            f"cannot listen ({error.strerror})", where=where, fix="give another --port"
+        ) from None
 
 
 def key_of(listening: Listening) -> str | None:
@@ -105,7 +112,9 @@ def key_of(listening: Listening) -> str | None:
     key = os.environ.get(listening.key_env) or None
     if key is None and not is_loopback(listening.host):
         fix = f"set {listening.key_env}, or leave out --host"
-        raise ConfigError("others can reach this address, so a key is needed", where="--host", fix=fix)
+        raise ConfigError(
+            "others can reach this address, so a key is needed", where="--host", fix=fix
+        )
     if key is not None and len(key) < SHORTEST_KEY:
         raise ConfigError(f"a key has at least {SHORTEST_KEY} characters", where=listening.key_env)
     return key
@@ -156,7 +165,9 @@ def serve_run(
         )
     )
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn raises what it has dealt with once more at its end
+        signal.signal(
+            number, lambda *_: None
+        )  # uvicorn raises what it has dealt with once more at its end
     with listener(listening) as bound:
         server.run([bound])
     if service.failure:

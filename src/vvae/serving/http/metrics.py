@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 
 if TYPE_CHECKING:
     from vvae.serving.http.engine_process import EngineProcess
@@ -24,19 +31,32 @@ class Figures:
     def __init__(self) -> None:
         self._all = CollectorRegistry()
         self._requests = Counter(
-            "vvae_requests", "Requests for replies by how they ended.", ["ended"], registry=self._all
+            "vvae_requests",
+            "Requests for replies by how they ended.",
+            ["ended"],
+            registry=self._all,
         )
         self._prompt = Counter("vvae_prompt_tokens", "Tokens of prompts.", registry=self._all)
         self._written = Counter("vvae_completion_tokens", "Tokens written.", registry=self._all)
         self._first = Histogram(
-            "vvae_first_text_seconds", "From the request to the first text.", buckets=BOUNDS, registry=self._all
+            "vvae_first_text_seconds",
+            "From the request to the first text.",
+            buckets=BOUNDS,
+            registry=self._all,
         )
         self._whole = Histogram(
-            "vvae_request_seconds", "From the request to its end.", buckets=BOUNDS, registry=self._all
+            "vvae_request_seconds",
+            "From the request to its end.",
+            buckets=BOUNDS,
+            registry=self._all,
         )
-        self._outstanding = Gauge("vvae_outstanding", "Replies being written or waiting.", registry=self._all)
+        self._outstanding = Gauge(
+            "vvae_outstanding", "Replies being written or waiting.", registry=self._all
+        )
         self._ready = Gauge("vvae_engine_ready", "Whether the engine is ready.", registry=self._all)
-        self._restarts = Gauge("vvae_engine_restarts", "Times the engine was started again.", registry=self._all)
+        self._restarts = Gauge(
+            "vvae_engine_restarts", "Times the engine was started again.", registry=self._all
+        )
 
     def count(self, ended: str) -> None:
         """A request that got no reply."""

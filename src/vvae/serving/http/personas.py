@@ -111,16 +111,23 @@ class Cast:
             ConfigError: one of them asks for what this space has not.
         """
         cards = saved_personas(self.run)
-        personas = {n: (card.profile(self.space), card.steering(self.space)) for n, card in cards.items()}
+        personas = {
+            n: (card.profile(self.space), card.steering(self.space)) for n, card in cards.items()
+        }
         self.personas: Mapping[str, tuple[Profile, Steering]] = personas
-        self.profiles: Mapping[str, Profile] = {**self.speakers, **{n: profile for n, (profile, _) in personas.items()}}
+        self.profiles: Mapping[str, Profile] = {
+            **self.speakers,
+            **{n: profile for n, (profile, _) in personas.items()},
+        }
         """Everybody who can be talked to: speakers, then personas."""
 
     # --- models ---
 
     @property
     def models(self) -> list[tuple[str, str | None]]:
-        """(model id, the adapter that writes where it is none itself): adapters, speakers, personas."""
+        """(model id, the adapter that writes where it is none itself): adapters, speakers,
+        personas.
+        """
         first = next(iter(self.variants))
         own = [name for name in self.profiles if name not in self.variants]
         return [*((name, None) for name in self.variants), *((name, first) for name in own)]
@@ -143,9 +150,14 @@ class Cast:
                 adapter = base if base in self.variants else first
                 speaker = None if base in self.variants else base
                 named = Steering(speaker=asked) if asked in self.profiles else None
-                return adapter, merged([named or steering_from_text(asked, where="model"), Steering(speaker=speaker)])
+                return adapter, merged(
+                    [named or steering_from_text(asked, where="model"), Steering(speaker=speaker)]
+                )
         raise ApiError(
-            404, f"the model {model[:100]!r} does not exist; see /v1/models", param="model", code="model_not_found"
+            404,
+            f"the model {model[:100]!r} does not exist; see /v1/models",
+            param="model",
+            code="model_not_found",
         )
 
     # --- from a request to z ---
@@ -175,7 +187,9 @@ class Cast:
         if profile is None:
             known = ", ".join(list(self.profiles)[:5])
             raise ConfigError(
-                f"nobody is called {speaker[:100]!r}", where="persona.speaker", fix=f"for example {known}"
+                f"nobody is called {speaker[:100]!r}",
+                where="persona.speaker",
+                fix=f"for example {known}",
             )
         turns = _turns(request.messages, speaker)
         conversation = steering.conversation or headers.conversation or _digest(turns)
@@ -200,7 +214,9 @@ class Cast:
         if not variant.shows_slots:
             notes.append(f"{adapter} was trained without z and is shown none")
         shown = persona_block(steered.persona, self.space) if variant.shows_slots else None
-        return Cue(adapter, speaker, conversation, turns, shown, preface, steered, seed, tuple(notes))
+        return Cue(
+            adapter, speaker, conversation, turns, shown, preface, steered, seed, tuple(notes)
+        )
 
     def _read(self, turns: Sequence[Turn], speaker: str) -> Any:
         with self._reading:  # requests are read in threads
@@ -219,17 +235,25 @@ def _text(message: ChatMessage) -> str:
     if isinstance(message.content, str):
         return message.content
     parts = message.content or []
-    if other := next((part.type for part in parts if part.type not in ("text", "input_text")), None):
-        raise ApiError(400, f"content of type {other[:40]!r} cannot be read; only text", param="messages")
+    if other := next(
+        (part.type for part in parts if part.type not in ("text", "input_text")), None
+    ):
+        raise ApiError(
+            400, f"content of type {other[:40]!r} cannot be read; only text", param="messages"
+        )
     return "\n".join(part.text or "" for part in parts)
 
 
 def _system(messages: Sequence[ChatMessage]) -> tuple[str, Steering]:
-    """Text and persona of the system messages, wherever they stand; of two blocks the later one counts first."""
+    """Text and persona of the system messages, wherever they stand; of two blocks the later one
+    counts first.
+    """
     texts = [_text(message) for message in messages if message.role in ("system", "developer")]
     blocks = [found[1] for text in texts for found in _BLOCK.finditer(text)]
     preface = "\n\n".join(kept for text in texts if (kept := _BLOCK.sub("", text).strip()))
-    return preface, merged(steering_from_text(block, where="[persona]") for block in reversed(blocks))
+    return preface, merged(
+        steering_from_text(block, where="[persona]") for block in reversed(blocks)
+    )
 
 
 def _turns(messages: Sequence[ChatMessage], speaker: str) -> tuple[Turn, ...]:
@@ -247,7 +271,9 @@ def _turns(messages: Sequence[ChatMessage], speaker: str) -> tuple[Turn, ...]:
             bursts[-1][1].append(text)
         else:
             bursts.append((name, [text]))
-    return tuple(said(number, name, BURST.join(texts)) for number, (name, texts) in enumerate(bursts))
+    return tuple(
+        said(number, name, BURST.join(texts)) for number, (name, texts) in enumerate(bursts)
+    )
 
 
 def _digest(turns: Sequence[Turn]) -> str:

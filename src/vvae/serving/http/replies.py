@@ -64,7 +64,8 @@ class Answer:
     """The status of an error in the middle of a stream."""
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
-        """What is written, of all choices as it comes; the first chunk, without text, says that the prompt is read.
+        """What is written, of all choices as it comes; the first chunk, without text, says that the
+        prompt is read.
 
         Raises:
             ApiError: the prompt is refused, the engine is gone, or time is up.
@@ -74,8 +75,9 @@ class Answer:
         left, end = self.number, time.monotonic() + self.seconds
         try:
             while left:
-                # for each piece anew: a stream's pieces are waited for in other tasks than its first one; and not by
-                # wait_for, which before Python 3.12 takes no notice of being cancelled where a piece has just come
+                # for each piece anew: a stream's pieces are waited for in other tasks than its
+                # first one; and not by wait_for, which before Python 3.12 takes no notice of being
+                # cancelled where a piece has just come
                 async with asyncio.timeout(max(0.0, end - time.monotonic())):
                     chunk = await heard.get()
                 if isinstance(chunk, Exception):
@@ -83,7 +85,9 @@ class Answer:
                 left -= chunk.finish_reason is not None
                 yield chunk
         except TimeoutError:
-            raise ApiError(504, f"no reply in {self.seconds:.0f} s", kind="server_error", code="timeout") from None
+            raise ApiError(
+                504, f"no reply in {self.seconds:.0f} s", kind="server_error", code="timeout"
+            ) from None
         finally:
             for task in tasks:
                 task.cancel()
@@ -117,7 +121,11 @@ class Answer:
     def usage(self) -> dict[str, int]:
         """Tokens; of the prompt once, however many choices there are."""
         total = self.prompt_tokens + self.completion_tokens
-        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens, "total_tokens": total}
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": total,
+        }
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
@@ -138,17 +146,32 @@ class Answer:
             for index, (text, finish_reason) in enumerate(zip(texts, finished, strict=True))
         ]
         described = self.cue.described() | {"reply_seed": self.seed}
-        return self._head("chat.completion") | {"choices": choices, "usage": self.usage, "vvae": described}
+        return self._head("chat.completion") | {
+            "choices": choices,
+            "usage": self.usage,
+            "vvae": described,
+        }
 
     async def lines(self, chunks: AsyncGenerator[Chunk], *, usage: bool) -> AsyncGenerator[bytes]:
         """The events of an answer that is streamed."""
         head = self._head("chat.completion.chunk")
 
         def event(choices: list[dict[str, Any]], **further: Any) -> bytes:
-            return b"data: " + json.dumps(head | {"choices": choices} | further, ensure_ascii=False).encode() + b"\n\n"
+            return (
+                b"data: "
+                + json.dumps(head | {"choices": choices} | further, ensure_ascii=False).encode()
+                + b"\n\n"
+            )
 
-        def choice(index: int, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-            return {"index": index, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+        def choice(
+            index: int, delta: dict[str, str], finish_reason: str | None = None
+        ) -> dict[str, Any]:
+            return {
+                "index": index,
+                "delta": delta,
+                "finish_reason": finish_reason,
+                "logprobs": None,
+            }
 
         described = self.cue.described() | {"reply_seed": self.seed}
         for index in range(self.number):
@@ -195,12 +218,19 @@ async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
 
 
 class EventStream(Response):
-    """Server-sent events, until they end, the client goes, or it does not read them; `after` is told how it went."""
+    """Server-sent events, until they end, the client goes, or it does not read them; `after` is
+    told how it went.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, lines: AsyncGenerator[bytes], headers: dict[str, str], after: Callable[[str], None], *, seconds: float
+        self,
+        lines: AsyncGenerator[bytes],
+        headers: dict[str, str],
+        after: Callable[[str], None],
+        *,
+        seconds: float,
     ) -> None:
         super().__init__(headers=headers | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -214,7 +244,10 @@ class EventStream(Response):
             async with asyncio.timeout(self._seconds):
                 await unless_gone(receive, self._send(send))
             ended = "ok"
-        except (ClientGoneError, OSError):  # TimeoutError, too: a client that is there and does not read
+        except (
+            ClientGoneError,
+            OSError,
+        ):  # TimeoutError, too: a client that is there and does not read
             pass
         finally:
             self._after(ended)

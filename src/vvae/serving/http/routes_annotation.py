@@ -51,15 +51,24 @@ def application(collection: Collection) -> Any:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     space = collection.space
     dimensions = [
-        {"name": d.name, "axis": d.axis, "description": d.description, "labels": list(d.labels or {})}
+        {
+            "name": d.name,
+            "axis": d.axis,
+            "description": d.description,
+            "labels": list(d.labels or {}),
+        }
         for d in space.dimensions
     ]
     page = resources.files("vvae.serving.http").joinpath("collect.html").read_text("utf-8")
-    page = page.replace("{{ dimensions }}", json.dumps(dimensions, ensure_ascii=False).replace("<", "\\u003c"))
+    page = page.replace(
+        "{{ dimensions }}", json.dumps(dimensions, ensure_ascii=False).replace("<", "\\u003c")
+    )
 
     @app.middleware("http")
     async def limit(request: Request, call_next: Any) -> Any:
-        length = request.headers.get("content-length", "")  # a body without one could be of any size
+        length = request.headers.get(
+            "content-length", ""
+        )  # a body without one could be of any size
         if request.method == "POST" and not (length.isdigit() and int(length) <= LARGEST_BODY):
             return JSONResponse({"error": "too large"}, 413)
         return await call_next(request)
@@ -70,7 +79,9 @@ def application(collection: Collection) -> Any:
 
     @app.get("/")
     def index() -> HTMLResponse:
-        return HTMLResponse(page, headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-store"})
+        return HTMLResponse(
+            page, headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+        )
 
     @app.post("/work")
     def work(asked: _Asked) -> dict[str, Any]:
@@ -82,7 +93,12 @@ def application(collection: Collection) -> Any:
         own = {"draft": "", "values": None, "filled": None, "done": False}
         if entry:
             values = entry.values or entry.prefilled
-            own = {"draft": entry.reply, "values": values, "filled": entry.prefilled, "done": entry.done}
+            own = {
+                "draft": entry.reply,
+                "values": values,
+                "filled": entry.prefilled,
+                "done": entry.done,
+            }
         return collection.shown(name) | own
 
     @app.post("/about")
@@ -103,7 +119,8 @@ def application(collection: Collection) -> Any:
 
 
 POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; form-action 'none'"
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src "
+    "'self'; form-action 'none'"
 )
 
 
@@ -113,4 +130,6 @@ def serve_collection(collection: Collection, port: int) -> None:
         import uvicorn
     except ImportError:
         raise ModelError("uvicorn is not installed", fix="pip install 'vvae[serve]'") from None
-    uvicorn.run(application(collection), host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    uvicorn.run(
+        application(collection), host="127.0.0.1", port=port, log_level="warning", access_log=False
+    )

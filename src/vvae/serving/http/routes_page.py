@@ -1,4 +1,6 @@
-"""The page: its files, and what it asks beside chat completions: the space, kept personas, what was read in replies."""
+"""The page: its files, and what it asks beside chat completions: the space, kept personas, what was
+read in replies.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def router(cast_of: Callable[[], Cast], errors: Callable[..., dict[int | str, An
 
     @routes.get("/vvae/space", responses=errors(503))
     def space() -> dict[str, Any]:
-        """Dimensions with the values to choose from, adapters with what they can do, speakers and personas."""
+        """Dimensions with the values to choose from, adapters with what they can do, speakers and
+        personas.
+        """
         cast = cast_of()
         dimensions = [
             {
@@ -168,7 +172,11 @@ def router(cast_of: Callable[[], Cast], errors: Callable[..., dict[int | str, An
 
 def _file(name: str, media_type: str) -> Callable[[], Response]:
     data = resources.files("vvae.serving.http").joinpath(name).read_bytes()
-    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Content-Security-Policy": POLICY,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
     return lambda: Response(data, media_type=media_type, headers=headers)
 
 

@@ -1,4 +1,6 @@
-"""What goes over the wire: OpenAI's chat completions, and the field ``vvae`` with the z of a reply."""
+"""What goes over the wire: OpenAI's chat completions,
+and the field ``vvae`` with the z of a reply.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class ApiError(Exception):
     """An answer other than 200, in OpenAI's form.
 
     Args:
-        kind: ``invalid_request_error``, ``authentication_error``, ``rate_limit_error``, ``server_error``.
+        kind: ``invalid_request_error``, ``authentication_error``, ``rate_limit_error``,
+            ``server_error``.
         retry_after: seconds after which it is worth another try.
     """
 
@@ -51,7 +54,9 @@ class ApiError(Exception):
         self.body = error_body(message, kind=kind, param=param, code=code)
 
 
-def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+def error_body(
+    message: str, *, kind: str, param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
     """OpenAI's error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
@@ -85,7 +90,8 @@ class ChatRequest(BaseModel):
     model: Name = Field(description="an adapter, a speaker, or adapter@persona (GET /v1/models)")
     messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
     persona: Text | dict[str, Any] | None = Field(
-        None, description="'Ana; tone=playful; topic=auto; catchphrase.rate=0.1', or the same as an object"
+        None,
+        description="'Ana; tone=playful; topic=auto', or the same as an object",
     )
     stream: bool | None = False
     stream_options: StreamOptions | None = None

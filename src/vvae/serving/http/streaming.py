@@ -33,7 +33,9 @@ class LiveEngine(Protocol):
     context: int
     """Tokens of prompt and reply."""
 
-    def stream(self, request: Request, adapter: str, config: GenerationConfig, *, seed: int) -> AsyncGenerator[Piece]:
+    def stream(
+        self, request: Request, adapter: str, config: GenerationConfig, *, seed: int
+    ) -> AsyncGenerator[Piece]:
         """A reply; closing the iterator frees its place."""
         ...
 
@@ -43,7 +45,8 @@ class LiveEngine(Protocol):
 
 
 class BatchedEngine:
-    """A transformers model in this process: a batch for each adapter, that replies join and leave between two tokens.
+    """A transformers model in this process: a batch for each adapter, that replies join and leave
+    between two tokens.
 
     Args:
         switch: makes an adapter the one in use.
@@ -61,7 +64,9 @@ class BatchedEngine:
     ) -> None:
         self.context = context
         self._engine, self._switch, self._used = engine, switch, ""
-        self._batches: dict[str, Batch] = {name: engine.batch(slots, context + SPARE_COLUMNS) for name in adapters}
+        self._batches: dict[str, Batch] = {
+            name: engine.batch(slots, context + SPARE_COLUMNS) for name in adapters
+        }
         self._waiting: dict[int, asyncio.Queue[Piece | Exception]] = {}
         self._sent: dict[int, int] = {}
         self._joining: list[tuple[str, int, Request, GenerationConfig, int]] = []
@@ -131,7 +136,9 @@ class BatchedEngine:
                 if adapter != self._used:
                     self._switch(adapter)
                     self._used = adapter
-                found += [(wrote.name, piece) for wrote in batch.step() if (piece := self._piece(wrote))]
+                found += [
+                    (wrote.name, piece) for wrote in batch.step() if (piece := self._piece(wrote))
+                ]
         return found
 
     def _piece(self, wrote: Wrote) -> Piece | None:
@@ -146,7 +153,8 @@ class BatchedEngine:
 
 
 class CompletionsEngine:
-    """An OpenAI-compatible server's ``/completions``, asked with token ids: vLLM, or llama.cpp in this process.
+    """An OpenAI-compatible server's ``/completions``, asked with token ids: vLLM, or llama.cpp in
+    this process.
 
     Args:
         base_url: up to ``/v1``.
@@ -164,7 +172,11 @@ class CompletionsEngine:
         context: int,
     ) -> None:
         self.context = context
-        self._url, self._models, self._stops = base_url.rstrip("/") + "/completions", models, list(stops)
+        self._url, self._models, self._stops = (
+            base_url.rstrip("/") + "/completions",
+            models,
+            list(stops),
+        )
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._session: Any = None
 
@@ -193,22 +205,30 @@ class CompletionsEngine:
         }
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-            # A connection of its own for each reply: one that is kept may be closed just as it is used again.
+            # A connection of its own for each reply: one that is kept may be closed just as it is
+            # used again.
             connector = aiohttp.TCPConnector(limit=0, force_close=True)
             self._session = aiohttp.ClientSession(
-                headers=self._headers, timeout=timeout, connector=connector, read_bufsize=LONGEST_LINE
+                headers=self._headers,
+                timeout=timeout,
+                connector=connector,
+                read_bufsize=LONGEST_LINE,
             )
         tokens, finish, counted = 0, "", 0
         try:
             async with self._session.post(self._url, json=body) as answer:
                 if answer.status != 200:
-                    raise ModelError(f"the engine's server answered {answer.status}", where=self._url)
+                    raise ModelError(
+                        f"the engine's server answered {answer.status}", where=self._url
+                    )
                 async for line in answer.content:
                     if not line.startswith(b"data:") or (data := line[5:].strip()) == b"[DONE]":
                         continue
                     event = json.loads(data)
                     if "error" in event:
-                        raise ModelError("the engine's server failed in the middle of a reply", where=self._url)
+                        raise ModelError(
+                            "the engine's server failed in the middle of a reply", where=self._url
+                        )
                     counted = (event.get("usage") or {}).get("completion_tokens") or counted
                     for choice in event.get("choices") or ():
                         tokens += 1
@@ -216,7 +236,9 @@ class CompletionsEngine:
                         if text := choice.get("text"):
                             yield Piece(text)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ModelError(f"the engine's server fails ({type(error).__name__})", where=self._url) from None
+            raise ModelError(
+                f"the engine's server fails ({type(error).__name__})", where=self._url
+            ) from None
         yield Piece("", finish or "stop", counted or tokens)
 
     async def close(self) -> None:

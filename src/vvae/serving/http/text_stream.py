@@ -8,11 +8,14 @@ __all__ = ["TextStream"]
 
 
 class TextStream:
-    """Holds back what may still turn out to be the end: white space, and the beginning of a stop text.
+    """Holds back what may still turn out to be the end: white space, and the beginning of a stop
+    text.
 
     >>> stream = TextStream(["END"])
-    >>> stream.feed("  so E"), stream.feed("N route "), stream.feed("END ignored"), stream.stopped, stream.rest()
-    ('so', ' EN route', '', True, '')
+    >>> stream.feed("  so E"), stream.feed("N route "), stream.feed("END ignored")
+    ('so', ' EN route', '')
+    >>> stream.stopped, stream.rest()
+    (True, '')
     """
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
@@ -41,7 +44,14 @@ class TextStream:
 
     def _begins(self, stop: str) -> int:
         """Characters at the end that may be the beginning of a stop text."""
-        return next((n for n in range(min(len(stop) - 1, len(self._held)), 0, -1) if self._held.endswith(stop[:n])), 0)
+        return next(
+            (
+                n
+                for n in range(min(len(stop) - 1, len(self._held)), 0, -1)
+                if self._held.endswith(stop[:n])
+            ),
+            0,
+        )
 
     def rest(self) -> str:
         """What was held back, once nothing more comes."""

@@ -2,13 +2,13 @@
 
 In, first the settings (`WorkerSettings`), then::
 
-    {"id": 1, "turns": [[0, "you", "hi"]], "speaker": "Ana", "block": "[persona] ...", "preface": "", "key": "...",
+    {"id": 1, "turns": [[0, "you", "hi"]], "speaker": "Ana", "block": "[persona]", "preface": "",
      "adapter": "SP+FT", "seed": 0, "temperature": 1.0, "top_p": 1.0, "max_tokens": 80}
     {"cancel": 1}
 
 Out: ``{"ready": context}``, then ``{"id": 1, "prompt": tokens}``, ``{"id": 1, "text": "..."}``,
-``{"id": 1, "done": finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``; ``{"fatal": "..."}``
-where it cannot start.
+    ``{"id": 1, "done": finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``;
+    ``{"fatal": "..."}`` where it cannot start.
 """
 
 from __future__ import annotations
@@ -62,14 +62,21 @@ def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, obj
     file = llama_base(run, settings.engine, base)
     if file is None:
         decoder = run.decoder
-        switch = decoder.load_adapters({name: run.path(f"adapters/{name}") for name in settings.adapters})
+        switch = decoder.load_adapters(
+            {name: run.path(f"adapters/{name}") for name in settings.adapters}
+        )
         return decoder, _batched(decoder, switch, settings), None
     prompter, loras = llama_parts(run, settings.adapters, base)
     key = secrets.token_hex(16)
-    server = LlamaServer(file, "base", context=CONTEXT, slots=settings.slots, adapters=loras, key=key)
+    server = LlamaServer(
+        file, "base", context=CONTEXT, slots=settings.slots, adapters=loras, key=key
+    )
     Thread(target=_end_with, args=(server,), daemon=True).start()
     asked = {
-        name: ("base", {"lora": [{"id": i, "scale": float(i == own)} for i in range(len(loras))], **SAMPLING})
+        name: (
+            "base",
+            {"lora": [{"id": i, "scale": float(i == own)} for i in range(len(loras))], **SAMPLING},
+        )
         for own, name in enumerate(settings.adapters)
     }
     return prompter, _completions(server.base_url, asked, key, prompter), server
@@ -83,7 +90,10 @@ def _end_with(server: LlamaServer) -> None:
 
 
 def _completions(
-    url: str, models: Mapping[str, tuple[str, Mapping[str, Any]]], key: str | None, prompter: Prompter
+    url: str,
+    models: Mapping[str, tuple[str, Mapping[str, Any]]],
+    key: str | None,
+    prompter: Prompter,
 ) -> CompletionsEngine:
     return CompletionsEngine(url, models, key=key, stops=end_of_turn(prompter), context=CONTEXT)
 
@@ -91,13 +101,17 @@ def _completions(
 def _batched(decoder: Decoder, switch: Any, settings: WorkerSettings) -> BatchedEngine:
     decoder.model.eval()
     context = min(CONTEXT, decoder.context_length)
-    return BatchedEngine(decoder.engine, settings.adapters, switch, slots=settings.slots, context=context)
+    return BatchedEngine(
+        decoder.engine, settings.adapters, switch, slots=settings.slots, context=context
+    )
 
 
 class Worker:
     """Reads what is asked, one task for each reply, and says what is written."""
 
-    def __init__(self, prompter: Prompter, engine: LiveEngine, window_tokens: int, out: Any) -> None:
+    def __init__(
+        self, prompter: Prompter, engine: LiveEngine, window_tokens: int, out: Any
+    ) -> None:
         self._prompter, self._engine, self._window, self._out = prompter, engine, window_tokens, out
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
@@ -140,12 +154,19 @@ class Worker:
         try:
             room = self._engine.context - len(request.prompt)
             if room < SHORTEST_REPLY:
-                what = f"a prompt of {len(request.prompt)} tokens; the engine sees {self._engine.context}"
+                what = (
+                    f"a prompt of {len(request.prompt)} tokens; the engine sees "
+                    f"{self._engine.context}"
+                )
                 raise DataError(what, where="messages", fix="send less")
             self.say(id=name, prompt=len(request.prompt))
             limit = min(asked["max_tokens"], room)
-            config = GenerationConfig(temperature=asked["temperature"], top_p=asked["top_p"], max_new_tokens=limit)
-            async with aclosing(self._engine.stream(request, asked["adapter"], config, seed=asked["seed"])) as pieces:
+            config = GenerationConfig(
+                temperature=asked["temperature"], top_p=asked["top_p"], max_new_tokens=limit
+            )
+            async with aclosing(
+                self._engine.stream(request, asked["adapter"], config, seed=asked["seed"])
+            ) as pieces:
                 async for piece in pieces:
                     if piece.text:
                         self.say(id=name, text=piece.text)
@@ -165,7 +186,9 @@ async def serve(run: Run, settings: WorkerSettings, source: Any, out: Any) -> No
     except (VVAEError, MemoryError):
         raise
     except Exception as error:  # another start would not mend it
-        raise ModelError(f"the engine cannot start ({type(error).__name__}: {error})", where=settings.run) from None
+        raise ModelError(
+            f"the engine cannot start ({type(error).__name__}: {error})", where=settings.run
+        ) from None
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=LONGEST_LINE)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), source)

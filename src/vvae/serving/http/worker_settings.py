@@ -1,4 +1,6 @@
-"""What the engine's process is told; apart, so that the server need not import what the process imports."""
+"""What the engine's process is told; apart, so that the server need not import what the process
+imports.
+"""
 
 from __future__ import annotations
 
