@@ -11,7 +11,7 @@ import argparse
 from vvae.core.random import shuffled
 from vvae.core.text import find_phrase
 from vvae.corpus.formats import load
-from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.corpus.pairs import PairsConfig, pairs_with_account
 from vvae.encoders.rules.catchphrase import CatchphraseConfig, mine
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=100)
     number = parser.parse_args().number
     dialogues = load("byu").dialogues
-    pairs, _ = make_pairs(dialogues, PairsConfig(), seed=0)
+    pairs, _ = pairs_with_account(dialogues, PairsConfig(), seed=0)
     topics = {d.id: prompt for d in dialogues if (prompt := d.get("prompt"))}
     train = [pair for pair in pairs if pair.split == "train"]
     lists = mine(train, topics, CatchphraseConfig())

@@ -33,7 +33,7 @@ import psutil
 
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
 from vvae.core.random import index_below
-from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.corpus.pairs import PairsConfig, pairs_with_account
 from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
 from vvae.latent.space import load_space
 from vvae.latent.tables import write_encodings
@@ -108,7 +108,7 @@ def conversations(pairs: int) -> tuple[dict[str, Dialogue], list[Pair]]:
         Dialogue(f"d{n}", tuple(Turn(i, "ab"[i % 2], (Message(text(n, i)),)) for i in range(21)))
         for n in range(-(-pairs // 20))
     ]
-    found, _ = make_pairs(
+    found, _ = pairs_with_account(
         dialogues, PairsConfig(window_tokens=10**6, max_train_replies=10**9), seed=0
     )
     return {d.id: d for d in dialogues}, found[:pairs]
@@ -153,7 +153,8 @@ def encoder_at(url: str, folder: Path, pairs: Sequence[Pair], concurrency: int) 
     config = LLMConfig.model_validate(
         {"kind": "llm", "base_url": url, "model": "stub", "concurrency": concurrency}
     )
-    return LLMEncoder.fit(pairs[:2000], {}, load_space(), config, folder / "ledger.sqlite").probe()
+    ledger = folder / "ledger.sqlite"
+    return LLMEncoder.fit(pairs[:2000], load_space(), config, ledger=ledger).probe()
 
 
 def speed(url: str, pairs: int, concurrency: int) -> dict[str, float]:

@@ -10,8 +10,8 @@ import argparse
 import time
 
 from vvae.corpus.formats import load
-from vvae.corpus.pairs import PairsConfig, make_pairs
-from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
+from vvae.corpus.pairs import PairsConfig, pairs_with_account
+from vvae.encoders.rules.encoder import RulesEncoder
 from vvae.latent.space import LatentSpace, load_space
 
 
@@ -21,13 +21,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4000)
     number = parser.parse_args().pairs
     dialogues = load("byu").dialogues
-    pairs, _ = make_pairs(dialogues, PairsConfig(), seed=0)
+    pairs, _ = pairs_with_account(dialogues, PairsConfig(), seed=0)
     topics = {d.id: prompt for d in dialogues if (prompt := d.get("prompt"))}
     space = load_space()
     lexical = LatentSpace("lexical", tuple(d for d in space.dimensions if d.reader != "prototype"))
     rates = {}
     for name, chosen in (("all", space), ("lexical", lexical)):
-        encoder = RulesEncoder.fit(pairs, topics, chosen, RulesConfig())
+        encoder = RulesEncoder.fit(pairs, chosen, topics=topics)
         sample = pairs[:: max(1, len(pairs) // number)][:number]
         fresh = RulesEncoder.from_state(encoder.state())
         list(fresh.encode(sample[:8]))

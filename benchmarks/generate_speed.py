@@ -45,8 +45,12 @@ from vvae.pipeline.runner import run_stages
 
 def ours(decoder: Decoder, requests: Sequence[Request], tokens: int) -> int:
     """Our engine, with a stop token that a chat does not hold."""
-    unused = decoder.tokenizer.convert_tokens_to_ids(decoder.tokenizer.all_special_tokens[-1])
-    engine = TransformersEngine(decoder.model, decoder.tokenizer, [unused], bf16=decoder.bf16)
+    unused = decoder.prompter.tokenizer.convert_tokens_to_ids(
+        decoder.prompter.tokenizer.all_special_tokens[-1]
+    )
+    engine = TransformersEngine(
+        decoder.model, decoder.prompter.tokenizer, [unused], bf16=decoder.bf16
+    )
     return sum(
         c.tokens for c in engine.complete(requests, GenerationConfig(max_new_tokens=tokens), seed=0)
     )
@@ -58,7 +62,7 @@ def generate(decoder: Decoder, requests: Sequence[Request], tokens: int, batch: 
 
     decoder.model.eval()
     order = sorted(requests, key=lambda request: len(request.prompt))
-    written, pad = 0, decoder.stops[0]
+    written, pad = 0, decoder.prompter.stops[0]
     for start in range(0, len(order), batch):
         group = order[start : start + batch]
         width = max(len(request.prompt) for request in group)
@@ -122,7 +126,9 @@ def main() -> None:
         run.pairs, run.speakers, total=arguments.replies, per_speaker=15, seed=run.config.seed
     )
     requests = [
-        decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, p.speaker))
+        decoder.prompter.request(
+            run.dialogues[p.dialogue], p, run.conditions(variant).test_line(p, p.speaker)
+        )
         for p in pairs
     ]
     n = arguments.tokens

@@ -105,7 +105,9 @@ def main() -> None:
     }
     config = LLMConfig.model_validate({**settings, "concurrency": arguments.concurrency})
     with tempfile.TemporaryDirectory() as scratch:
-        encoder = LLMEncoder.fit(pairs, {}, space, config, Path(scratch) / "ledger.sqlite").probe()
+        encoder = LLMEncoder.fit(
+            pairs, space, config, ledger=Path(scratch) / "ledger.sqlite"
+        ).probe()
         print(f"answers held by {encoder.structure}", flush=True)
         encodings = list(encoder.encode(pairs, dialogues, progress=_progress))
         with Ledger(encoder.ledger) as ledger:
@@ -127,7 +129,7 @@ def main() -> None:
     found = {
         "strings": len(encodings),
         "ended": dict(ended),
-        "not_believed": dict(encoder.nulled),
+        "not_believed": dict(encoder.rejected),
         "marker_in_raw_answer": raw,
         "marker_in_z": {place: len(ids) for place, ids in marked.items()},
     }

@@ -33,15 +33,18 @@ from vvae.config import load_config
 from vvae.core.console import ConsoleReporter
 from vvae.core.dialogue import Pair
 from vvae.corpus.pairs import benchmark_pairs
-from vvae.decoder.model import Alternative, Decoder, per_token
+from vvae.decoder.conditions import Conditions
+from vvae.decoder.model import Branch, Decoder, per_token
 from vvae.decoder.train import plan, train
 from vvae.decoder.variants import Variant
-from vvae.inference.prompts import Block
-from vvae.latent.prior import predicted_rate
+from vvae.inference.prompts import PersonaLine
+from vvae.latent.persona import Persona
+from vvae.latent.sampling import predicted_rate
 from vvae.metrics.bootstrap import Counts, Hit, bootstrap, interval, rate, tabulate
 from vvae.metrics.human_chat import swapped_profile
-from vvae.metrics.rates import shows, spoken_length
+from vvae.metrics.metric import shows
 from vvae.metrics.teacher_forcing import phrase_probability, reply_losses
+from vvae.metrics.text import spoken_length
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
 
@@ -75,8 +78,19 @@ WORDINGS: dict[str, Callable[[str], str | None]] = {
 }
 
 
-class Reworded(Run):
-    """A run whose z blocks read differently, or stand at the end of the last user message."""
+class Reworded(Conditions):
+    """Conditions whose persona lines read differently."""
+
+    wording = "persona"
+
+    def line(self, pair: Pair, speaker: str, persona: Persona | None) -> PersonaLine:
+        """Return the persona line, reworded."""
+        line = super().line(pair, speaker, persona)
+        return WORDINGS[self.wording](line) if isinstance(line, str) else line
+
+
+class RewordedRun(Run):
+    """A run whose persona lines read differently, or stand at the end of the last user message."""
 
     wording, place = "persona", "own"
 
@@ -85,21 +99,18 @@ class Reworded(Run):
         """The base model, with the place of z as chosen."""
         decoder = super().decoder
         if self.place == "user":
-            frame = decoder.frame
-            decoder.frame = replace(
+            frame = decoder.prompter.frame
+            decoder.prompter.frame = replace(
                 frame, late_system=False, before_z="\n\n", after_z=frame.generation
             )
         return decoder
 
-    def test_block(self, variant: Variant, pair: Pair, speaker: str) -> Block:
-        """The z block at test time, reworded."""
-        block = super().test_block(variant, pair, speaker)
-        return WORDINGS[self.wording](block) if isinstance(block, str) else block
-
-    def training_block(self, variant: Variant, pair: Pair, draw: int) -> Block:
-        """The z block in training, reworded."""
-        block = super().training_block(variant, pair, draw)
-        return WORDINGS[self.wording](block) if isinstance(block, str) else block
+    def _new_conditions(self, variant: Variant) -> Conditions:
+        reworded = Reworded(
+            variant, lambda: self.corpus, self.config.sampling, seed=self.config.seed
+        )
+        reworded.wording = self.wording
+        return reworded
 
 
 def evaluation_pairs(run: Run, number: int) -> list[tuple[Pair, str]]:
@@ -114,13 +125,13 @@ def evaluation_pairs(run: Run, number: int) -> list[tuple[Pair, str]]:
 
 def measure(run: Run, variant: Variant, chosen: Sequence[tuple[Pair, str]]) -> dict[str, Any]:
     """All measures of the decoder as it stands."""
-    asked: dict[str, list[Alternative]] = {}
-    phrases: dict[str, list[tuple[Alternative, str]]] = {}
+    asked: dict[str, list[Branch]] = {}
+    phrases: dict[str, list[tuple[Branch, str]]] = {}
     for pair, other in chosen:
-        true = Alternative("true", run.test_block(variant, pair, pair.speaker))
-        swapped = Alternative("swapped", run.test_block(variant, pair, other))
-        posterior = Alternative("posterior", run.training_block(variant, pair, 0))
-        asked[pair.pair_id] = [true, swapped, posterior, Alternative("none", None)]
+        true = Branch("true", run.conditions(variant).test_line(pair, pair.speaker))
+        swapped = Branch("swapped", run.conditions(variant).test_line(pair, other))
+        posterior = Branch("posterior", run.conditions(variant).training_line(pair, 0))
+        asked[pair.pair_id] = [true, swapped, posterior, Branch("none", None)]
         phrase = str(run.profiles[pair.speaker].persona().value(DIMENSION))
         phrases[pair.pair_id] = [(true, phrase), (swapped, phrase)]
     pairs = [pair for pair, _ in chosen]
@@ -138,7 +149,7 @@ def measure(run: Run, variant: Variant, chosen: Sequence[tuple[Pair, str]]) -> d
 
 
 def curve(
-    run: Reworded,
+    run: RewordedRun,
     variant: Variant,
     marks: Sequence[int],
     chosen: Sequence[tuple[Pair, str]],
@@ -202,7 +213,7 @@ def curve(
         train(
             decoder,
             steps,
-            partial(run.training_tree, variant),
+            partial(run.conditions(variant).training_tree, run.decoder),
             config,
             folder,
             seed=run.config.seed,
@@ -225,7 +236,9 @@ def count(run: Run, variant: Variant, adapter: Path, chosen: Sequence[Pair], out
     }
     human = human_counts(run, phrases)
     requests = [
-        decoder.request(run.dialogues[p.dialogue], p, run.test_block(variant, p, p.speaker))
+        decoder.prompter.request(
+            run.dialogues[p.dialogue], p, run.conditions(variant).test_line(p, p.speaker)
+        )
         for p in chosen
     ]
     for temperature, top_p in ((1.0, 1.0), (0.8, 0.95)):
@@ -364,7 +377,7 @@ def main() -> None:
         config = config.model_copy(
             update={"train": config.train.model_copy(update={"pairs": arguments.pairs})}
         )
-    run = Reworded(config, reporter=ConsoleReporter(Console()))
+    run = RewordedRun(config, reporter=ConsoleReporter(Console()))
     run.wording, run.place = arguments.wording, arguments.place
     run_stages(run, until="profiles")
     out = run.path("learning_curve.jsonl")

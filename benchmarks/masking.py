@@ -15,7 +15,7 @@ from collections import Counter
 
 import phonenumbers
 import regex
-from tests.planted import planted
+from tests.support.planted import planted
 
 from vvae.corpus.formats import load
 from vvae.corpus.privacy.patterns import KINDS, masked

@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 import psutil
-from tests.served import Served, serving
+from tests.support.served import Served, serving
 
 WORDS = (
     "hi",

@@ -20,7 +20,7 @@ from typing import Any
 
 import aiohttp
 import numpy as np
-from tests.served import Served, serving
+from tests.support.served import Served, serving
 
 from benchmarks.serve_load import WORDS
 from vvae.config import load_config

@@ -41,9 +41,9 @@ from rich.console import Console
 from vvae.config import load_config
 from vvae.core.console import ConsoleReporter
 from vvae.core.dialogue import Dialogue, Pair, Turn
-from vvae.corpus.pairs import benchmark_pairs, learnt
+from vvae.corpus.pairs import benchmark_pairs, learned_pairs
 from vvae.decoder.loading import load_decoder
-from vvae.decoder.model import Alternative, Decoder, DecoderConfig, grouped, per_token
+from vvae.decoder.model import Branch, Decoder, DecoderConfig, grouped, per_token
 from vvae.decoder.train import TrainConfig, plan, stepped, train
 from vvae.decoder.trees import Node, Tree
 from vvae.pipeline.run import Run
@@ -83,7 +83,7 @@ def tree_of_turns(turns: int, start: int, run: Run, blocks: Sequence[str]) -> Tr
         for t in dialogue.turns
         if t.speaker == "b"
     ]
-    asked = {p.pair_id: [Alternative("z", blocks[i % len(blocks)])] for i, p in enumerate(pairs)}
+    asked = {p.pair_id: [Branch("z", blocks[i % len(blocks)])] for i, p in enumerate(pairs)}
     return run.decoder.tree(dialogue, pairs, asked)
 
 
@@ -215,7 +215,7 @@ def train_trl(
         model=decoder.causal,
         args=settings,
         train_dataset=Dataset.from_list(rows),
-        processing_class=decoder.tokenizer,
+        processing_class=decoder.prompter.tokenizer,
         peft_config=LoraConfig(
             r=lora.r, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
@@ -363,9 +363,10 @@ def main() -> None:
         return
     run = Run(load_config(arguments.config), reporter=ConsoleReporter(Console(stderr=True)))
     run_stages(run, until="profiles")
-    model, variants = run.config.decoder.model, {v.name: v for v in run.variants}
+    model = run.config.decoder.model
+    shown = run.conditions(next(v for v in run.variants if v.name == "SP+FT"))
     config = TrainConfig(pairs=arguments.pairs, batch_replies=REPLIES_PER_STEP)
-    steps = plan(learnt(run.pairs, run.config.pairs), config, seed=run.config.seed)
+    steps = plan(learned_pairs(run.pairs, run.config.pairs), config, seed=run.config.seed)
     windows = [window for step in steps for window in step.windows]
     rows: list[dict[str, Any]] = []
 
@@ -378,14 +379,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         save(
-            [run.training_tree(variants["SP+FT"], window, 0) for window in windows],
+            [shown.training_tree(run.decoder, window, 0) for window in windows],
             folder / "z.json",
         )
-        bare = {p.pair_id: [Alternative("", None)] for window in windows for p in window}
+        bare = {p.pair_id: [Branch("", None)] for window in windows for p in window}
         whole_windows = [run.decoder.tree(run.dialogues[w[0].dialogue], w, bare) for w in windows]
         save(whole_windows, folder / "ft.json")
-        shown = (run.training_block(variants["SP+FT"], p, 0) for w in windows for p in w)
-        blocks = [block for block in shown if isinstance(block, str)]
+        lines = (shown.training_line(p, 0) for w in windows for p in w)
+        blocks = [line for line in lines if isinstance(line, str)]
         for number in range(arguments.rounds):
             for trainer in arguments.trainers:
                 name = "ft.json" if trainer in ("tree-ft", "trl-turns") else "z.json"
@@ -410,7 +411,7 @@ def main() -> None:
                 run.pairs, speakers, total=arguments.held, per_speaker=15, seed=run.config.seed
             )
             asked = [
-                run.training_tree(variants["SP+FT"], window, 0) for window in grouped(held).values()
+                shown.training_tree(run.decoder, window, 0) for window in grouped(held).values()
             ]
             for seed in arguments.seeds:
                 for trainer in ("tree", "trl-tuned"):

@@ -89,7 +89,7 @@ def served_run(
     tmp_path_factory: pytest.TempPathFactory, corpus: list[Dialogue], tiny_model: Path
 ) -> Path:
     """A run with three trained adapters, to be served."""
-    from tests.test_pipeline import write_config
+    from tests.support.runs import write_config
     from vvae.config import load_config
     from vvae.pipeline.run import Run
     from vvae.pipeline.runner import run_stages

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.endpoint_server import Scripted, serving
+from tests.support.endpoint_server import Scripted, serving
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
-from vvae.corpus.pairs import PairsConfig, make_pairs
+from vvae.corpus.pairs import PairsConfig, pairs_with_account
 from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
 from vvae.inference.endpoint.ledger import Ledger
 from vvae.latent.space import load_space
@@ -78,9 +78,11 @@ def encoder_at(
     url: str, folder: Path, dialogues: Sequence[Dialogue], **settings: Any
 ) -> tuple[LLMEncoder, list[Pair]]:
     """An encoder fitted on the pairs of some dialogues, and the pairs."""
-    pairs, _ = make_pairs(dialogues, PairsConfig(), seed=0)
+    pairs, _ = pairs_with_account(dialogues, PairsConfig(), seed=0)
     config = LLMConfig(**{"kind": "llm", "base_url": url, "model": "stub", **settings})
-    return LLMEncoder.fit(pairs, {}, load_space(), config, folder / "ledger.sqlite").probe(), pairs
+    return LLMEncoder.fit(
+        pairs, load_space(), config, ledger=folder / "ledger.sqlite"
+    ).probe(), pairs
 
 
 def faults(folder: Path, pairs: int, share: float = 0.3) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def kills(
 _WRITER = """
 import asyncio, sys, time
 from pathlib import Path
-from vvae.endpoint.ledger import Answer, Ledger
+from vvae.inference.endpoint.ledger import Answer, Ledger
 
 async def work(ledger, name, end):
     n = 0

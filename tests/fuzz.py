@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["vvae.corpus.formats"]):
 
     formats()  # imports the module of each
 
-from tests.exports import EXPORTERS, Line
+from tests.support.exports import EXPORTERS, Line
 from vvae.core.errors import DataError
 
 SEEDS = [

@@ -4,6 +4,7 @@ is built.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from vvae.corpus.consent import CONSENT
 from vvae.corpus.pairs import PairsConfig
 from vvae.decoder.model import DecoderConfig
 from vvae.decoder.train import TrainConfig
-from vvae.decoder.variants import Variant, resolve
-from vvae.encoders.base import ENCODERS, EncoderConfig
+from vvae.decoder.variants import PRESETS, Variant, resolve
+from vvae.encoders.llm.encoder import LLMConfig
+from vvae.encoders.registry import EncoderConfig
 from vvae.encoders.rules.encoder import RulesConfig
 from vvae.inference.engine import GenerationConfig
-from vvae.latent.prior import SamplingConfig
+from vvae.latent.sampling import SamplingConfig
+from vvae.latent.space import LatentSpace
 from vvae.metrics.human_chat import BenchConfig
 
-__all__ = ["DataConfig", "RunConfig", "load_config"]
+__all__ = ["DataConfig", "RunConfig", "commented", "config_template", "load_config"]
 
 
 class DataConfig(BaseModel):
@@ -57,7 +60,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str = Field("runs/run", description="the folder everything is written to")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of every draw; the same inputs give the same outputs")
     data: DataConfig = Field(default_factory=DataConfig)
     pairs: PairsConfig = Field(default_factory=PairsConfig)
     space: str = Field("default", description="latent space: default, or a YAML file")
@@ -65,7 +68,10 @@ class RunConfig(BaseModel):
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     decoder: DecoderConfig = Field(default_factory=DecoderConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
-    variants: tuple[str | Variant, ...] = ("zero-shot", "few-shot", "FT", "P+FT", "SP+FT")
+    variants: tuple[str | Variant, ...] = Field(
+        ("zero-shot", "few-shot", "FT", "P+FT", "SP+FT"),
+        description=f"of {', '.join(PRESETS)}; or your own, {{name: mine, z: sampled, s: 0.5}}",
+    )
     generate: GenerationConfig = Field(default_factory=GenerationConfig)
     bench: BenchConfig = Field(default_factory=BenchConfig)
     notice: str | None = Field(
@@ -77,9 +83,65 @@ class RunConfig(BaseModel):
         """The variants in order."""
         return resolve(self.variants)
 
+    def check_dimensions(self, space: LatentSpace) -> None:
+        """Check that every dimension named here is one of a latent space.
+
+        Raises:
+            ConfigError: one is not.
+        """
+        variants = self.resolved_variants
+        s_of = [("sampling.s", self.sampling.s)]
+        s_of += [(f"variants: {v.name}.s", v.s) for v in variants if v.s is not None]
+        named = [(where, name) for where, s in s_of if isinstance(s, dict) for name in s]
+        for variant in variants:
+            where = f"variants: {variant.name}.dimensions"
+            named += [(where, name) for name in variant.dimensions or ()]
+        named += [("bench.known", name) for name in self.bench.known]
+        for where, name in named:
+            if name not in space.by_name:
+                fix = f"choose from {', '.join(space.names)}"
+                raise ConfigError(f"unknown dimension {name!r}", where=where, fix=fix)
+
     def to_yaml(self) -> str:
         """The whole config as resolved."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def commented(config: BaseModel, *, indent: int = 0) -> str:
+    """Return a config as YAML, each key with its description as a comment.
+
+    >>> print(commented(DataConfig(path="chats")).splitlines()[0])
+    path: chats  # byu (the installed corpus), a folder of 'vvae import', or a JSONL file
+    """
+    lines = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            lines.append(f"{' ' * indent}{name}:")
+            lines.append(commented(value, indent=indent + 2))
+            continue
+        plain = config.model_dump(mode="json", include={name})[name]
+        text = json.dumps(plain, ensure_ascii=False) if not isinstance(plain, str) else plain
+        if isinstance(plain, str) and yaml.safe_load(plain) != plain:
+            text = json.dumps(plain, ensure_ascii=False)
+        comment = f"  # {field.description}" if field.description else ""
+        lines.append(f"{' ' * indent}{name}: {text}{comment}")
+    return "\n".join(lines)
+
+
+def config_template(data: str, run: str, speakers: tuple[str, ...] | None) -> str:
+    """Return what `vvae init` writes: every key, its default and what it means."""
+    config = RunConfig(run=run, data=DataConfig(path=data), pairs=PairsConfig(speakers=speakers))
+    llm = LLMConfig.model_validate({"kind": "llm"})
+    example = "\n".join(f"#   {line}" for line in commented(llm).splitlines())
+    return (
+        "# A run of vvae. Every key may be left out; what stands here are the defaults, but for "
+        "run and data.\n"
+        f"{commented(config)}\n\n"
+        "# A language model as encoder, in place of the above (docs/encoders.md). "
+        "Try: vvae encode CONFIG --dry-run\n"
+        f"# encoder:\n{example}\n"
+    )
 
 
 def load_config(path: Path) -> RunConfig:
@@ -114,8 +176,6 @@ def load_config(path: Path) -> RunConfig:
         keys = [
             part for part in first["loc"] if isinstance(part, int) or not str(part)[:1].isupper()
         ]
-        if keys[:1] == ["encoder"] and keys[1:2] and keys[1] in ENCODERS:
-            del keys[1]  # which of the two it is, and no key
         name = ".".join(str(key) for key in keys if key not in ("str", "float"))
         raise ConfigError(
             _reason(first),

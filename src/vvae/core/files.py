@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
-__all__ = ["atomic_path", "digest", "write_bytes", "write_text"]
+__all__ = ["atomic_path", "digest", "to_json", "write_bytes", "write_json", "write_text"]
 
 
 @contextmanager
@@ -31,6 +33,24 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes readable JSON whole or not at all.
+
+    Args:
+        data: plain data, or a pydantic model, of which what was never set is left out.
+    """
+    write_text(path, to_json(data))
+
+
+def to_json(data: Any) -> str:
+    """Readable JSON as `write_json` writes it, with a line break at the end."""
+    return json.dumps(data, ensure_ascii=False, indent=1, default=_plain) + "\n"
+
+
+def _plain(model: Any) -> Any:
+    return model.model_dump(mode="json", exclude_unset=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

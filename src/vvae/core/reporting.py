@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-__all__ = ["Reporter", "Silent", "Ticker"]
+__all__ = ["Progress", "Reporter", "Silent"]
 
-Ticker = Callable[..., None]
-"""Called with (done, total) and perhaps a loss."""
+Progress = Callable[..., None]
+"""Called with (done, total), and by training with (done, total, loss)."""
 
 
 class Reporter(Protocol):
     """Where progress goes."""
 
-    def task(self, title: str) -> AbstractContextManager[Ticker]:
+    def task(self, title: str) -> AbstractContextManager[Progress]:
         """A piece of long work; the ticker is called as it goes on."""
         ...
 
@@ -28,7 +28,7 @@ class Silent:
     """A reporter that says nothing."""
 
     @contextmanager
-    def task(self, title: str) -> Iterator[Ticker]:
+    def task(self, title: str) -> Iterator[Progress]:
         """Ignores progress."""
         yield lambda *_: None
 

@@ -7,9 +7,10 @@ A table carries its kind and format version in the file's metadata; reading anot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -20,20 +21,52 @@ from vvae.core.files import atomic_path
 __all__ = [
     "FORMAT_VERSION",
     "ROWS_AT_ONCE",
+    "Table",
     "check_table",
-    "read_table",
+    "read_frame",
     "write_frames",
-    "write_table",
+    "write_rows",
 ]
 
+T = TypeVar("T")
 FORMAT_VERSION = "1"
 ROWS_AT_ONCE = 4096
 
 
-def write_table(
+@dataclass(frozen=True)
+class Table(Generic[T]):
+    """How records of one type are stored: the one way in and out of parquet.
+
+    Args:
+        kind: in the file's metadata; a file of another kind is refused.
+        schema: column -> polars type.
+        from_row: makes a record of a row.
+        to_row: makes a row of a record; by default its attributes with the columns' names.
+    """
+
+    kind: str
+    schema: Mapping[str, Any]
+    from_row: Callable[[dict[str, Any]], T]
+    to_row: Callable[[T], Mapping[str, Any]] | None = None
+
+    def write(self, path: Path, records: Iterable[T]) -> None:
+        """Write records as they come."""
+        to_row = self.to_row or (lambda r: {name: getattr(r, name) for name in self.schema})
+        write_rows(path, self.kind, map(to_row, records), self.schema)
+
+    def read(self, path: Path) -> list[T]:
+        """Return all records.
+
+        Raises:
+            DataError: the file is no such table, or of another version.
+        """
+        return [self.from_row(row) for row in read_frame(path, self.kind).iter_rows(named=True)]
+
+
+def write_rows(
     path: Path, kind: str, rows: Iterable[Mapping[str, Any]], schema: Mapping[str, Any]
 ) -> None:
-    """Writes rows as they come."""
+    """Write rows as they come."""
     left = iter(rows)
 
     def frames() -> Iterator[pl.DataFrame]:
@@ -91,8 +124,8 @@ def check_table(path: Path, kind: str) -> None:
         )
 
 
-def read_table(path: Path, kind: str) -> pl.DataFrame:
-    """The rows of a table of a kind.
+def read_frame(path: Path, kind: str) -> pl.DataFrame:
+    """Return the table of a kind.
 
     Raises:
         DataError: it is none, or cannot be read.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vvae.core.dialogue import Dialogue, Message, Reaction, Turn
-from vvae.corpus.formats import Person, Presence, Said, Sent, bursts
+from vvae.corpus.formats import Person, Presence, Sent, Speech, bursts
 
 __all__ = ["Builder", "Chat", "Identities", "Silences", "Survey"]
 
@@ -181,7 +181,7 @@ class Survey:
 
 @dataclass
 class _Open:
-    said: list[Said] = field(default_factory=list)
+    said: list[Speech] = field(default_factory=list)
     last: float | None = None
 
 
@@ -242,7 +242,9 @@ class Builder:
             if len(self._open) > MOST_OPEN:
                 yield from self._close(next(iter(self._open)))
         chat = self._survey.chat(format, sent.chat)
-        current.said.append(Said(speaker, self._finished(format, sent.message, chat, tuple(here))))
+        current.said.append(
+            Speech(speaker, self._finished(format, sent.message, chat, tuple(here)))
+        )
         if sent.at is not None:
             current.last = sent.at if current.last is None else max(current.last, sent.at)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vvae.core.dialogue import Dialogue, Message, Turn
 from vvae.core.errors import DataError
-from vvae.core.files import write_text
+from vvae.core.files import write_json
 from vvae.core.yaml import read_yaml
 from vvae.corpus.forgotten import FORGOTTEN, Forgotten
 from vvae.corpus.importing import DIALOGUES, SUMMARY, mapping_path
@@ -166,4 +166,4 @@ def _tell(folder: Path, name: str, done: Removed) -> None:
     if name in summary.get("learn", []):
         summary["learn"].remove(name)
     summary["forgotten_turns"] = summary.get("forgotten_turns", 0) + done.turns
-    write_text(path, json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+    write_json(path, summary)

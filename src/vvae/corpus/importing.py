@@ -16,12 +16,13 @@ from typing import Any
 
 from vvae.core.dialogue import Dialogue
 from vvae.core.errors import ConfigError, DataError
-from vvae.core.files import write_text
+from vvae.core.files import write_json
+from vvae.core.reporting import Progress
 from vvae.core.yaml import read_yaml
 from vvae.corpus.cleaning import STEPS, Cleaning, language_of
 from vvae.corpus.conversations import SYMBOLS, Builder, Identities, Survey
 from vvae.corpus.forgotten import Forgotten
-from vvae.corpus.formats import Found, Hints, Malformed, Presence, Record, Sent, Skipped, read
+from vvae.corpus.formats import Found, Hints, Malformed, Presence, Record, Sent, Skipped, find, read
 from vvae.corpus.privacy.names import Pseudonyms, name_replacer
 from vvae.corpus.privacy.patterns import masked
 from vvae.corpus.tables import write_dialogues
@@ -31,18 +32,17 @@ __all__ = [
     "SUMMARY",
     "Intake",
     "bring_in",
-    "learnt_of",
+    "import_chats",
     "mapping_path",
     "read_aliases",
     "read_columns",
+    "speakers_to_learn",
     "survey",
 ]
 
 DIALOGUES, SUMMARY = "dialogues.parquet", "import.json"
 EACH = 2000
 """Messages between two signs of progress."""
-
-Ticker = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,41 @@ def read_columns(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((what.strip(), column.strip()) for what, _, column in pairs)
 
 
-def learnt_of(folder: Path) -> str:
-    """Whom the import of a folder was told to learn, as a value of YAML; null for everybody."""
+def import_chats(
+    path: str | Path, out: str | Path, *, learn: Sequence[str] = (), real_names: bool = False
+) -> dict[str, Any]:
+    """Write an app's export as dialogues, other people's names and numbers taken out.
+
+    Args:
+        path: the export, as the app wrote it: a file, a folder or a zip.
+        out: the folder to write.
+        learn: whom a model shall learn; all others get pseudonyms.
+        real_names: change no names and no numbers.
+
+    Returns:
+        What became of every message, as in the folder's import.json.
+
+    Raises:
+        DataError: a file cannot be read, too much of it is malformed, or nothing is left.
+        ConfigError: somebody to be learned does not write here.
+
+    Example:
+        >>> import_chats("WhatsApp Chat with Ben.txt", "chats", learn=["Ana"])  # doctest: +SKIP
+    """
+    options = Intake(learn=tuple(learn), private=not real_names)
+    return bring_in(find(Path(path)), Path(out), options)
+
+
+def speakers_to_learn(folder: Path) -> tuple[str, ...] | None:
+    """Return whom the import of a folder was told to learn; None for everybody."""
     try:
         names = json.loads((folder / SUMMARY).read_text("utf-8"))["learn"]
     except (OSError, ValueError, KeyError):
-        return "null"
-    return json.dumps(names, ensure_ascii=False) if names else "null"
+        return None
+    return tuple(names) or None
 
 
-def survey(found: Sequence[Found], options: Intake, tick: Ticker = lambda *_: None) -> Survey:
+def survey(found: Sequence[Found], options: Intake, tick: Progress = lambda *_: None) -> Survey:
     """The first pass over an export: people, chats, silences.
 
     Raises:
@@ -156,7 +181,7 @@ def bring_in(
     options: Intake,
     *,
     counted: Survey | None = None,
-    tick: Ticker = lambda *_: None,
+    tick: Progress = lambda *_: None,
 ) -> dict[str, Any]:
     """Writes the dialogues of an export and what became of every message; returns the latter.
 
@@ -175,11 +200,11 @@ def bring_in(
     summary = work.summary(found)
     if options.private:
         people.pseudonyms.save(mapping_path(folder))
-    write_text(folder / SUMMARY, json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+    write_json(folder / SUMMARY, summary)
     return summary
 
 
-def _watched(found: Sequence[Found], hints: Hints, tick: Ticker) -> Iterator[tuple[str, Record]]:
+def _watched(found: Sequence[Found], hints: Hints, tick: Progress) -> Iterator[tuple[str, Record]]:
     for number, record in enumerate(read(found, hints), start=1):
         if number % EACH == 0:
             tick(number, 0)

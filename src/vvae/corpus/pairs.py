@@ -23,8 +23,9 @@ __all__ = [
     "Split",
     "benchmark_pairs",
     "eligible_speakers",
-    "learnt",
+    "learned_pairs",
     "make_pairs",
+    "pairs_with_account",
     "side",
     "windows",
 ]
@@ -78,6 +79,27 @@ def windows(dialogue: Dialogue, budget: int) -> dict[int, int]:
 
 
 def make_pairs(
+    dialogues: Iterable[Dialogue], config: PairsConfig | None = None, *, seed: int = 0
+) -> list[Pair]:
+    """Return the training and held-out pairs (c, x) of dialogues, in dialogue order.
+
+    Args:
+        config: windows, split and caps; the defaults where there is none.
+        seed: of the split.
+
+    Raises:
+        DataError: a dialogue has one speaker, or no pair is left.
+
+    Example:
+        >>> from vvae.core.dialogue import Message, Turn
+        >>> turns = (Turn(0, "ana", (Message("hi"),)), Turn(1, "ben", (Message("yo"),)))
+        >>> [(p.speaker, p.response, p.listeners) for p in make_pairs([Dialogue("d", turns)])]
+        [('ben', 'yo', ('ana',))]
+    """
+    return pairs_with_account(dialogues, config or PairsConfig(), seed=seed)[0]
+
+
+def pairs_with_account(
     dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int
 ) -> tuple[list[Pair], Counter[str]]:
     """All usable pairs, in dialogue order, and how many turns were left out under each reason.
@@ -125,7 +147,7 @@ def make_pairs(
     return kept, +left_out
 
 
-def learnt(pairs: Iterable[Pair], config: PairsConfig) -> list[Pair]:
+def learned_pairs(pairs: Iterable[Pair], config: PairsConfig) -> list[Pair]:
     """The pairs of the speakers to be learnt. All others still serve as what a habit is measured
     against.
 
@@ -166,7 +188,7 @@ def eligible_speakers(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
     """
     dialogues: dict[str, set[str]] = defaultdict(set)
     replies: Counter[str] = Counter()
-    for pair in learnt(pairs, config):
+    for pair in learned_pairs(pairs, config):
         if pair.split == "train":
             dialogues[pair.speaker].add(pair.dialogue)
         else:

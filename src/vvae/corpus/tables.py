@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,9 @@ from typing import Any
 import polars as pl
 
 from vvae.core.dialogue import Dialogue, Message, Pair, Reaction, Turn
-from vvae.core.tables import ROWS_AT_ONCE, check_table, read_table, write_frames, write_table
+from vvae.core.tables import ROWS_AT_ONCE, Table, check_table, read_frame, write_frames
 
-__all__ = [
-    "CHARACTERS_AT_ONCE",
-    "DIALOGUES_AT_ONCE",
-    "iterate_dialogues",
-    "read_dialogues",
-    "read_pairs",
-    "write_dialogues",
-    "write_pairs",
-]
+__all__ = ["PAIRS", "iterate_dialogues", "read_dialogues", "write_dialogues"]
 
 DIALOGUES_AT_ONCE = 256
 CHARACTERS_AT_ONCE = 4 << 20
@@ -51,7 +44,7 @@ _DIALOGUE: dict[str, Any] = {
 
 
 def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:
-    """dialogues.parquet."""
+    """Write dialogues.parquet."""
     # By way of JSON, as in reading: lists within lists are made four times faster so.
     lines = (json.dumps(_dialogue_row(dialogue), ensure_ascii=False) for dialogue in dialogues)
 
@@ -93,7 +86,7 @@ def _message_row(message: Message) -> dict[str, Any]:
 
 def read_dialogues(path: Path) -> list[Dialogue]:
     """The inverse of `write_dialogues`."""
-    return list(_dialogues(read_table(path, "dialogues")))
+    return list(_dialogues(read_frame(path, "dialogues")))
 
 
 def iterate_dialogues(path: Path) -> Iterator[Dialogue]:
@@ -130,30 +123,22 @@ def _message(row: Mapping[str, Any]) -> Message:
     return Message(**values)
 
 
-_PAIR = {
-    "pair_id": pl.String,
-    "dialogue": pl.String,
-    "turn": pl.Int64,
-    "window": pl.Int64,
-    "speaker": pl.String,
-    "listeners": pl.List(pl.String),
-    "split": pl.String,
-    "response": pl.String,
-}
-
-
-def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
-    """pairs.parquet."""
-    rows = (
-        {**{name: getattr(p, name) for name in _PAIR}, "listeners": list(p.listeners)}
-        for p in pairs
-    )
-    write_table(path, "pairs", rows, _PAIR)
-
-
-def read_pairs(path: Path) -> list[Pair]:
-    """The inverse of `write_pairs`."""
-    return [
-        Pair(**{**row, "listeners": tuple(row["listeners"])})
-        for row in read_table(path, "pairs").iter_rows(named=True)
-    ]
+PAIRS = Table(
+    "pairs",
+    {
+        "pair_id": pl.String,
+        "dialogue": pl.String,
+        "turn": pl.Int64,
+        "window": pl.Int64,
+        "speaker": pl.String,
+        "listeners": pl.List(pl.String),
+        "split": pl.String,
+        "response": pl.String,
+    },
+    from_row=lambda row: Pair(**{**row, "listeners": tuple(row["listeners"])}),
+    to_row=lambda pair: {
+        **{field.name: getattr(pair, field.name) for field in fields(pair)},
+        "listeners": list(pair.listeners),
+    },
+)
+"""pairs.parquet."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vvae.core.files import atomic_path, write_text
-from vvae.decoder import distributed as workers
+from vvae.decoder import distributed
 from vvae.decoder.model import Decoder
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -64,10 +64,10 @@ class Checkpoints:
 
     def open(self, say: Callable[[str], None]) -> Checkpoint | None:
         """The last one that can be read, the same for all processes."""
-        workers.wait()
-        last = self._latest(say) if workers.first() else None
-        workers.wait()
-        return last if workers.first() else self._latest(say)
+        distributed.barrier()
+        last = self._latest(say) if distributed.is_first() else None
+        distributed.barrier()
+        return last if distributed.is_first() else self._latest(say)
 
     def _latest(self, say: Callable[[str], None]) -> Checkpoint | None:
         """The last one that can be read; those that cannot are named and removed."""
@@ -91,7 +91,7 @@ class Checkpoints:
 
     def keep_best(self, decoder: Decoder) -> None:
         """The adapter as it is has the lowest validation loss."""
-        if workers.first():
+        if distributed.is_first():
             self.best.mkdir(parents=True, exist_ok=True)
             decoder.save_adapter(self.best)
 
@@ -104,7 +104,7 @@ class Checkpoints:
         validation: Sequence[float],
     ) -> None:
         """Writes a checkpoint and removes the one before the last."""
-        if not workers.first():
+        if not distributed.is_first():
             return
         from safetensors.torch import save_file
 
@@ -128,5 +128,5 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Removes all of them."""
-        if workers.first():
+        if distributed.is_first():
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["first", "local_device", "number", "rank", "sum_gradients", "total", "wait"]
+__all__ = ["barrier", "is_first", "local_device", "rank", "sum_gradients", "summed", "world_size"]
 
 TIMEOUT = timedelta(hours=12)
 """How long processes wait for the first one, which may be encoding a large corpus."""
@@ -27,12 +27,12 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def number() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def first() -> bool:
+def is_first() -> bool:
     """Whether this is the process that does what is done once."""
     return rank() == 0
 
@@ -44,7 +44,7 @@ def local_device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
-def wait() -> None:
+def barrier() -> None:
     """Returns when all processes have come here."""
     if _together():
         import torch.distributed as dist
@@ -52,7 +52,7 @@ def wait() -> None:
         dist.barrier()
 
 
-def total(value: float, device: torch.device) -> float:
+def summed(value: float, device: torch.device) -> float:
     """The sum of a number over all processes."""
     if not _together():
         return value
@@ -88,7 +88,7 @@ def sum_gradients(weights: Sequence[torch.Tensor]) -> None:
 
 def _together() -> bool:
     """Whether there are several processes; they are brought together at the first call."""
-    if number() == 1:
+    if world_size() == 1:
         return False
     import torch
     import torch.distributed as dist

@@ -120,7 +120,7 @@ def merge(decoder: Decoder, folder: Path) -> None:
     with quiet():
         merged: Any = decoder.model.merge_and_unload()
         merged.save_pretrained(str(partial), safe_serialization=True)
-        decoder.tokenizer.save_pretrained(str(partial))
+        decoder.prompter.tokenizer.save_pretrained(str(partial))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 

@@ -100,7 +100,7 @@ def _check_head(decoder: Decoder) -> None:
     """
     import torch
 
-    tokens = (decoder.tokens("The quick brown fox jumps over the lazy dog.") * 2)[:12]
+    tokens = (decoder.prompter.tokens("The quick brown fox jumps over the lazy dog.") * 2)[:12]
     other = Node("", tokens[::-1], 0, 4, 0)  # must not be seen by the branch that is checked
     batch = collate([Tree((Node("", tokens[:6]), other, Node("check", tokens[6:], 0, 6, 6)))])
     with decoder.evaluating():

@@ -17,29 +17,21 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.core.dialogue import Dialogue, Pair
-from vvae.core.errors import DataError, ModelError
-from vvae.decoder.trees import Batch, Node, Tree, collate
-from vvae.inference.models import SMOLLM2, hub_name, quiet
-from vvae.inference.prompts import Block, Voice, trunk
+from vvae.core.errors import DataError
+from vvae.decoder import adapters
+from vvae.decoder.adapters import LoraConfig
+from vvae.decoder.trees import Node, Tree, TreeBatch, batches, collate
+from vvae.inference.models import SMOLLM2, hub_name
+from vvae.inference.prompts import PersonaLine, trunk
 from vvae.inference.tokenizer import Prompter
 from vvae.inference.transformers import TransformersEngine
 
 if TYPE_CHECKING:
     import torch
 
-    from vvae.decoder.speaker_vectors import Voices
+    from vvae.decoder.speaker_vectors import SpeakerVectors
 
-__all__ = ["Alternative", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "per_token"]
-
-
-class LoraConfig(BaseModel):
-    """The adapter (the paper gives none of these)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    r: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
+__all__ = ["Branch", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "per_token"]
 
 
 class DecoderConfig(BaseModel):
@@ -60,40 +52,37 @@ class DecoderConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Alternative:
-    """One way to ask for the reply of a pair: a z block (None for none) under a name."""
+class Branch:
+    """One way to ask for the reply of a pair: a persona line under a name."""
 
     name: str
-    block: Block
+    line: PersonaLine
 
 
-class Decoder(Prompter):
-    """A loaded model with its tokenizer and template, and at most one adapter at a time."""
+class Decoder:
+    """A loaded model with its prompter, and at most one adapter at a time."""
 
     def __init__(
         self, model: Any, prompter: Prompter, config: DecoderConfig, *, bf16: bool
     ) -> None:
-        super().__init__(prompter.tokenizer, prompter.frame, config.model)
-        self.model, self.config, self.bf16 = model, config, bf16
-        self._voices: Voices | None = None
+        self.model, self.prompter, self.config, self.bf16 = model, prompter, config, bf16
+        self._vectors: SpeakerVectors | None = None
+        from vvae.decoder.kernels import attention
+
+        self.attention, self.slower_because = attention.choose(self.device, model.config)
+        """The kernel in use, and why it is not the device's fastest, if it is not."""
 
     # --- text to tokens ---
 
     @property
     def engine(self) -> TransformersEngine:
         """Generation with the model as it stands."""
-        return TransformersEngine(self.model, self.tokenizer, self.stops, bf16=self.bf16)
-
-    def header(self, block: Block) -> tuple[int, ...]:
-        """Token ids between the last user content and the reply."""
-        voices = self._voices
-        if not isinstance(block, Voice) or voices is None:
-            return super().header(block)
-        before, after = self.frame.around_voice
-        return (*self.tokens(before), voices.id_of(block.speaker), *self.tokens(after))
+        return TransformersEngine(
+            self.model, self.prompter.tokenizer, self.prompter.stops, bf16=self.bf16
+        )
 
     def tree(
-        self, dialogue: Dialogue, pairs: Sequence[Pair], asked: Mapping[str, Sequence[Alternative]]
+        self, dialogue: Dialogue, pairs: Sequence[Pair], branches: Mapping[str, Sequence[Branch]]
     ) -> Tree:
         """The prefix tree of one speaker's pairs in one window.
 
@@ -108,18 +97,18 @@ class Decoder(Prompter):
         turns = [
             turn for turn in dialogue.turns if first.window <= turn.id <= max(p.turn for p in pairs)
         ]
-        seen = trunk(self.frame, turns, first.speaker, named=len(dialogue.speakers) > 2)
-        segments = [self.tokens(segment) for segment in seen.segments]
+        seen = trunk(self.prompter.frame, turns, first.speaker, named=len(dialogue.speakers) > 2)
+        segments = [self.prompter.tokens(segment) for segment in seen.segments]
         ends = [0]
         for segment in segments:
             ends.append(ends[-1] + len(segment))
         last = max(seen.cuts[pair.turn] for pair in pairs)
         nodes = [Node("", tuple(token for segment in segments[:last] for token in segment))]
         for pair in pairs:
-            reply = self.tokens(self.frame.reply(pair.response))
-            for one in asked[pair.pair_id]:
-                header = self.header(one.block)
-                key = f"{pair.pair_id}|{one.name}"
+            reply = self.prompter.tokens(self.prompter.frame.reply(pair.response))
+            for branch in branches[pair.pair_id]:
+                header = self.prompter.header(branch.line)
+                key = f"{pair.pair_id}|{branch.name}"
                 nodes.append(
                     Node(key, (*header, *reply), 0, ends[seen.cuts[pair.turn]], len(reply))
                 )
@@ -145,31 +134,31 @@ class Decoder(Prompter):
 
     # --- tokens to loss ---
 
-    def hidden(self, batch: Batch) -> torch.Tensor:
+    def hidden(self, batch: TreeBatch) -> torch.Tensor:
         """Last hidden states where supervised tokens are predicted from, shape (S, width)."""
         import torch
 
-        from vvae.decoder.kernels.attention import Sight
+        from vvae.decoder.kernels.attention import Planned
 
         device, causal = self.device, self.causal
         ids, positions, sources = (
             torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.sources)
         )
-        dtype = (
-            causal.get_output_embeddings().weight.dtype
-        )  # the first parameters may be learnt ones, in fp32
-        sight = {"sight": Sight.of(batch, dtype)} if self.blockwise else {}
+        # Not of the first parameters: those may be learnt ones, in fp32.
+        dtype = causal.get_output_embeddings().weight.dtype
+        planned = Planned(self.attention, self.attention.plan(batch, device, dtype))
         with self._autocast():
             states = getattr(causal, causal.base_model_prefix)(
                 input_ids=ids[None],
-                attention_mask=torch.from_numpy(batch.visible).to(device)[None, None],
+                # Four dimensions say "made already": the library then makes no mask of its own.
+                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
                 position_ids=positions[None],
                 use_cache=False,
-                **sight,
+                planned=planned,
             ).last_hidden_state
         return cast("torch.Tensor", states[0, sources])
 
-    def logits(self, batch: Batch) -> torch.Tensor:
+    def logits(self, batch: TreeBatch) -> torch.Tensor:
         """Logits at the supervised positions only, shape (S, vocabulary), in fp32."""
         from vvae.decoder.kernels.lm_head import capped
 
@@ -177,7 +166,7 @@ class Decoder(Prompter):
             scores = self.causal.get_output_embeddings()(self.hidden(batch)).float()
         return capped(scores, self._logit_cap)
 
-    def token_losses(self, batch: Batch) -> torch.Tensor:
+    def token_losses(self, batch: TreeBatch) -> torch.Tensor:
         """Cross-entropy of each supervised token, shape (S,), in nats."""
         import torch
 
@@ -194,35 +183,13 @@ class Decoder(Prompter):
     def _logit_cap(self) -> float | None:
         return getattr(self.causal.config, "final_logit_softcapping", None)
 
-    @property
-    def blockwise(self) -> bool:
-        """Whether attention is computed block by block; elsewhere than on a CPU the library's
-        kernels are faster.
-        """
-        from vvae.decoder.kernels import attention
-
-        return bool(
-            self.device.type == "cpu" and self.causal.config._attn_implementation == attention.NAME
-        )
-
-    def batches(self, trees: Iterable[Tree], budget: int) -> Iterator[list[Tree]]:
-        """Trees in order, in groups of at most `budget` tokens (one tree at the least)."""
-        group: list[Tree] = []
-        for tree in trees:
-            if group and sum(map(len, group)) + len(tree) > budget:
-                yield group
-                group = []
-            group.append(tree)
-        if group:
-            yield group
-
     def losses(self, trees: Sequence[Tree], *, budget: int = 2048) -> dict[str, tuple[float, int]]:
         """Node key -> (summed cross-entropy in nats, number of tokens), without gradients."""
         import torch
 
         result: dict[str, tuple[float, int]] = {}
         with self.evaluating():
-            for group in self.batches(trees, budget):
+            for group in batches(trees, budget):
                 batch = collate(group)
                 losses = self.token_losses(batch).double().cpu()
                 owners = torch.from_numpy(batch.owners)
@@ -257,7 +224,9 @@ class Decoder(Prompter):
     @property
     def parameters(self) -> int:
         """Parameters of the base model."""
-        learnt = {id(p) for p in self._voices.parameters(recurse=False)} if self._voices else set()
+        learnt = (
+            {id(p) for p in self._vectors.parameters(recurse=False)} if self._vectors else set()
+        )
         named = self.causal.named_parameters()
         return sum(p.numel() for name, p in named if "lora_" not in name and id(p) not in learnt)
 
@@ -274,32 +243,22 @@ class Decoder(Prompter):
     # --- adapters ---
 
     def add_adapter(self, seed: int, speakers: Sequence[str] = ()) -> None:
-        """A fresh adapter on all linear layers, initialised from the seed; replaces the one there
-        is.
+        """A fresh adapter on all linear layers, by a seed; replaces the one there is.
 
         Args:
-            speakers: also a vector for each of these (`prompt.Voice`).
+            speakers: also a vector for each of these (`prompts.SpeakerVector`).
         """
-        import peft
-        import torch
-
-        base = self._bare()
-        torch.manual_seed(seed)
-        lora = self.config.lora
-        settings = peft.LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
+        self.model = adapters.fresh(
+            self._bare(),
+            self.config.lora,
+            seed=seed,
+            base_name=hub_name(self.config.model),
+            bf16=self.bf16,
         )
-        with quiet():
-            self.model = self._adapted(peft.get_peft_model(base, settings))
-        self.model.peft_config["default"].base_model_name_or_path = hub_name(self.config.model)
         if speakers:
-            from vvae.decoder.speaker_vectors import Voices
+            from vvae.decoder.speaker_vectors import SpeakerVectors
 
-            self._give(Voices(self.causal.get_input_embeddings(), speakers))
+            self._give(SpeakerVectors(self.causal.get_input_embeddings(), speakers))
 
     def load_adapter(self, folder: Path, *, trainable: bool = False) -> None:
         """A saved adapter; replaces the one there is.
@@ -307,18 +266,12 @@ class Decoder(Prompter):
         Raises:
             ModelError: the folder holds no adapter in safetensors.
         """
-        import peft
+        self.model = adapters.load(self._bare(), folder, trainable=trainable, bf16=self.bf16)
+        from vvae.decoder.speaker_vectors import SpeakerVectors
 
-        _check_saved(folder)
-        with quiet():
-            self.model = self._adapted(
-                peft.PeftModel.from_pretrained(self._bare(), str(folder), is_trainable=trainable)
-            )
-        from vvae.decoder.speaker_vectors import Voices
-
-        if voices := Voices.load(self.causal.get_input_embeddings(), folder):
-            self._give(voices)
-            voices.common.requires_grad = voices.own.requires_grad = trainable
+        if vectors := SpeakerVectors.load(self.causal.get_input_embeddings(), folder):
+            self._give(vectors)
+            vectors.common.requires_grad = vectors.own.requires_grad = trainable
 
     def load_adapters(self, folders: Mapping[str, Path]) -> Callable[[str], None]:
         """Several saved adapters over one base; returns what puts one of them in use, by its name.
@@ -326,71 +279,29 @@ class Decoder(Prompter):
         Raises:
             ModelError: a folder holds no adapter in safetensors.
         """
-        import peft
-
-        for folder in folders.values():
-            _check_saved(folder)
-        inner = {
-            name: f"adapter{number}" for number, name in enumerate(folders)
-        }  # PEFT takes no dots
-        model: Any = self._bare()
-        with quiet():
-            for number, (name, folder) in enumerate(folders.items()):
-                if number:
-                    model.load_adapter(str(folder), adapter_name=inner[name])
-                else:
-                    model = peft.PeftModel.from_pretrained(
-                        model, str(folder), adapter_name=inner[name]
-                    )
-        self.model = self._adapted(model)
-        return lambda name: self.model.set_adapter(inner[name])
+        self.model, switch = adapters.load_several(self._bare(), folders, bf16=self.bf16)
+        return switch
 
     def save_adapter(self, folder: Path) -> None:
-        """Saves the adapter in PEFT's layout, as safetensors; it holds no embeddings, so no hub is
-        asked about them.
-        """
-        self.model.save_pretrained(
-            str(folder), safe_serialization=True, save_embedding_layers=False
-        )
-        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-        if self._voices:
-            self._voices.save(folder)
-
-    def _give(self, voices: Voices) -> None:
-        self._voices = voices
-        self.causal.set_input_embeddings(voices)
-
-    def _adapted(self, model: Any) -> Any:
-        """PEFT casts each layer's input to the adapter's fp32, and autocast casts it back: two
-        copies for nothing.
-        """
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        from vvae.decoder.kernels.lora import fuse
-
-        for module in model.modules():
-            if isinstance(module, BaseTunerLayer):
-                module.cast_input_dtype_enabled = not self.bf16
-        fuse(model)
-        return model
+        """Saves the adapter in PEFT's layout, and the speakers' vectors beside it."""
+        adapters.save(self.model, folder)
+        if self._vectors:
+            self._vectors.save(folder)
 
     def drop_adapter(self) -> None:
         """The base model alone."""
         self.model = self._bare()
 
+    def _give(self, vectors: SpeakerVectors) -> None:
+        self._vectors, self.prompter.speaker_id = vectors, vectors.id_of
+        self.causal.set_input_embeddings(vectors)
+
     def _bare(self) -> Any:
-        bare = self.model.unload() if hasattr(self.model, "unload") else self.model
-        if self._voices:
-            bare.set_input_embeddings(self._voices.base)
-            self._voices = None
+        bare = adapters.bare(self.model)
+        if self._vectors:
+            bare.set_input_embeddings(self._vectors.base)
+            self._vectors = self.prompter.speaker_id = None
         return bare
-
-
-def _check_saved(folder: Path) -> None:
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError(
-            "no adapter in safetensors here", where=str(folder), fix="train the variant first"
-        )
 
 
 def grouped(pairs: Iterable[Pair]) -> dict[tuple[str, int, str], list[Pair]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vvae.core.dialogue import Dialogue, Pair, context
-from vvae.encoders.rules.prototypes import Embedder
+from vvae.encoders.embedder import Embedder
 
 __all__ = ["Nearest"]
 

@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
-__all__ = ["Voices"]
+__all__ = ["SpeakerVectors"]
 
 RATE = 100.0
 FILE = "voices.safetensors"
 
 
-class Voices(torch.nn.Module):
+class SpeakerVectors(torch.nn.Module):
     """Input embeddings of a model, with the speakers' vectors behind them.
 
     Args:
@@ -80,7 +80,7 @@ class Voices(torch.nn.Module):
         )
 
     @classmethod
-    def load(cls, base: Any, folder: Path) -> Voices | None:
+    def load(cls, base: Any, folder: Path) -> SpeakerVectors | None:
         """Those saved beside an adapter; None where there are none."""
         from safetensors import safe_open
 

@@ -8,7 +8,6 @@ from a checkpoint goes on bit by bit as if it had not stopped (on a CPU).
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vvae.core.dialogue import Pair
 from vvae.core.errors import DataError, VVAEError
-from vvae.core.files import write_text
+from vvae.core.files import write_json
 from vvae.core.random import bits64, shuffled
-from vvae.decoder import distributed as workers
+from vvae.core.reporting import Progress
+from vvae.decoder import distributed
 from vvae.decoder.checkpoints import Checkpoints
 from vvae.decoder.model import Decoder, grouped
-from vvae.decoder.trees import Tree, collate
+from vvae.decoder.trees import Tree, batches, collate
 
 __all__ = [
     "BuildTree",
@@ -43,8 +43,6 @@ Window = Sequence[Pair]
 """The pairs of one speaker in one window: what one tree is made of."""
 BuildTree = Callable[[Window, int], Tree]
 """(window, pass number) -> its tree. The z of a pass is drawn here."""
-Progress = Callable[[int, int, float], None]
-"""Called with (replies done, replies in all, loss of the step)."""
 
 
 class TrainConfig(BaseModel):
@@ -208,7 +206,7 @@ def train(
                 break
             rate = rate_at(index, len(steps), config)
             loss = _gradients(decoder, steps[index], index, build, config, seed)
-            workers.sum_gradients(weights)
+            distributed.sum_gradients(weights)
             torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -223,21 +221,23 @@ def train(
                 each_step(index + 1)
             if (index + 1) % config.checkpoint_every == 0 or index + 1 == len(steps):
                 if validate and config.patience:
-                    validation.append(workers.total(validate(), decoder.device) / workers.number())
+                    validation.append(
+                        distributed.summed(validate(), decoder.device) / distributed.world_size()
+                    )
                     track({"validation_loss": validation[-1]}, index)
                     if validation[-1] == min(validation):
                         checkpoints.keep_best(decoder)
                 if index + 1 < len(steps):
                     checkpoints.save(decoder, optimizer, weights, log, validation)
     if validation:
-        workers.wait()  # the best adapter is written
+        distributed.barrier()  # the best adapter is written
         decoder.load_adapter(checkpoints.best)
         description = {**description, "validation_loss": validation}
-    if workers.first():
+    if distributed.is_first():
         _save_adapter(
             decoder, folder, {**description, "steps": len(log), "pairs": done, "training_loss": log}
         )
-    workers.wait()
+    distributed.barrier()
     checkpoints.clear()
 
 
@@ -249,16 +249,16 @@ def _gradients(
     """
     import torch
 
-    mine, several = workers.rank(), workers.number()
+    mine, several = distributed.rank(), distributed.world_size()
     torch.manual_seed(bits64("step", seed, index, *([mine] if mine else [])) % 2**63)
     trees = [build(window, step.draw) for window in step.windows[mine::several]]
-    tokens = workers.total(sum(tree.supervised for tree in trees), decoder.device)
+    tokens = distributed.summed(sum(tree.supervised for tree in trees), decoder.device)
     loss = 0.0
-    for group in decoder.batches(trees, config.token_budget):
+    for group in batches(trees, config.token_budget):
         part = decoder.token_losses(collate(group)).sum() / tokens
         part.backward()  # type: ignore[no-untyped-call]
         loss += float(part.detach())
-    loss = workers.total(loss, decoder.device)
+    loss = distributed.summed(loss, decoder.device)
     if not math.isfinite(loss):
         ids = ", ".join(pair.pair_id for window in step.windows for pair in window)
         raise VVAEError(
@@ -318,4 +318,4 @@ def _tracker(
 def _save_adapter(decoder: Decoder, folder: Path, description: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     decoder.save_adapter(folder)
-    write_text(folder / "vvae.json", json.dumps(description, ensure_ascii=False, indent=1) + "\n")
+    write_json(folder / "vvae.json", description)

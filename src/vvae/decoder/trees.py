@@ -18,21 +18,23 @@ Loss and gradients equal those of one example per reply (arXiv 2511.00413, 2504.
 have branches of its own, so several z of one reply, or a phrase tried at every place of a reply,
 cost little.
 
-Several trees stand one after the other in a batch, without padding. Of the square of (token, token)
-pairs only a part is ever seen; `Block` says which, so that attention can leave out the rest::
+Who sees whom is said by two integers a token. Seen as a tree of tokens, in which each token is a
+child of the one before it in its path, a token attends to its ancestors. Number the tokens in
+preorder, the branches that leave after a token before the token that goes on::
 
-    rows         columns seen
-    tree 1  ██·  its trunk so far, its own tokens
-            █·█
-    tree 2     ██·
-               █·█
+    trunk        t0  t1  t2  t3 ...          preorder      t0:0  t1:1  t2:2  t3:9
+    branch 1             └ b0 .. b5          preorder      b0:3 ... b5:8
+    subtree ends: after the last token of t0's own node, and everything that hangs on it
 
+    i attends to j   exactly where   preorder[j] <= preorder[i] < subtree_end[j]
+
+Several trees stand one after the other in a batch, without padding; their numbers do not overlap.
 Pure functions on token ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,12 +43,9 @@ import numpy.typing as npt
 
 from vvae.core.errors import DataError
 
-__all__ = ["Batch", "Block", "Node", "Tree", "collate", "layout"]
+__all__ = ["Layout", "Node", "Tree", "TreeBatch", "batches", "collate", "layout", "visible"]
 
-BLOCK_ROWS = 96
-"""Rows of a block: many enough for fast products, few enough that little is computed in vain."""
-GAP = 16
-"""Unseen columns between seen ones that cost less than a separate piece."""
+Integers = npt.NDArray[np.int64]
 
 
 class Node(NamedTuple):
@@ -79,24 +78,26 @@ class Tree:
 
 
 class Layout(NamedTuple):
-    """A tree of N tokens as arrays."""
+    """A tree of N tokens, S of them supervised, as arrays, in the order of its nodes."""
 
-    ids: npt.NDArray[np.int64]
+    ids: Integers
     """(N,) token ids."""
-    positions: npt.NDArray[np.int64]
+    positions: Integers
     """(N,) each token's position in its own path from the root."""
-    visible: npt.NDArray[np.bool_]
-    """(N, N) visible[i, j]: token i attends to token j."""
-    sources: npt.NDArray[np.int64]
+    preorder: Integers
+    """(N,) each token's number in the tree of tokens."""
+    subtree_end: Integers
+    """(N,) the number after those of the tokens that follow it."""
+    sources: Integers
     """(S,) where each supervised token is predicted from."""
-    targets: npt.NDArray[np.int64]
+    targets: Integers
     """(S,) the supervised token ids."""
-    owners: npt.NDArray[np.int64]
+    owners: Integers
     """(S,) the node of each supervised token."""
 
 
 def layout(tree: Tree) -> Layout:
-    """The arrays of one tree.
+    """Return the arrays of one tree.
 
     A supervised token is predicted from the token before it in its path, which for a node's first
     token is the last one it sees of its parent.
@@ -109,26 +110,20 @@ def layout(tree: Tree) -> Layout:
     starts = np.cumsum([0, *(len(node.tokens) for node in tree.nodes)])
     ids = np.fromiter((t for node in tree.nodes for t in node.tokens), dtype=np.int64, count=n)
     positions = np.empty(n, dtype=np.int64)
-    visible = np.zeros((n, n), dtype=np.bool_)
-    base: list[int] = []
+    first_position: list[int] = []
     sources: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
     for index, node in enumerate(tree.nodes):
         start, length = int(starts[index]), len(node.tokens)
-        rows = slice(start, start + length)
         parent, cut = node.parent, node.cut
         if (parent is None) != (index == 0) or (parent is not None and not 0 <= parent < index):
             raise ValueError(f"node {index} has no place in the tree")
         if parent is not None and not 0 <= cut <= len(tree.nodes[parent].tokens):
             raise ValueError(f"node {index} is cut beyond its parent")
-        base.append(0 if parent is None else base[parent] + cut)
-        positions[rows] = base[index] + np.arange(length)
-        visible[rows, rows] = np.tri(length, dtype=np.bool_)
+        first_position.append(0 if parent is None else first_position[parent] + cut)
+        positions[start : start + length] = first_position[index] + np.arange(length)
         before = -1 if parent is None else int(starts[parent]) + cut - 1
-        while parent is not None:
-            visible[rows, starts[parent] : starts[parent] + cut] = True
-            _, _, parent, cut, _ = tree.nodes[parent]
         for offset in range(length - node.supervised, length):
             source = start + offset - 1 if offset else before
             if source < 0 or (offset == 0 and node.cut == 0):
@@ -137,54 +132,80 @@ def layout(tree: Tree) -> Layout:
             targets.append(node.tokens[offset])
             owners.append(index)
     as_array = [np.asarray(values, dtype=np.int64) for values in (sources, targets, owners)]
-    return Layout(ids, positions, visible, *as_array)
+    return Layout(ids, positions, *_numbered(tree, starts), *as_array)
 
 
-class Block(NamedTuple):
-    """Some tokens of a batch and all that any of them sees: R rows,
-    C columns in ascending pieces.
+def _numbered(tree: Tree, starts: Integers) -> tuple[Integers, Integers]:
+    """Return preorder and subtree end of each token."""
+    # A node that sees nothing of its parent hangs where the parent hangs.
+    hung = [_hung(tree, index) for index in range(len(tree.nodes))]
+    sizes = [len(node.tokens) for node in tree.nodes]  # with all that hangs on them
+    for index in range(len(tree.nodes) - 1, -1, -1):
+        if (parent := hung[index][0]) is not None:
+            sizes[parent] += sizes[index]
+    preorder, subtree_end = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.int64)
+    next_free = 0  # for roots
+    numbers: list[Integers] = []
+    taken: list[dict[int, int]] = [{} for _ in tree.nodes]
+    hanging: list[Integers] = [np.zeros(len(node.tokens) + 1, np.int64) for node in tree.nodes]
+    for index, (parent, cut) in enumerate(hung):
+        if parent is not None:
+            hanging[parent][cut] += sizes[index]
+    for index, (parent, cut) in enumerate(hung):
+        if parent is None:
+            begin, next_free = next_free, next_free + sizes[index]
+        else:
+            begin = int(numbers[parent][cut - 1]) + 1 + taken[parent].get(cut, 0)
+            taken[parent][cut] = taken[parent].get(cut, 0) + sizes[index]
+        length = len(tree.nodes[index].tokens)
+        numbers.append(begin + np.arange(length) + np.cumsum(hanging[index])[:length])
+        rows = slice(starts[index], starts[index + 1])
+        preorder[rows], subtree_end[rows] = numbers[index], begin + sizes[index]
+    return preorder, subtree_end
+
+
+def _hung(tree: Tree, index: int) -> tuple[int | None, int]:
+    """Return the node whose token a node follows, and after how many of its tokens."""
+    _, _, parent, cut, _ = tree.nodes[index]
+    while parent is not None and cut == 0:
+        _, _, parent, cut, _ = tree.nodes[parent]
+    return parent, cut
+
+
+def visible(preorder: Integers, subtree_end: Integers) -> npt.NDArray[np.bool_]:
+    """Return the (N, N) array whose [i, j] says that token i attends to token j.
+
+    N squared: for references and tests. Kernels compute what they need of it.
     """
-
-    rows: tuple[int, int]
-    """First row and the one after the last."""
-    columns: tuple[tuple[int, int], ...]
-    """Pieces of columns: first and the one after the last."""
-    visible: npt.NDArray[np.bool_]
-    """(R, C) whether the row attends to the column."""
+    number = preorder[:, None]
+    return (preorder[None] <= number) & (number < subtree_end[None])
 
 
-class Batch(NamedTuple):
+class TreeBatch(NamedTuple):
     """Trees one after the other: N tokens, S supervised tokens in all."""
 
-    ids: npt.NDArray[np.int64]
+    ids: Integers
     """(N,)"""
-    positions: npt.NDArray[np.int64]
+    positions: Integers
     """(N,) each token's position in its own path from its root."""
-    blocks: tuple[Block, ...]
-    """All rows in order."""
-    sources: npt.NDArray[np.int64]
+    preorder: Integers
+    """(N,) each token's number in the batch's forest of tokens."""
+    subtree_end: Integers
+    """(N,)"""
+    starts: Integers
+    """(trees + 1,) the first token of each tree, and the end."""
+    sources: Integers
     """(S,) the token each supervised token is predicted from."""
-    targets: npt.NDArray[np.int64]
+    targets: Integers
     """(S,)"""
     keys: tuple[str, ...]
     """Keys of the supervised nodes, trees in order."""
-    owners: npt.NDArray[np.int64]
+    owners: Integers
     """(S,) index into `keys`."""
 
-    @property
-    def visible(self) -> npt.NDArray[np.bool_]:
-        """(N, N) visible[i, j]: token i attends to token j."""
-        seen = np.zeros((len(self.ids), len(self.ids)), dtype=np.bool_)
-        for block in self.blocks:
-            (start, end), done = block.rows, 0
-            for first, last in block.columns:
-                seen[start:end, first:last] = block.visible[:, done : done + last - first]
-                done += last - first
-        return seen
 
-
-def collate(trees: Sequence[Tree]) -> Batch:
-    """A batch of trees.
+def collate(trees: Sequence[Tree]) -> TreeBatch:
+    """Return the batch of some trees.
 
     Raises:
         DataError: no token of the batch carries loss.
@@ -199,33 +220,27 @@ def collate(trees: Sequence[Tree]) -> Batch:
         index = np.cumsum([bool(node.supervised) for node in tree.nodes]) - 1 + len(keys)
         keys += [node.key for node in tree.nodes if node.supervised]
         owners.append(index[one.owners])
-    return Batch(
+    shifted = list(zip(starts, layouts, strict=False))
+    return TreeBatch(
         np.concatenate([one.ids for one in layouts]),
         np.concatenate([one.positions for one in layouts]),
-        tuple(
-            b
-            for start, one in zip(starts, layouts, strict=False)
-            for b in _blocks(one.visible, int(start))
-        ),
-        np.concatenate([one.sources + start for start, one in zip(starts, layouts, strict=False)]),
+        np.concatenate([one.preorder + start for start, one in shifted]),
+        np.concatenate([one.subtree_end + start for start, one in shifted]),
+        starts,
+        np.concatenate([one.sources + start for start, one in shifted]),
         np.concatenate([one.targets for one in layouts]),
         tuple(keys),
         np.concatenate(owners),
     )
 
 
-def _blocks(visible: npt.NDArray[np.bool_], offset: int) -> Iterator[Block]:
-    """The blocks of one tree whose first token is number `offset` of its batch."""
-    for start in range(0, len(visible), BLOCK_ROWS):
-        rows = visible[start : start + BLOCK_ROWS]
-        seen = np.flatnonzero(rows.any(0))
-        breaks = np.flatnonzero(np.diff(seen) > GAP)
-        pieces = [
-            (int(a), int(b) + 1)
-            for a, b in zip(seen[[0, *breaks + 1]], seen[[*breaks, -1]], strict=True)
-        ]
-        columns = np.concatenate([rows[:, a:b] for a, b in pieces], axis=1)
-        here = offset + start
-        yield Block(
-            (here, here + len(rows)), tuple((offset + a, offset + b) for a, b in pieces), columns
-        )
+def batches(trees: Iterable[Tree], budget: int) -> Iterator[list[Tree]]:
+    """Yield trees in order, in groups of at most `budget` tokens (one tree at the least)."""
+    group: list[Tree] = []
+    for tree in trees:
+        if group and sum(map(len, group)) + len(tree) > budget:
+            yield group
+            group = []
+        group.append(tree)
+    if group:
+        yield group

@@ -1,44 +1,33 @@
-"""Which encoder reads a run: labelling functions (`rules`) or a language model (`llm`)."""
+"""What an encoder q(z|x,c) is, and the settings that make one."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from pydantic import Discriminator, Tag
+from pydantic import BaseModel, ConfigDict
 
 from vvae.core.dialogue import Dialogue, Pair
-from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
-from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
+from vvae.core.errors import ConfigError
+from vvae.core.reporting import Progress
 from vvae.latent.space import LatentSpace
 from vvae.latent.tables import Encoding
 
-__all__ = ["ENCODERS", "Encoder", "EncoderConfig", "fit_encoder", "load_encoder"]
+if TYPE_CHECKING:
+    from vvae.encoders.llm.encoder import Plan
 
-Progress = Callable[[int, int], None]
-ENCODERS = ("rules", "llm")
-
-
-def _kind(value: Any) -> str:
-    kind = (
-        value.get("kind", "rules") if isinstance(value, dict) else getattr(value, "kind", "rules")
-    )
-    return kind if kind in ENCODERS else "rules"  # whose own check then names the key
-
-
-EncoderConfig = Annotated[
-    Annotated[RulesConfig, Tag("rules")] | Annotated[LLMConfig, Tag("llm")], Discriminator(_kind)
-]
-"""The config of either, told apart by `kind`."""
+__all__ = ["Encoder", "EncoderSettings"]
 
 
 class Encoder(Protocol):
     """q(z|x,c): anything that reads z in replies."""
 
     id: str
-    nulled: Counter[str]
+    """Names kind, version and state: two encoders with the same id read alike."""
+    rejected: Counter[str]
+    """Values that were read and not accepted, by dimension and reason, in what was read last."""
 
     def encode(
         self,
@@ -47,48 +36,114 @@ class Encoder(Protocol):
         *,
         progress: Progress | None = None,
     ) -> Iterator[Encoding]:
-        """z of each pair, in order."""
+        """Yield the encoding of each pair, in order."""
         ...
 
     def state(self) -> str:
-        """Everything needed to read again in the same way."""
+        """Return, as text, everything needed to read again in the same way."""
         ...
 
     def accounts(self) -> dict[str, Any]:
-        """What reading has cost so far: attempts by how they ended, tokens, cost; empty where
-        nothing is called.
+        """Return what reading has cost so far: attempts by outcome, tokens, cost.
+
+        Empty where nothing is called.
         """
         ...
 
+    def about(self) -> str | None:
+        """Return one line about itself that a person wants to know before it reads, if any."""
+        ...
 
-def fit_encoder(
-    config: RulesConfig | LLMConfig,
-    pairs: Sequence[Pair],
-    topics: Mapping[str, str],
-    space: LatentSpace,
-    ledger: Path,
-    *,
-    progress: Progress | None = None,
-) -> RulesEncoder | LLMEncoder:
-    """The encoder of a config, fitted on the training pairs among `pairs`; a language model is
-    probed.
+    def check_errors(self, missing: int, total: int, outcomes: Mapping[str, int]) -> None:
+        """Raise EndpointError where too many of `total` replies have no answer."""
+        ...
 
-    Raises:
-        EndpointError: the language model does not answer.
+
+class EncoderSettings(BaseModel):
+    """The settings of one kind of encoder, and how an encoder is made of them.
+
+    A kind is a subclass with a field ``kind: Literal["..."]``, listed in
+    `vvae.encoders.registry`.
     """
-    if isinstance(config, LLMConfig):
-        return LLMEncoder.fit(pairs, topics, space, config, ledger).probe()
-    return RulesEncoder.fit(pairs, topics, space, config, progress=progress)
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-def load_encoder(
-    text: str, config: RulesConfig | LLMConfig, ledger: Path, *, where: str = "encoder.json"
-) -> RulesEncoder | LLMEncoder:
-    """The encoder of a run from its state.
+    @property
+    def calls_a_model(self) -> bool:
+        """Whether reading costs calls to somebody's endpoint."""
+        return False
 
-    Raises:
-        DataError: the text is no state of this version and config.
-    """
-    if isinstance(config, LLMConfig):
-        return LLMEncoder.from_state(text, config, ledger, where=where)
-    return RulesEncoder.from_state(text, where=where)
+    def key(self, space: LatentSpace) -> list[Any]:
+        """Return what encodings depend on, the encoder's own version included."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        pairs: Sequence[Pair],
+        space: LatentSpace,
+        *,
+        topics: Mapping[str, str],
+        ledger: Path,
+        progress: Progress | None = None,
+    ) -> Encoder:
+        """Return the encoder fitted on the training pairs among `pairs`.
+
+        Args:
+            topics: dialogue id -> what it was about, where that is known.
+            ledger: where calls to an endpoint are kept.
+
+        Raises:
+            EndpointError: a model is to be called and does not answer.
+        """
+        raise NotImplementedError
+
+    def load(self, state: str, *, ledger: Path, where: str = "encoder.json") -> Encoder:
+        """Return the encoder of a state.
+
+        Raises:
+            DataError: the text is no state of this version and these settings.
+        """
+        raise NotImplementedError
+
+    def subset(self, pairs: Sequence[Pair], *, seed: int) -> Sequence[Pair]:
+        """Return the pairs that are to be read, in dialogue order: all, where nothing limits."""
+        return pairs
+
+    def limited(self, settings: Mapping[str, Any]) -> Self:
+        """Return these settings with limits on what is read or spent.
+
+        Raises:
+            ConfigError: nothing here can be limited, or a value cannot be used.
+        """
+        if not settings:
+            return self
+        raise ConfigError(
+            "only a language model can be limited",
+            where=f"encoder.{next(iter(settings))}",
+            fix="set encoder.kind to llm, or leave it out",
+        )
+
+    def for_shard(self, shards: int) -> Self:
+        """Return the settings of one of several shards that are read apart."""
+        return self
+
+    def plan(
+        self,
+        pairs: Sequence[Pair],
+        space: LatentSpace,
+        *,
+        topics: Mapping[str, str],
+        dialogues: Mapping[str, Dialogue],
+        ledger: Path,
+        seed: int,
+    ) -> Plan:
+        """Return what reading would take, without a call.
+
+        Raises:
+            ConfigError: nothing would be called.
+        """
+        raise ConfigError(
+            "the encoder is no language model",
+            where="encoder.kind",
+            fix="just run it: labelling functions call nothing",
+        )

@@ -17,7 +17,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -28,10 +28,9 @@ from vvae.core.dialogue import Dialogue, Pair
 from vvae.core.errors import DataError, EndpointError, ModelError, VVAEError
 from vvae.core.files import digest, write_text
 from vvae.core.random import index_below
-from vvae.corpus.tables import read_dialogues, read_pairs, write_dialogues, write_pairs
-from vvae.encoders.base import Encoder, load_encoder
-from vvae.encoders.llm.encoder import LLMConfig
-from vvae.encoders.rules.encoder import RulesConfig
+from vvae.core.reporting import Progress
+from vvae.corpus.tables import PAIRS, read_dialogues, write_dialogues
+from vvae.encoders.base import Encoder, EncoderSettings
 from vvae.latent.prior import Prior, count
 from vvae.latent.space import LatentSpace
 from vvae.latent.tables import Encoding, read_encodings, write_encodings
@@ -45,8 +44,6 @@ __all__ = [
     "unanswered",
     "write_shards",
 ]
-
-Progress = Callable[[int, int], None]
 
 
 def shard_of(dialogue: str, shards: int) -> int:
@@ -67,7 +64,7 @@ def write_shards(
         own[shard_of(pair.dialogue, shards)].append(pair)
     for shard, held in own.items():
         names = dict.fromkeys(pair.dialogue for pair in held)
-        write_pairs(_file(folder, "pairs", shard), held)
+        PAIRS.write(_file(folder, "pairs", shard), held)
         write_dialogues(_file(folder, "dialogues", shard), (dialogues[name] for name in names))
 
 
@@ -83,7 +80,7 @@ class ShardReader:
 
     folder: Path
     state: str
-    config: RulesConfig | LLMConfig
+    config: EncoderSettings
     space: LatentSpace
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,16 +95,14 @@ class ShardReader:
             return {"found": "", "error": str(error)}
 
     def _shard(self, shard: int) -> dict[str, Any]:
-        encoder = load_encoder(
-            self.state, self.config, _file(self.folder, "ledger", shard, "sqlite")
-        )
+        encoder = self.config.load(self.state, ledger=_file(self.folder, "ledger", shard, "sqlite"))
         source, done = _file(self.folder, "pairs", shard), _file(self.folder, "done", shard, "json")
         contexts = _file(self.folder, "dialogues", shard)
         mark = {"encoder": encoder.id, "corpus": digest(source), "dialogues": digest(contexts)}
         known: dict[str, Any] = json.loads(done.read_text("utf-8")) if done.is_file() else {}
         if mark.items() <= known.items() and not unanswered(known["pairs"]):
             return known
-        pairs = read_pairs(source)
+        pairs = PAIRS.read(source)
         dialogues = {d.id: d for d in read_dialogues(contexts)}
         ended, prior = self._read(
             encoder, pairs, dialogues, _file(self.folder, "encodings", shard), mark["corpus"]
@@ -116,7 +111,7 @@ class ShardReader:
         found = {
             **mark,
             "pairs": dict(ended),
-            "not_believed": dict(encoder.nulled),
+            "not_believed": dict(encoder.rejected),
             **encoder.accounts(),
         }
         write_text(done, json.dumps(found, ensure_ascii=False) + "\n")

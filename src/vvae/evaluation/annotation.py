@@ -79,7 +79,7 @@ class Collection:
 
     def __init__(self, run: Run, folder: Path, *, shared: int, contexts: int) -> None:
         self.run, self.folder, self.space = run, folder, run.space
-        held = [pair for pair in run.encoded if pair.split == "heldout"]
+        held = [pair for pair in run.valid_pairs if pair.split == "heldout"]
         chosen = shuffled(held, "collect", run.config.seed, name=[p.pair_id for p in held])[
             : shared + contexts
         ]

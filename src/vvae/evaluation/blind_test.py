@@ -15,11 +15,11 @@ from typing import Any
 
 from vvae.core.dialogue import context
 from vvae.core.errors import ConfigError, DataError
-from vvae.core.files import write_text
+from vvae.core.files import write_json, write_text
 from vvae.core.random import bits64, shuffled
 from vvae.metrics.bootstrap import Hit, bootstrap, interval, rate, tabulate
 from vvae.pipeline.run import Run
-from vvae.pipeline.stages.measuring import said_by
+from vvae.pipeline.stages.measuring import replies_of
 from vvae.report.pages import build_turing
 
 __all__ = ["make_page", "score_answers"]
@@ -47,7 +47,7 @@ def make_page(run: Run, names: Sequence[str], number: int) -> Path:
     Raises:
         ConfigError: a variant has written no replies.
     """
-    pairs = {pair.pair_id: pair for pair in run.encoded}
+    pairs = {pair.pair_id: pair for pair in run.valid_pairs}
     written = [v for v in run.variants if run.path(f"replies/{v.name}.parquet").is_file()]
     chosen = [v for v in written if not names or v.name in names]
     if not chosen or set(names) - {v.name for v in written}:
@@ -57,7 +57,7 @@ def make_page(run: Run, names: Sequence[str], number: int) -> Path:
     items: list[_Item] = []
     shown: dict[str, dict[str, Any]] = {}
     for variant in chosen:
-        said = [one for one in said_by(run, variant) if one.text.strip()]
+        said = [one for one in replies_of(run, variant) if one.text.strip()]
         # Other contexts for each variant, where there are enough: nobody sees the person's reply
         # twice.
         fresh = shuffled(
@@ -106,7 +106,7 @@ def score_answers(run: Run, files: Sequence[Path]) -> dict[str, Any]:
             "no blind test here", where=str(key_path), fix="make one with 'vvae turing RUN'"
         )
     items = {found["id"]: _Item(**found) for found in json.loads(key_path.read_text("utf-8"))}
-    pairs = {pair.pair_id: pair for pair in run.encoded}
+    pairs = {pair.pair_id: pair for pair in run.valid_pairs}
     hits: dict[str, list[Hit]] = {}
     judges: dict[str, list[bool]] = {}
     answered: dict[
@@ -135,9 +135,7 @@ def score_answers(run: Run, files: Sequence[Path]) -> dict[str, Any]:
     for judge, verdicts in judges.items():
         share = sum(verdicts) / len(verdicts)
         scores["judges"][judge] = {"picked_the_person": round(share, 4), "answers": len(verdicts)}
-    write_text(
-        run.path("turing/scores.json"), json.dumps(scores, ensure_ascii=False, indent=1) + "\n"
-    )
+    write_json(run.path("turing/scores.json"), scores)
     return scores
 
 

@@ -14,7 +14,6 @@ so the rate in replies is a line between two measured ends:
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,18 +21,21 @@ from functools import partial
 from typing import Any
 
 from vvae.core.dialogue import Pair
-from vvae.core.files import write_text
-from vvae.decoder.variants import Variant, shown_block
+from vvae.core.files import write_json, write_text
+from vvae.decoder.variants import Variant
 from vvae.inference.prompts import PROMPT_VERSION
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.space import Dimension
 from vvae.latent.tables import read_encodings, write_encodings
 from vvae.metrics.association import association, benjamini_hochberg
 from vvae.metrics.bootstrap import Hit, bootstrap, interval, rate, tabulate
-from vvae.metrics.rates import metric_of, shows
+from vvae.metrics.metric import metric_of, shows
 from vvae.metrics.tables import Reply, read_replies, write_replies
+from vvae.pipeline.keys import sampling_key, variant_key
 from vvae.pipeline.run import Run
-from vvae.pipeline.runner import Stage, make, run_stages
+from vvae.pipeline.runner import make, run_stages
+from vvae.pipeline.stage import Stage
+from vvae.pipeline.stages.corpus import READ
 from vvae.report.pages import build_control
 
 __all__ = ["control", "values_set"]
@@ -61,39 +63,30 @@ def control(run: Run, variant: Variant, contexts: int) -> dict[str, Any]:
     run_stages(run, until="train")
     named = [d for d in run.space.dimensions if len(values_set(run, d)) > 1]
     folder = f"control/{variant.name}"
-    read = (
-        "dialogues.parquet",
-        "pairs.parquet",
-        "encodings.parquet",
-        "prior.json",
-        "profiles.parquet",
-    )
-    settings = [
-        variant,
-        contexts,
-        run.config.generate,
-        run.config.seed,
-        run.config.sampling,
-        PROMPT_VERSION,
-        VALUES,
-        LABELS,
-    ]
+    settings = {
+        "variant": variant_key(variant, whole=True),
+        "contexts": contexts,
+        "generate": run.config.generate,
+        "seed": run.config.seed,
+        "sampling": sampling_key(run.config.sampling),
+        "prompts": PROMPT_VERSION,
+        "values": VALUES,
+        "labels": LABELS,
+    }
     stages = [
         Stage(
             f"control {variant.name} {d.name}",
-            (*read, "encoder.json", f"adapters/{variant.name}"),
-            (f"{folder}/{d.name}.parquet", f"{folder}/{d.name}.readings.parquet"),
-            settings,
-            partial(_reply, variant=variant, dimension=d, contexts=contexts),
-            "control",
+            group="control",
+            inputs=(*READ, "encoder.json", f"adapters/{variant.name}"),
+            outputs=(f"{folder}/{d.name}.parquet", f"{folder}/{d.name}.readings.parquet"),
+            settings=settings,
+            work=partial(_reply, variant=variant, dimension=d, contexts=contexts),
         )
         for d in named
     ]
     make(run, stages)
     found = _summary(run, variant, named, contexts)
-    write_text(
-        run.path(f"{folder}/control.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n"
-    )
+    write_json(run.path(f"{folder}/control.json"), found)
     write_text(run.path(f"{folder}/report.html"), build_control(found))
     return found
 
@@ -101,18 +94,19 @@ def control(run: Run, variant: Variant, contexts: int) -> dict[str, Any]:
 def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -> None:
     """The replies with each value of a dimension set, and what the encoder reads in them."""
     asked: list[tuple[Pair, Persona]] = []
-    for pair in run.benched(variant, contexts):
-        kept = run.test_persona(pair, pair.speaker)
+    conditions = run.conditions(variant)
+    for pair in run.benchmarked(variant, contexts):
+        kept = conditions.test_persona(pair, pair.speaker)
         without = Persona({name: slot for name, slot in kept if name != dimension.name})
         asked.append((pair, without))
         for value in values_set(run, dimension):
             asked.append((pair, kept.with_slots({dimension.name: Slot(value, "given")})))
     decoder = run.with_adapter(variant)
     requests = [
-        decoder.request(
+        decoder.prompter.request(
             run.dialogues[pair.dialogue],
             pair,
-            shown_block(variant, pair.speaker, persona, run.space),
+            conditions.line(pair, pair.speaker, persona),
             key=f"{pair.pair_id}|{dimension.name}|{persona.value(dimension.name) or HIDDEN}",
         )
         for pair, persona in asked
@@ -147,7 +141,7 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -
 def _summary(
     run: Run, variant: Variant, named: Sequence[Dimension], contexts: int
 ) -> dict[str, Any]:
-    pairs = {pair.pair_id: pair for pair in run.encoded}
+    pairs = {pair.pair_id: pair for pair in run.valid_pairs}
     matrix: list[dict[str, Any]] = []
     confusion: dict[str, dict[str, dict[str, int]]] = {}
     rates: dict[str, Any] = {}

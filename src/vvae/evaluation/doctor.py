@@ -25,17 +25,19 @@ from vvae.core.reporting import Reporter, Silent
 from vvae.core.text import emoji_spans, estimated_tokens
 from vvae.corpus.cleaning import language_of
 from vvae.corpus.formats import find
-from vvae.corpus.importing import DIALOGUES, SUMMARY, Intake, bring_in, learnt_of
-from vvae.corpus.pairs import eligible_speakers, learnt, make_pairs
+from vvae.corpus.importing import DIALOGUES, SUMMARY, Intake, bring_in, speakers_to_learn
+from vvae.corpus.pairs import eligible_speakers, learned_pairs, pairs_with_account
 from vvae.decoder.model import grouped
 from vvae.decoder.variants import Variant
-from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
+from vvae.encoders.base import Encoder
+from vvae.encoders.rules.encoder import RulesConfig
 from vvae.inference.models import SMOLLM2, source_of
 from vvae.latent.persona import Persona
-from vvae.latent.prior import Prior, count, predicted_rate
+from vvae.latent.prior import Prior, count
 from vvae.latent.profile import build_profiles
+from vvae.latent.sampling import predicted_rate
 from vvae.metrics.claims import LEAST_REPLIES
-from vvae.metrics.rates import METRICS
+from vvae.metrics.metric import scored
 from vvae.pipeline.run import Run
 from vvae.pipeline.stages.corpus import import_dialogues
 
@@ -89,14 +91,11 @@ def _config(path: Path, scratch: Path) -> RunConfig:
             bring_in(found, scratch / "chats", Intake())
             path = scratch / "chats"
     base = RunConfig.model_validate({"data": {"path": str(path)}})
-    names = learnt_of(path)
-    if names == "null" or not (path / DIALOGUES).is_file():
+    speakers = speakers_to_learn(path)
+    if speakers is None or not (path / DIALOGUES).is_file():
         return base
-    import json
-
-    return base.model_copy(
-        update={"pairs": base.pairs.model_copy(update={"speakers": tuple(json.loads(names))})}
-    )
+    pairs = base.pairs.model_copy(update={"speakers": speakers})
+    return base.model_copy(update={"pairs": pairs})
 
 
 def _examined(run: Run) -> dict[str, Any]:
@@ -104,8 +103,8 @@ def _examined(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {"corpus": _corpus(dialogues), "problems": [], "advice": []}
     config = run.config
     try:
-        pairs, left_out = make_pairs(dialogues, config.pairs, seed=config.seed)
-        mine = learnt(pairs, config.pairs)
+        pairs, left_out = pairs_with_account(dialogues, config.pairs, seed=config.seed)
+        mine = learned_pairs(pairs, config.pairs)
     except DataError as error:
         found["problems"].append(error.what)
         found["advice"].append(
@@ -168,13 +167,15 @@ def _corpus(dialogues: Sequence[Dialogue]) -> dict[str, Any]:
     }
 
 
-def _read(run: Run, pairs: Sequence[Pair]) -> tuple[RulesEncoder, dict[str, Persona], list[Pair]]:
+def _read(run: Run, pairs: Sequence[Pair]) -> tuple[Encoder, dict[str, Persona], list[Pair]]:
     """The default encoder's reading of a keyed choice of the pairs."""
     chosen = set(shuffled([p.pair_id for p in pairs], "doctor", run.config.seed)[:MOST_READ])
     read = [pair for pair in pairs if pair.pair_id in chosen]
-    rules = run.config.encoder if isinstance(run.config.encoder, RulesConfig) else RulesConfig()
+    settings = run.config.encoder
+    if settings.calls_a_model:
+        settings = RulesConfig()
     with run.reporter.task("reading replies with the default encoder") as tick:
-        encoder = RulesEncoder.fit(read, run.topics, run.space, rules)
+        encoder = settings.fit(read, run.space, topics=run.topics, ledger=run.ledger)
         personas = {
             e.pair_id: e.persona for e in encoder.encode(read, run.dialogues, progress=tick)
         }
@@ -216,19 +217,18 @@ def _metrics(
     prior: Prior,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for metric, reader in METRICS.items():
-        for dimension in run.space.read_by(reader):
-            known = [s for s in able if s in profiles and profiles[s].persona()[dimension.name]]
-            held = Counter(p.speaker for p in pairs if p.split == "heldout" and p.speaker in known)
-            n = sum(min(number, run.config.bench.per_speaker) for number in held.values())
-            n = min(n, run.config.bench.replies)
-            found[metric] = {
-                "dimension": dimension.name,
-                "speakers": len(known),
-                "replies": n,
-                "known_to_points": round(half_width(prior[dimension.name].rate, n), 1),
-                "measurable": n >= LEAST_REPLIES,
-            }
+    for metric, dimension in scored(run.space).items():
+        known = [s for s in able if s in profiles and profiles[s].persona()[dimension.name]]
+        held = Counter(p.speaker for p in pairs if p.split == "heldout" and p.speaker in known)
+        n = sum(min(number, run.config.bench.per_speaker) for number in held.values())
+        n = min(n, run.config.bench.replies)
+        found[metric] = {
+            "dimension": dimension.name,
+            "speakers": len(known),
+            "replies": n,
+            "known_to_points": round(half_width(prior[dimension.name].rate, n), 1),
+            "measurable": n >= LEAST_REPLIES,
+        }
     return found
 
 

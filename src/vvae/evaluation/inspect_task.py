@@ -14,7 +14,6 @@ import asyncio
 import math
 import threading
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from inspect_ai import Task, task
@@ -32,25 +31,21 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, metric, scorer
 from inspect_ai.solver import TaskState, generate
 
-from vvae.config import load_config
 from vvae.core.dialogue import Pair, context
 from vvae.core.errors import ConfigError
 from vvae.decoder.variants import PRESETS, Variant
 from vvae.inference.engine import GenerationConfig
 from vvae.inference.prompts import chat_messages
 from vvae.metrics.bootstrap import Hit, rate, tabulate
-from vvae.metrics.rates import METRICS, asks, laughs, shows, spoken_length
+from vvae.metrics.metric import metrics_of, scored, shows
+from vvae.metrics.text import asks, laughs, spoken_length
 from vvae.pipeline.run import Run
 
 __all__ = ["human_chat_bench"]
 
-FIGURES = (*METRICS, "question", "laughter", "words")
+RATES = tuple(metric.name for metric in metrics_of("value"))
+FIGURES = (*RATES, "question", "laughter", "words")
 ROLES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
-
-
-def _opened(run: str) -> Run:
-    folder = Path(run)
-    return Run(load_config(folder / "config.yaml").model_copy(update={"run": str(folder)}))
 
 
 @task
@@ -63,17 +58,16 @@ def human_chat_bench(run: str, replies: int = 100, persona: str = "zero-shot") -
         persona: how it is put: a prompted variant (zero-shot, zero-shot-rarely, few-shot,
             retrieval), or none.
     """
-    opened = _opened(run)
+    opened = Run.open(run)
     if persona != "none" and (persona not in PRESETS or PRESETS[persona].trained):
         fix = f"choose from {', '.join(v.name for v in PRESETS.values() if not v.trained)}, none"
         raise ConfigError(f"unknown prompt {persona!r}", where="-T persona", fix=fix)
     variant = (
-        PRESETS[persona]
-        if persona != "none"
-        else Variant(name="none", trained=False, z="none", prompt="plain")
+        PRESETS[persona] if persona != "none" else Variant(name="none", z="none", prompt="plain")
     )
     people = _people(opened)
-    samples = [_sample(opened, variant, pair, people) for pair in opened.benched(variant, replies)]
+    pairs = opened.benchmarked(variant, replies)
+    samples = [_sample(opened, variant, pair, people) for pair in pairs]
     temperature = opened.config.generate.temperature
     return Task(
         dataset=MemoryDataset(samples, name=opened.folder.name),
@@ -85,7 +79,7 @@ def human_chat_bench(run: str, replies: int = 100, persona: str = "zero-shot") -
 
 def _figures(values: dict[str, str], text: str) -> dict[str, float]:
     """What a reply shows; nan for a habit whose value the speaker does not have."""
-    found = {m: float(shows(m, values[m], text)) if m in values else math.nan for m in METRICS}
+    found = {m: float(shows(m, values[m], text)) if m in values else math.nan for m in RATES}
     return found | {
         "question": float(asks(text)),
         "laughter": float(laughs(text)),
@@ -95,17 +89,15 @@ def _figures(values: dict[str, str], text: str) -> dict[str, float]:
 
 def _values(run: Run, speaker: str) -> dict[str, str]:
     persona = run.profiles[speaker].persona()
-    read = {
-        m: found[0].name for m, reader in METRICS.items() if (found := run.space.read_by(reader))
-    }
-    return {m: value for m, name in read.items() if (value := persona.value(name)) is not None}
+    dimensions = scored(run.space)
+    return {m: v for m, d in dimensions.items() if (v := persona.value(d.name)) is not None}
 
 
 def _people(run: Run) -> dict[str, float]:
     """The same figures of all held-out replies of the benchmarked speakers."""
     speakers = frozenset(run.speakers)
     hits: dict[str, list[Hit]] = defaultdict(list)
-    for pair in run.encoded:
+    for pair in run.valid_pairs:
         if pair.split == "heldout" and pair.speaker in speakers:
             for name, value in _figures(_values(run, pair.speaker), pair.response).items():
                 if value == value:
@@ -114,7 +106,8 @@ def _people(run: Run) -> dict[str, float]:
 
 
 def _sample(run: Run, variant: Variant, pair: Pair, people: dict[str, float]) -> Sample:
-    dialogue, block = run.dialogues[pair.dialogue], run.test_block(variant, pair, pair.speaker)
+    dialogue = run.dialogues[pair.dialogue]
+    block = run.conditions(variant).test_line(pair, pair.speaker)
     written = chat_messages(
         context(dialogue, pair),
         pair.speaker,
@@ -236,13 +229,13 @@ class _Adapter(ModelAPI):
             raise ConfigError(
                 "which run?", where=f"vvae/{model_name}", fix="give its folder: -M run=RUN"
             )
-        self._run = _opened(run)
+        self._run = Run.open(run)
         own = (v for v in self._run.variants if not v.endpoint)
         self._variant = next((v for v in own if v.name == model_name), None)
         if self._variant is None:
             fix = f"choose from {', '.join(v.name for v in self._run.variants if not v.endpoint)}"
             raise ConfigError(f"no variant {model_name!r}", where=run, fix=fix)
-        self._pairs = {pair.pair_id: pair for pair in self._run.encoded}
+        self._pairs = {pair.pair_id: pair for pair in self._run.valid_pairs}
         self._decoder, self._lock = self._run.with_adapter(self._variant), threading.Lock()
 
     async def generate(
@@ -267,8 +260,8 @@ class _Adapter(ModelAPI):
         settings = GenerationConfig(
             temperature=temperature, top_p=top_p, max_new_tokens=config.max_tokens or 256
         )
-        block = self._run.test_block(self._variant, pair, pair.speaker)
-        request = self._decoder.request(
+        block = self._run.conditions(self._variant).test_line(pair, pair.speaker)
+        request = self._decoder.prompter.request(
             self._run.dialogues[pair.dialogue], pair, block, key=f"{pair.pair_id}|{pair.speaker}"
         )
         with self._lock:

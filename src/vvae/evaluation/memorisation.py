@@ -27,18 +27,18 @@ from typing import Any
 import numpy as np
 
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
-from vvae.core.files import write_text
+from vvae.core.files import write_json, write_text
 from vvae.core.random import index_below, shuffled
 from vvae.core.text import words
-from vvae.corpus.pairs import learnt
-from vvae.decoder.model import Alternative, Decoder
+from vvae.corpus.pairs import learned_pairs
+from vvae.decoder.model import Branch, Decoder
 from vvae.decoder.train import Step, plan, planned, train
 from vvae.decoder.variants import Variant
 from vvae.metrics.association import auc
-from vvae.metrics.rates import longest_overlaps
 from vvae.metrics.teacher_forcing import reply_losses
+from vvae.metrics.text import longest_overlaps
 from vvae.pipeline.run import Run
-from vvae.pipeline.stages.measuring import said_by
+from vvae.pipeline.stages.measuring import replies_of
 from vvae.report.pages import build_memorisation
 
 __all__ = ["CHANCE", "canary", "exposure", "probe"]
@@ -65,7 +65,9 @@ def probe(run: Run, variant: Variant, canaries: int) -> dict[str, Any]:
     """
     folder = run.path(f"privacy/{variant.name}")
     steps = plan(
-        learnt(run.encoded, run.config.pairs), run.config.train, seed=run.config.seed + variant.seed
+        learned_pairs(run.valid_pairs, run.config.pairs),
+        run.config.train,
+        seed=run.config.seed + variant.seed,
     )
     trained = {pair.pair_id: pair for pair in planned(steps)}
     found: dict[str, Any] = {
@@ -79,7 +81,7 @@ def probe(run: Run, variant: Variant, canaries: int) -> dict[str, Any]:
         "chance": round(CHANCE, 3),
     }
     found["warnings"] = list(_warnings(found))
-    write_text(folder / "probes.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    write_json(folder / "probes.json", found)
     write_text(folder / "report.html", build_memorisation(found))
     return found
 
@@ -103,7 +105,7 @@ def _warnings(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _verbatim(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str, Any]:
-    said = said_by(run, variant)
+    said = replies_of(run, variant)
     known = [pair.response for pair in trained]
     written = longest_overlaps([one.text for one in said], known)
     human = longest_overlaps([one.pair.response for one in said], known)
@@ -143,14 +145,16 @@ def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str
     """
     seed = run.config.seed
     speakers = {pair.speaker for pair in trained}
-    held = [pair for pair in run.encoded if pair.split == "heldout" and pair.speaker in speakers]
+    held = [
+        pair for pair in run.valid_pairs if pair.split == "heldout" and pair.speaker in speakers
+    ]
     sides = [
         shuffled(side, "members", seed, name=[p.pair_id for p in side])[:MEMBERS]
         for side in (trained, held)
     ]
     pairs = [pair for side in sides for pair in side]
     asked = {
-        pair.pair_id: [Alternative("z", run.test_block(variant, pair, pair.speaker))]
+        pair.pair_id: [Branch("z", run.conditions(variant).test_line(pair, pair.speaker))]
         for pair in pairs
     }
     losses: dict[str, dict[str, float]] = {}
@@ -217,11 +221,9 @@ def _canaries(
     def tree(window: Sequence[Pair], draw: int) -> Any:
         dialogue = planted.get(window[0].dialogue)
         if dialogue is None:
-            return run.training_tree(variant, window, draw)
-        block = run.test_block(variant, window[0], speaker)
-        return run.decoder.tree(
-            dialogue, window, {p.pair_id: [Alternative("0", block)] for p in window}
-        )
+            return run.conditions(variant).training_tree(run.decoder, window, draw)
+        block = run.conditions(variant).test_line(window[0], speaker)
+        return run.decoder.tree(dialogue, window, {p.pair_id: [Branch("0", block)] for p in window})
 
     adapter = folder / "with-canaries"
     settings = run.config.train.model_copy(update={"tracker": None, "patience": None})
@@ -280,7 +282,7 @@ def _with_canaries(steps: Sequence[Step], planted: Sequence[Pair], seed: int) ->
 
 def _rank(run: Run, variant: Variant, dialogue: Dialogue, pair: Pair, number: int) -> int:
     """Place of the planted secret among all of its form, by likelihood."""
-    block = run.test_block(variant, pair, pair.speaker)
+    block = run.conditions(variant).test_line(pair, pair.speaker)
     codes = [
         replace(pair, pair_id=f"{pair.pair_id}.{i}", response=canary(number, i, run.config.seed))
         for i in range(SECRETS)
@@ -288,9 +290,7 @@ def _rank(run: Run, variant: Variant, dialogue: Dialogue, pair: Pair, number: in
     losses: dict[str, float] = {}
     for start in range(0, SECRETS, BRANCHES):
         some = codes[start : start + BRANCHES]
-        tree = run.decoder.tree(
-            dialogue, some, {p.pair_id: [Alternative("0", block)] for p in some}
-        )
+        tree = run.decoder.tree(dialogue, some, {p.pair_id: [Branch("0", block)] for p in some})
         losses |= {key: nats for key, (nats, _) in run.decoder.losses([tree]).items()}
     own = losses[f"{codes[0].pair_id}|0"]
     return 1 + sum(loss < own for loss in losses.values())

@@ -45,7 +45,7 @@ class Review:
             self._said = {}
         except ValueError:
             raise DataError("not JSON", where=str(self._path), fix="move it away") from None
-        found = [pair for pair in run.encoded if len(run.personas[pair.pair_id])]
+        found = [pair for pair in run.valid_pairs if len(run.posteriors[pair.pair_id])]
         order = shuffled(found, "review", run.config.seed, name=[pair.pair_id for pair in found])
         self._pairs: Mapping[str, Pair] = {pair.pair_id: pair for pair in order}
 
@@ -64,7 +64,7 @@ class Review:
         before = context(self.run.dialogues[pair.dialogue], pair)[-SHOWN_BEFORE:]
         values = {
             name: {"value": slot.value, "evidence": slot.evidence, "confidence": slot.confidence}
-            for name, slot in self.run.personas[pair.pair_id]
+            for name, slot in self.run.posteriors[pair.pair_id]
         }
         return {
             "pair": pair.pair_id,

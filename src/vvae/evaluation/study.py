@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vvae.config import RunConfig
 from vvae.core.errors import ConfigError
-from vvae.core.files import write_text
+from vvae.core.files import write_json, write_text
 from vvae.core.reporting import Reporter
 from vvae.decoder.variants import Variant, resolve
 from vvae.inference.endpoint.settings import EndpointConfig
@@ -33,16 +33,17 @@ from vvae.latent.space import LatentSpace
 from vvae.metrics import human_chat
 from vvae.metrics.bootstrap import Counts, Hit, tabulate
 from vvae.metrics.claims import HUMAN, Adjust, Claim, Tables, judge, summarize
-from vvae.metrics.habits import Said, Yardstick, compare
+from vvae.metrics.habits import Yardstick, compare
 from vvae.metrics.latent_analysis import describe_prior
-from vvae.metrics.rates import METRICS, shows, spoken_length
-from vvae.metrics.tables import Measured, read_answered, read_likelihoods, write_measured
+from vvae.metrics.metric import WrittenReply, scored, shows
+from vvae.metrics.tables import LIKELIHOODS, MEASURED, Measured
+from vvae.metrics.text import spoken_length
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
-from vvae.pipeline.stages.measuring import corpus_of, readings_of, said_by
+from vvae.pipeline.stages.measuring import readings_of, replies_of
 from vvae.report.pages import build_study
 
-__all__ = ["Study", "load_study", "run_study", "studies", "usefulness"]
+__all__ = ["Study", "load_study", "measure_chatbot", "run_study", "studies", "usefulness"]
 
 
 class Study(BaseModel):
@@ -173,6 +174,39 @@ def load_study(name: str) -> Study:
     return study
 
 
+def measure_chatbot(
+    run: Run | str | Path, *, base_url: str, model: str, key_env: str = "OPENAI_API_KEY"
+) -> dict[str, Any]:
+    """Measure the chatbot behind an OpenAI-compatible endpoint against a corpus's own people.
+
+    It is prompted in several ways; nothing is trained.
+
+    Args:
+        run: a run, its folder, or a config: whose people are compared with.
+        base_url: up to ``/v1``.
+        model: its name there.
+        key_env: the environment variable that holds the key.
+
+    Returns:
+        What claims.json of the study ``endpoint`` holds: ``measures`` has, for each measure,
+        people's estimate and that of each way of prompting, with intervals and deviations.
+
+    Raises:
+        EndpointError: the endpoint does not answer.
+
+    Example:
+        >>> found = measure_chatbot(  # doctest: +SKIP
+        ...     "mine.yaml", base_url="http://127.0.0.1:8000/v1", model="m"
+        ... )
+        >>> found["measures"]["CP"]["zero-shot"]["deviation"]  # doctest: +SKIP
+        0.41
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    endpoint = EndpointConfig(base_url=(base_url,), model=model, key_env=key_env)
+    study = load_study("endpoint")
+    return run_study("endpoint", study, run.config, reporter=run.reporter, endpoint=endpoint)
+
+
 def run_study(
     name: str,
     study: Study,
@@ -211,10 +245,10 @@ def run_study(
         run_stages(run, until="losses", skip=silent, config=config)
         rows += measured(run, study, seed)
     folder = run.path(f"studies/{title}")
-    write_measured(folder / "rows.parquet", rows)
+    MEASURED.write(folder / "rows.parquet", rows)
     found = _judged(study, run, rows, config)
     found |= {"folder": title, "order": study.order, "ordered_by": ordered_by}
-    write_text(folder / "claims.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    write_json(folder / "claims.json", found)
     write_text(folder / "report.html", build_study(found))
     return found
 
@@ -244,31 +278,16 @@ def _writes(study: Study, variant: Variant) -> bool:
 
 def measured(run: Run, study: Study, seed: int) -> list[Measured]:
     """What one seed's variants did, reply by reply; with seed 0 also what people did."""
-    pairs = {pair.pair_id: pair for pair in run.encoded}
-    yardstick = Yardstick(run.encoded, run.speakers)
+    pairs = {pair.pair_id: pair for pair in run.valid_pairs}
+    yardstick = Yardstick(run.valid_pairs, run.speakers)
     rows = _habits(HUMAN, seed, run, yardstick, _heldout(run)) if seed == 0 else []
     for variant in study.resolved(run.space):
         name = _seeded(variant, seed).name
         if _writes(study, variant):
             rows += _habits(
-                variant.name, seed, run, yardstick, said_by(run, _seeded(variant, seed))
+                variant.name, seed, run, yardstick, replies_of(run, _seeded(variant, seed))
             )
-        if run.config.bench.dialogbench:
-            rows += [
-                # Tasks count equally, as speakers do elsewhere.
-                Measured(
-                    variant.name,
-                    seed,
-                    "dialogbench",
-                    a.item,
-                    a.task,
-                    a.item,
-                    float(a.lenient == a.right),
-                    1.0,
-                )
-                for a in read_answered(run.path(f"dialogbench/{name}.parquet"))
-            ]
-        for one in () if variant.endpoint else read_likelihoods(run.path(f"losses/{name}.parquet")):
+        for one in () if variant.endpoint else LIKELIHOODS.read(run.path(f"losses/{name}.parquet")):
             pair = pairs[one.pair_id]
             row = Measured(
                 variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0
@@ -284,19 +303,19 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
     return rows
 
 
-def _heldout(run: Run) -> list[Said]:
+def _heldout(run: Run) -> list[WrittenReply]:
     speakers = frozenset(run.speakers)
-    held = (pair for pair in run.encoded if pair.split == "heldout" and pair.speaker in speakers)
-    return [Said(pair, pair.speaker, pair.response) for pair in held]
+    held = (
+        pair for pair in run.valid_pairs if pair.split == "heldout" and pair.speaker in speakers
+    )
+    return [WrittenReply(pair, pair.speaker, pair.response) for pair in held]
 
 
 def _habits(
-    variant: str, seed: int, run: Run, yardstick: Yardstick, said: Sequence[Said]
+    variant: str, seed: int, run: Run, yardstick: Yardstick, said: Sequence[WrittenReply]
 ) -> list[Measured]:
     """The rates of HumanChatBench and the other figures of replies."""
-    read = {
-        m: found[0].name for m, reader in METRICS.items() if (found := run.space.read_by(reader))
-    }
+    scores = scored(run.space)
     rows = []
     for (pair, whose, text), figures in zip(said, yardstick.measure(said), strict=True):
         row = Measured(
@@ -317,8 +336,8 @@ def _habits(
         persona = run.profiles[whose].persona()
         rows += [
             replace(row, measure=metric, value=float(shows(metric, value, text)))
-            for metric, dimension in read.items()
-            if (value := persona.value(dimension)) is not None
+            for metric, dimension in scores.items()
+            if (value := persona.value(dimension.name)) is not None
         ]
     return rows
 
@@ -346,9 +365,9 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
     }  # nobody says how large an endpoint's model is
     sized = any(claim.min_parameters and local.intersection(claim.variants) for claim in claims)
     parameters = dict.fromkeys(local, run.decoder.parameters) if sized else {}
-    phrase = next((d.name for d in run.space.read_by("catchphrase")), None)
+    phrase = scored(run.space).get("CP")
     predicted = {
-        v.name: human_chat.predicted(v, corpus_of(run), phrase) if phrase else None
+        v.name: human_chat.predicted(run.conditions(v), phrase.name) if phrase else None
         for v in variants
     }
     with run.reporter.task("judging the claims"):
@@ -386,20 +405,18 @@ def _bodies(study: Study, run: Run, **options: Any) -> dict[str, Any]:
     """What the seeds' replies together are like beside people's;
     nothing where none were written.
     """
-    written: dict[str, list[Said]] = {}
+    written: dict[str, list[WrittenReply]] = {}
     read: dict[str, dict[str, Persona]] = {}
     for variant in study.resolved(run.space):
         if _writes(study, variant):
             seeded = [_seeded(variant, seed) for seed in range(study.seeds)]
-            written[variant.name] = [one for v in seeded for one in said_by(run, v)]
+            written[variant.name] = [one for v in seeded for one in replies_of(run, v)]
             readings = [readings_of(run, v) for v in seeded]
             if all(readings):
                 read[variant.name] = {
                     pair_id: z for reading in readings for pair_id, z in reading.items()
                 }
-    found = (
-        compare(run.encoded, run.speakers, run.personas, run.space, written, read, **options)
-        if written
-        else {}
-    )
-    return found
+    figures = compare(run.corpus, run.speakers, written, read, **options) if written else {}
+    return {
+        name: found.model_dump(mode="json", exclude_unset=True) for name, found in figures.items()
+    }

@@ -6,11 +6,13 @@ position), so a reply does not depend on which others were generated beside it o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from vvae.core.reporting import Progress
 
 if TYPE_CHECKING:
     pass
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_NEW_TOKENS", "Completion", "Engine", "GenerationConfig", "Progress", "Request"]
 
 DEFAULT_NEW_TOKENS = 128
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 
 class GenerationConfig(BaseModel):

@@ -23,15 +23,15 @@ import torch
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-__all__ = ["SlotCache"]
+__all__ = ["RowCache"]
 
 
-class _SlotLayer(DynamicLayer):  # type: ignore[misc]
+class _RowLayer(DynamicLayer):  # type: ignore[misc]
     """One layer's keys and values, each (rows, heads, columns, width),
     allocated when first used.
     """
 
-    def __init__(self, cache: SlotCache) -> None:
+    def __init__(self, cache: RowCache) -> None:
         super().__init__()
         self.is_initialized = False
         self._cache = cache
@@ -59,13 +59,13 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]
         return self._cache.end - self._cache.start
 
 
-class SlotCache(Cache):  # type: ignore[misc]
+class RowCache(Cache):  # type: ignore[misc]
     """A cache of `rows` rows and `columns` columns; `used` rows are in use, all of them ending
     before column `end`.
     """
 
     def __init__(self, rows: int, columns: int) -> None:
-        super().__init__(layer_class_to_replicate=partial(_SlotLayer, self))
+        super().__init__(layer_class_to_replicate=partial(_RowLayer, self))
         self.rows, self.columns = rows, columns
         self.used, self.end, self.start = 0, 0, 0
 
@@ -79,7 +79,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         self.start = min(self.start, self.end - width)
         for number, source in enumerate(prompts.layers):
             if number == len(self.layers):
-                self.layers.append(_SlotLayer(self))
+                self.layers.append(_RowLayer(self))
             layer = self.layers[number]
             layer.allocate(source.keys)
             rows, columns = slice(self.used, self.used + new), slice(self.end - width, self.end)

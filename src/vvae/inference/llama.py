@@ -24,11 +24,11 @@ from typing import Any
 
 from vvae.core.errors import ModelError
 from vvae.core.random import bits64
+from vvae.core.reporting import Progress
 from vvae.inference.engine import (
     DEFAULT_NEW_TOKENS,
     Completion,
     GenerationConfig,
-    Progress,
     Request,
 )
 

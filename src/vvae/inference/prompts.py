@@ -31,15 +31,15 @@ __all__ = [
     "PLAIN",
     "PROMPT_VERSION",
     "RARELY",
-    "Block",
+    "PersonaLine",
+    "SpeakerVector",
     "Trunk",
-    "Voice",
     "chat_messages",
-    "description_block",
+    "description_line",
     "description_request",
-    "few_shot_block",
-    "persona_block",
-    "prompted_block",
+    "few_shot_lines",
+    "persona_line",
+    "prompted_line",
     "trunk",
 ]
 
@@ -55,17 +55,17 @@ DESCRIBE_SYSTEM = "You describe how people chat."
 DESCRIBE = "Describe this person in two sentences: how they write, and what they are like."
 
 
-class Voice(NamedTuple):
+class SpeakerVector(NamedTuple):
     """A z block without words: the learned vector of a speaker (`voices`)."""
 
     speaker: str
 
 
-Block = str | Voice | None
+PersonaLine = str | SpeakerVector | None
 """What stands between context and reply: words, a vector, or nothing."""
 
 
-def persona_block(persona: Persona, space: LatentSpace) -> str | None:
+def persona_line(persona: Persona, space: LatentSpace) -> str | None:
     """The z block of the trained variants: the non-null values in the space's order, None when all
     are null.
 
@@ -75,22 +75,22 @@ def persona_block(persona: Persona, space: LatentSpace) -> str | None:
     return f"[persona] {shown}" if shown else None
 
 
-def prompted_block(persona: Persona, space: LatentSpace, *, rarely: bool = False) -> str | None:
+def prompted_line(persona: Persona, space: LatentSpace, *, rarely: bool = False) -> str | None:
     """The z block of the zero-shot variants: an instruction and the same traits."""
     shown = _traits(persona, space)
     return f"{RARELY if rarely else PLAIN} {shown}" if shown else None
 
 
-def few_shot_block(persona: Persona, space: LatentSpace, examples: Sequence[str]) -> str | None:
+def few_shot_lines(persona: Persona, space: LatentSpace, examples: Sequence[str]) -> str | None:
     """The z block of the few-shot variant: the zero-shot instruction and replies the same person
     wrote.
     """
-    head = prompted_block(persona, space)
+    head = prompted_line(persona, space)
     parts = [head, _written(examples) if examples else None]
     return "\n".join(part for part in parts if part) or None
 
 
-def description_block(text: str) -> str:
+def description_line(text: str) -> str:
     """The z block of a persona in free text."""
     return f"[persona] {' '.join(text.split())}"
 

@@ -113,7 +113,7 @@ class Frame:
         )
 
     @property
-    def around_voice(self) -> tuple[str, str]:
+    def around_vector(self) -> tuple[str, str]:
         """The text before and after a vector that stands for z."""
         return self.before_z + "[persona] ", self.after_z
 

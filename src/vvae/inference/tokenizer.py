@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -9,7 +10,7 @@ from vvae.core.dialogue import Dialogue, Pair, context
 from vvae.core.errors import ModelError
 from vvae.inference.engine import Request
 from vvae.inference.models import load_tokenizer
-from vvae.inference.prompts import Block, Voice, trunk
+from vvae.inference.prompts import PersonaLine, SpeakerVector, trunk
 from vvae.inference.template import Frame, escape
 
 __all__ = ["Prompter", "load_prompter"]
@@ -25,6 +26,8 @@ class Prompter:
 
     def __init__(self, tokenizer: Any, frame: Frame, model: str) -> None:
         self.tokenizer, self.frame = tokenizer, frame
+        self.speaker_id: Callable[[str], int] | None = None
+        """The token id of a speaker's learned vector, while an adapter with vectors is loaded."""
         self._remembered = lru_cache(REMEMBERED)(self._tokens)
         end = self.tokens(frame.end)
         self.stops = tuple(
@@ -42,23 +45,26 @@ class Prompter:
     def _tokens(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def header(self, block: Block) -> tuple[int, ...]:
-        """Token ids between the last user content and the reply.
+    def header(self, line: PersonaLine) -> tuple[int, ...]:
+        """Return the token ids between the last user content and the reply.
 
         Raises:
-            ModelError: z is a vector, and this is no decoder that has learnt it.
+            ModelError: the persona is a vector, and no adapter that has learnt it is loaded.
         """
-        if isinstance(block, Voice):
+        if not isinstance(line, SpeakerVector):
+            return self.tokens(self.frame.branch(line))
+        if self.speaker_id is None:
             raise ModelError(
-                "this persona is a vector that only the decoder it was trained with can read"
+                "this persona is a vector that only the adapter it was trained with can read"
             )
-        return self.tokens(self.frame.branch(block))
+        before, after = self.frame.around_vector
+        return (*self.tokens(before), self.speaker_id(line.speaker), *self.tokens(after))
 
     def request(
         self,
         dialogue: Dialogue,
         pair: Pair,
-        block: Block,
+        line: PersonaLine,
         *,
         key: str | None = None,
         preface: str = "",
@@ -74,7 +80,7 @@ class Prompter:
         seen = trunk(self.frame, turns, pair.speaker, named=named, preface=preface)
         ids = [token for segment in seen.segments for token in self.tokens(segment)]
         said = self.tokens(escape(begun, self.frame.control)) if begun else ()
-        return Request(key or pair.pair_id, (*ids, *self.header(block), *said))
+        return Request(key or pair.pair_id, (*ids, *self.header(line), *said))
 
 
 def load_prompter(model: str) -> Prompter:

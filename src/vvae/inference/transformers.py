@@ -15,15 +15,15 @@ from vvae.core.random import bits64
 
 if TYPE_CHECKING:
     import torch
+from vvae.core.reporting import Progress
 from vvae.inference.engine import (
     DEFAULT_NEW_TOKENS,
     Completion,
     GenerationConfig,
-    Progress,
     Request,
 )
 
-__all__ = ["PREFILL_TOKENS", "SPARE_COLUMNS", "Batch", "TransformersEngine", "Wrote", "draw"]
+__all__ = ["PREFILL_TOKENS", "SPARE_COLUMNS", "ReplyBatch", "TransformersEngine", "Wrote", "draw"]
 
 PREFILL_TOKENS = 4096
 """Prompt tokens, padding included, read at once."""
@@ -119,7 +119,7 @@ class TransformersEngine:
         """Tokens as text, without special ones."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
-    def batch(self, rows: int, columns: int, *, admit: int = 1) -> Batch:
+    def batch(self, rows: int, columns: int, *, admit: int = 1) -> ReplyBatch:
         """An empty batch.
 
         Args:
@@ -127,10 +127,10 @@ class TransformersEngine:
             columns: tokens of prompt and reply, and some to spare.
             admit: rows that must be free before prompts are read.
         """
-        return Batch(self._model, self._pad, self._stops, self._bf16, rows, columns, admit)
+        return ReplyBatch(self._model, self._pad, self._stops, self._bf16, rows, columns, admit)
 
 
-class Batch:
+class ReplyBatch:
     """Replies being written together, a token of each at a time; they come and go."""
 
     def __init__(
@@ -143,7 +143,7 @@ class Batch:
         columns: int,
         admit: int,
     ) -> None:
-        from vvae.inference.kv_cache import SlotCache
+        from vvae.inference.kv_cache import RowCache
 
         self._model, self._pad, self._stops, self._bf16, self._admit = (
             model,
@@ -152,7 +152,7 @@ class Batch:
             bf16,
             admit,
         )
-        self._cache = SlotCache(rows, columns)
+        self._cache = RowCache(rows, columns)
         self._waiting: deque[_Row] = deque()
         self._alive: list[_Row] = []
 

@@ -42,6 +42,15 @@ class Persona:
     def __len__(self) -> int:
         return len(self.slots)
 
+    def __str__(self) -> str:
+        """Return the values in one line: ``tone=playful  topic~films``, ~ where one was drawn.
+
+        >>> print(Persona({"tone": Slot("tender", "observed"), "hobby": Slot("chess", "sampled")}))
+        tone=tender  hobby~chess
+        """
+        mark = {"observed": "=", "given": "=", "sampled": "~"}
+        return "  ".join(f"{name}{mark[slot.source]}{slot.value}" for name, slot in self)
+
     def value(self, dimension: str) -> str | None:
         """The value of a dimension, or None for null."""
         slot = self.slots.get(dimension)

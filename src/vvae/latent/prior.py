@@ -1,72 +1,30 @@
-"""The empirical prior p(z_k), and the draws that fill nulls.
+"""The empirical prior p(z_k).
 
 p(z_k) is the distribution of the observed (non-null) values of dimension k over the training pairs:
 60 "friend" and 40 "lover" give 0.6 and 0.4 (V-VAE, arXiv 2506.01524). Counts are integers, so
-priors of shards add.
-
-The *observation rate* r is the share of training replies in which the encoder observed the
-dimension. When a null is filled with probability s and left out otherwise, a value in the prompt
-belongs to the reply with probability
-
-    P(x has v | z = v) = r / (r + (1 - r) s)
-
-for every value v (this project's derivation), which predicts how often a trained decoder uses what
-it is shown.
+priors of shards add. The *observation rate* r is the share of training replies in which the encoder
+observed the dimension. How nulls are filled from a prior is `vvae.latent.sampling`'s.
 """
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.core.dialogue import Pair
 from vvae.core.errors import DataError
-from vvae.core.random import index_below, uniform
-from vvae.latent.persona import Persona, Slot
+from vvae.core.files import to_json
+from vvae.core.random import index_below
+from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
+from vvae.latent.tables import Encoding
 
-__all__ = [
-    "DimensionPrior",
-    "Prior",
-    "SamplingConfig",
-    "count",
-    "fill",
-    "predicted_rate",
-    "scope_id",
-]
-
-DrawScope = Literal["pair", "dialogue", "speaker"]
-
-
-class SamplingConfig(BaseModel):
-    """How nulls are filled in training (the variants that sample)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    scope: DrawScope = Field(
-        "pair", description="what shares a draw: each pair, each dialogue or each speaker"
-    )
-    s: float | dict[str, float] = Field(
-        1.0, description="probability that a null is filled, for all or per dimension"
-    )
-
-    def probability(self, dimension: str) -> float:
-        """s of a dimension; 1 where only others are listed."""
-        return self.s.get(dimension, 1.0) if isinstance(self.s, dict) else self.s
-
-    def model_post_init(self, _: object) -> None:
-        """Checks the range of the probabilities."""
-        for value in self.s.values() if isinstance(self.s, dict) else [self.s]:
-            if not 0 <= value <= 1:
-                raise ValueError("a sampling probability lies between 0 and 1")
+__all__ = ["DimensionPrior", "Prior", "count", "count_by_speaker"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +84,30 @@ class Prior:
     encoder: str
     corpus: str
 
+    @classmethod
+    def count(
+        cls, encodings: Iterable[Encoding], space: LatentSpace | None = None, *, corpus: str = ""
+    ) -> Prior:
+        """Return the prior of what an encoder read; failed encodings are left out.
+
+        Args:
+            encodings: of training replies.
+            space: the dimensions counted; the ones of the package by default.
+            corpus: names what was counted.
+
+        Example:
+            >>> from vvae.latent.tables import Encoding
+            >>> from vvae.latent.persona import Persona, Slot
+            >>> friend = Persona({"relationship": Slot("friend", "observed")})
+            >>> prior = Prior.count([Encoding("d#1", "e", friend), Encoding("d#3", "e", Persona())])
+            >>> prior["relationship"].rate, prior["relationship"].counts
+            (0.5, {'friend': 1})
+        """
+        valid = [encoding for encoding in encodings if encoding.status == "ok"]
+        encoder = valid[0].encoder if valid else ""
+        personas = (encoding.persona for encoding in valid)
+        return count(personas, space or LatentSpace.load(), encoder=encoder, corpus=corpus)
+
     def __getitem__(self, dimension: str) -> DimensionPrior:
         return self.dimensions[dimension]
 
@@ -149,7 +131,7 @@ class Prior:
             for name, p in self.dimensions.items()
         }
         head = {"encoder": self.encoder, "corpus": self.corpus, "dimensions": body}
-        return json.dumps(head, ensure_ascii=False, indent=1) + "\n"
+        return to_json(head)
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "prior.json") -> Prior:
@@ -186,48 +168,21 @@ def count(personas: Iterable[Persona], space: LatentSpace, *, encoder: str, corp
     return Prior(dimensions, encoder, corpus)
 
 
-def scope_id(pair: Pair, scope: DrawScope | Literal["listener", "turn"]) -> str:
-    """The id whose draws are shared: of the pair (turn), the dialogue, the speaker, or speaker and
-    listeners.
+def count_by_speaker(
+    pairs: Iterable[Pair], posteriors: Mapping[str, Persona], space: LatentSpace, like: Prior
+) -> dict[str, Prior]:
+    """Return for each speaker the distribution of the values read in their training replies.
+
+    Args:
+        pairs: those without a posterior, and held-out ones, are left out.
+        posteriors: pair id -> z read from the reply.
+        like: the corpus's prior, whose encoder and corpus are noted in each of them.
     """
-    match scope:
-        case "pair" | "turn":
-            return pair.pair_id
-        case "dialogue":
-            return f"{pair.dialogue}\x1f{pair.speaker}"
-        case "speaker":
-            return pair.speaker
-        case "listener":
-            return "\x1f".join((pair.speaker, *sorted(pair.listeners)))
-
-
-def fill(
-    persona: Persona,
-    values: DimensionPrior,
-    name: str,
-    scope: str,
-    *,
-    seed: int,
-    s: float = 1.0,
-    draw: int = 0,
-) -> Persona:
-    """The persona with a null of one dimension replaced, with probability s, by a draw from its
-    prior.
-
-    The draw is a pure function of (seed, dimension, scope id, draw number).
-    """
-    if persona[name] is not None or uniform("shown", seed, name, scope, draw) >= s:
-        return persona
-    value = values.draw("value", seed, name, scope, draw)
-    return persona if value is None else persona.with_slots({name: Slot(value, "sampled")})
-
-
-def predicted_rate(r: float, s: float = 1.0) -> float:
-    """P(x has v | z = v) = r / (r + (1 - r) s): the rate a decoder trained to convergence shows a
-    value at.
-
-    >>> predicted_rate(0.1, 1.0), round(predicted_rate(0.1, 0.5), 4), predicted_rate(0.1, 0.0)
-    (0.1, 0.1818, 1.0)
-    """
-    shown = r + (1 - r) * s
-    return r / shown if shown else 0.0
+    read: dict[str, list[Persona]] = defaultdict(list)
+    for pair in pairs:
+        if pair.split == "train" and pair.pair_id in posteriors:
+            read[pair.speaker].append(posteriors[pair.pair_id])
+    return {
+        speaker: count(personas, space, encoder=like.encoder, corpus=like.corpus)
+        for speaker, personas in read.items()
+    }

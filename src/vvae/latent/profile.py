@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from vvae.core.dialogue import Pair
 from vvae.latent.persona import Persona, Slot
-from vvae.latent.prior import Prior, fill, scope_id
 from vvae.latent.space import LatentSpace
 
-__all__ = ["RANKS", "Profile", "Ranked", "build_profiles", "completed", "ranked"]
+__all__ = ["RANKS", "Profile", "Ranked", "build_profiles", "ranked"]
 
 RANKS = 3
 
@@ -93,19 +92,3 @@ def build_profiles(
         s: Profile(s, n, values.get(s, {}), dict(by_listener.get(s, {})))
         for s, n in sorted(replies.items())
     }
-
-
-def completed(
-    profile: Profile, pair: Pair, prior: Prior, space: LatentSpace, *, seed: int
-) -> Persona:
-    """The profile's persona for a pair with every null drawn from the prior, marked as sampled.
-
-    A draw is shared by what the dimension's scope says: all replies of a speaker, all to a
-    listener, or this turn alone.
-    """
-    persona = profile.persona(pair.listener)
-    for dimension in space.dimensions:
-        shared = {"speaker": "speaker", "pair": "listener", "turn": "turn"}[dimension.scope]
-        name = dimension.name
-        persona = fill(persona, prior[name], name, scope_id(pair, shared), seed=seed)  # type: ignore[arg-type]
-    return persona

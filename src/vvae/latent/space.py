@@ -15,15 +15,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from vvae.core.errors import ConfigError
+from vvae.latent import readers
 
-__all__ = ["RESERVED", "Dimension", "LatentSpace", "Reader", "Scope", "Signs", "load_space"]
+__all__ = ["RESERVED", "Dimension", "LatentSpace", "Scope", "Signs", "load_space"]
 
-Scope = Literal["speaker", "pair", "turn"]
-"""To whom a value belongs: a speaker, a (speaker, listener) pair, or one turn."""
-Reader = Literal["catchphrase", "emoji", "nickname", "hobby", "prototype"]
-"""Which labelling function of the default encoder reads a dimension."""
-
-
+Scope = Literal["speaker", "pair", "dialogue", "turn"]
+"""To what a value belongs, and what shares a draw of it: a speaker, a pair of people (speaker and
+listener), a speaker's part of a dialogue, or one turn.
+"""
 RESERVED = frozenset({"pair_id", "status", "reason", "encoder"})
 """The other columns of the table in which personas are stored."""
 
@@ -52,7 +51,7 @@ class Dimension(BaseModel):
     name: str = ""
     axis: str = ""
     scope: Scope
-    reader: Reader
+    reader: str
     description: str
     labels: dict[str, Signs] | None = None
     min_score: float | None = None
@@ -82,9 +81,16 @@ class Dimension(BaseModel):
                 raise ValueError(f"label {label!r} has no example sentence")
         return labels
 
+    @field_validator("reader")
+    @classmethod
+    def _reader_is_known(cls, name: str) -> str:
+        if name not in readers.known():
+            raise ValueError(f"no reader {name!r}: choose from {', '.join(readers.known())}")
+        return name
+
     def model_post_init(self, _: object) -> None:
-        """Checks that a prototype dimension has labels."""
-        if self.reader == "prototype" and not self.labels:
+        """Checks that a dimension that is read by meaning has labels."""
+        if readers.reader(self.reader).read is None and not self.labels:
             raise ValueError("reader 'prototype' needs labels with example sentences")
 
 
@@ -94,6 +100,19 @@ class LatentSpace:
 
     name: str
     dimensions: tuple[Dimension, ...]
+
+    @classmethod
+    def load(cls, path: str | Path = "default") -> LatentSpace:
+        """Return the space of a YAML file, or the one that comes with the package.
+
+        Raises:
+            ConfigError: the file is missing or cannot be used.
+
+        Example:
+            >>> LatentSpace.load().names[:3]
+            ('catchphrase', 'emoji', 'tone')
+        """
+        return load_space(path)
 
     @cached_property
     def by_name(self) -> Mapping[str, Dimension]:
@@ -110,7 +129,7 @@ class LatentSpace:
         """The axes, in order."""
         return tuple(dict.fromkeys(d.axis for d in self.dimensions))
 
-    def read_by(self, reader: Reader) -> tuple[Dimension, ...]:
+    def read_by(self, reader: str) -> tuple[Dimension, ...]:
         """The dimensions that a labelling function reads."""
         return tuple(d for d in self.dimensions if d.reader == reader)
 

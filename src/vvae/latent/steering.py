@@ -32,8 +32,9 @@ from typing import Literal, NamedTuple
 from vvae.core.errors import ConfigError
 from vvae.core.random import uniform
 from vvae.latent.persona import Persona, Slot
-from vvae.latent.prior import Prior, fill
+from vvae.latent.prior import Prior
 from vvae.latent.profile import Profile
+from vvae.latent.sampling import chat_keys, fill
 from vvae.latent.space import LatentSpace
 
 __all__ = [
@@ -72,6 +73,21 @@ class Knob(NamedTuple):
 
     mode: Mode
     value: str | None = None
+
+    @classmethod
+    def of(cls, word: str | None) -> Knob:
+        """Return the knob that a word sets: auto, sample, none, or a value; None is null.
+
+        >>> Knob.of("auto"), Knob.of("playful")
+        (Knob(mode='auto', value=None), Knob(mode='fixed', value='playful'))
+        """
+        match word:
+            case "auto" | "sample":
+                return cls(word)
+            case "none":
+                return cls("fixed")
+            case _:
+                return cls("fixed", word)
 
 
 @dataclass(frozen=True)
@@ -167,7 +183,7 @@ def steering_from_text(text: str, *, where: str = "persona") -> Steering:
             rates[name.removesuffix(".rate")] = _rate(value, f"{where}.{name}")
         else:
             knobs[name] = (
-                Knob("fixed", _unquoted(value, where)) if value.startswith('"') else _word(value)
+                Knob("fixed", _unquoted(value, where)) if value.startswith('"') else Knob.of(value)
             )
     return Steering(
         named.get("speaker"),
@@ -214,16 +230,6 @@ def _unquoted(value: str, where: str) -> str:
         raise ConfigError(
             f"{value[:40]!r} is no JSON string", where=where, fix='for example "ok; fine"'
         ) from None
-
-
-def _word(value: str) -> Knob:
-    match value:
-        case "auto" | "sample":
-            return Knob(value)
-        case "none":
-            return Knob("fixed")
-        case _:
-            return Knob("fixed", value)
 
 
 def steering_to_text(steering: Steering) -> str:
@@ -287,7 +293,7 @@ def _knob(asked: object, where: str) -> tuple[Knob | None, float | None]:
     if asked is None:
         return Knob("fixed"), None
     if isinstance(asked, str):
-        return _word(asked), None
+        return Knob.of(asked), None
     if not isinstance(asked, Mapping) or set(asked) - {"mode", "value", "rate"}:
         raise ConfigError(
             "neither a value nor {mode, value, rate}", where=where, fix='for example "playful"'
@@ -383,23 +389,18 @@ def steer(
     """
     own = profile.persona(listener)
     heard = read() if any(knob.mode == "auto" for knob in steering.knobs.values()) else Persona()
-    here = f"{conversation}#{turn}"
-    scopes = {
-        "speaker": f"chat with {profile.speaker}",
-        "pair": f"{conversation} with {profile.speaker}",
-        "turn": here,
-    }
+    keys = chat_keys(conversation, profile.speaker, turn)
     persona, given, notes = Persona(), dict[str, Given](), list[str]()
     for dimension in space.dimensions:
         name, knob = dimension.name, steering.knobs.get(dimension.name)
         slot, origin = _known(knob, heard[name], own[name])
         if slot is None and not (knob and knob.mode == "fixed"):
-            scope = here if knob and knob.mode == "sample" else scopes[dimension.scope]
-            slot = fill(Persona(), prior[name], name, scope, seed=seed)[name]
+            scope = "turn" if knob and knob.mode == "sample" else dimension.scope
+            slot = fill(Persona(), prior[name], name, keys[scope], seed=seed)[name]
             origin = "sampled" if slot else None
         rate = None
         if slot is not None and reach and (asked := steering.rates.get(name)) is not None:
-            rate, note = _rated(asked, reach(name), name, uniform("rate", seed, name, here))
+            rate, note = _rated(asked, reach(name), name, uniform("rate", seed, name, keys["turn"]))
             notes += [note] if note else []
             if not rate.shown:
                 slot, origin = None, None

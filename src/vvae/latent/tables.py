@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from vvae.core.tables import read_table, write_table
+from vvae.core.tables import read_frame, write_rows
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.profile import Profile, Ranked
 from vvae.latent.space import LatentSpace
@@ -91,7 +91,7 @@ def write_encodings(path: Path, encodings: Iterable[Encoding], space: LatentSpac
             ended[f"{e.status}: {e.reason}" if e.reason else e.status] += 1
             yield {**{k: getattr(e, k) for k in _ENCODING}, **persona_row(e.persona, space)}
 
-    write_table(
+    write_rows(
         path, "encodings", rows(), {**_ENCODING, **dict.fromkeys(space.names, pl.Struct(SLOT))}
     )
     return ended
@@ -99,7 +99,7 @@ def write_encodings(path: Path, encodings: Iterable[Encoding], space: LatentSpac
 
 def read_encodings(path: Path) -> list[Encoding]:
     """The inverse of `write_encodings`."""
-    frame = read_table(path, "encodings")
+    frame = read_frame(path, "encodings")
     names = [name for name in frame.columns if name not in _ENCODING]
     rows = frame.iter_rows(named=True)
     return [
@@ -123,7 +123,7 @@ def write_profiles(path: Path, profiles: Mapping[str, Profile]) -> None:
     """profiles.parquet: (speaker, listener or null, dimension, rank, value, support); no row of
     values for all-null.
     """
-    write_table(
+    write_rows(
         path, "profiles", (row for p in profiles.values() for row in _profile_rows(p)), _PROFILE
     )
 
@@ -149,7 +149,7 @@ def read_profiles(path: Path) -> dict[str, Profile]:
     """The inverse of `write_profiles`."""
     heads: dict[str, int] = {}
     values: dict[str, dict[str | None, dict[str, list[Ranked]]]] = {}
-    for row in read_table(path, "profiles").iter_rows(named=True):
+    for row in read_frame(path, "profiles").iter_rows(named=True):
         heads[row["speaker"]] = row["replies"]
         if row["dimension"] is not None:
             of_listener = values.setdefault(row["speaker"], {}).setdefault(row["listener"], {})

@@ -22,16 +22,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.metrics.association import benjamini_hochberg, holm
 from vvae.metrics.bootstrap import Counts, bootstrap, interval, rate
+from vvae.metrics.metric import metrics_of
 
-__all__ = ["HABITS", "HUMAN", "Adjust", "Claim", "Tables", "judge", "needed", "summarize"]
+__all__ = ["HUMAN", "Adjust", "Claim", "Tables", "judge", "needed", "summarize"]
 
 Vector = npt.NDArray[np.float64]
 Tables = Mapping[str, Mapping[str, Counts]]
 """measure -> variant (or `HUMAN`) -> its sums"""
 Adjust = Literal["holm", "benjamini-hochberg"]
 HUMAN = "human"
-HABITS = ("CP", "EC", "HM")
-"""The three rates of HumanChatBench; the measure `habits` is their mean distance from people."""
 ALPHA = 0.05
 LEAST_REPLIES = 100
 """A rate of fewer decides nothing: where no reply shows a value, a bootstrap sees no variance and
@@ -98,7 +97,9 @@ class Claim(BaseModel):
     @property
     def measures(self) -> tuple[str, ...]:
         """The measures it needs."""
-        return HABITS if self.measure == "habits" else (self.measure,)
+        if self.measure == "habits":  # the mean distance of all rates of HumanChatBench from people
+            return tuple(metric.name for metric in metrics_of("value"))
+        return (self.measure,)
 
 
 def needed(claims: Sequence[Claim]) -> set[str]:
@@ -320,14 +321,14 @@ def _counted(claim: Claim, tables: Tables) -> dict[str, int]:
 
 
 def _unit(claim: Claim) -> str:
+    """Return the unit of a claim's estimates: points for shares, else the measure's own."""
     if claim.measure.startswith("loss"):
         return "nats"
-    return {
-        "length": "words",
-        "overlap": "words",
-        "message_length": "words",
-        "messages": "messages",
-    }.get(claim.measure, "points")
+    if claim.measure == "length":
+        return "words"
+    known = {metric.name: metric.unit for metric in metrics_of("reply")}
+    unit = known.get(claim.measure, "%")
+    return "points" if unit == "%" else unit
 
 
 def _round(value: float) -> float:

@@ -31,7 +31,6 @@ from vvae.inference.endpoint.client import Prompt, completions
 from vvae.inference.endpoint.settings import EndpointConfig
 from vvae.inference.engine import GenerationConfig, Request
 from vvae.inference.template import escape
-from vvae.metrics.tables import Answered
 
 __all__ = [
     "Answered",
@@ -53,6 +52,23 @@ ASK = {
     "en": "Which option is right? Answer with its letter only.",
     "zh": "哪个选项是正确的？请只回答选项的字母。",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of one multiple-choice question (DialogBench)."""
+
+    item: str
+    task: str
+    language: str
+    rotation: int
+    """By how many places the options were moved."""
+    right: str
+    """Letter of the right option."""
+    strict: str | None
+    """Letter answered; null for an answer that does not start with one."""
+    lenient: str | None
+    """Letter answered; null for an answer in which none stands."""
 
 
 @dataclass(frozen=True)
@@ -193,11 +209,11 @@ def answer_with(
             _likeliest(decoder, item, progress, n, len(items))
             for n, item in enumerate(items, start=1)
         ]
-    frame = decoder.frame
+    frame = decoder.prompter.frame
     requests = [
         Request(
             f"{item.id}|{item.rotation}",
-            decoder.tokens(
+            decoder.prompter.tokens(
                 frame.opening
                 + SYSTEM
                 + frame.system_to_user
@@ -239,10 +255,10 @@ def _answered(item: Item, text: str) -> Answered:
 
 
 def _likeliest(decoder: Decoder, item: Item, progress: Any, done: int, total: int) -> Answered:
-    trunk = decoder.tokens(item.ready[1] or f"{item.text}\n")
+    trunk = decoder.prompter.tokens(item.ready[1] or f"{item.text}\n")
     nodes = [Node("", trunk)]
     for place, option in enumerate(item.options):
-        tokens = decoder.tokens(f" {option}")
+        tokens = decoder.prompter.tokens(f" {option}")
         nodes.append(Node(str(place), tokens, 0, len(trunk), len(tokens)))
     losses = decoder.losses([Tree(tuple(nodes))])
     means = [losses[str(place)][0] / losses[str(place)][1] for place in range(len(item.options))]

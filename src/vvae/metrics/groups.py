@@ -23,7 +23,8 @@ from vvae.core.random import bits64
 from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.metrics.association import benjamini_hochberg
-from vvae.metrics.habits import OF_A_REPLY, Said, Yardstick
+from vvae.metrics.habits import Yardstick
+from vvae.metrics.metric import WrittenReply, metrics_of
 
 __all__ = ["populations", "read_groups"]
 
@@ -65,7 +66,7 @@ def populations(
     personas: Mapping[str, Persona],
     space: LatentSpace,
     groups: Mapping[str, str],
-    written: Mapping[str, Sequence[Said]],
+    written: Mapping[str, Sequence[WrittenReply]],
     *,
     permutations: int = 999,
     seed: int = 0,
@@ -128,25 +129,25 @@ def populations(
         )
     yardstick = Yardstick(pairs, speakers)
     people = [
-        Said(p, p.speaker, p.response)
+        WrittenReply(p, p.speaker, p.response)
         for p in pairs
         if p.split == "heldout" and p.speaker in row_of
     ]
     for who, said in {"people": people, **written}.items():
         own = [one for one in said if one.pair.speaker in row_of]
         measured = yardstick.measure(own)
-        for figure, (title, unit) in OF_A_REPLY.items():
+        for metric in metrics_of("reply"):
             hits, weights = np.zeros(len(speakers)), np.zeros(len(speakers))
             for one, found in zip(own, measured, strict=True):
-                value, weight = found.get(figure, (0.0, 0.0))
+                value, weight = found.get(metric.name, (0.0, 0.0))
                 hits[row_of[one.pair.speaker]] += value
                 weights[row_of[one.pair.speaker]] += weight
             if weights[first].any() and weights[~first].any():
                 differences = _differences(shuffles, hits, weights)
                 rows.append(
                     {
-                        "what": f"{who}: {title}",
-                        "unit": unit,
+                        "what": f"{who}: {metric.title}",
+                        "unit": metric.unit,
                         **_two(first, hits, weights),
                         "p": _p(abs(differences)),
                     }

@@ -2,26 +2,28 @@
 repeat.
 
 Figures of a reply are compared like rates: with all held-out replies of the same people, by a
-bootstrap. Figures of a
-body of replies depend on its size: the model's replies and people's to the same contexts, of equal
-number, are each measured, and each speaker is left out once for the interval.
+bootstrap. Figures of a body of replies depend on its size: the model's replies and people's to the
+same contexts, of equal number, are each measured, and each speaker is left out once for the
+interval.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from vvae.core.dialogue import BURST, Pair
 from vvae.core.text import words
-from vvae.encoders.rules.lexical import read_nickname
+from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.persona import Persona
-from vvae.latent.space import LatentSpace
+from vvae.latent.readers.lexical import read_nickname
 from vvae.metrics.bootstrap import Hit, Interval, bootstrap, interval, jackknifed, rate, tabulate
-from vvae.metrics.rates import (
+from vvae.metrics.metric import Metric, WrittenReply, body_metric, metrics_of, reply_metric
+from vvae.metrics.results import Estimate, FigureResult, finite
+from vvae.metrics.stylometry import SpeakerClassifier
+from vvae.metrics.text import (
     asks,
     bigrams,
     distinct,
@@ -31,33 +33,8 @@ from vvae.metrics.rates import (
     opener,
     simpson_diversity,
 )
-from vvae.metrics.stylometry import SpeakerClassifier
 
-__all__ = ["OF_A_BODY", "OF_A_REPLY", "Said", "Yardstick", "compare"]
-
-OF_A_REPLY = {
-    "question": ("asks a question", "%"),
-    "laughter": ("laughs", "%"),
-    "nickname": ("calls the other by a nickname", "%"),
-    "messages": ("messages in a reply", ""),
-    "message_length": ("words in a message", ""),
-    "overlap": ("longest run of words from a training reply", ""),
-    "sounds_like": ("is taken for the speaker", "%"),
-}
-"""Figure of one reply -> what it says, unit."""
-OF_A_BODY = {
-    "openers": ("two replies begin differently", "%"),
-    "distinct_2": ("different word pairs", "%"),
-}
-"""Figure of many replies -> what it says, unit; and `js_<dimension>` for each closed dimension."""
-
-
-class Said(NamedTuple):
-    """A reply somebody wrote to a pair's context, and under whose profile."""
-
-    pair: Pair
-    profile: str
-    text: str
+__all__ = ["Yardstick", "compare"]
 
 
 class Yardstick:
@@ -76,145 +53,248 @@ class Yardstick:
                 own[pair.speaker].append(pair.response)
         self.classifier = SpeakerClassifier(own)
         self._training = [pair.response for pair in train]
+        self._overlaps: dict[str, int] = {}
 
-    def measure(self, said: Sequence[Said]) -> list[dict[str, tuple[float, float]]]:
-        """Of each reply its figures, as (value, weight):
-        a rate or mean is the ratio of their sums.
+    def overlap(self, text: str) -> int:
+        """Return the words in the longest run that stands, verbatim, in one training reply."""
+        if text not in self._overlaps:
+            self._overlaps[text] = longest_overlaps([text], self._training)[0]
+        return self._overlaps[text]
+
+    def measure(self, replies: Sequence[WrittenReply]) -> list[dict[str, tuple[float, float]]]:
+        """Return of each reply its figures, as (value, weight).
+
+        A rate or mean is the ratio of their sums.
         """
-        overlaps = longest_overlaps([one.text for one in said], self._training)
+        texts = [reply.text for reply in replies]
+        self._overlaps |= dict(zip(texts, longest_overlaps(texts, self._training), strict=True))
         measured = []
-        for one, overlap in zip(said, overlaps, strict=True):
-            text = one.text
-            messages = [line for line in text.split(BURST) if line.strip()]
-            figures = {
-                "question": float(asks(text)),
-                "laughter": float(laughs(text)),
-                "nickname": float(read_nickname(text) is not None),
-                "messages": float(len(messages)),
-                "overlap": float(overlap),
-                "sounds_like": float(self.classifier.speaker([text]) == one.profile),
-            }
-            found = {name: (value, 1.0) for name, value in figures.items()}
-            if messages:
-                found["message_length"] = (float(len(words(text))), float(len(messages)))
-            measured.append(found)
+        for reply in replies:
+            figures: dict[str, tuple[float, float]] = {}
+            for metric in metrics_of("reply"):
+                assert metric.measure is not None
+                value = metric.measure(reply, self)
+                if value is not None:
+                    figures[metric.name] = value if isinstance(value, tuple) else (value, 1.0)
+            measured.append(figures)
         return measured
 
 
+# --- figures of a reply ---------------------------------------------------------------------------
+
+
+@reply_metric("question", title="asks a question", unit="%")
+def question(reply: WrittenReply, _: Yardstick) -> float:
+    """Return 1 where the reply has a question mark."""
+    return float(asks(reply.text))
+
+
+@reply_metric("laughter", title="laughs", unit="%")
+def laughter(reply: WrittenReply, _: Yardstick) -> float:
+    """Return 1 where somebody laughs, in letters, characters or emoji."""
+    return float(laughs(reply.text))
+
+
+@reply_metric("nickname", title="calls the other by a nickname", unit="%")
+def nickname(reply: WrittenReply, _: Yardstick) -> float:
+    """Return 1 where the other is called by a term of address or a name."""
+    return float(read_nickname(reply.text) is not None)
+
+
+@reply_metric("messages", title="messages in a reply", unit="messages")
+def messages(reply: WrittenReply, _: Yardstick) -> float:
+    """Return the number of messages in the burst."""
+    return float(len(_messages(reply)))
+
+
+@reply_metric("message_length", title="words in a message", unit="words")
+def message_length(reply: WrittenReply, _: Yardstick) -> tuple[float, float] | None:
+    """Return (words, messages); None for a reply without a message."""
+    number = len(_messages(reply))
+    return (float(len(words(reply.text))), float(number)) if number else None
+
+
+@reply_metric("overlap", title="longest run of words from a training reply", unit="words")
+def overlap(reply: WrittenReply, yardstick: Yardstick) -> float:
+    """Return the words in the longest run that stands in one training reply."""
+    return float(yardstick.overlap(reply.text))
+
+
+@reply_metric("sounds_like", title="is taken for the speaker", unit="%")
+def sounds_like(reply: WrittenReply, yardstick: Yardstick) -> float:
+    """Return 1 where the classifier names the speaker whose profile was shown."""
+    return float(yardstick.classifier.speaker([reply.text]) == reply.profile)
+
+
+def _messages(reply: WrittenReply) -> list[str]:
+    return [line for line in reply.text.split(BURST) if line.strip()]
+
+
+# --- figures of a body of replies -----------------------------------------------------------------
+
+
+def _opener(reply: WrittenReply, _: Mapping[str, Persona]) -> list[str]:
+    return [begin] if (begin := opener(reply.text)) else []
+
+
+@body_metric("openers", title="two replies begin differently", unit="%", part=_opener)
+def openers(parts: Sequence[str], _: None) -> float:
+    """Return the probability that two replies begin with different words."""
+    return simpson_diversity(Counter(parts).values())
+
+
+def _bigrams(reply: WrittenReply, _: Mapping[str, Persona]) -> list[tuple[str, str]]:
+    return bigrams(reply.text)
+
+
+def _common_number(bodies: Sequence[Sequence[object]]) -> int:
+    """Return nine tenths of what the most silent said, so that a speaker can be left out."""
+    return int(0.9 * min(map(len, bodies)))
+
+
+@body_metric(
+    "distinct_2", title="different word pairs", unit="%", part=_bigrams, prepare=_common_number
+)
+def distinct_2(parts: Sequence[tuple[str, str]], among: int) -> float:
+    """Return the share of different word pairs among the same number of them."""
+    return distinct(parts, among)
+
+
+def _label_distance(dimension: str, usual: Counter[str]) -> Metric:
+    """Return the metric of how far the labels read in replies are from those of other people's."""
+
+    def part(reply: WrittenReply, z: Mapping[str, Persona]) -> list[str]:
+        value = z[reply.pair.pair_id].value(dimension) if reply.pair.pair_id in z else None
+        return [] if value is None else [value]
+
+    return Metric(
+        f"js_{dimension}",
+        f"distance from people's {dimension}",
+        "",
+        "body",
+        part=part,
+        statistic=lambda labels, _: jensen_shannon(Counter(labels), usual),
+    )
+
+
+# --- compared with people -------------------------------------------------------------------------
+
+
 def compare(
-    pairs: Sequence[Pair],
+    corpus: EncodedCorpus,
     speakers: Sequence[str],
-    personas: Mapping[str, Persona],
-    space: LatentSpace,
-    written: Mapping[str, Sequence[Said]],
+    written: Mapping[str, Sequence[WrittenReply]],
     read: Mapping[str, Mapping[str, Persona]],
     *,
     resamples: int,
     seed: int,
-) -> dict[str, dict[str, Any]]:
-    """Figure -> `title`, `unit`, `human`, and of each variant value, signed deviation from people
-    and its interval.
+) -> dict[str, FigureResult]:
+    """Return for each figure people's and each variant's value, with deviations and intervals.
 
     Args:
-        personas: pair id -> z read from people's replies.
+        speakers: who can be taken for one another.
         written: variant -> its replies under the own profile.
         read: variant -> pair id -> z read from its replies; none where they were not read.
     """
-    yardstick = Yardstick(pairs, speakers)
-    benched = {one.pair.pair_id for said in written.values() for one in said}
-    judged = {one.pair.speaker for said in written.values() for one in said}
+    yardstick = Yardstick(corpus.pairs, speakers)
+    benched = {reply.pair.pair_id for replies in written.values() for reply in replies}
+    judged = {reply.pair.speaker for replies in written.values() for reply in replies}
     people = [
-        Said(p, p.speaker, p.response)
-        for p in pairs
-        if p.split == "heldout" and p.speaker in judged
+        WrittenReply(pair, pair.speaker, pair.response)
+        for pair in corpus.pairs
+        if pair.split == "heldout" and pair.speaker in judged
     ]
-    same = [one for one in people if one.pair.pair_id in benched]
+    figures = _reply_figures(yardstick, people, written, resamples=resamples, seed=seed)
+    same = [reply for reply in people if reply.pair.pair_id in benched]
+    sounds = figures["sounds_like"]
+    sounds.chance = finite(1 / len(yardstick.classifier.speakers))
+    sounds.human.together = _together(yardstick, same)
+    for name, replies in written.items():
+        sounds.variants[name].together = _together(yardstick, replies)
+    metrics = metrics_of("body")
+    if written.keys() == read.keys():
+        others = [reply for reply in people if reply.pair.pair_id not in benched]
+        metrics += _label_distances(corpus, others)
+    bodies = {"human": same, **written}
+    return figures | {
+        metric.name: _body_figure(metric, bodies, {"human": corpus.posteriors, **read})
+        for metric in metrics
+    }
+
+
+def _reply_figures(
+    yardstick: Yardstick,
+    people: Sequence[WrittenReply],
+    written: Mapping[str, Sequence[WrittenReply]],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, FigureResult]:
     everybody = {"human": people, **written}
-    measured = {name: yardstick.measure(said) for name, said in everybody.items()}
-    results: dict[str, dict[str, Any]] = {}
-    for figure, (title, unit) in OF_A_REPLY.items():
+    measured = {name: yardstick.measure(replies) for name, replies in everybody.items()}
+    results: dict[str, FigureResult] = {}
+    for metric in metrics_of("reply"):
         tables = {
             name: tabulate(
-                Hit(one.pair.speaker, one.pair.dialogue, *found[figure])
-                for one, found in zip(said, measured[name], strict=True)
-                if figure in found
+                Hit(reply.pair.speaker, reply.pair.dialogue, *figures[metric.name])
+                for reply, figures in zip(replies, measured[name], strict=True)
+                if metric.name in figures
             )
-            for name, said in everybody.items()
+            for name, replies in everybody.items()
         }
         samples = bootstrap(tables, resamples=resamples, seed=seed)
         target = rate(tables["human"])
-        results[figure] = {
-            "title": title,
-            "unit": unit,
-            "human": {**_row(target, interval(samples["human"])), "n": len(people)},
-        }
-        results[figure]["variants"] = {
-            name: {
-                **_row(rate(tables[name]), interval(samples[name] - samples["human"])),
-                "deviation": _finite(rate(tables[name]) - target),
-                "n": len(said),
-            }
-            for name, said in written.items()
-        }
-    results["sounds_like"]["chance"] = _finite(1 / len(yardstick.classifier.speakers))
-    results["sounds_like"]["human"]["together"] = _together(yardstick, same)
-    for name, said in written.items():
-        results["sounds_like"]["variants"][name]["together"] = _together(yardstick, said)
-    bodies = {"human": same, **written}
-    grams = {name: sum(len(bigrams(one.text)) for one in said) for name, said in bodies.items()}
-    among = int(
-        0.9 * min(grams.values())
-    )  # of what the most silent said, so that a speaker can be left out
-    figures: dict[str, tuple[str, str, _Part, _Figure]] = {
-        "openers": (
-            *OF_A_BODY["openers"],
-            _opener,
-            lambda said: simpson_diversity(Counter(said).values()),
-        ),
-        "distinct_2": (
-            *OF_A_BODY["distinct_2"],
-            lambda one, _: bigrams(one.text),
-            lambda said: distinct(said, among),
-        ),
-    }
-    others = [one for one in people if one.pair.pair_id not in benched]
-    for dimension in space.dimensions:
-        if dimension.labels and written.keys() == read.keys():
-            part = _label(dimension.name)
-            usual = Counter(label for one in others for label in part(one, personas))
-            title = f"distance from people's {dimension.name}"
-            figures[f"js_{dimension.name}"] = (title, "", part, _distance(usual))
-    for figure, (title, unit, part, statistic) in figures.items():
-        parts = {
-            name: _by_speaker(said, read.get(name, personas), part) for name, said in bodies.items()
-        }
-        results[figure] = {"title": title, "unit": unit, **_bodies(parts, statistic)}
-        for name, said in bodies.items():
-            (results[figure]["human"] if name == "human" else results[figure]["variants"][name])[
-                "n"
-            ] = len(said)
+        results[metric.name] = FigureResult(
+            title=metric.title,
+            unit=metric.unit,
+            human=_estimate(target, interval(samples["human"]), n=len(people)),
+            variants={
+                name: _estimate(
+                    rate(tables[name]),
+                    interval(samples[name] - samples["human"]),
+                    deviation=rate(tables[name]) - target,
+                    n=len(replies),
+                )
+                for name, replies in written.items()
+            },
+        )
     return results
 
 
-_Part = Callable[[Said, Mapping[str, Persona]], Sequence[Any]]
-"""What a reply, with the z read from it by pair id, adds to a body of replies."""
-_Figure = Callable[[Sequence[Any]], float]
+def _label_distances(corpus: EncodedCorpus, others: Sequence[WrittenReply]) -> list[Metric]:
+    """Return a metric for each closed dimension, against replies that no variant wrote anew."""
+    found = []
+    for dimension in corpus.space.dimensions:
+        if dimension.labels:
+            read = (corpus.posteriors.get(reply.pair.pair_id, Persona()) for reply in others)
+            labels = (z.value(dimension.name) for z in read)
+            usual = Counter(label for label in labels if label is not None)
+            found.append(_label_distance(dimension.name, usual))
+    return found
 
 
-def _by_speaker(
-    said: Sequence[Said], z: Mapping[str, Persona], part: _Part
-) -> dict[str, list[Any]]:
-    held: dict[str, list[Any]] = defaultdict(list)
-    for one in said:
-        held[one.pair.speaker] += part(one, z)
-    return held
-
-
-def _bodies(parts: Mapping[str, Mapping[str, Sequence[Any]]], statistic: _Figure) -> dict[str, Any]:
-    """A figure of people's replies, and of each variant's with its difference from it."""
+def _body_figure(
+    metric: Metric,
+    bodies: Mapping[str, Sequence[WrittenReply]],
+    z: Mapping[str, Mapping[str, Persona]],
+) -> FigureResult:
+    """Return a figure of people's replies, and of each variant's with its difference from it."""
+    assert metric.part is not None
+    assert metric.statistic is not None
+    part, statistic = metric.part, metric.statistic
+    parts: dict[str, dict[str, list[Any]]] = {}
+    for name, replies in bodies.items():
+        own = parts.setdefault(name, defaultdict(list))
+        for reply in replies:
+            own[reply.pair.speaker] += part(reply, z.get(name, z["human"]))
+    prepared = None
+    if metric.prepare:
+        whole = [[x for some in own.values() for x in some] for own in parts.values()]
+        prepared = metric.prepare(whole)
 
     def of(name: str, speakers: Collection[str]) -> float:
-        return statistic([thing for speaker in speakers for thing in parts[name].get(speaker, ())])
+        held = [x for speaker in speakers for x in parts[name].get(speaker, ())]
+        return statistic(held, prepared)
 
     def beyond_people(name: str, speakers: Collection[str]) -> float:
         return of(name, speakers) - of("human", speakers)
@@ -222,43 +302,31 @@ def _bodies(parts: Mapping[str, Mapping[str, Sequence[Any]]], statistic: _Figure
     speakers = sorted(parts["human"])
     value = of("human", speakers)
     spread = jackknifed(speakers, partial(of, "human"))
-    result: dict[str, Any] = {"human": _row(value, spread), "variants": {}}
-    for name in parts:
-        if name != "human":
-            own = of(name, speakers)
-            spread = jackknifed(speakers, partial(beyond_people, name))
-            result["variants"][name] = {**_row(own, spread), "deviation": _finite(own - value)}
-    return result
+    return FigureResult(
+        title=metric.title,
+        unit=metric.unit,
+        human=_estimate(value, spread, n=len(bodies["human"])),
+        variants={
+            name: _estimate(
+                of(name, speakers),
+                jackknifed(speakers, partial(beyond_people, name)),
+                deviation=of(name, speakers) - value,
+                n=len(replies),
+            )
+            for name, replies in bodies.items()
+            if name != "human"
+        },
+    )
 
 
-def _together(yardstick: Yardstick, said: Sequence[Said]) -> float | None:
-    """Share of speakers who are taken for themselves by all their replies together."""
+def _together(yardstick: Yardstick, replies: Sequence[WrittenReply]) -> float | None:
+    """Return the share of speakers who are recognised by all their replies together."""
     by_speaker: dict[str, list[str]] = defaultdict(list)
-    for one in said:
-        by_speaker[one.profile].append(one.text)
+    for reply in replies:
+        by_speaker[reply.profile].append(reply.text)
     hits = [yardstick.classifier.speaker(texts) == speaker for speaker, texts in by_speaker.items()]
-    return _finite(sum(hits) / len(hits)) if hits else None
+    return finite(sum(hits) / len(hits)) if hits else None
 
 
-def _opener(one: Said, _: Mapping[str, Persona]) -> list[str]:
-    return [begin] if (begin := opener(one.text)) else []
-
-
-def _label(dimension: str) -> _Part:
-    def part(one: Said, z: Mapping[str, Persona]) -> list[str]:
-        value = z[one.pair.pair_id].value(dimension) if one.pair.pair_id in z else None
-        return [] if value is None else [value]
-
-    return part
-
-
-def _distance(usual: Mapping[str, int]) -> _Figure:
-    return lambda labels: jensen_shannon(Counter(labels), usual)
-
-
-def _row(value: float, spread: Interval) -> dict[str, Any]:
-    return {"value": _finite(value), "low": _finite(spread.low), "high": _finite(spread.high)}
-
-
-def _finite(value: float) -> float | None:
-    return round(value, 4) if math.isfinite(value) else None
+def _estimate(value: float, spread: Interval, **further: Any) -> Estimate:
+    return Estimate(value=value, low=spread.low, high=spread.high, **further)

@@ -2,26 +2,22 @@
 
 Every held-out reply of the benchmark is written anew by each variant under the speaker's profile.
 The target is the rate in all held-out replies the same speakers wrote themselves. A deviation is
-signed, in percentage
-points: plus says too often.
+signed, in percentage points: plus says too often.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.core.dialogue import Pair
 from vvae.core.random import shuffled
-from vvae.decoder.variants import Variant, training_persona
-from vvae.latent.persona import Persona
-from vvae.latent.prior import DimensionPrior, Prior, SamplingConfig, predicted_rate
+from vvae.decoder.conditions import Conditions
+from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.profile import Profile
-from vvae.latent.space import LatentSpace
+from vvae.latent.sampling import predicted_rate
 from vvae.metrics.bootstrap import (
     Counts,
     Hit,
@@ -31,12 +27,26 @@ from vvae.metrics.bootstrap import (
     rate,
     tabulate,
 )
-from vvae.metrics.rates import METRICS, emoji_consistency, repetition, shows, spoken_length
+from vvae.metrics.metric import Metric, get, scored
+from vvae.metrics.rates import CP, emoji_consistency
+from vvae.metrics.results import (
+    HumanRate,
+    HumanResults,
+    PrimaryComparison,
+    Results,
+    SwappedRate,
+    VariantRate,
+    VariantResults,
+    finite,
+    points,
+)
 from vvae.metrics.tables import Reply
+from vvae.metrics.text import repetition, spoken_length
 
-__all__ = ["MEASURABLE", "BenchConfig", "Corpus", "predicted", "score", "swapped_profile"]
+__all__ = ["MEASURABLE", "BenchConfig", "predicted", "score", "swapped_profile"]
 
-TAUGHT_SAMPLE = 20_000
+TRAINING_SAMPLE = 20_000
+"""Training replies looked at for what a variant is taught."""
 MEASURABLE = 30
 """Human positives below which a rate says nothing on a corpus."""
 
@@ -59,39 +69,28 @@ class BenchConfig(BaseModel):
         40, ge=0, description="human replies on which the phrase's probability is measured"
     )
     resamples: int = Field(2000, ge=100)
-    dialogbench: str | None = Field(
-        None, description="folder of DialogBench's data: every variant answers it, too"
-    )
-    dialogbench_items: int | None = Field(
-        None, ge=1, description="only so many of each task, a keyed choice"
-    )
     read_replies: bool | None = Field(
         None,
         description="read z in the replies written, too; null: where that calls no language model",
     )
 
-
-@dataclass(frozen=True)
-class Corpus:
-    """What the benchmark compares with."""
-
-    pairs: Sequence[Pair]
-    speakers: Sequence[str]
-    profiles: Mapping[str, Profile]
-    personas: Mapping[str, Persona]
-    """Pair id -> z read from the reply."""
-    prior: Prior
-    space: LatentSpace
-    sampling: SamplingConfig
-    imputed: Callable[[Variant, str], Mapping[str, DimensionPrior]]
-    """What a variant's nulls are filled from in training, for a speaker."""
+    @model_validator(mode="before")
+    @classmethod
+    def _without_dialogbench(cls, data: Any) -> Any:
+        """Read configs of the time when a run could ask DialogBench's questions, and did not."""
+        if not isinstance(data, dict) or not {"dialogbench", "dialogbench_items"} & set(data):
+            return data
+        if data.get("dialogbench") is not None:
+            raise ValueError("DialogBench is a command of its own now: vvae dialogbench DATA")
+        return {k: v for k, v in data.items() if k not in ("dialogbench", "dialogbench_items")}
 
 
 def swapped_profile(
     pair: Pair, speakers: Sequence[str], profiles: Mapping[str, Profile], dimension: str
 ) -> str | None:
-    """Another speaker whose value of a dimension differs (a keyed choice); None where there is
-    none.
+    """Return another speaker whose value of a dimension differs; None where there is none.
+
+    Which one is a deterministic random choice, by the pair.
     """
     own = profiles[pair.speaker].persona().value(dimension)
     for other in shuffled(speakers, "swapped profile", pair.pair_id):
@@ -102,208 +101,215 @@ def swapped_profile(
 
 
 def score(
-    corpus: Corpus,
-    variants: Sequence[Variant],
+    corpus: EncodedCorpus,
+    speakers: Sequence[str],
+    conditions: Mapping[str, Conditions],
     replies: Sequence[Reply],
     config: BenchConfig,
     *,
     seed: int,
-) -> dict[str, Any]:
-    """The benchmark's results: `human`, `variants` and the `primary` comparison of results.json."""
-    by_id = {pair.pair_id: pair for pair in corpus.pairs}
-    written = {v.name: [r for r in replies if r.variant == v.name] for v in variants}
-    own = {
-        name: [r for r in rs if r.profile == by_id[r.pair_id].speaker]
-        for name, rs in written.items()
-    }
-    swapped = {
-        name: [r for r in rs if r.profile != by_id[r.pair_id].speaker]
-        for name, rs in written.items()
-    }
-    benched = {r.pair_id for rs in own.values() for r in rs}
-    human_replies = [by_id[pair_id].response for pair_id in sorted(benched)]
-    results: dict[str, Any] = {
-        "human": {
-            "length": round(spoken_length(human_replies), 2),
-            "repetition": round(repetition(human_replies), 4),
-        },
-        "variants": {v.name: {} for v in variants},
-    }
-    for name, rs in own.items():
-        texts = [r.reply for r in rs]
-        results["variants"][name] |= {
-            "length": round(spoken_length(texts), 2),
-            "repetition": round(repetition(texts), 4),
-            "cut": sum(r.finish_reason == "length" for r in rs),
-            "n": len(rs),
-        }
-    speakers = {by_id[pair_id].speaker for pair_id in benched}
-    for metric, reader in METRICS.items():
-        if not (dimensions := corpus.space.read_by(reader)):
-            continue
-        dimension = dimensions[0].name
-        values = _profile_values(corpus, dimension)
-        human = tabulate(
-            Hit(p.speaker, p.dialogue, shows(metric, values[p.speaker], p.response))
-            for p in corpus.pairs
-            if p.split == "heldout" and p.speaker in values and p.speaker in speakers
+) -> Results:
+    """Return the benchmark's results: people, variants and the primary comparison.
+
+    Args:
+        speakers: who is benchmarked.
+        conditions: variant -> what it is shown, in the order of the report.
+        replies: of all variants, under own and swapped profiles.
+    """
+    by_id = corpus.by_id
+    own: dict[str, list[Reply]] = {name: [] for name in conditions}
+    swapped: dict[str, list[Reply]] = {name: [] for name in conditions}
+    for reply in replies:
+        under_own = reply.profile == by_id[reply.pair_id].speaker
+        (own if under_own else swapped)[reply.variant].append(reply)
+    benched = sorted({reply.pair_id for written in own.values() for reply in written})
+    people = [by_id[pair_id].response for pair_id in benched]
+    human = HumanResults(
+        length=round(spoken_length(people), 2), repetition=round(repetition(people), 4)
+    )
+    results = Results(human=human, variants={n: _written(rs) for n, rs in own.items()})
+    judged = {by_id[pair_id].speaker for pair_id in benched}
+    for name, dimension in scored(corpus.space).items():
+        metric = get(name)
+        values = _profile_values(corpus, speakers, dimension.name)
+        counts = tabulate(
+            Hit(pair.speaker, pair.dialogue, metric.shows(values[pair.speaker], pair.response))
+            for pair in corpus.pairs
+            if pair.split == "heldout" and pair.speaker in values and pair.speaker in judged
         )
-        positives = sum(h for dialogues in human.values() for h, _ in dialogues.values())
-        target = rate(human)
-        results["human"][metric] = {
-            "rate": _rounded(target),
-            "positives": positives,
-            "replies": sum(n for dialogues in human.values() for _, n in dialogues.values()),
-            "speakers": len(human),
-            "measurable": positives >= MEASURABLE,
-            "observation_rate": _rounded(corpus.prior[dimension].rate),
-        }
-        tables = {
-            name: tabulate(
-                Hit(
-                    by_id[r.pair_id].speaker,
-                    by_id[r.pair_id].dialogue,
-                    shows(metric, values[r.profile], r.reply),
-                )
-                for r in rs
-                if r.profile in values
+        tables = {n: _shown(metric, written, by_id, values) for n, written in own.items()}
+        samples = bootstrap({"human": counts, **tables}, resamples=config.resamples, seed=seed)
+        spread, r = interval(samples["human"]), corpus.prior[dimension.name].rate
+        setattr(
+            human, name, _human_rate(counts, observation_rate=r, low=spread.low, high=spread.high)
+        )
+        for variant, shown in conditions.items():
+            beyond = interval(samples[variant] - samples["human"])
+            variant_rate = VariantRate(
+                rate=rate(tables[variant]),
+                target=rate(counts),
+                deviation=points(rate(tables[variant]) - rate(counts)),
+                low=points(beyond.low),
+                high=points(beyond.high),
+                n=sum(n for of in tables[variant].values() for _, n in of.values()),
+                predicted=predicted(shown, dimension.name),
+                in_training=_in_training(shown, metric, dimension.name),
+                slope=calibration_slope(tables[variant], counts),
+                swapped=_swapped(metric, swapped[variant], by_id, values),
             )
-            for name, rs in own.items()
-        }
-        samples = bootstrap({"human": human, **tables}, resamples=config.resamples, seed=seed)
-        results["human"][metric] |= dict(
-            zip(("low", "high"), map(_rounded, interval(samples["human"])), strict=True)
-        )
-        for variant in variants:
-            counts = tables[variant.name]
-            spread = interval(samples[variant.name] - samples["human"])
-            results["variants"][variant.name][metric] = {
-                "rate": _rounded(rate(counts)),
-                "target": _rounded(target),
-                "deviation": _points(rate(counts) - target),
-                "low": _points(spread.low),
-                "high": _points(spread.high),
-                "n": sum(n for dialogues in counts.values() for _, n in dialogues.values()),
-                "predicted": predicted(variant, corpus, dimension),
-                "in_training": _in_training(variant, corpus, metric, dimension, seed),
-                "slope": _rounded(calibration_slope(counts, human)),
-                "swapped": _swapped(metric, swapped[variant.name], by_id, values),
-            }
-        if metric == "CP":
-            results["primary"] = _primary(variants, tables, samples, target)
-    if emoji := corpus.space.read_by("emoji"):
-        ranked = {
-            s: [v.value for v in p.values.get(emoji[0].name, ())]
-            for s, p in corpus.profiles.items()
-        }
-        people = [(by_id[i].response, ranked[by_id[i].speaker]) for i in sorted(benched)]
-        results["human"]["emoji_consistency"] = emoji_consistency(people)
-        for name, rs in own.items():
-            shown = ((r.reply, ranked[by_id[r.pair_id].speaker]) for r in rs)
-            results["variants"][name]["emoji_consistency"] = emoji_consistency(shown)
+            setattr(results.variants[variant], name, variant_rate)
+        if metric is CP:
+            results.primary = _primary(tables, samples, rate(counts))
+    _add_emoji_consistency(results, corpus, own, benched)
     return results
 
 
-def _profile_values(corpus: Corpus, dimension: str) -> dict[str, str]:
-    """Benchmarked speaker -> first-ranked value;
-    speakers whose profile is null there do not count.
-    """
-    values = (
-        (speaker, corpus.profiles[speaker].persona().value(dimension))
-        for speaker in corpus.speakers
-    )
-    return {speaker: value for speaker, value in values if value is not None}
-
-
-def _taught(variant: Variant, dimension: str) -> bool:
-    """Whether a variant is shown a dimension in training."""
-    return (
-        variant.trained
-        and variant.shows_slots
-        and (variant.dimensions is None or dimension in variant.dimensions)
+def _written(replies: Sequence[Reply]) -> VariantResults:
+    texts = [reply.reply for reply in replies]
+    return VariantResults(
+        length=round(spoken_length(texts), 2),
+        repetition=round(repetition(texts), 4),
+        cut=sum(reply.finish_reason == "length" for reply in replies),
+        n=len(replies),
     )
 
 
-def predicted(variant: Variant, corpus: Corpus, dimension: str) -> float | None:
-    """The rate at which a variant trained to convergence shows a dimension's value; None where
-    nothing is predicted.
+def _human_rate(counts: Counts, **further: Any) -> HumanRate:
+    positives = sum(hits for of in counts.values() for hits, _ in of.values())
+    return HumanRate(
+        rate=rate(counts),
+        positives=positives,
+        replies=sum(n for of in counts.values() for _, n in of.values()),
+        speakers=len(counts),
+        measurable=positives >= MEASURABLE,
+        **further,
+    )
+
+
+def _shown(
+    metric: Metric, replies: Sequence[Reply], by_id: Mapping[str, Pair], values: Mapping[str, str]
+) -> Counts:
+    """Return how often the value shown stands in replies under the own profile."""
+    return tabulate(
+        Hit(pair.speaker, pair.dialogue, metric.shows(values[reply.profile], reply.reply))
+        for reply in replies
+        if reply.profile in values
+        for pair in [by_id[reply.pair_id]]
+    )
+
+
+def _profile_values(
+    corpus: EncodedCorpus, speakers: Sequence[str], dimension: str
+) -> dict[str, str]:
+    """Return benchmarked speaker -> first-ranked value, of those whose profile has one."""
+    values = {s: corpus.profiles[s].persona().value(dimension) for s in speakers}
+    return {speaker: value for speaker, value in values.items() if value is not None}
+
+
+def _taught(conditions: Conditions, dimension: str) -> bool:
+    """Return whether a variant is shown a dimension in training."""
+    variant = conditions.variant
+    shown = variant.dimensions is None or dimension in variant.dimensions
+    return variant.trained and variant.shows_slots and shown
+
+
+def predicted(conditions: Conditions, dimension: str) -> float | None:
+    """Return the rate at which a variant trained to convergence shows a dimension's value.
+
+    None where nothing is predicted.
     """
-    if not _taught(variant, dimension) or variant.fill != "prior" or variant.error:
+    variant = conditions.variant
+    if not _taught(conditions, dimension) or variant.fill != "prior" or variant.error:
         return None
-    s = variant.sampling(corpus.sampling).probability(dimension) if variant.z == "sampled" else 0.0
-    return _rounded(predicted_rate(corpus.prior[dimension].rate, s))
+    s = conditions.sampling.probability(dimension) if variant.z == "sampled" else 0.0
+    return finite(predicted_rate(conditions.corpus.prior[dimension].rate, s))
 
 
-def _in_training(
-    variant: Variant, corpus: Corpus, metric: str, dimension: str, seed: int
-) -> float | None:
-    """Share of training replies with a z in which the reply shows it: what the decoder is taught.
+def _in_training(conditions: Conditions, metric: Metric, dimension: str) -> float | None:
+    """Return the share of training replies with a z in which the reply shows it.
 
-    It exceeds the prediction by the replies that happen to show a sampled value.
+    This is what the decoder is taught. It exceeds the prediction by the replies that happen to
+    show a sampled value.
     """
-    if not _taught(variant, dimension) or variant.error:
+    if not _taught(conditions, dimension) or conditions.variant.error:
         return None
-    train = [pair for pair in corpus.pairs if pair.split == "train"]
+    train = [pair for pair in conditions.corpus.pairs if pair.split == "train"]
     shown = hits = 0
-    for pair in train[:: -(-len(train) // TAUGHT_SAMPLE)]:
-        read = corpus.personas[pair.pair_id]
-        values = {dimension: corpus.imputed(variant, pair.speaker)[dimension]}
-        z = training_persona(variant, pair, read, values, corpus.sampling, seed=seed, draw=0)
+    for pair in train[:: -(-len(train) // TRAINING_SAMPLE)]:
+        z = conditions.training_persona(pair, 0, only=(dimension,))
         value = z.value(dimension) if z else None
         if value is not None:
             shown += 1
-            hits += shows(metric, value, pair.response)
-    return _rounded(hits / shown) if shown else None
+            hits += metric.shows(value, pair.response)
+    return finite(hits / shown) if shown else None
 
 
 def _swapped(
-    metric: str, replies: Sequence[Reply], by_id: Mapping[str, Pair], values: Mapping[str, str]
-) -> dict[str, Any] | None:
-    """Rates under another's profile: of the value shown, and of the value the true speaker has."""
+    metric: Metric, replies: Sequence[Reply], by_id: Mapping[str, Pair], values: Mapping[str, str]
+) -> SwappedRate | None:
+    """Return the rates under another's profile: of the value shown, and of the true speaker's."""
     usable = [
-        (r, by_id[r.pair_id])
-        for r in replies
-        if r.profile in values
-        and by_id[r.pair_id].speaker in values
-        and values[r.profile] != values[by_id[r.pair_id].speaker]
+        (reply, pair)
+        for reply in replies
+        for pair in [by_id[reply.pair_id]]
+        if reply.profile in values
+        and pair.speaker in values
+        and values[reply.profile] != values[pair.speaker]
     ]
     if not usable:
         return None
-    shown = tabulate(
-        Hit(p.speaker, p.dialogue, shows(metric, values[r.profile], r.reply)) for r, p in usable
+
+    def rate_of(looked_for: Sequence[str]) -> float:
+        return rate(
+            tabulate(
+                Hit(pair.speaker, pair.dialogue, metric.shows(value, reply.reply))
+                for (reply, pair), value in zip(usable, looked_for, strict=True)
+            )
+        )
+
+    return SwappedRate(
+        shown=rate_of([values[reply.profile] for reply, _ in usable]),
+        true=rate_of([values[pair.speaker] for _, pair in usable]),
+        n=len(usable),
     )
-    true = tabulate(
-        Hit(p.speaker, p.dialogue, shows(metric, values[p.speaker], r.reply)) for r, p in usable
-    )
-    return {"shown": _rounded(rate(shown)), "true": _rounded(rate(true)), "n": len(usable)}
 
 
 def _primary(
-    variants: Sequence[Variant],
-    tables: Mapping[str, Counts],
-    samples: Mapping[str, Any],
-    target: float,
-) -> dict[str, Any] | None:
-    """SP+FT against P+FT on CP: the difference of absolute deviations, below 0 where SP+FT is
-    nearer to people.
-    """
-    if not {"SP+FT", "P+FT"} <= {v.name for v in variants}:
+    tables: Mapping[str, Counts], samples: Mapping[str, Any], target: float
+) -> PrimaryComparison | None:
+    """Return SP+FT against P+FT on CP: below 0 where SP+FT is nearer to people."""
+    if not {"SP+FT", "P+FT"} <= set(tables):
         return None
     spread = interval(
         abs(samples["SP+FT"] - samples["human"]) - abs(samples["P+FT"] - samples["human"])
     )
     difference = abs(rate(tables["SP+FT"]) - target) - abs(rate(tables["P+FT"]) - target)
-    return {
-        "claim": "|deviation of SP+FT| - |deviation of P+FT| on CP",
-        "difference": _points(difference),
-        "low": _points(spread.low),
-        "high": _points(spread.high),
+    return PrimaryComparison(
+        claim="|deviation of SP+FT| - |deviation of P+FT| on CP",
+        difference=points(difference),
+        low=points(spread.low),
+        high=points(spread.high),
+    )
+
+
+def _add_emoji_consistency(
+    results: Results,
+    corpus: EncodedCorpus,
+    own: Mapping[str, Sequence[Reply]],
+    benched: Sequence[str],
+) -> None:
+    emoji = corpus.space.read_by("emoji")
+    if not emoji:
+        return
+    ranked = {
+        speaker: [v.value for v in profile.values.get(emoji[0].name, ())]
+        for speaker, profile in corpus.profiles.items()
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 4)
-
-
-def _points(value: float) -> float | None:
-    return None if not math.isfinite(value) else round(100 * value, 2)
+    pairs = [corpus.by_id[pair_id] for pair_id in benched]
+    results.human.emoji_consistency = emoji_consistency(
+        [(pair.response, ranked[pair.speaker]) for pair in pairs]
+    )
+    for name, replies in own.items():
+        results.variants[name].emoji_consistency = emoji_consistency(
+            [(r.reply, ranked[corpus.by_id[r.pair_id].speaker]) for r in replies]
+        )

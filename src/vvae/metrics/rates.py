@@ -1,75 +1,24 @@
-"""The rates of HumanChatBench as pure functions on replies. Reconstructed: the paper gives CP's
-target and no formula for EC and HM.
+"""The rates of HumanChatBench. Reconstructed: the paper has no formula for EC and HM.
 
 CP  share of replies that contain the catchphrase shown
 EC  share of replies that contain the emoji (or emoticon) shown
 HM  share of replies that mention the hobby shown, by name or alias
 
-Below them, what else a reply or a body of replies does: this project's additions.
+When a reply shows a value is each reader's own word (`vvae.latent.readers`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-import numpy.typing as npt
-import regex
+from vvae.core.text import emoji_spans, normal_form
+from vvae.metrics.metric import Metric, register
 
-from vvae.core.text import emoji_spans, find_phrase, is_unspaced, normal_form, words
-from vvae.encoders.rules.lexical import hobby_aliases
-from vvae.latent.space import Reader
+__all__ = ["CP", "EC", "HM", "emoji_consistency"]
 
-__all__ = [
-    "METRICS",
-    "asks",
-    "bigrams",
-    "distinct",
-    "emoji_consistency",
-    "jensen_shannon",
-    "laughs",
-    "longest_overlaps",
-    "metric_of",
-    "opener",
-    "repetition",
-    "shows",
-    "simpson_diversity",
-    "spoken_length",
-]
-
-_LAUGHTER = regex.compile(
-    r"(?<![\p{L}])(?:a*(?:ha){2,}h?|(?:he){2,}|(?:hi){2,}|a*(?:ja){2,}|lo+l(?:ol)*|lmf?ao+|rofl|233+|w{3,})(?![\p{L}\p{N}]|\.\p{L})"
-    r"|哈{2,}|嘿{2,}|呵{2,}|嘻{2,}|h{4,}|红红火火|笑死|[😂🤣😆😹]",
-    regex.IGNORECASE,
-)
-
-METRICS: dict[str, Reader] = {"CP": "catchphrase", "EC": "emoji", "HM": "hobby"}
-"""Metric -> the labelling function whose dimension it scores."""
-
-
-def metric_of(reader: Reader) -> str | None:
-    """The metric that scores what a labelling function reads, where one does."""
-    return next((metric for metric, read in METRICS.items() if read == reader), None)
-
-
-def shows(metric: str, value: str, reply: str) -> bool:
-    """Whether a reply shows a value, as the metric counts it.
-
-    >>> shows("CP", "oh no", "Oh no!!"), shows("EC", ":)", "fine :-(")
-    (True, False)
-    >>> shows("HM", "hiking", "went on a hike")
-    True
-    """
-    match METRICS[metric]:
-        case "emoji":
-            wanted = normal_form(value)
-            return any(normal_form(span.value) == wanted for span in emoji_spans(reply))
-        case "hobby":
-            return any(find_phrase(alias, reply) for alias in hobby_aliases(value))
-        case _:
-            return find_phrase(value, reply) is not None
+CP = register(Metric("CP", "catchphrase presence", "%", "value", reader="catchphrase"))
+EC = register(Metric("EC", "emoji consistency", "%", "value", reader="emoji"))
+HM = register(Metric("HM", "hobby mentioning", "%", "value", reader="hobby"))
 
 
 def emoji_consistency(replies: Iterable[tuple[str, Sequence[str]]]) -> tuple[int, int]:
@@ -85,148 +34,3 @@ def emoji_consistency(replies: Iterable[tuple[str, Sequence[str]]]) -> tuple[int
         bearing += bool(found)
         own += bool(found & {normal_form(value) for value in profile})
     return own, bearing
-
-
-def spoken_length(replies: Sequence[str]) -> float:
-    """Mean number of words (characters in scripts without spaces) of a reply; 0 for none."""
-    return sum(len(words(reply)) for reply in replies) / len(replies) if replies else 0.0
-
-
-def repetition(replies: Sequence[str]) -> float:
-    """Share of word trigrams that have been said before, in the replies together: 1 - distinct-3.
-
-    It grows with the amount of text, so compare equal numbers of replies.
-
-    >>> repetition(["a b c", "a b c"]), repetition(["a b c d"])
-    (0.5, 0.0)
-    """
-    counts: Counter[tuple[tuple[str, str], tuple[str, str]]] = Counter()
-    for reply in replies:
-        counts.update(pairwise(pairwise(words(reply))))
-    return 1 - len(counts) / counts.total() if counts else 0.0
-
-
-# --- what else a reply does -----------------------------------------------------------------------
-
-
-def asks(reply: str) -> bool:
-    """Whether a reply asks something: it has a question mark.
-
-    >>> asks("and you?"), asks("你呢？"), asks("why not")
-    (True, True, False)
-    """
-    return "?" in reply or "\uff1f" in reply
-
-
-def laughs(reply: str) -> bool:
-    """Whether somebody laughs in a reply, in letters, characters or emoji.
-
-    >>> laughs("hahaha no"), laughs("Lol"), laughs("哈哈哈"), laughs("he has a hat")
-    (True, True, True, False)
-    """
-    return _LAUGHTER.search(reply) is not None
-
-
-def opener(reply: str) -> str:
-    """The first word of a reply; two characters in scripts without spaces.
-
-    >>> opener("Oh no, not again"), opener("今天好冷")
-    ('oh', '今天')
-    """
-    said = words(reply)[:2]
-    return "".join(said) if said and is_unspaced(said[0]) else "".join(said[:1])
-
-
-def longest_overlaps(replies: Sequence[str], training: Sequence[str]) -> list[int]:
-    """Of each reply, the words in the longest run that stands, verbatim but for case, in one
-    training reply.
-
-    >>> longest_overlaps(["we went to the zoo", "Bye"], ["they went to the beach", "to the zoo"])
-    [3, 0]
-    """
-    codes: dict[str, int] = {}
-
-    def flat(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Word codes from 1, and 0 behind each text."""
-        said = [
-            code
-            for text in texts
-            for code in (*(codes.setdefault(w, len(codes) + 1) for w in words(text)), 0)
-        ]
-        return np.asarray(said, dtype=np.int64)
-
-    known, asked = flat(training), flat(replies)
-    owners = np.cumsum(asked == 0) - (asked == 0)
-    longest = np.zeros(len(replies), dtype=np.int64)
-    run = 0
-    # Starts of runs of `run` words that stand on both sides, each with its run's number; longer
-    # runs from shorter ones.
-    starts = [np.flatnonzero(known), np.flatnonzero(asked)]
-    numbers = [np.zeros(len(s), dtype=np.int64) for s in starts]
-    while all(map(len, starts)):
-        longest[owners[starts[1]]] = run
-        following = [side[s + run] for side, s in zip((known, asked), starts, strict=True)]
-        keys = [n * (len(codes) + 1) + w for n, w in zip(numbers, following, strict=True)]
-        goes_on = [w > 0 for w in following]
-        shared = np.intersect1d(keys[0][goes_on[0]], keys[1][goes_on[1]])
-        kept = [g & np.isin(k, shared) for k, g in zip(keys, goes_on, strict=True)]
-        starts = [s[k] for s, k in zip(starts, kept, strict=True)]
-        numbers = [np.searchsorted(shared, key[k]) for key, k in zip(keys, kept, strict=True)]
-        run += 1
-    return [int(n) for n in longest]
-
-
-# --- what a body of replies does ------------------------------------------------------------------
-
-
-def simpson_diversity(counts: Iterable[int]) -> float:
-    """The probability that two of the things counted, drawn without return, differ; it does not
-    grow with their number.
-
-    >>> simpson_diversity([2, 2])
-    0.6666666666666667
-    """
-    held = list(counts)
-    n = sum(held)
-    return 1 - sum(c * (c - 1) for c in held) / (n * (n - 1)) if n > 1 else float("nan")
-
-
-def bigrams(reply: str) -> list[tuple[str, str]]:
-    """The pairs of neighbouring words.
-
-    >>> bigrams("so far so good")
-    [('so', 'far'), ('far', 'so'), ('so', 'good')]
-    """
-    return list(pairwise(words(reply)))
-
-
-def distinct(grams: Sequence[object], among: int) -> float:
-    """distinct-n (Li et al., arXiv 1510.03055): different n-grams of the first `among`, as a share.
-
-    It shrinks with the amount of text, so compare equal numbers.
-
-    >>> distinct(["so far", "far so", "so far"], 3)
-    0.6666666666666666
-    """
-    some = grams[:among]
-    return len(set(some)) / len(some) if some else float("nan")
-
-
-def jensen_shannon(p: Mapping[str, int], q: Mapping[str, int]) -> float:
-    """The Jensen-Shannon distance of two counts, base 2: 0 for equal shares, 1 where nothing is
-    shared.
-
-    >>> jensen_shannon({"a": 3}, {"b": 1}), jensen_shannon({"a": 1, "b": 1}, {"a": 2, "b": 2})
-    (1.0, 0.0)
-    """
-    names = sorted({*p, *q})
-    a, b = (np.asarray([counts.get(name, 0) for name in names], dtype=float) for counts in (p, q))
-    if not a.sum() or not b.sum():
-        return float("nan")
-    a, b = a / a.sum(), b / b.sum()
-    middle = (a + b) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = sum(
-            np.where(side > 0, side * np.log2(side / middle), 0).sum() / 2 for side in (a, b)
-        )
-    return float(np.sqrt(max(0.0, divergence)))

@@ -1,4 +1,4 @@
-"""What is measured, in and out of parquet: replies, likelihoods, answers, rows of studies."""
+"""What is measured, in and out of parquet: replies, likelihoods, rows of studies."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ from typing import Any
 
 import polars as pl
 
-from vvae.core.tables import read_table, write_table
+from vvae.core.tables import Table, read_frame, write_rows
 from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.latent.tables import SLOT, persona_of, persona_row
 
 __all__ = [
-    "Answered",
+    "LIKELIHOODS",
+    "MEASURED",
     "Likelihood",
     "Measured",
     "Reply",
-    "read_answered",
-    "read_likelihoods",
-    "read_measured",
     "read_replies",
-    "write_answered",
-    "write_likelihoods",
-    "write_measured",
     "write_replies",
 ]
 
@@ -79,23 +74,6 @@ class Measured:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What came of one multiple-choice question (DialogBench)."""
-
-    item: str
-    task: str
-    language: str
-    rotation: int
-    """By how many places the options were moved."""
-    right: str
-    """Letter of the right option."""
-    strict: str | None
-    """Letter answered; null for an answer that does not start with one."""
-    lenient: str | None
-    """Letter answered; null for an answer in which none stands."""
-
-
 _REPLY = {
     "variant": pl.String,
     "pair_id": pl.String,
@@ -116,12 +94,12 @@ def write_replies(path: Path, replies: Iterable[Reply], space: LatentSpace) -> N
         }
         for r in replies
     )
-    write_table(path, "replies", rows, schema)
+    write_rows(path, "replies", rows, schema)
 
 
 def read_replies(path: Path) -> list[Reply]:
     """The inverse of `write_replies`."""
-    return [_reply(row) for row in read_table(path, "replies").iter_rows(named=True)]
+    return [_reply(row) for row in read_frame(path, "replies").iter_rows(named=True)]
 
 
 def _reply(row: Mapping[str, Any]) -> Reply:
@@ -129,78 +107,31 @@ def _reply(row: Mapping[str, Any]) -> Reply:
     return Reply(**{**row, "persona": None if shown is None else persona_of(shown, list(shown))})
 
 
-_LIKELIHOOD = {
-    "pair_id": pl.String,
-    "shown": pl.String,
-    "nats": pl.Float64,
-    "tokens": pl.Int64,
-    "phrase": pl.Float64,
-}
+LIKELIHOODS = Table(
+    "likelihoods",
+    {
+        "pair_id": pl.String,
+        "shown": pl.String,
+        "nats": pl.Float64,
+        "tokens": pl.Int64,
+        "phrase": pl.Float64,
+    },
+    from_row=lambda row: Likelihood(**row),
+)
+"""losses/<variant>.parquet: a row per human reply and z shown."""
 
-
-def write_likelihoods(path: Path, rows: Iterable[Likelihood]) -> None:
-    """losses/<variant>.parquet: a row per human reply and z shown."""
-    write_table(
-        path,
-        "likelihoods",
-        ({name: getattr(row, name) for name in _LIKELIHOOD} for row in rows),
-        _LIKELIHOOD,
-    )
-
-
-def read_likelihoods(path: Path) -> list[Likelihood]:
-    """The inverse of `write_likelihoods`."""
-    return [Likelihood(**row) for row in read_table(path, "likelihoods").iter_rows(named=True)]
-
-
-_ANSWERED = {
-    "item": pl.String,
-    "task": pl.String,
-    "language": pl.String,
-    "rotation": pl.Int64,
-    "right": pl.String,
-    "strict": pl.String,
-    "lenient": pl.String,
-}
-
-
-def write_answered(path: Path, rows: Iterable[Answered]) -> None:
-    """dialogbench/<variant>.parquet: a row per question and rotation."""
-    write_table(
-        path,
-        "answered",
-        ({name: getattr(row, name) for name in _ANSWERED} for row in rows),
-        _ANSWERED,
-    )
-
-
-def read_answered(path: Path) -> list[Answered]:
-    """The inverse of `write_answered`."""
-    return [Answered(**row) for row in read_table(path, "answered").iter_rows(named=True)]
-
-
-_MEASURED = {
-    "variant": pl.String,
-    "seed": pl.Int64,
-    "measure": pl.String,
-    "pair_id": pl.String,
-    "speaker": pl.String,
-    "dialogue": pl.String,
-    "value": pl.Float64,
-    "weight": pl.Float64,
-}
-
-
-def write_measured(path: Path, rows: Iterable[Measured]) -> None:
-    """studies/<name>/rows.parquet: a row per variant, seed, measure and reply."""
-    write_table(
-        path,
-        "measured",
-        ({name: getattr(row, name) for name in _MEASURED} for row in rows),
-        _MEASURED,
-    )
-
-
-def read_measured(path: Path) -> list[Measured]:
-    """The inverse of `write_measured`."""
-    return [Measured(**row) for row in read_table(path, "measured").iter_rows(named=True)]
+MEASURED = Table(
+    "measured",
+    {
+        "variant": pl.String,
+        "seed": pl.Int64,
+        "measure": pl.String,
+        "pair_id": pl.String,
+        "speaker": pl.String,
+        "dialogue": pl.String,
+        "value": pl.Float64,
+        "weight": pl.Float64,
+    },
+    from_row=lambda row: Measured(**row),
+)
+"""studies/<name>/rows.parquet: a row per variant, seed, measure and reply."""

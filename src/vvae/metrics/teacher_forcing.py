@@ -13,30 +13,30 @@ the places given the words the person wrote (this project's measure).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from vvae.core.dialogue import BURST, Dialogue, Pair
+from vvae.core.reporting import Progress
 from vvae.core.text import is_unspaced, normal_form
-from vvae.decoder.model import Alternative, Decoder, per_token
+from vvae.decoder.model import Branch, Decoder, per_token
 from vvae.decoder.trees import Node, Tree, collate
+from vvae.metrics.results import Phrase, VariantResults
 from vvae.metrics.tables import Likelihood
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["phrase_probability", "reply_losses", "summary"]
+__all__ = ["add_summary", "phrase_probability", "reply_losses"]
 
 PHRASE_UNDER = ("profile", "swapped")
-
-Progress = Callable[[int, int], None]
 
 
 def reply_losses(
     decoder: Decoder,
     dialogues: Mapping[str, Dialogue],
     pairs: Sequence[Pair],
-    asked: Mapping[str, Sequence[Alternative]],
+    asked: Mapping[str, Sequence[Branch]],
     *,
     progress: Progress | None = None,
 ) -> dict[str, tuple[float, int]]:
@@ -55,7 +55,7 @@ def phrase_probability(
     decoder: Decoder,
     dialogues: Mapping[str, Dialogue],
     pairs: Sequence[Pair],
-    asked: Mapping[str, Sequence[tuple[Alternative, str]]],
+    asked: Mapping[str, Sequence[tuple[Branch, str]]],
     *,
     progress: Progress | None = None,
 ) -> dict[str, float]:
@@ -79,63 +79,81 @@ def phrase_probability(
     return result
 
 
-def summary(rows: Sequence[Likelihood]) -> dict[str, Any]:
-    """The losses per token, the reconstruction term per reply, both in nats, and the probabilities
-    of a phrase.
+def add_summary(results: VariantResults, rows: Sequence[Likelihood]) -> None:
+    """Add to a variant's results what its likelihoods come to.
+
+    These are the losses per token, the reconstruction term per reply, both in nats, and the
+    probabilities of a phrase.
     """
-    read: dict[str, Any] = {"loss_n": len({row.pair_id for row in rows if row.nats is not None})}
+    results.loss_n = len({row.pair_id for row in rows if row.nats is not None})
     for shown in ("posterior", "profile", "swapped", "none"):
         held = [
             (row.nats, row.tokens)
             for row in rows
             if row.shown == shown and row.nats is not None and row.tokens
         ]
-        read[f"loss_{shown}_z"] = round(per_token(held), 4) if held else None
+        setattr(results, f"loss_{shown}_z", round(per_token(held), 4) if held else None)
     own = [row.nats for row in rows if row.shown == "posterior" and row.nats is not None]
-    read["reconstruction"] = round(sum(own) / len(own), 4) if own else None
+    results.reconstruction = round(sum(own) / len(own), 4) if own else None
     phrases = {
-        s: [row.phrase for row in rows if row.shown == s and row.phrase is not None]
-        for s in PHRASE_UNDER
+        shown: [row.phrase for row in rows if row.shown == shown and row.phrase is not None]
+        for shown in PHRASE_UNDER
     }
     if all(phrases.values()):
         means = {shown: round(sum(found) / len(found), 4) for shown, found in phrases.items()}
-        read["forced"] = {**means, "n": len(phrases["profile"])}
-    return read
+        results.forced = Phrase(**means, n=len(phrases["profile"]))
 
 
 def _hazards(
     decoder: Decoder, tree: Tree, phrases: Sequence[str], boundary: torch.Tensor
 ) -> list[list[float]]:
-    """For each branch and its phrase: p_t at each place where a word may begin, a word boundary
-    after it.
+    """Return for each branch and its phrase the p_t of each place where a word may begin.
+
+    The phrase is tried at all places of a reply in one forward pass: each try is a branch of the
+    branch, which leaves the reply where the phrase would begin::
+
+        branch   z z z  i  was  so  tired  <end>
+        try 1          └ oh  my  gosh  ·          place 0 of the reply
+        try 2                └ oh  my  gosh  ·    place 2
+
+    p_t is the product of the probabilities of the phrase's tokens and of a word boundary after
+    them. The last token of a try (·) is never scored itself: it stands where what follows the
+    phrase is predicted, so its row of probabilities is the boundary's.
     """
     import torch
 
     trunk, *branches = tree.nodes
     nodes = [trunk, *(branch._replace(supervised=0) for branch in branches)]
-    placed: list[tuple[int, int]] = []
-    for index, (branch, phrase) in enumerate(zip(branches, phrases, strict=True)):
+    tries: list[tuple[int, int]] = []  # (number of the branch, place in its reply)
+    for number, (branch, phrase) in enumerate(zip(branches, phrases, strict=True)):
         header = len(branch.tokens) - branch.supervised
         for place, tokens in _openings(decoder, branch.tokens[header:], phrase):
-            placed.append((index, place))
-            # One token more, never scored: it stands where the boundary after the phrase is read.
-            where = (*tokens, decoder.stops[0]), 1 + index, header + place, len(tokens) + 1
-            nodes.append(Node(f"{index}|{place}", *where))
+            tries.append((number, place))
+            nodes.append(
+                Node(
+                    f"{number}|{place}",
+                    tokens=(*tokens, decoder.prompter.stops[0]),
+                    parent=1 + number,
+                    cut=header + place,
+                    supervised=len(tokens) + 1,
+                )
+            )
     with decoder.evaluating():
         batch = collate([Tree(tuple(nodes))])
         logprobs = decoder.logits(batch).log_softmax(-1)
-        own = logprobs.gather(1, torch.from_numpy(batch.targets).to(logprobs.device)[:, None])[
-            :, 0
-        ].tolist()
-        after = logprobs[:, boundary].logsumexp(-1).tolist()
-    found: list[dict[int, float]] = [{} for _ in branches]
-    start = 0
-    for (index, place), node in zip(placed, nodes[1 + len(branches) :], strict=True):
-        last = start + node.supervised - 1
-        log_p = sum(own[start:last]) + (0.0 if is_unspaced(phrases[index]) else after[last])
-        found[index][place] = found[index].get(place, 0.0) + math.exp(log_p)
-        start = last + 1
-    return [list(hazards.values()) for hazards in found]
+        targets = torch.from_numpy(batch.targets).to(logprobs.device)
+        of_token = logprobs.gather(1, targets[:, None])[:, 0].tolist()
+        of_boundary = logprobs[:, boundary].logsumexp(-1).tolist()
+    hazards: list[dict[int, float]] = [{} for _ in branches]
+    first = 0  # the first row of a try
+    for (number, place), node in zip(tries, nodes[1 + len(branches) :], strict=True):
+        last = first + node.supervised - 1
+        log_p = sum(of_token[first:last])
+        if not is_unspaced(phrases[number]):
+            log_p += of_boundary[last]
+        hazards[number][place] = hazards[number].get(place, 0.0) + math.exp(log_p)
+        first = last + 1
+    return [list(of_branch.values()) for of_branch in hazards]
 
 
 def _openings(
@@ -145,14 +163,16 @@ def _openings(
     and capital.
     """
     unspaced = is_unspaced(phrase)
-    before = [decoder.tokenizer.decode(list(reply[:place])) for place in range(len(reply) + 1)]
+    before = [
+        decoder.prompter.tokenizer.decode(list(reply[:place])) for place in range(len(reply) + 1)
+    ]
     for place in range(len(reply)):
         piece = before[place + 1][len(before[place]) :]
         opens = place == 0 or before[place].endswith(BURST)
         if not (opens or unspaced) and not piece[:1].isspace() and piece[:1].isalnum():
             continue  # inside a word
         for spelling in dict.fromkeys((phrase, phrase.capitalize())):
-            yield place, decoder.tokens(spelling if opens or unspaced else f" {spelling}")
+            yield place, decoder.prompter.tokens(spelling if opens or unspaced else f" {spelling}")
 
 
 def _boundary(decoder: Decoder) -> torch.Tensor:
@@ -160,6 +180,8 @@ def _boundary(decoder: Decoder) -> torch.Tensor:
     import torch
 
     size = decoder.causal.get_output_embeddings().weight.shape[0]
-    pieces = decoder.tokenizer.batch_decode([[i] for i in range(len(decoder.tokenizer))])
+    pieces = decoder.prompter.tokenizer.batch_decode(
+        [[i] for i in range(len(decoder.prompter.tokenizer))]
+    )
     starts = [not piece[:1].isalnum() for piece in pieces] + [True] * (size - len(pieces))
     return torch.tensor(starts[:size], device=decoder.device)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vvae.decoder.variants import Variant
-from vvae.latent.prior import predicted_rate
+from vvae.latent.sampling import predicted_rate
 from vvae.latent.steering import Reach
-from vvae.metrics.rates import metric_of
+from vvae.metrics.metric import metric_of
 from vvae.pipeline.run import Run
 
 __all__ = ["reaches"]

@@ -8,12 +8,13 @@ from hashlib import blake2b
 from typing import Any
 
 from vvae.config import RunConfig
-from vvae.core.dialogue import Dialogue, Pair, context
+from vvae.core.dialogue import context
 from vvae.core.random import shuffled
-from vvae.latent.prior import Prior
+from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.space import LatentSpace
 from vvae.metrics.latent_analysis import FEATURES
-from vvae.metrics.rates import METRICS, shows
+from vvae.metrics.metric import get, metrics_of, scored, shows
+from vvae.metrics.results import Results
 from vvae.metrics.tables import Reply
 from vvae.report import figures
 
@@ -27,52 +28,47 @@ __all__ = [
 ]
 
 PANELS = {
-    "CP": "CP: catchphrase",
-    "EC": "EC: emoji",
-    "HM": "HM: hobby",
+    **{metric.name: f"{metric.name}: {metric.title}" for metric in metrics_of("value")},
     "phrase_profile": "P(catchphrase)",
     "loss_profile_z": "loss, profile z",
     "loss_posterior_z": "loss, posterior z",
-    "dialogbench": "DialogBench, % right",
 }
+"""Measure of a study -> title of its panel."""
 
 SAMPLES = 8
 CONTEXT_TURNS = 4
 
 
 def build_report(
-    results: Mapping[str, Any],
-    prior: Prior,
-    space: LatentSpace,
-    pairs: Mapping[str, Pair],
-    dialogues: Mapping[str, Dialogue],
+    results: Results,
+    corpus: EncodedCorpus,
     replies: Sequence[Reply],
     config: RunConfig,
     audits: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Args:
         audits: what `vvae audit` wrote for this run.
     """
-    template = _template("page.html")
-    metrics = [m for m in METRICS if m in results["human"]]
-    page: str = template.render(
-        results=results,
-        metrics=metrics,
-        names={"CP": "catchphrase presence", "EC": "emoji consistency", "HM": "hobby mentioning"},
-        rates=figures.rates(results, [m for m in metrics if results["human"][m]["measurable"]]),
-        losses=figures.losses(results),
-        reading=figures.reading(results),
-        habits=results["habits"],
-        habits_figure=figures.habits(results["habits"]),
-        prior_figure=figures.prior(prior, space),
-        samples=_samples(space, pairs, dialogues, replies, list(results["variants"])),
+    found = results.to_json()
+    rates = results.human.rates
+    page: str = _template("page.html").render(
+        results=found,
+        metrics=list(rates),
+        names={name: get(name).title for name in rates},
+        rates=figures.rates(found, [name for name, rate in rates.items() if rate.measurable]),
+        losses=figures.losses(found),
+        reading=figures.reading(found),
+        habits=found["habits"],
+        habits_figure=figures.habits(found["habits"]),
+        prior_figure=figures.prior(corpus.prior, corpus.space),
+        samples=_samples(corpus, replies, list(results.variants)),
         audits=audits,
         audit_figures=[figures.confusion(audit) for audit in audits],
         config=config,
         config_text=config.to_yaml(),
-        observation={d.name: prior[d.name].rate for d in space.dimensions},
+        observation={d.name: corpus.prior[d.name].rate for d in corpus.space.dimensions},
     )
     return page
 
@@ -172,56 +168,42 @@ def _figure(value: float | None, unit: str, *, signed: bool = False) -> str:
 
 
 def _samples(
-    space: LatentSpace,
-    pairs: Mapping[str, Pair],
-    dialogues: Mapping[str, Dialogue],
-    replies: Sequence[Reply],
-    variants: Sequence[str],
+    corpus: EncodedCorpus, replies: Sequence[Reply], variants: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Contexts with the human reply and each variant's, and the z shown; speakers differ from
-    sample to sample.
+    """Return contexts with the human reply and each variant's, and the z shown.
+
+    Speakers differ from sample to sample.
     """
+    pairs, space = corpus.by_id, corpus.space
     own = {(r.pair_id, r.variant): r for r in replies if r.profile == pairs[r.pair_id].speaker}
-    ids = sorted({pair_id for pair_id, _ in own})
+    personas = {pair_id: r.persona for (pair_id, _), r in own.items() if r.persona}
+    phrases = [d.name for d in space.read_by("catchphrase")]
     chosen: dict[str, str] = {}
-    for pair_id in shuffled(ids, "report samples"):
-        persona = next(
-            (r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None
-        )
-        phrases = [d.name for d in space.read_by("catchphrase")]
-        if persona and all(
-            (slot := persona[name]) and slot.source == "observed" for name in phrases
-        ):
+    for pair_id in shuffled(sorted({pair_id for pair_id, _ in own}), "report samples"):
+        z = personas.get(pair_id)
+        if z and all((slot := z[name]) and slot.source == "observed" for name in phrases):
             chosen.setdefault(pairs[pair_id].speaker, pair_id)
     samples = []
     for pair_id in list(chosen.values())[:SAMPLES]:
-        pair = pairs[pair_id]
-        turns = context(dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
-        persona = next(
-            (r.persona for v in variants if (r := own.get((pair_id, v))) and r.persona), None
-        )
-        shown = [
-            (name, slot.value, slot.source)
-            for name in space.names
-            if persona and (slot := persona[name])
-        ]
-        marks = {
-            m: persona.value(space.read_by(r)[0].name)
-            for m, r in METRICS.items()
-            if persona and space.read_by(r)
-        }
-        said = [("human", pair.response)] + [
-            (v, own[pair_id, v].reply) for v in variants if (pair_id, v) in own
-        ]
-        rows = [
-            (who, text, [m for m, value in marks.items() if value and shows(m, value, text)])
-            for who, text in said
-        ]
+        pair, z = pairs[pair_id], personas[pair_id]
+        turns = context(corpus.dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
+        marks = {m: z.value(d.name) for m, d in scored(space).items()}
+        written = [("human", pair.response)]
+        written += [(v, own[pair_id, v].reply) for v in variants if (pair_id, v) in own]
         samples.append(
             {
                 "context": [(t.speaker == pair.speaker, t.text) for t in turns],
-                "persona": shown,
-                "rows": rows,
+                "persona": [
+                    (name, slot.value, slot.source) for name in space.names if (slot := z[name])
+                ],
+                "rows": [
+                    (
+                        who,
+                        text,
+                        [m for m, value in marks.items() if value and shows(m, value, text)],
+                    )
+                    for who, text in written
+                ],
             }
         )
     return samples

@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vvae.encoders.llm.encoder import Plan
-from vvae.inference.endpoint.settings import Price
 from vvae.latent.prior import Prior
-from vvae.metrics.rates import METRICS
+from vvae.metrics.metric import metrics_of
 
 __all__ = [
     "print_annotators",
@@ -91,7 +90,7 @@ def print_results(path: Path, report: Path | None = None) -> None:
     """The rates of results.json against people, signed deviations in points with 95 % intervals."""
     results = json.loads(path.read_text("utf-8"))
     console = Console()
-    for metric in (m for m in METRICS if m in results["human"]):
+    for metric in (m.name for m in metrics_of("value") if m.name in results["human"]):
         human = results["human"][metric]
         if not human["measurable"]:
             console.print(
@@ -174,12 +173,12 @@ def _spread(found: Mapping[str, float | None], *, percent: bool) -> str:
     return f"{value} ({low}–{high})"
 
 
-def print_plan(plan: Plan, price: Price | None) -> None:
+def print_plan(plan: Plan) -> None:
     """What encoding with a language model would take."""
     tokens = f"about {plan.prompt_tokens:,} prompt and {plan.completion_tokens:,} completion tokens"
     cost = "no price given (encoder.price)"
-    if price is not None:
-        cost = f"cost about {price.of(plan.prompt_tokens, plan.completion_tokens):.2f}"
+    if plan.cost is not None:
+        cost = f"cost about {plan.cost:.2f}"
     known = f" ({plan.known:,} more are answered already)" if plan.known else ""
     Console().print(f"{plan.calls:,} calls{known}, {tokens}, {cost}", highlight=False)
 

@@ -49,7 +49,7 @@ def open_engine(
     file = llama_base(run, engine, base)
     if file is None:
         decoder = run.with_adapter(variant)
-        return decoder, decoder.engine
+        return decoder.prompter, decoder.engine
     with run.reporter.task(f"loading {file.name}"):
         prompter, (adapter,) = llama_parts(run, [variant.name], base)
         return prompter, LlamaEngine(file, adapter, stop=end_of_turn(prompter))

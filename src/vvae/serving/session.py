@@ -17,19 +17,18 @@ from vvae.core.dialogue import BURST, Dialogue, Message, Pair, Turn
 from vvae.corpus.pairs import windows
 from vvae.encoders.base import Encoder
 from vvae.inference.engine import Engine, GenerationConfig, Request
-from vvae.inference.prompts import Block, persona_block
+from vvae.inference.prompts import PersonaLine, persona_line
 from vvae.inference.template import START
 from vvae.inference.tokenizer import Prompter
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import Prior
 from vvae.latent.profile import Profile
+from vvae.latent.readers import reader
 from vvae.latent.space import LatentSpace
 from vvae.latent.steering import Reach, Steered, Steering, steer
 
 __all__ = ["ChatReply", "ChatSession", "ConversationReader", "reply_request", "said"]
 
-OWN = ("catchphrase", "nickname")
-"""Readers of what belongs to whoever says it: read in the persona's own turns alone."""
 MOST_TURNS = 60
 """Turns read at the end of a conversation: what was shown long before is no part of its present."""
 REMEMBERED = 4_000
@@ -37,15 +36,18 @@ REMEMBERED = 4_000
 
 
 class ChatReply(NamedTuple):
-    """The messages of one reply, and the z it was written under."""
+    """The messages of one reply, and the z it was written under; as text, a line a message."""
 
     messages: tuple[str, ...]
     steered: Steered
 
     @property
-    def persona(self) -> Persona:
-        """z."""
+    def z(self) -> Persona:
+        """The persona that the reply was written under."""
         return self.steered.persona
+
+    def __str__(self) -> str:
+        return BURST.join(self.messages)
 
 
 def said(number: int, speaker: str, text: str) -> Turn:
@@ -87,7 +89,8 @@ class ConversationReader:
         for turn, key in zip(turns, keys, strict=True):
             self._read.move_to_end(key)
             for name, slot in self._read[key]:
-                if turn.speaker == speaker or self._space.by_name[name].reader not in OWN:
+                owner = reader(self._space.by_name[name].reader).owner
+                if turn.speaker == speaker or owner == "anyone":
                     slots[name] = slot
         while len(self._read) > REMEMBERED:
             self._read.popitem(last=False)
@@ -106,7 +109,7 @@ def reply_request(
     prompter: Prompter,
     turns: Sequence[Turn],
     speaker: str,
-    block: Block,
+    block: PersonaLine,
     *,
     window_tokens: int,
     key: str,
@@ -165,7 +168,7 @@ class ChatSession:
         self._say(self.partner, text)
         number = len(self._turns)
         steered = self.steered()
-        block = persona_block(steered.persona, self.space) if self.shows_z else None
+        block = persona_line(steered.persona, self.space) if self.shows_z else None
         request = reply_request(
             self.prompter,
             self._turns,

@@ -31,9 +31,9 @@ __all__ = [
     "Person",
     "Presence",
     "Record",
-    "Said",
     "Sent",
     "Skipped",
+    "Speech",
     "bursts",
     "find",
     "formats",
@@ -121,7 +121,7 @@ class Found(NamedTuple):
     why: str
 
 
-class Said(NamedTuple):
+class Speech(NamedTuple):
     """One message and who sent it, before messages are gathered into turns."""
 
     speaker: str
@@ -135,7 +135,7 @@ class Imported(NamedTuple):
     malformed: Counter[str]
 
 
-def bursts(said: Sequence[Said]) -> tuple[Turn, ...]:
+def bursts(said: Sequence[Speech]) -> tuple[Turn, ...]:
     """Consecutive messages of one speaker as turns, numbered from 0."""
     groups = groupby(said, key=lambda s: s.speaker)
     return tuple(

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vvae.core.dialogue import Dialogue, Message
-from vvae.corpus.formats import Malformed, Record, Said, bursts
+from vvae.corpus.formats import Malformed, Record, Speech, bursts
 from vvae.corpus.formats.files import LONGEST_RECORD, TORN, File
 from vvae.corpus.formats.json_stream import parts, whole_escapes
 
 __all__ = ["json_of", "plain_text", "read_records", "said", "storable"]
 
-Parse = Callable[[dict[str, Any]], list[Said] | str]
+Parse = Callable[[dict[str, Any]], list[Speech] | str]
 """A record -> what was said in order, or the reason why it cannot be used."""
 
 
@@ -89,11 +89,11 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\x00", "")
 
 
-def said(speaker: object, content: object, index: int) -> Said | str:
+def said(speaker: object, content: object, index: int) -> Speech | str:
     """A message of a record, or the reason it is malformed."""
     text = plain_text(content)
     if text is None:
         return "a message whose text cannot be read"
     if not isinstance(speaker, str) or not speaker.strip():
         return "a message without speaker"
-    return Said(storable(speaker), Message(text, id=str(index)))
+    return Speech(storable(speaker), Message(text, id=str(index)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vvae.corpus.formats import Hints, Record, Said
+from vvae.corpus.formats import Hints, Record, Speech
 from vvae.corpus.formats.files import File
 from vvae.corpus.formats.jsonl import read_records, said
 
@@ -27,11 +27,11 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     return read_records(files, _parse)
 
 
-def _parse(record: dict[str, Any]) -> list[Said] | str:
+def _parse(record: dict[str, Any]) -> list[Speech] | str:
     messages = record.get("messages")
     if not isinstance(messages, list):
         return "no list 'messages'"
-    result: list[Said] = []
+    result: list[Speech] = []
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             return "a message that is no object"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vvae.corpus.formats import Hints, Record, Said
+from vvae.corpus.formats import Hints, Record, Speech
 from vvae.corpus.formats.files import File
 from vvae.corpus.formats.jsonl import read_records, said
 
@@ -25,11 +25,11 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     return read_records(files, _parse)
 
 
-def _parse(record: dict[str, Any]) -> list[Said] | str:
+def _parse(record: dict[str, Any]) -> list[Speech] | str:
     turns = record.get("conversations")
     if not isinstance(turns, list):
         return "no list 'conversations'"
-    result: list[Said] = []
+    result: list[Speech] = []
     for index, turn in enumerate(turns):
         if not isinstance(turn, dict):
             return "a message that is no object"

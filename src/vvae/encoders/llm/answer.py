@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import regex
 
-from vvae.core.text import Span, emoji_spans, find_phrase, normal_form
+from vvae.core.text import normal_form
 from vvae.encoders.llm.question import Structure, armed
-from vvae.encoders.rules.lexical import find_hobby, find_nickname, read_catchphrase
 from vvae.latent.persona import Persona, Slot
+from vvae.latent.readers import reader
 from vvae.latent.space import Dimension, LatentSpace
 
 __all__ = ["CUT_OFF", "LONGEST", "Reading", "read_answer"]
@@ -35,13 +35,13 @@ _FENCE = regex.compile(r"^\s*```\w*\s*|\s*```\s*$")
 class Reading(NamedTuple):
     """What an answer says of a reply.
 
-    `invalid` is the reason why it says nothing; `nulled` are (dimension, reason) of the values that
-    were not believed.
+    `invalid` is the reason why it says nothing; `rejected` are (dimension, reason) of the values
+    that were not accepted.
     """
 
     persona: Persona
     invalid: str | None = None
-    nulled: tuple[tuple[str, str], ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
 
 
 def read_answer(
@@ -68,14 +68,14 @@ def read_answer(
         return Reading(Persona(), values)
     slots: dict[str, Slot] = {}
     # The name itself may be anything, also chat.
-    nulled = [("answer", "names no dimension")] if set(values) - set(space.names) else []
+    rejected = [("answer", "names no dimension")] if set(values) - set(space.names) else []
     for dimension in space.dimensions:
         found = _slot(values.get(dimension.name), dimension, reply, phrases)
         if isinstance(found, Slot):
             slots[dimension.name] = found
         elif found:
-            nulled.append((dimension.name, found))
-    return Reading(Persona(slots), None, tuple(nulled))
+            rejected.append((dimension.name, found))
+    return Reading(Persona(slots), None, tuple(rejected))
 
 
 def _parsed(content: str, structure: Structure, names: Iterable[str]) -> Mapping[str, Any] | str:
@@ -124,38 +124,7 @@ def _slot(
             (label for label in dimension.labels if normal_form(label) == normal_form(value)), None
         )
         return "not a label" if label is None else Slot(label, "observed", (0, len(reply)))
-    if dimension.reader == "catchphrase":
-        return _habit(value, reply, phrases)
-    span = _grounded(value, dimension, reply)
+    found = reader(dimension.reader).ground(value, reply, phrases)
     return (
-        "not in the reply" if span is None else Slot(span.value, "observed", (span.start, span.end))
+        found if isinstance(found, str) else Slot(found.value, "observed", (found.start, found.end))
     )
-
-
-def _habit(value: str, reply: str, phrases: Sequence[str]) -> Slot | str:
-    """Only the speaker's own phrases count: r is the rate a trained decoder shows one at
-    (docs/method.md).
-    """
-    if find_phrase(value, reply) is None:
-        return "not in the reply"
-    said = [
-        phrase
-        for phrase in phrases
-        if find_phrase(phrase, normal_form(value)) or normal_form(value) == phrase
-    ]
-    span = read_catchphrase(reply, said)
-    return (
-        "no habit of the speaker"
-        if span is None
-        else Slot(span.value, "observed", (span.start, span.end))
-    )
-
-
-def _grounded(value: str, dimension: Dimension, reply: str) -> Span | None:
-    if dimension.reader == "emoji":
-        return next((span for span in emoji_spans(reply) if span.value in value), None)
-    if dimension.reader == "hobby":
-        return find_hobby(value, reply)
-    if dimension.reader == "nickname":
-        return find_nickname(value, reply)
-    return find_phrase(value, reply)

@@ -14,20 +14,23 @@ import asyncio
 import json
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from vvae.core.dialogue import Dialogue, Pair
-from vvae.core.errors import DataError, EndpointError
+from vvae.core.errors import ConfigError, DataError, EndpointError
+from vvae.core.files import to_json
 from vvae.core.random import shuffled
+from vvae.core.reporting import Progress
 from vvae.core.text import estimated_tokens
+from vvae.encoders.base import EncoderSettings
 from vvae.encoders.llm.answer import CUT_OFF, read_answer
 from vvae.encoders.llm.question import (
     QUESTION_VERSION,
@@ -52,15 +55,14 @@ from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.latent.tables import Encoding
 
-__all__ = ["LLMConfig", "LLMEncoder", "Plan", "chosen_pairs"]
+__all__ = ["LLMConfig", "LLMEncoder", "Plan"]
 
-Progress = Callable[[int, int], None]
 STRUCTURES: tuple[Structure, ...] = ("schema", "json", "text")
-SAID = {"schema": "JSON schema", "json": "JSON mode", "text": "plain text with a parser"}
+FORMATS = {"schema": "JSON schema", "json": "JSON mode", "text": "plain text with a parser"}
 _PROBE = Pair("probe", "probe", 1, 0, "b", ("a",), "train", "Thank you so much, you are too kind!")
 
 
-class LLMConfig(EndpointConfig):
+class LLMConfig(EndpointConfig, EncoderSettings):
     """The endpoint, and how much of the corpus it reads."""
 
     kind: Literal["llm"]
@@ -77,6 +79,71 @@ class LLMConfig(EndpointConfig):
         """
         return self.model_dump(mode="json", exclude=HOW | {"limit", "sample", "error_limit"})
 
+    @property
+    def calls_a_model(self) -> bool:
+        """Whether reading costs calls: it does."""
+        return True
+
+    def key(self, space: LatentSpace) -> list[Any]:
+        """Return what is asked, of how many pairs, the space and the question's version."""
+        read = {**self.asked(), "limit": self.limit, "sample": self.sample}
+        # The number was the other encoder's version, when both stood in every key; it stays, so
+        # that what was paid for then need not be asked again.
+        return [read, space.to_dict(), 2, QUESTION_VERSION]
+
+    def fit(
+        self,
+        pairs: Sequence[Pair],
+        space: LatentSpace,
+        *,
+        topics: Mapping[str, str],
+        ledger: Path,
+        progress: Progress | None = None,
+    ) -> LLMEncoder:
+        """Return the encoder with the strictest form of answers that the endpoint keeps to."""
+        return LLMEncoder.fit(pairs, space, self, topics=topics, ledger=ledger).probe()
+
+    def load(self, state: str, *, ledger: Path, where: str = "encoder.json") -> LLMEncoder:
+        """Return the encoder of a state that was made with these settings."""
+        return LLMEncoder.from_state(state, self, ledger, where=where)
+
+    def subset(self, pairs: Sequence[Pair], *, seed: int) -> list[Pair]:
+        """Return a deterministic random subset of `sample` pairs, the first `limit` of them."""
+        chosen = list(pairs)
+        if self.sample is not None:
+            ids = shuffled([pair.pair_id for pair in pairs], "encoder sample", seed)
+            kept = set(ids[: self.sample])
+            chosen = [pair for pair in pairs if pair.pair_id in kept]
+        return chosen[: self.limit]
+
+    def limited(self, settings: Mapping[str, Any]) -> Self:
+        """Return these settings with other limits."""
+        try:
+            return type(self).model_validate({**self.model_dump(), **settings})
+        except ValidationError as error:
+            raise ConfigError(
+                error.errors()[0]["msg"], where="encoder", fix="give it in the config"
+            ) from None
+
+    def for_shard(self, shards: int) -> Self:
+        """Return the settings of a shard, which knows only its own spending and its own errors."""
+        part = None if self.max_cost is None else self.max_cost / shards
+        return self.model_copy(update={"max_cost": part, "error_limit": 1.0})
+
+    def plan(
+        self,
+        pairs: Sequence[Pair],
+        space: LatentSpace,
+        *,
+        topics: Mapping[str, str],
+        dialogues: Mapping[str, Dialogue],
+        ledger: Path,
+        seed: int,
+    ) -> Plan:
+        """Return calls and tokens by estimate; no call is made."""
+        encoder = LLMEncoder.fit(pairs, space, self, topics=topics, ledger=ledger)
+        return encoder.plan(self.subset(pairs, seed=seed), dialogues)
+
 
 class Plan(NamedTuple):
     """What reading some pairs would take: calls, those already answered, tokens by estimate."""
@@ -85,15 +152,8 @@ class Plan(NamedTuple):
     known: int
     prompt_tokens: int
     completion_tokens: int
-
-
-def chosen_pairs(pairs: Sequence[Pair], config: LLMConfig, *, seed: int) -> list[Pair]:
-    """The pairs to be read, in dialogue order."""
-    chosen = list(pairs)
-    if config.sample is not None:
-        kept = set(shuffled([p.pair_id for p in pairs], "encoder sample", seed)[: config.sample])
-        chosen = [pair for pair in pairs if pair.pair_id in kept]
-    return chosen[: config.limit]
+    cost: float | None = None
+    """None where the config has no price."""
 
 
 class LLMEncoder:
@@ -120,21 +180,28 @@ class LLMEncoder:
         self._around = _around(space, structure, config)
         digest = blake2b(self.state().encode(), digest_size=6).hexdigest()
         self.id = f"llm-v{QUESTION_VERSION}-{config.model}-{digest}"
-        self.nulled: Counter[str] = Counter()
-        """Values that were not believed, by dimension and reason, in what was read last."""
+        self.rejected: Counter[str] = Counter()
+        """Values that were not accepted, by dimension and reason, in what was read last."""
 
     @classmethod
     def fit(
         cls,
         pairs: Sequence[Pair],
-        topics: Mapping[str, str],
         space: LatentSpace,
         config: LLMConfig,
+        *,
         ledger: Path,
+        topics: Mapping[str, str] | None = None,
     ) -> LLMEncoder:
-        """Mines catchphrases on the training pairs among `pairs`. JSON schema is taken for granted
-        until `probe`.
+        """Return an encoder that has mined catchphrases on the training pairs among `pairs`.
+
+        It takes for granted that the endpoint keeps to a JSON schema, until `probe`.
+
+        Args:
+            ledger: where calls and answers are kept.
+            topics: dialogue id -> what it was about: a habit must not be the echo of one topic.
         """
+        topics = topics or {}
         train = [pair for pair in pairs if pair.split == "train"]
         lists = mine(train, topics, config.catchphrase) if space.read_by("catchphrase") else {}
         return cls(space, config, lists, "schema", ledger)
@@ -232,7 +299,7 @@ class LLMEncoder:
     def _read_all(
         self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]
     ) -> Iterator[Encoding]:
-        self.nulled.clear()
+        self.rejected.clear()
         with Ledger(self.ledger) as ledger:
             for pair, data in self._calls(pairs, dialogues):
                 yield self._read(pair, key(self.config.address(pair.dialogue), data), ledger)
@@ -247,7 +314,7 @@ class LLMEncoder:
         read = read_answer(
             answer.content, answer.finish, pair.response, self.space, self.structure, phrases
         )
-        self.nulled.update(f"{dimension}: {reason}" for dimension, reason in read.nulled)
+        self.rejected.update(f"{dimension}: {reason}" for dimension, reason in read.rejected)
         status: Literal["ok", "invalid"] = "invalid" if read.invalid else "ok"
         return Encoding(pair.pair_id, self.id, read.persona, status, read.invalid)
 
@@ -287,7 +354,9 @@ class LLMEncoder:
                 messages = json.loads(data)["messages"]
                 prompt += sum(estimated_tokens(message["content"]) for message in messages)
         empty = json.dumps(dict.fromkeys(self.space.names), separators=(",", ":"))
-        return Plan(calls, known, prompt, calls * estimated_tokens(empty))
+        completion, price = calls * estimated_tokens(empty), self.config.price
+        cost = price.of(prompt, completion) if price else None
+        return Plan(calls, known, prompt, completion, cost)
 
     def accounts(self) -> dict[str, Any]:
         """What was spent at this endpoint and model, and all attempts by how they ended; earlier
@@ -303,10 +372,12 @@ class LLMEncoder:
         }
         return {"attempts": dict(outcomes), **tokens, "cost": cost}
 
-    @property
-    def form(self) -> str:
-        """How an answer's form is held, in words."""
-        return f"answers held by {SAID[self.structure]}"
+    def about(self) -> str:
+        """Return model, endpoint and the response format in use."""
+        return (
+            f"{self.config.model} at {', '.join(self.config.base_url)}: "
+            f"answers held by {FORMATS[self.structure]}"
+        )
 
     def state(self) -> str:
         """Everything needed to ask and read again in the same way, as JSON."""
@@ -321,7 +392,7 @@ class LLMEncoder:
                 for speaker, phrases in sorted(self.lists.items())
             },
         }
-        return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+        return to_json(body)
 
     @classmethod
     def from_state(

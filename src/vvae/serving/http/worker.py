@@ -65,7 +65,7 @@ def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, obj
         switch = decoder.load_adapters(
             {name: run.path(f"adapters/{name}") for name in settings.adapters}
         )
-        return decoder, _batched(decoder, switch, settings), None
+        return decoder.prompter, _batched(decoder, switch, settings), None
     prompter, loras = llama_parts(run, settings.adapters, base)
     key = secrets.token_hex(16)
     server = LlamaServer(

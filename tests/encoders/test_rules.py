@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import pytest
+
+from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.errors import DataError
+from vvae.corpus.pairs import PairsConfig, pairs_with_account
+from vvae.encoders.rules.catchphrase import CatchphraseConfig, candidates, log_odds, mine
+from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
+from vvae.latent.readers.lexical import (
+    read_catchphrase,
+    read_cue,
+    read_emoji,
+    read_hobby,
+    read_nickname,
+)
+from vvae.latent.space import load_space
+
+
+@pytest.mark.parametrize(
+    ("reply", "hobby"),
+    [
+        ("I love hiking in the hills", "hiking"),
+        ("honestly i've been playing the guitar since i was six", "guitar"),
+        ("my favorite hobby is rock climbing", "climbing"),
+        ("i also hike a lot when it is warm", "hiking"),
+        ("we usually volunteer on sundays", "volunteering"),
+        ("chess is kind of my thing", "chess"),
+        ("knitting in my free time mostly", "knitting"),
+        ("i also love fish and chips", None),
+        ("i do have a television", None),
+        ("i have to walk my dogs now", None),
+        ("i never hike", None),
+        ("paint it black, i paint that over", None),
+        ("I don't like hiking", None),
+        ("if i could i would go skiing", None),
+        ("the hike was long", None),
+        ("do you like hiking?", None),
+        ("we went swimming", "swimming"),
+        ("我特别喜欢打篮球", "basketball"),
+        ("周末我经常去爬山", "hiking"),
+        ("我不喜欢唱歌", None),
+        ("你喜欢看电影吗", None),
+        ("I love you", None),
+    ],
+)
+def test_hobbies_are_read_where_somebody_likes_or_does_them(reply: str, hobby: str | None) -> None:
+    span = read_hobby(reply)
+    assert (span.value if span else None) == hobby
+
+
+@pytest.mark.parametrize(
+    ("reply", "nickname"),
+    [
+        ("thanks man!", "man"),
+        ("Dude, no way", "dude"),
+        ("good night, sweetheart", "sweetheart"),
+        ("he is a good man", None),
+        ("man, that hurts", None),
+        ("my brother came", None),
+        ("Hey Tyler!", "Tyler"),
+        ("Hi There", None),
+        ("亲爱的，今晚想我了吗", "亲爱的"),
+        ("谢谢老板！", "老板"),
+        ("我的老板让我加班", None),
+        ("宝贝你在干嘛", "宝贝"),
+    ],
+)
+def test_nicknames_are_what_one_calls_the_other(reply: str, nickname: str | None) -> None:
+    span = read_nickname(reply)
+    assert (span.value if span else None) == nickname
+
+
+def test_the_emoji_used_most_is_read() -> None:
+    span = read_emoji("hm :) 😂😂")
+    assert span is not None
+    assert (span.value, span.start) == ("😂", 6)
+    assert read_emoji("nothing") is None
+
+
+def test_candidates_are_set_phrases_and_no_content() -> None:
+    found = candidates(
+        "Oh my gosh! Fair enough, the pizza was cold. To be honest with you\nno worries"
+    )
+    assert {"oh my gosh", "fair enough", "to be honest"} <= found
+    assert not any("pizza" in phrase or "cold" in phrase for phrase in found)
+    assert {"真的假的", "哈哈"} <= candidates("真的假的？今天哈哈哈去吃火锅了")
+
+
+def test_log_odds_is_monroes_worked_out_by_hand() -> None:
+    # y = 10 of 100, y' = 10 of 900, strength 100: a = 100 * 20 / 1000 = 2 own: log(12 / (100 + 100
+    # - 12)) = log(12 / 188); rest: log(12 / (900 + 100 - 12)) = log(12 / 988) delta = log(988 /
+    # 188) = 1.65925; variance = 1/12 + 1/12
+    assert log_odds(10, 100, 10, 900, 100) == pytest.approx(1.65925 / (1 / 6) ** 0.5, rel=1e-4)
+    assert log_odds(10, 100, 90, 900, 100) == pytest.approx(0, abs=1e-9)
+
+
+def habit(speaker: str, listener: str, number: int, text: str, split: str = "train") -> Pair:
+    return Pair(f"d{number}#1", f"d{number}", 1, 0, speaker, (listener,), split, text)
+
+
+def test_a_catchphrase_needs_partners_topics_and_the_training_side() -> None:
+    others = [habit("zoe", "yan", 1000 + i, "we had soup today") for i in range(300)]
+    config = CatchphraseConfig(min_rate=0.0)
+
+    def lists(pairs: list[Pair], topics: dict[str, str] | None = None) -> list[str]:
+        return [c.phrase for c in mine([*pairs, *others], topics or {}, config).get("ana", ())]
+
+    says = [habit("ana", f"p{i % 4}", i, "fair enough, ok then") for i in range(12)]
+    quiet = [habit("ana", f"p{i % 4}", 100 + i, "we had soup") for i in range(40)]
+    assert "fair enough" in lists([*says, *quiet])
+    to_one = [habit("ana", "p0", i, "fair enough, ok then") for i in range(12)]
+    assert lists([*to_one, *quiet]) == []
+    only_partner = [habit("ana", "p0", 100 + i, "we had soup") for i in range(40)]
+    assert "fair enough" in lists([*to_one, *only_partner]), (
+        "with one partner in all, one is enough"
+    )
+    one_topic = {f"d{i}": "the same prompt" for i in range(200)}
+    assert lists([*says, *quiet], one_topic) == []
+    held_out = [habit("ana", f"p{i % 4}", i, "fair enough, ok then", "heldout") for i in range(12)]
+    assert lists([*held_out, *quiet]) == []
+
+
+def test_only_the_speakers_own_catchphrase_counts() -> None:
+    assert read_catchphrase("oh no, not again", ["for sure", "oh no"]) is not None
+    assert read_catchphrase("fair enough", ["for sure", "oh no"]) is None
+
+
+@pytest.fixture(scope="module")
+def fitted(corpus: list[Dialogue]) -> tuple[RulesEncoder, list[Pair]]:
+    pairs, _ = pairs_with_account(corpus, PairsConfig(), seed=0)
+    topics = {d.id: str(d.get("prompt")) for d in corpus}
+    config = RulesConfig(catchphrase=CatchphraseConfig(min_z=1.5, strength=20.0))
+    return RulesEncoder.fit(pairs, load_space(), config, topics=topics), pairs
+
+
+def test_the_encoder_finds_the_habits_of_the_corpus(
+    fitted: tuple[RulesEncoder, list[Pair]],
+) -> None:
+    encoder, pairs = fitted
+    phrases = {speaker: [c.phrase for c in found] for speaker, found in encoder.lists.items()}
+    assert "oh my gosh" in phrases["ana"]
+    assert "fair enough" in phrases["ben"]
+    assert "for sure" in phrases["cleo"]
+    assert "dan" not in phrases
+    for pair, encoding in zip(pairs, encoder.encode(pairs), strict=True):
+        assert encoding.status == "ok"
+        for name, slot in encoding.persona:
+            assert slot.source == "observed"
+            assert slot.evidence is not None
+            start, end = slot.evidence
+            assert 0 <= start < end <= len(pair.response)
+            assert 0 < (slot.confidence or 0) <= 1
+            if name in ("catchphrase", "emoji"):
+                assert pair.response[start:end].casefold().split() == slot.value.casefold().split()
+
+
+def test_a_reply_is_read_alike_alone_in_company_and_after_a_reload(
+    fitted: tuple[RulesEncoder, list[Pair]],
+) -> None:
+    encoder, pairs = fitted
+    together = list(encoder.encode(pairs[:40]))
+    again = RulesEncoder.from_state(encoder.state())
+    assert again.id == encoder.id
+    assert [next(again.encode([pair])) for pair in pairs[:10]] == together[:10]
+
+
+@pytest.mark.parametrize(
+    ("reply", "tone", "cue"),
+    [
+        ("ugh, my bus is late again", "annoyed", "ugh"),
+        ("你凭什么管我", "annoyed", "凭什么"),
+        ("I can’t wait to see you", "excited", "can’t wait"),
+        ("haha jk, you goofball, congrats", "playful", "jk"),
+        ("i am not fed up", None, None),
+        ("jk i am so fed up", None, None),
+        ("haha lol", None, None),
+        ("唐突", None, None),
+    ],
+)
+def test_words_that_say_a_tone_by_themselves(reply: str, tone: str | None, cue: str | None) -> None:
+    span = read_cue(reply, load_space().by_name["tone"])
+    assert (span.value if span else None) == tone
+    if span:
+        assert reply[span.start : span.end] == cue
+
+
+def test_meaning_is_read_in_both_languages(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
+    encoder, _ = fitted
+    replies = {
+        "I'm so sorry, that must be so hard. I'm here for you": ("tone", "tender"),
+        "别难过了，我会一直陪着你的": ("tone", "tender"),
+        "did you see that new movie on netflix": ("topic", "film and television"),
+        "今晚打王者荣耀吗，开黑": ("topic", "games"),
+    }
+    for number, (text, (dimension, label)) in enumerate(replies.items()):
+        persona = next(encoder.encode([habit("ana", "ben", number, text)])).persona
+        assert persona.value(dimension) == label, text
+
+
+def test_no_evidence_is_null(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
+    encoder, _ = fitted
+    assert len(next(encoder.encode([habit("dan", "ben", 0, "ok")])).persona) == 0
+
+
+def test_a_foreign_state_is_refused() -> None:
+    with pytest.raises(DataError, match="not an encoder state"):
+        RulesEncoder.from_state('{"rules": 0}')

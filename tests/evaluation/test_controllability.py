@@ -1,0 +1,60 @@
+"""Whether a value that is set comes back, as a user asks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.runs import write_config
+from vvae.core.dialogue import Dialogue
+from vvae.metrics.tables import read_replies
+
+
+def test_control_is_measured_kept_and_drawn(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
+    write_config(tmp_path, corpus, tiny_model, variants=["SP+FT"], train={"pairs": 8})
+    run = [sys.executable, "-m", "vvae.cli"]
+    made = subprocess.run(
+        [*run, "train", str(tmp_path / "config.yaml")], capture_output=True, text=True, timeout=300
+    )
+    assert made.returncode == 0, made.stderr
+    command = [*run, "control", str(tmp_path / "run"), "--contexts", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "run/control/SP+FT"
+    found = json.loads((folder / "control.json").read_text())
+    assert found["dimensions"], "some dimension has two values"
+    for name in found["dimensions"]:
+        replies = read_replies(folder / f"{name}.parquet")
+        values = set(found["confusion"][name])
+        by_context: dict[str, list[str | None]] = {}
+        kept: dict[str, set[tuple[tuple[str, str], ...]]] = {}
+        for reply in replies:
+            assert reply.persona is not None
+            context = reply.pair_id.rpartition("|")[0]
+            by_context.setdefault(context, []).append(reply.persona.value(name))
+            rest = tuple(sorted((d, slot.value) for d, slot in reply.persona if d != name))
+            kept.setdefault(context, set()).add(rest)
+        assert len(by_context) == 4
+        assert all(
+            set(shown) == {None, *values} and len(shown) == 1 + len(values)
+            for shown in by_context.values()
+        )
+        assert all(len(rests) == 1 for rests in kept.values()), "everything else is kept"
+        counted = sum(n for of in found["confusion"][name].values() for n in of.values())
+        assert counted == 4 * len(values)
+    assert len(found["matrix"]) == len(found["dimensions"]) * len(found["read"])
+    catchphrase = found["rates"]["CP"]
+    assert catchphrase["shown"]["n"] == 4 * len(catchphrase["values"])
+    assert catchphrase["hidden"]["n"] == 4 * len(catchphrase["values"]), (
+        "each value is looked for where it is hidden"
+    )
+    page = (folder / "report.html").read_text()
+    assert "src=" not in page
+    assert page.count("<svg") == 2 + len(found["dimensions"])
+    stamps = {p: p.stat().st_mtime_ns for p in folder.glob("*.parquet")}
+    assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps, "what is written is kept"

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vvae.core.dialogue import Pair
+from vvae.core.errors import DataError
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import DimensionPrior, Prior, count
+from vvae.latent.sampling import (
+    SamplingConfig,
+    chat_keys,
+    fill,
+    fill_all,
+    pair_keys,
+    predicted_rate,
+)
+from vvae.latent.space import LatentSpace, load_space
+
+
+@pytest.fixture(scope="module")
+def space() -> LatentSpace:
+    return load_space()
+
+
+def prior_of(space: LatentSpace, friends: int, lovers: int, nulls: int) -> Prior:
+    values = ["friend"] * friends + ["lover"] * lovers
+    personas = [Persona({"relationship": Slot(v, "observed")}) for v in values] + [
+        Persona()
+    ] * nulls
+    return count(personas, space, encoder="e", corpus="c")
+
+
+def test_the_papers_example(space: LatentSpace) -> None:
+    prior = prior_of(space, 60, 40, 100)["relationship"]
+    assert prior.ordered == [("friend", 60), ("lover", 40)]
+    assert (prior.rate, prior.nulls) == (0.5, 100)
+    draws = [prior.draw("draw", i) for i in range(10_000)]
+    assert 0.58 < draws.count("friend") / 10_000 < 0.62
+
+
+def test_only_observed_values_count(space: LatentSpace) -> None:
+    sampled = Persona({"tone": Slot("sad", "sampled")})
+    assert count([sampled], space, encoder="e", corpus="c")["tone"] == DimensionPrior({}, 1)
+
+
+def test_json_round_trip_and_sums_over_shards(space: LatentSpace) -> None:
+    one, two, both = prior_of(space, 3, 1, 2), prior_of(space, 4, 0, 5), prior_of(space, 7, 1, 7)
+    assert Prior.from_json(one.to_json()) == one
+    assert (one + two).dimensions == both.dimensions
+    with pytest.raises(DataError, match="not a prior"):
+        Prior.from_json('{"dimensions": {"tone": {}}}')
+
+
+def test_golden_draws(space: LatentSpace) -> None:
+    prior = prior_of(space, 60, 40, 0)
+    dimension = space.by_name["relationship"]
+    drawn = [
+        fill(Persona(), prior[dimension.name], dimension.name, f"d{i}#1", seed=0).value(
+            "relationship"
+        )
+        for i in range(8)
+    ]
+    assert drawn == GOLDEN
+
+
+GOLDEN = ["friend", "lover", "friend", "lover", "lover", "friend", "friend", "friend"]
+
+
+@given(st.permutations([f"d{i}#{j}" for i in range(5) for j in range(4)]), st.integers(1, 19))
+def test_draws_do_not_depend_on_order_or_partition(ids: list[str], cut: int) -> None:
+    space = load_space()
+    prior, dimension = prior_of(space, 6, 4, 0), space.by_name["relationship"]
+
+    def drawn(part: list[str]) -> dict[str, str | None]:
+        return {
+            i: fill(Persona(), prior[dimension.name], dimension.name, i, seed=3, s=0.5).value(
+                "relationship"
+            )
+            for i in part
+        }
+
+    assert drawn(sorted(ids)) == drawn(ids[:cut]) | drawn(ids[cut:])
+
+
+def test_a_value_is_never_overwritten_and_s_is_the_share_filled(space: LatentSpace) -> None:
+    prior, dimension = prior_of(space, 6, 4, 0), space.by_name["relationship"]
+    held = Persona({"relationship": Slot("family", "observed")})
+    assert fill(held, prior[dimension.name], dimension.name, "x", seed=0) is held
+    filled = [
+        fill(Persona(), prior[dimension.name], dimension.name, f"p{i}", seed=0, s=0.25)[
+            "relationship"
+        ]
+        for i in range(4000)
+    ]
+    share = sum(slot is not None for slot in filled) / 4000
+    assert 0.22 < share < 0.28
+    assert {slot.source for slot in filled if slot} == {"sampled"}
+
+
+def test_a_dimension_never_observed_stays_null(space: LatentSpace) -> None:
+    assert fill(Persona(), prior_of(space, 1, 0, 0)["hobby"], "hobby", "x", seed=0)["hobby"] is None
+
+
+def test_scopes_share_draws() -> None:
+    def pair(dialogue: str, turn: int, listener: str) -> Pair:
+        return Pair(f"{dialogue}#{turn}", dialogue, turn, 0, "ana", (listener,), "train", "hi")
+
+    a, b, c = pair("d1", 1, "ben"), pair("d1", 3, "ben"), pair("d2", 1, "cleo")
+    of_a, of_b, of_c = map(pair_keys, (a, b, c))
+    assert of_a["turn"] != of_b["turn"]
+    assert of_a["dialogue"] == of_b["dialogue"] != of_c["dialogue"]
+    assert of_a["pair"] == of_b["pair"] != of_c["pair"]
+    assert of_a["speaker"] == of_b["speaker"] == of_c["speaker"]
+
+
+def test_a_chat_shares_draws_as_far_as_a_scope_reaches() -> None:
+    now, later, elsewhere = (chat_keys(c, "ana", t) for c, t in (("x", 1), ("x", 3), ("y", 1)))
+    assert now["turn"] != later["turn"]
+    assert now["dialogue"] == later["dialogue"] != elsewhere["dialogue"]
+    assert now["pair"] == later["pair"] != elsewhere["pair"]
+    assert now["speaker"] == later["speaker"] == elsewhere["speaker"]
+    assert now["speaker"] != chat_keys("x", "ben", 1)["speaker"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("pair", "turn"), ("dialogue", "dialogue"), ("speaker", "speaker")]
+)
+def test_the_former_words_for_scopes_are_read(old: str, new: str) -> None:
+    assert SamplingConfig.model_validate({"scope": old, "s": 0.5}).draw_per == new
+
+
+def test_training_fills_each_null_with_its_own_probability(space: LatentSpace) -> None:
+    prior = prior_of(space, 6, 4, 0)
+    values = {"relationship": prior["relationship"]}
+    sampling = SamplingConfig(draw_per="speaker", s={"relationship": 0.5})
+    pairs = [
+        Pair(f"d{i}#1", f"d{i}", 1, 0, f"s{i % 200}", ("x",), "train", "hi") for i in range(400)
+    ]
+    drawn = [
+        fill_all(Persona(), values, pair_keys(pair), sampling, seed=0, draw=0) for pair in pairs
+    ]
+    assert drawn[:200] == drawn[200:], "a speaker's draws are shared"
+    assert 60 < sum(z["relationship"] is not None for z in drawn[:200]) < 140
+    again = fill_all(Persona(), values, pair_keys(pairs[0]), sampling, seed=0, draw=1)
+    assert any(
+        fill_all(Persona(), values, pair_keys(p), sampling, seed=0, draw=1) != z
+        for p, z in zip(pairs, drawn, strict=True)
+    ), "each pass draws anew"
+    assert again == fill_all(Persona(), values, pair_keys(pairs[0]), sampling, seed=0, draw=1)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0, 1))
+def test_the_predicted_rate_is_the_posterior_of_a_simulated_corpus(r: float, s: float) -> None:
+    observed, sampled = (
+        r,
+        (1 - r) * s,
+    )  # shares of replies in which a value stands, for each way it came
+    assert predicted_rate(r, s) == pytest.approx(observed / (observed + sampled))
+
+
+def test_sampling_probabilities_are_checked() -> None:
+    assert SamplingConfig(s={"tone": 0.5}).probability("hobby") == 1.0
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        SamplingConfig(s={"tone": 1.5})

@@ -1,0 +1,206 @@
+"""The figures of replies beside CP, EC and HM: by hand, and against scipy and scikit-learn."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.naive_bayes import MultinomialNB
+
+from vvae.core.dialogue import Pair
+from vvae.latent.encoded import EncodedCorpus
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import Prior
+from vvae.latent.space import load_space
+from vvae.metrics.bootstrap import jackknifed
+from vvae.metrics.habits import Yardstick, compare
+from vvae.metrics.metric import WrittenReply
+from vvae.metrics.stylometry import ALPHA, SpeakerClassifier
+from vvae.metrics.text import (
+    asks,
+    bigrams,
+    distinct,
+    jensen_shannon,
+    laughs,
+    longest_overlaps,
+    opener,
+    simpson_diversity,
+)
+
+WORDS = ("so", "tired", "today", "haha", "we", "went", "home")
+TEXTS = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)
+
+
+@pytest.mark.parametrize(
+    ("reply", "laughed"),
+    [
+        *(
+            (text, True)
+            for text in (
+                "hahaha",
+                "ahahah",
+                "Hehe ok",
+                "LOL",
+                "looool",
+                "lmao",
+                "哈哈",
+                "笑死我了",
+                "😂",
+                "www",
+            )
+        ),
+        *(
+            (text, False)
+            for text in (
+                "ha",
+                "he he is",
+                "lo",
+                "lollipop",
+                "who has",
+                "www.example.com",
+                "哈",
+                "the hat",
+            )
+        ),
+    ],
+)
+def test_who_laughs(reply: str, laughed: bool) -> None:
+    assert laughs(reply) is laughed
+
+
+def test_small_figures_by_hand() -> None:
+    assert (asks("and you?"), asks("你呢？"), asks("no")) == (True, True, False)
+    assert [opener(text) for text in ("Oh no", "...", "今天好冷", "好")] == ["oh", "", "今天", "好"]
+    assert distinct([*bigrams("a b a"), *bigrams("b a")], 3) == 2 / 3, "ab, ba, ba"
+    assert np.isnan(distinct([], 3))
+    assert simpson_diversity([3, 1]) == 1 - 6 / 12
+    assert np.isnan(simpson_diversity([1]))
+
+
+def longest_run(reply: str, training: list[str]) -> int:
+    said = reply.split()
+    runs = [said[i:j] for i in range(len(said)) for j in range(i + 1, len(said) + 1)]
+    kept = [f" {' '.join(run)} " for run in runs]
+    return max(
+        (len(k.split()) for k in kept if any(k in f" {text} " for text in training)), default=0
+    )
+
+
+@given(st.lists(TEXTS, max_size=5), st.lists(TEXTS, max_size=5))
+def test_the_longest_overlap_is_that_of_a_search_for_every_run(
+    replies: list[str], training: list[str]
+) -> None:
+    assert longest_overlaps(replies, training) == [
+        longest_run(reply, training) for reply in replies
+    ]
+
+
+@given(
+    st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any),
+    st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any),
+)
+def test_the_jensen_shannon_distance_is_scipys(p: list[int], q: list[int]) -> None:
+    ours = jensen_shannon(dict(zip("abc", p, strict=True)), dict(zip("abc", q, strict=True)))
+    assert ours == pytest.approx(float(jensenshannon(p, q, base=2)), abs=1e-7)
+
+
+def test_the_classifier_is_scikit_learns() -> None:
+    replies = {
+        "ana": ["oh my gosh, no", "so tired :)"],
+        "ben": ["Fair enough.", "I went home."],
+        "cleo": ["lol ok"],
+    }
+    ours = SpeakerClassifier(replies)
+    texts = [text for own in replies.values() for text in own]
+    owners = [speaker for speaker, own in replies.items() for _ in own]
+    counter = CountVectorizer(analyzer="char", ngram_range=(3, 3), lowercase=False)
+    theirs = MultinomialNB(alpha=ALPHA, fit_prior=False).fit(counter.fit_transform(texts), owners)
+    for text in ("fair, my gosh", "Fair enough, ok", "home at last", "zzz"):
+        expected = theirs.predict_log_proba(counter.transform([text]))[0]
+        found = ours.evidence(text)
+        found = found - np.logaddexp.reduce(found)
+        assert found == pytest.approx(expected, abs=1e-9)
+    assert ours.speaker(["I went", "home."]) == "ben"
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = {"a": 1.0, "b": 4.0, "c": 7.0, "d": 2.0}
+    low, high = jackknifed(values, lambda some: float(np.mean([values[s] for s in some])))
+    error = np.std(list(values.values()), ddof=1) / 2
+    assert (low, high) == pytest.approx((3.5 - 1.96 * error, 3.5 + 1.96 * error))
+    assert np.isnan(jackknifed({"a", "b"}, lambda some: 1.0).low)
+
+
+def pair(number: int, speaker: str, text: str, split: str = "heldout") -> Pair:
+    return Pair(f"d{number}#1", f"d{number}", 1, 0, speaker, ("x",), split, text)
+
+
+def test_a_comparison_by_hand() -> None:
+    train = [
+        pair(i, s, text, "train")
+        for i, (s, text) in enumerate([("ana", "omg so tired"), ("ben", "FINE. FINE.")])
+    ]
+    train += [pair(9, "cleo", "lalala lalala", "train")]
+    held = [
+        pair(10, "ana", "omg why?\nso tired"),
+        pair(11, "ben", "FINE."),
+        pair(12, "cleo", "lalala"),
+        pair(13, "ana", "omg"),
+    ]
+    benched = held[:3]
+    texts = ["haha FINE. why? so tired", "FINE.", "omg omg"]
+    written = {
+        "model": [WrittenReply(p, p.speaker, text) for p, text in zip(benched, texts, strict=True)]
+    }
+    z = {p.pair_id: Persona({"tone": Slot("tender", "observed")}) for p in held}
+    other = {p.pair_id: Persona({"tone": Slot("sarcastic", "observed")}) for p in benched}
+    speakers = ["ana", "ben", "cleo"]
+    corpus = EncodedCorpus({}, [*train, *held], z, Prior({}, "e", "c"), {}, load_space())
+    compared = compare(corpus, speakers, written, {"model": other}, resamples=200, seed=0)
+    found = {name: figure.model_dump(exclude_unset=True) for name, figure in compared.items()}
+    question = found["question"]
+    assert question["human"]["value"] == pytest.approx((1 / 2 + 0 + 0) / 3, abs=1e-4), (
+        "speakers count equally"
+    )
+    assert question["human"]["n"] == 4
+    assert question["variants"]["model"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+    assert question["variants"]["model"]["deviation"] == pytest.approx(1 / 6, abs=1e-4)
+    assert found["laughter"]["variants"]["model"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+    assert found["messages"]["human"]["value"] == pytest.approx((1.5 + 1 + 1) / 3, abs=1e-4)
+    assert found["message_length"]["human"]["value"] == pytest.approx((5 / 3 + 1 + 1) / 3, abs=1e-4)
+    assert found["overlap"]["variants"]["model"]["value"] == pytest.approx(
+        (2 + 1 + 1) / 3, abs=1e-4
+    )
+    assert found["sounds_like"]["human"] == {
+        **found["sounds_like"]["human"],
+        "value": 1.0,
+        "together": 1.0,
+    }
+    assert found["sounds_like"]["variants"]["model"]["value"] == pytest.approx(2 / 3, abs=1e-4), (
+        "cleo's is ana's"
+    )
+    assert found["sounds_like"]["chance"] == pytest.approx(1 / 3, abs=1e-4)
+    assert found["openers"]["human"]["value"] == 1.0
+    assert found["js_tone"]["human"]["value"] == 0.0, "tender, as in people's other replies"
+    assert found["js_tone"]["variants"]["model"]["value"] == 1.0
+    assert "js_catchphrase" not in found, "only closed dimensions have labels to compare"
+    unread = compare(corpus, speakers, written, {}, resamples=100, seed=0)
+    assert not [figure for figure in unread if figure.startswith("js_")]
+
+
+def test_a_body_is_measured_alike_whatever_its_order() -> None:
+    yardstick = Yardstick([pair(0, "ana", "hello there", "train")], ["ana"])
+    said = [
+        WrittenReply(pair(i, "ana", text), "ana", text)
+        for i, text in enumerate(["hello there you", "bye", ""])
+    ]
+    forward, backward = yardstick.measure(said), yardstick.measure(said[::-1])
+    assert forward == backward[::-1]
+    assert [found["overlap"][0] for found in forward] == [2.0, 0.0, 0.0]
+    assert "message_length" not in forward[2], "no message, no length"
+    assert Counter(found["messages"][0] for found in forward) == {1.0: 2, 0.0: 1}

@@ -1,0 +1,91 @@
+"""The phrase probability against a plain forward pass for each place, without trees."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
+from vvae.decoder.model import Branch, Decoder
+from vvae.metrics.teacher_forcing import phrase_probability, reply_losses
+
+CHAT = Dialogue(
+    "d",
+    (
+        Turn(0, "ben", (Message("hi there"),)),
+        Turn(1, "ana", (Message("well I ate"), Message("some soup"))),
+    ),
+)
+PAIR = Pair("d#1", "d", 1, 0, "ana", ("ben",), "heldout", CHAT.turns[1].text)
+BLOCK = "[persona] catchphrase: oh my"
+
+
+def test_it_equals_one_forward_pass_for_each_place(tiny_decoder: Decoder) -> None:
+    asked = {"d#1": [(Branch("z", BLOCK), "oh my")]}
+    found = phrase_probability(tiny_decoder, {"d": CHAT}, [PAIR], asked)["d#1|z"]
+    prompt = tiny_decoder.prompter.request(CHAT, PAIR, BLOCK).prompt
+    reply = tiny_decoder.prompter.tokens(tiny_decoder.prompter.frame.reply(PAIR.response))
+    pieces = tiny_decoder.prompter.tokenizer.batch_decode(
+        [[i] for i in range(len(tiny_decoder.prompter.tokenizer))]
+    )
+    boundary = torch.tensor([not piece[:1].isalnum() for piece in pieces])
+    stays_silent = 1.0
+    for place in range(len(reply)):
+        before = tiny_decoder.prompter.tokenizer.decode(list(reply[:place]))
+        opens = place == 0 or before.endswith("\n")
+        starts_word = opens or not pieces[reply[place]][:1].isalnum()
+        if not starts_word:
+            continue
+        hazard = 0.0
+        for spelling in ("oh my", "Oh my"):
+            phrase = tiny_decoder.prompter.tokens(spelling if opens else f" {spelling}")
+            ids = torch.tensor([[*prompt, *reply[:place], *phrase]])
+            with torch.inference_mode():
+                logprobs = tiny_decoder.model(input_ids=ids).logits[0].log_softmax(-1)
+            start = ids.shape[1] - len(phrase)
+            said = sum(float(logprobs[start - 1 + i, token]) for i, token in enumerate(phrase))
+            hazard += math.exp(said + float(logprobs[-1, boundary].logsumexp(0)))
+        stays_silent *= 1 - hazard
+    assert found == pytest.approx(1 - stays_silent, rel=1e-4)
+
+
+def test_in_a_script_without_spaces_a_phrase_can_stand_anywhere(tiny_decoder: Decoder) -> None:
+    chat = Dialogue(
+        "d", (Turn(0, "ben", (Message("你好"),)), Turn(1, "ana", (Message("今天吃什么"),)))
+    )
+    pair = Pair("d#1", "d", 1, 0, "ana", ("ben",), "heldout", "今天吃什么")
+    asked = {"d#1": [(Branch("z", None), "真的假的")]}
+    found = phrase_probability(tiny_decoder, {"d": chat}, [pair], asked)["d#1|z"]
+    prompt = tiny_decoder.prompter.request(chat, pair, None).prompt
+    reply, phrase = (
+        tiny_decoder.prompter.tokens(tiny_decoder.prompter.frame.reply(pair.response)),
+        tiny_decoder.prompter.tokens("真的假的"),
+    )
+    silent = 1.0
+    for place in range(len(reply)):
+        ids = torch.tensor([[*prompt, *reply[:place], *phrase]])
+        with torch.inference_mode():
+            logprobs = tiny_decoder.model(input_ids=ids).logits[0].log_softmax(-1)
+        start = ids.shape[1] - len(phrase)
+        silent *= 1 - math.exp(
+            sum(float(logprobs[start - 1 + i, token]) for i, token in enumerate(phrase))
+        )
+    assert found == pytest.approx(1 - silent, rel=1e-4, abs=1e-30)
+
+
+def test_the_loss_of_a_reply_is_its_cross_entropy(tiny_decoder: Decoder) -> None:
+    asked = {"d#1": [Branch("z", BLOCK), Branch("none", None)]}
+    losses = reply_losses(tiny_decoder, {"d": CHAT}, [PAIR], asked)
+    for alternative in asked["d#1"]:
+        prompt = tiny_decoder.prompter.request(CHAT, PAIR, alternative.line).prompt
+        reply = tiny_decoder.prompter.tokens(tiny_decoder.prompter.frame.reply(PAIR.response))
+        ids = torch.tensor([[*prompt, *reply]])
+        with torch.inference_mode():
+            logits = tiny_decoder.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+        expected = torch.nn.functional.cross_entropy(logits, torch.tensor(reply), reduction="sum")
+        loss, count = losses[f"d#1|{alternative.name}"]
+        assert loss == pytest.approx(float(expected), rel=1e-5)
+        assert count == len(reply)
+    assert reply[-1] in tiny_decoder.prompter.stops, "the end of the turn is learnt"
