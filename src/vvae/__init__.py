@@ -8,7 +8,7 @@ its habits are from people's.
 
     dialogues = vvae.load_dialogues("chats.jsonl")
     space = vvae.LatentSpace.load("default")
-    pairs = vvae.pairs_with_account(dialogues)
+    pairs = vvae.make_pairs(dialogues)
     encoder = vvae.RulesEncoder.fit(pairs, space)
     prior = vvae.Prior.count(encoder.encode(pairs), space)
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vvae.core.text import Span
     from vvae.corpus.importing import import_chats
     from vvae.corpus.loading import load_dialogues
-    from vvae.corpus.pairs import pairs_with_account
+    from vvae.corpus.pairs import make_pairs
     from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
     from vvae.encoders.rules.encoder import RulesEncoder
     from vvae.evaluation.study import measure_chatbot
@@ -73,8 +73,8 @@ __all__ = [
     "import_chats",
     "load_config",
     "load_dialogues",
+    "make_pairs",
     "measure_chatbot",
-    "pairs_with_account",
     "register_reader",
     "reply_metric",
 ]
@@ -105,7 +105,7 @@ _HOME = {
     "import_chats": "corpus.importing",
     "load_config": "config",
     "load_dialogues": "corpus.loading",
-    "pairs_with_account": "corpus.pairs",
+    "make_pairs": "corpus.pairs",
     "measure_chatbot": "evaluation.study",
     "register_reader": "latent.readers:register",
     "reply_metric": "metrics.metric",

@@ -55,7 +55,13 @@ class DataConfig(BaseModel):
 
 
 class RunConfig(BaseModel):
-    """A whole run."""
+    """A whole run: every key of a config file, with its default.
+
+    Example:
+        >>> config = RunConfig.model_validate({"data": {"path": "chats"}, "variants": ["SP+FT"]})
+        >>> config.train.pairs, config.sampling.draw_per
+        (600, 'turn')
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -145,10 +151,15 @@ def config_template(data: str, run: str, speakers: tuple[str, ...] | None) -> st
 
 
 def load_config(path: Path) -> RunConfig:
-    """Reads a config file.
+    """Return the config of a file.
 
     Raises:
         ConfigError: the file is missing or a key is wrong; the message names file, line and key.
+
+    Example:
+        >>> load_config(Path("no.yaml"))
+        Traceback (most recent call last):
+        vvae.core.errors.ConfigError: no.yaml: cannot be read — make one with 'vvae init'
     """
     try:
         text = path.read_text("utf-8")

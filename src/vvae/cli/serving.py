@@ -125,8 +125,8 @@ def serve(
             "a proxy needs a URL, and only a proxy", where="--endpoint", fix="add --engine proxy"
         )
     try:
-        from vvae.serving.http.app import Limits
         from vvae.serving.http.listen import Listening, serve_run
+        from vvae.serving.http.service import Limits
         from vvae.serving.http.worker_settings import WorkerSettings
     except ImportError as error:
         raise ConfigError(

@@ -17,8 +17,14 @@ Source = Literal["observed", "sampled", "given"]
 
 
 class Slot(NamedTuple):
-    """One value of z with its origin. `evidence` is a [start,
-    end) span in the reply's characters.
+    """One value of z with its origin.
+
+    `evidence` is a [start, end) span in the reply's characters; `confidence` lies in (0, 1) and is
+    monotone, not calibrated.
+
+    Example:
+        >>> Slot("oh no", "observed", evidence=(0, 5)).value
+        'oh no'
     """
 
     value: str

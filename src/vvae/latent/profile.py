@@ -31,7 +31,13 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True)
 class Profile:
-    """What is known of one speaker from the training side."""
+    """What is known of one speaker from the training split.
+
+    Example:
+        >>> ana = Profile("ana", 40, {"hobby": (Ranked("chess", 3), Ranked("hiking", 1))})
+        >>> print(ana.persona())
+        hobby=chess
+    """
 
     speaker: str
     replies: int

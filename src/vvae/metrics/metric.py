@@ -101,7 +101,19 @@ def register(metric: Metric) -> Metric:
 def reply_metric(
     name: str, *, title: str, unit: Unit
 ) -> Callable[[Callable[[WrittenReply, Yardstick], Measured]], Metric]:
-    """Register the decorated function as a metric of replies."""
+    """Register the decorated function as a metric of replies.
+
+    The function returns a figure of one reply; or a value and its weight, where a mean is the ratio
+    of their sums; or None where it says nothing of this reply.
+
+    Example:
+        >>> @reply_metric("shouting", title="shouts", unit="%")
+        ... def shouting(reply, yardstick):
+        ...     return float(reply.text.isupper())
+        >>> shouting.of, shouting.unit
+        ('reply', '%')
+        >>> del _REGISTRY["shouting"]
+    """
     return lambda measure: register(Metric(name, title, unit, "reply", measure=measure))
 
 

@@ -54,8 +54,10 @@ def _svg(figure: Any) -> str:
 
 
 def _axes(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError:
+        raise ModelError("matplotlib is not installed", fix="pip install 'vvae[plot]'") from None
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 

@@ -63,7 +63,13 @@ _PROBE = Pair("probe", "probe", 1, 0, "b", ("a",), "train", "Thank you so much, 
 
 
 class LLMConfig(EndpointConfig, EncoderSettings):
-    """The endpoint, and how much of the corpus it reads."""
+    """The endpoint, and how much of the corpus it reads.
+
+    Example:
+        >>> config = LLMConfig(kind="llm", base_url=("http://127.0.0.1:8080/v1",), model="qwen")
+        >>> config.concurrency
+        16
+    """
 
     kind: Literal["llm"]
     catchphrase: CatchphraseConfig = Field(default_factory=CatchphraseConfig)
@@ -157,8 +163,17 @@ class Plan(NamedTuple):
 
 
 class LLMEncoder:
-    """A language model as encoder; its state says everything but the answers, which are in the
-    ledger.
+    """A language model behind an OpenAI-compatible endpoint as encoder q(z|x,c).
+
+    Its state says everything but the answers, which are in the ledger.
+
+    Example:
+        >>> import vvae
+        >>> config = vvae.LLMConfig(kind="llm", model="qwen")  # doctest: +SKIP
+        >>> encoder = vvae.LLMEncoder.fit(  # doctest: +SKIP
+        ...     pairs, space, config, ledger=Path("ledger.sqlite")
+        ... ).probe()
+        >>> encodings = list(encoder.encode(pairs, dialogues))  # doctest: +SKIP
     """
 
     def __init__(

@@ -68,8 +68,19 @@ class RulesConfig(EncoderSettings):
 
 
 class RulesEncoder:
-    """q(z|x,c) as labelling functions: value, evidence span and confidence, or null, for each
-    dimension.
+    """q(z|x,c) as labelling functions: value, evidence span and confidence, or null.
+
+    Example:
+        >>> from vvae.core.dialogue import Dialogue, Message, Turn
+        >>> from vvae.corpus.pairs import make_pairs
+        >>> said = (("ana", "hey you"), ("ben", "i love chess"))
+        >>> turns = tuple(Turn(i, who, (Message(text),)) for i, (who, text) in enumerate(said))
+        >>> pairs = make_pairs([Dialogue("d", turns)])
+        >>> hobby = {"scope": "speaker", "reader": "hobby", "description": "a hobby"}
+        >>> space = LatentSpace.from_dict({"axes": {"attributes": {"hobby": hobby}}})
+        >>> encoder = RulesEncoder.fit(pairs, space)
+        >>> [str(encoding.persona) for encoding in encoder.encode(pairs)]
+        ['hobby=chess']
     """
 
     def __init__(

@@ -37,7 +37,14 @@ def _no_names(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Reader:
-    """How a value is found in a reply."""
+    """How a value is found in a reply.
+
+    Example:
+        >>> reader("hobby").read("i love hiking", ()).value
+        'hiking'
+        >>> reader("emoji").shows(":)", "fine :)")
+        True
+    """
 
     name: str
     """What latent-space files call it."""
@@ -147,6 +154,15 @@ def register(new: Reader) -> Reader:
 
     Raises:
         ConfigError: another one has its name.
+
+    Example:
+        >>> import re
+        >>> def find_year(reply, phrases):
+        ...     found = re.search("(19|20)[0-9]{2}", reply)
+        ...     return Span(found[0], *found.span()) if found else None
+        >>> year = Reader("year", find_year, lambda v, r, p: find_year(r, p) or "no year", "a year")
+        >>> register(year).read("back in 1999", ())
+        Span(value='1999', start=8, end=12)
     """
     if _REGISTRY.get(new.name, new) is not new:
         raise ConfigError(f"a reader {new.name!r} is there already", fix="give it another name")

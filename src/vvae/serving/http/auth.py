@@ -12,7 +12,7 @@ from typing import Any
 
 from vvae.serving.http.schemas import error_body
 
-__all__ = ["LOOPBACK", "Guard"]
+__all__ = ["LOOPBACK", "RequestGuard"]
 
 LOG = logging.getLogger("vvae.server")
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -26,7 +26,7 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware; what it lets through has its whole body, in one message.
 
     Args:

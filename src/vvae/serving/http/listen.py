@@ -16,9 +16,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vvae.core.errors import ConfigError
 from vvae.pipeline.run import Run
-from vvae.serving.http.app import Limits, Service, application
+from vvae.serving.http.app import application
 from vvae.serving.http.auth import LOOPBACK
 from vvae.serving.http.engine_process import EngineProcess
+from vvae.serving.http.service import Limits, Service
 from vvae.serving.http.worker_settings import WorkerSettings
 
 __all__ = ["Listening", "serve_run"]
@@ -140,11 +141,12 @@ def serve_run(
     key = key_of(listening)
 
     def load() -> Any:
-        from vvae.serving.http.personas import Cast
+        from vvae.serving.http.personas import PersonaResolver
 
-        cast = Cast(run, adapters, seed=seed)
-        say(f"{', '.join(cast.variants)}; {len(cast.profiles)} speakers. The model is loading.")
-        return cast
+        personas = PersonaResolver(run, adapters, seed=seed)
+        names = ", ".join(personas.variants)
+        say(f"{names}; {len(personas.profiles)} speakers. The model is loading.")
+        return personas
 
     service = Service(EngineProcess(settings, queue=queue), load, limits)
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from vvae.serving.http.engine_process import EngineProcess
     from vvae.serving.http.replies import Answer
 
-__all__ = ["Figures"]
+__all__ = ["ServerMetrics"]
 
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
-class Figures:
+class ServerMetrics:
     """Counters of one server."""
 
     media_type = CONTENT_TYPE_LATEST

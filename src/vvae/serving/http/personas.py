@@ -31,13 +31,13 @@ from vvae.serving.engines import check_adapter
 from vvae.serving.http.schemas import ApiError, ChatMessage, ChatRequest, Headers
 from vvae.serving.session import ConversationReader, said
 
-__all__ = ["Cast", "Cue"]
+__all__ = ["PersonaResolver", "ReplySpec"]
 
 _BLOCK = re.compile(r"^[ \t]*\[persona\][ \t]*(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Cue:
+class ReplySpec:
     """All that a reply needs."""
 
     adapter: str
@@ -83,7 +83,7 @@ class Cue:
         }
 
 
-class Cast:
+class PersonaResolver:
     """The adapters and speakers of a run.
 
     Raises:
@@ -162,7 +162,7 @@ class Cast:
 
     # --- from a request to z ---
 
-    def cue(self, request: ChatRequest, headers: Headers) -> Cue:
+    def resolve(self, request: ChatRequest, headers: Headers) -> ReplySpec:
         """Everything about the next reply but its text.
 
         Raises:
@@ -214,7 +214,7 @@ class Cast:
         if not variant.shows_slots:
             notes.append(f"{adapter} was trained without z and is shown none")
         shown = persona_line(steered.persona, self.space) if variant.shows_slots else None
-        return Cue(
+        return ReplySpec(
             adapter, speaker, conversation, turns, shown, preface, steered, seed, tuple(notes)
         )
 

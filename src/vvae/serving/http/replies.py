@@ -18,7 +18,7 @@ from vvae.serving.http.schemas import ApiError
 from vvae.serving.http.text_stream import TextStream
 
 if TYPE_CHECKING:
-    from vvae.serving.http.personas import Cue
+    from vvae.serving.http.personas import ReplySpec
 
 __all__ = ["Answer", "ClientGoneError", "EventStream", "unless_gone"]
 
@@ -47,7 +47,7 @@ class Answer:
     """
 
     engine: EngineProcess
-    cue: Cue
+    spec: ReplySpec
     model: str
     number: int
     seed: int
@@ -95,7 +95,7 @@ class Answer:
 
     async def _choice(self, index: int, heard: asyncio.Queue[Chunk | Exception]) -> None:
         stream, tokens = TextStream(self.stops), 0
-        body = {**self.cue.body(index, self.seed), **self.settings}
+        body = {**self.spec.body(index, self.seed), **self.settings}
         try:
             async with aclosing(self.engine.events(body)) as events:
                 async for event in events:
@@ -145,7 +145,7 @@ class Answer:
             }
             for index, (text, finish_reason) in enumerate(zip(texts, finished, strict=True))
         ]
-        described = self.cue.described() | {"reply_seed": self.seed}
+        described = self.spec.described() | {"reply_seed": self.seed}
         return self._head("chat.completion") | {
             "choices": choices,
             "usage": self.usage,
@@ -173,7 +173,7 @@ class Answer:
                 "logprobs": None,
             }
 
-        described = self.cue.described() | {"reply_seed": self.seed}
+        described = self.spec.described() | {"reply_seed": self.seed}
         for index in range(self.number):
             further = {"vvae": described} if not index else {}
             yield event([choice(index, {"role": "assistant", "content": ""})], **further)

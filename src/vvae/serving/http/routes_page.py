@@ -7,18 +7,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import resources
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from vvae.latent.steering import Reach, Steering, steering_from_json
-from vvae.serving.http.schemas import ApiError, Name
+from vvae.serving.http.schemas import ApiError, Name, errors
+from vvae.serving.http.service import ServiceDependency
 
 if TYPE_CHECKING:
     from vvae.evaluation.review import Review
-    from vvae.serving.http.personas import Cast
+    from vvae.pipeline.run import Run
 
 __all__ = ["router"]
 
@@ -45,7 +46,7 @@ class KeptPersona(BaseModel):
     persona: str | dict[str, Any] = Field(description="as in a request for a reply")
 
 
-class Said(BaseModel):
+class Verdict(BaseModel):
     """What a person says of a value that was read."""
 
     model_config = ConfigDict(extra="forbid")
@@ -56,118 +57,138 @@ class Said(BaseModel):
     value: str | None = Field(None, max_length=400)
 
 
-def router(cast_of: Callable[[], Cast], errors: Callable[..., dict[int | str, Any]]) -> APIRouter:
-    """The page's routes.
+router = APIRouter()
 
-    Args:
-        cast_of: who can be talked to; raises ApiError while it is not read.
-        errors: statuses -> how the schema describes them.
-    """
-    routes = APIRouter()
-    reviews: list[Review] = []
-    lock = Lock()
 
-    def review() -> Review:
+class Reviews:
+    """The review of a run, read when it is first asked for; writes to a run one at a time."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self._review: Review | None = None
+
+    def of(self, run: Run) -> Review:
+        """Return the review of a run."""
         from vvae.evaluation.review import Review
 
-        with lock:
-            if not reviews:
-                reviews.append(Review(cast_of().run))
-            return reviews[0]
+        with self.lock:
+            if self._review is None:
+                self._review = Review(run)
+            return self._review
 
-    for path, (file, media_type) in FILES.items():
-        routes.add_api_route(f"/{path}", _file(file, media_type), include_in_schema=False)
 
-    @routes.get("/vvae/space", responses=errors(503))
-    def space() -> dict[str, Any]:
-        """Dimensions with the values to choose from, adapters with what they can do, speakers and
-        personas.
-        """
-        cast = cast_of()
-        dimensions = [
-            {
-                "name": d.name,
-                "axis": d.axis,
-                "scope": d.scope,
-                "description": d.description,
-                "labels": list(d.labels or {}),
-                "top": [value for value, _ in cast.prior[d.name].ordered[:TOP]],
-                "r": round(cast.prior[d.name].rate, 4),
-            }
-            for d in cast.space.dimensions
-        ]
-        adapters = [
-            {
-                "name": name,
-                "shows_z": variant.shows_slots,
-                "reach": {n: _between(reach) for n, reach in cast.reach[name].items()},
-            }
-            for name, variant in cast.variants.items()
-        ]
-        return {
-            "dimensions": dimensions,
-            "adapters": adapters,
-            "speakers": [{"name": n, "replies": p.replies} for n, p in cast.speakers.items()],
-            "personas": sorted(cast.personas),
+def _reviews(request: Request) -> Any:
+    state = request.app.state
+    if not hasattr(state, "reviews"):
+        state.reviews = Reviews()
+    return state.reviews
+
+
+ReviewsDependency = Annotated[Reviews, Depends(_reviews)]
+
+
+@router.get("/vvae/space", responses=errors(503))
+def space(service: ServiceDependency) -> dict[str, Any]:
+    """Dimensions with the values to choose from, adapters with what they can do, speakers and
+    personas.
+    """
+    personas = service.personas
+    dimensions = [
+        {
+            "name": d.name,
+            "axis": d.axis,
+            "scope": d.scope,
+            "description": d.description,
+            "labels": list(d.labels or {}),
+            "top": [value for value, _ in personas.prior[d.name].ordered[:TOP]],
+            "r": round(personas.prior[d.name].rate, 4),
         }
+        for d in personas.space.dimensions
+    ]
+    adapters = [
+        {
+            "name": name,
+            "shows_z": variant.shows_slots,
+            "reach": {n: _between(reach) for n, reach in personas.reach[name].items()},
+        }
+        for name, variant in personas.variants.items()
+    ]
+    return {
+        "dimensions": dimensions,
+        "adapters": adapters,
+        "speakers": [{"name": n, "replies": p.replies} for n, p in personas.speakers.items()],
+        "personas": sorted(personas.personas),
+    }
 
-    @routes.get("/vvae/personas/{name:path}", responses=errors(404, 503))
-    def persona(name: str) -> dict[str, Any]:
-        """The values of a speaker or a kept persona, and the knobs kept with it."""
-        cast = cast_of()
-        profile = cast.profiles.get(name)
-        if profile is None:
+
+@router.get("/vvae/personas/{name:path}", responses=errors(404, 503))
+def persona(name: str, service: ServiceDependency) -> dict[str, Any]:
+    """The values of a speaker or a kept persona, and the knobs kept with it."""
+    personas = service.personas
+    profile = personas.profiles.get(name)
+    if profile is None:
+        raise ApiError(404, "nobody is called so", code="persona_not_found")
+    kept = personas.personas[name][1] if name in personas.personas else Steering()
+    values = {n: slot.value for n, slot in profile.persona()}
+    knobs: dict[str, dict[str, Any]] = {n: knob._asdict() for n, knob in kept.knobs.items()}
+    for dimension, rate in kept.rates.items():
+        knobs.setdefault(dimension, {})["rate"] = rate
+    return {"name": name, "values": values, "knobs": knobs, "seed": kept.seed}
+
+
+@router.put("/vvae/personas/{name:path}", responses=errors(400, 404, 408, 413, 415, 503))
+def keep(
+    name: str, kept: KeptPersona, service: ServiceDependency, reviews: ReviewsDependency
+) -> dict[str, Any]:
+    """Keeps a persona in the run, as a character card."""
+    from vvae.serving.cards.personas import save_persona
+
+    personas = service.personas
+    profile = personas.profiles.get(kept.speaker)
+    if profile is None:
+        raise ApiError(404, "nobody is called so", code="persona_not_found")
+    asked = steering_from_json(kept.persona)
+    with reviews.lock:
+        save_persona(personas.run, name, profile, asked)
+        personas.read_personas()
+    return persona(name, service)
+
+
+@router.delete("/vvae/personas/{name:path}", responses=errors(400, 404, 503))
+def drop(name: str, service: ServiceDependency, reviews: ReviewsDependency) -> dict[str, bool]:
+    """Deletes a kept persona."""
+    from vvae.serving.cards.personas import delete_persona
+
+    personas = service.personas
+    with reviews.lock:
+        if not delete_persona(personas.run, name):
             raise ApiError(404, "nobody is called so", code="persona_not_found")
-        kept = cast.personas[name][1] if name in cast.personas else Steering()
-        values = {n: slot.value for n, slot in profile.persona()}
-        knobs: dict[str, dict[str, Any]] = {n: knob._asdict() for n, knob in kept.knobs.items()}
-        for dimension, rate in kept.rates.items():
-            knobs.setdefault(dimension, {})["rate"] = rate
-        return {"name": name, "values": values, "knobs": knobs, "seed": kept.seed}
+        personas.read_personas()
+    return {"deleted": True}
 
-    @routes.put("/vvae/personas/{name:path}", responses=errors(400, 404, 408, 413, 415, 503))
-    def keep(name: str, kept: KeptPersona) -> dict[str, Any]:
-        """Keeps a persona in the run, as a character card."""
-        from vvae.serving.cards.personas import save_persona
 
-        cast = cast_of()
-        profile = cast.profiles.get(kept.speaker)
-        if profile is None:
-            raise ApiError(404, "nobody is called so", code="persona_not_found")
-        asked = steering_from_json(kept.persona)
-        with lock:
-            save_persona(cast.run, name, profile, asked)
-            cast.read_personas()
-        return persona(name)
+@router.get("/vvae/review", responses=errors(400, 503))
+def items(
+    service: ServiceDependency,
+    reviews: ReviewsDependency,
+    speaker: str | None = None,
+    start: int = 0,
+    number: int = 10,
+) -> dict[str, Any]:
+    """Replies with the values that the encoder read in them, and what was said of those."""
+    start, number = max(0, min(start, 2**31)), max(1, min(number, MOST_ITEMS))
+    review = reviews.of(service.personas.run)
+    found, total = review.items(speaker or None, start, number)
+    return {"items": found, "total": total, "counts": review.counts()}
 
-    @routes.delete("/vvae/personas/{name:path}", responses=errors(400, 404, 503))
-    def drop(name: str) -> dict[str, bool]:
-        """Deletes a kept persona."""
-        from vvae.serving.cards.personas import delete_persona
 
-        cast = cast_of()
-        with lock:
-            if not delete_persona(cast.run, name):
-                raise ApiError(404, "nobody is called so", code="persona_not_found")
-            cast.read_personas()
-        return {"deleted": True}
-
-    @routes.get("/vvae/review", responses=errors(400, 503))
-    def items(speaker: str | None = None, start: int = 0, number: int = 10) -> dict[str, Any]:
-        """Replies with the values that the encoder read in them, and what was said of those."""
-        start, number = max(0, min(start, 2**31)), max(1, min(number, MOST_ITEMS))
-        found, total = review().items(speaker or None, start, number)
-        return {"items": found, "total": total, "counts": review().counts()}
-
-    @routes.post("/vvae/review", responses=errors(400, 408, 413, 415, 503))
-    def say(said: Said) -> dict[str, Any]:
-        """Keeps what a person says of a value."""
-        one = review()
-        with lock:
-            one.say(said.pair, said.dimension, said.verdict, said.value)
-        return {"counts": one.counts()}
-
-    return routes
+@router.post("/vvae/review", responses=errors(400, 408, 413, 415, 503))
+def say(said: Verdict, service: ServiceDependency, reviews: ReviewsDependency) -> dict[str, Any]:
+    """Keeps what a person says of a value."""
+    review = reviews.of(service.personas.run)
+    with reviews.lock:
+        review.say(said.pair, said.dimension, said.verdict, said.value)
+    return {"counts": review.counts()}
 
 
 def _file(name: str, media_type: str) -> Callable[[], Response]:
@@ -183,3 +204,7 @@ def _file(name: str, media_type: str) -> Callable[[], Response]:
 def _between(reach: Reach) -> dict[str, Any]:
     low, high = reach.ends
     return {"low": round(low, 4), "high": round(high, 4), "basis": reach.basis}
+
+
+for _path, (_name, _media_type) in FILES.items():
+    router.add_api_route(f"/{_path}", _file(_name, _media_type), include_in_schema=False)

@@ -11,7 +11,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from vvae.latent.steering import is_whole
 
-__all__ = ["ApiError", "ChatMessage", "ChatRequest", "Headers", "error_body"]
+__all__ = [
+    "ApiError",
+    "ChatMessage",
+    "ChatRequest",
+    "ErrorAnswer",
+    "Headers",
+    "error_body",
+    "errors",
+]
 
 MOST_MESSAGES = 4000
 MOST_CHOICES = 8
@@ -112,3 +120,23 @@ class Headers:
     """``X-VVAE-Persona``, percent-encoded where it is not ASCII."""
     conversation: str | None = None
     """``X-VVAE-Conversation`` or ``X-OpenWebUI-Chat-Id``."""
+
+
+class ErrorObject(BaseModel):
+    """OpenAI's error."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """The envelope of an error."""
+
+    error: ErrorObject
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how the schema describes the errors of a route; everyone may meet 401 and 421."""
+    return {status: {"model": ErrorAnswer} for status in (401, 421, *statuses)}
