@@ -26,6 +26,7 @@ class _InOrder(TyperGroup):
 
 app = typer.Typer(
     cls=_InOrder,
+    context_settings={"max_content_width": 100},
     help="Chat models that talk like particular people, with knobs one can read (V-VAE).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

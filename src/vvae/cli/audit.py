@@ -26,8 +26,9 @@ def audit_labels(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
 ) -> None:
-    """Score an encoder against labelled data; without --run or --config the default encoder, fitted
-    on the data.
+    """Score an encoder against labelled data.
+
+    Without --run or --config it is the default encoder, fitted on the data.
     """
     from vvae.pipeline.stages.analysis import audit_labels as audit
 
@@ -46,8 +47,9 @@ def audit_annotators(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
 ) -> None:
-    """Compare annotators with each other: Cohen's kappa by dimension, and how often they kept what
-    was filled in.
+    """Compare annotators with each other.
+
+    Gives Cohen's kappa by dimension, and how often they kept what was filled in.
     """
     from vvae.core.files import write_json
     from vvae.evaluation.annotation import annotator_agreement, read_works
@@ -67,7 +69,10 @@ def audit_agreement(
     other: Annotated[Path, typer.Argument(help="Another run on the same chats.")],
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
 ) -> None:
-    """Compare the encoders of two runs: Cohen's kappa and confusion, by dimension."""
+    """Compare the encoders of two runs.
+
+    Gives Cohen's kappa and the confusion of values, by dimension.
+    """
     from vvae.pipeline.stages.analysis import audit_agreement as audit
 
     opened = open_run(run)

@@ -60,8 +60,9 @@ def import_chats(
         float, typer.Option(min=0.0, max=1.0, help="Share that is let pass.")
     ] = 0.01,
 ) -> None:
-    """Bring your own chats: from an app's export to dialogues without other people's names and
-    numbers.
+    """Bring your own chats: an app's export becomes dialogues.
+
+    Other people's names and numbers do not come along.
     """
     from vvae.core.console import console_reporter
     from vvae.corpus.formats import Hints, find
@@ -111,8 +112,9 @@ def doctor(
     ],
     out: Annotated[Path | None, typer.Option(help="Write what was found as JSON.")] = None,
 ) -> None:
-    """Before any model runs: can these chats carry a persona, what can be measured, and what will
-    it take here?
+    """Say whether chats can carry a persona, before any model runs.
+
+    Says too what can be measured with them, and how long training takes on this machine.
     """
     from vvae.core.console import console_reporter
     from vvae.core.files import write_json
@@ -130,7 +132,10 @@ def forget(
     speaker: Annotated[str, typer.Argument(help="As in the chats, or the real name.")],
     folders: Annotated[list[Path], typer.Argument(help="Runs and folders of chats.")],
 ) -> None:
-    """Take a person out of chats and runs, and say what must be trained again."""
+    """Take a person out of chats and runs.
+
+    Says what must be trained again.
+    """
     from vvae.corpus.forgetting import forget as take_out
     from vvae.report.terminal_chats import print_forgotten
 

@@ -44,9 +44,7 @@ def study(
     max_cost: EndpointCost = None,
     price: EndpointPrice = None,
 ) -> None:
-    """Run a named experiment: its variants with several seeds,
-    and a verdict on each of its claims.
-    """
+    """Run a named experiment: variants, seeds, claims, verdicts."""
     called = endpoint_of(endpoint, model, key_env, max_cost, price)
     judge_study(name, config, called)
 
@@ -68,8 +66,10 @@ def control(
     variant: Annotated[str, typer.Option(help="Which adapter.")] = DEFAULT_VARIANT,
     contexts: Annotated[int, typer.Option(min=4, help="In each of which every value is set.")] = 16,
 ) -> None:
-    """Set one dimension of z, keep the rest, read the replies again: does the value come back, and
-    what else moves?
+    """Set one dimension of z and see whether it comes back.
+
+    The rest of z is kept and the replies are read again: does the value stand in them, and what else
+    moves?
     """
     from vvae.evaluation.controllability import control as measure
 
@@ -92,8 +92,9 @@ def turing(
     ] = None,
     items: Annotated[int, typer.Option(min=1, help="Pairs of replies for each variant.")] = 20,
 ) -> None:
-    """A blind test: make a page on which people say which of two replies a person wrote, or score
-    their answers.
+    """A blind test: which of two replies did a person write?
+
+    Makes the page on which people say so, or scores their answers.
     """
     from vvae.evaluation.blind_test import make_page, score_answers
     from vvae.report.terminal import print_turing
@@ -113,8 +114,9 @@ def privacy(
         int, typer.Option(min=0, help="Secrets to plant in a training of its own; 0: none.")
     ] = 8,
 ) -> None:
-    """Probe an adapter: does it repeat its training replies, does it know them, can planted secrets
-    be got out?
+    """Probe an adapter: what has it kept of people's words?
+
+    Does it repeat its training replies, does it know them, can planted secrets be got out?
     """
     from vvae.evaluation.memorisation import probe
     from vvae.report.terminal_chats import print_memorisation
@@ -155,7 +157,7 @@ def dialogbench(
     price: EndpointPrice = None,
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
 ) -> None:
-    """Ask a model DialogBench's questions, from data that you have."""
+    """Ask a model DialogBench's questions, from a copy of it."""
     from vvae.core.files import write_json
     from vvae.metrics.dialogbench import (
         answer_with,
@@ -205,8 +207,9 @@ def collect(
         Path | None, typer.Option(help="Write what is finished to this folder instead.")
     ] = None,
 ) -> None:
-    """Serve a page, on this machine alone,
-    on which people write replies and say what replies show.
+    """Serve a page on which people write and label replies.
+
+    It is served on this machine alone.
     """
     from vvae.evaluation.annotation import Collection
     from vvae.evaluation.annotation import export as write

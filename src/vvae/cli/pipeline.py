@@ -31,7 +31,10 @@ EncodeEngine = Literal["local", "ray"]
 
 @app.command()
 def run(config: ConfigPath, require_consent: RequireConsent = False) -> None:
-    """Run everything: chats to report. Finished stages are skipped, stopped ones go on."""
+    """Run everything: chats to report.
+
+    Finished stages are skipped, stopped ones go on.
+    """
     from vvae.report.terminal import print_results
 
     if require_consent:
@@ -79,8 +82,9 @@ def encode(
     ] = "local",
     shards: Annotated[int, typer.Option(min=1, help="Shards on Ray; one is one task.")] = 64,
 ) -> None:
-    """Read z in every reply: with labelling functions, or with a language model (encoder.kind:
-    llm).
+    """Read z in every reply.
+
+    With labelling functions, or with a language model (encoder.kind: llm).
     """
     from vvae.pipeline.runner import run_stages
     from vvae.pipeline.stages.corpus import plan_encoding
@@ -129,8 +133,9 @@ def prior_show(
 
 @app.command()
 def train(config: ConfigPath, require_consent: RequireConsent = False) -> None:
-    """Train the adapters of all fine-tuned variants; with several processes: torchrun -m vvae.cli
-    train CONFIG.
+    """Train the adapters of all fine-tuned variants.
+
+    With several processes: torchrun -m vvae.cli train CONFIG.
     """
     if require_consent:
         check_consent(config)
@@ -147,7 +152,9 @@ def bench(
     max_cost: EndpointCost = None,
     price: EndpointPrice = None,
 ) -> None:
-    """Write held-out replies with every variant and score them (HumanChatBench).
+    """Write held-out replies with every variant; score them.
+
+    The scores are HumanChatBench's.
 
     With --endpoint and --model: measure the chatbot behind an endpoint, prompted in several ways;
     nothing is trained.
@@ -179,8 +186,9 @@ def analyze_run(
     ] = None,
     column: Annotated[str, typer.Option(help="The column that says the group.")] = "group",
 ) -> None:
-    """Ask what z is like: the prior, missing at random, independence, course of a dialogue, whether
-    traits last.
+    """Ask whether z is what the method assumes.
+
+    The prior, missing at random, independence, the course of a dialogue, whether traits last.
     """
     from vvae.metrics.groups import read_groups
     from vvae.pipeline.stages.analysis import analyze_z

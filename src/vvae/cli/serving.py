@@ -49,7 +49,7 @@ def chat(
         Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")
     ] = None,
 ) -> None:
-    """Chat with a persona of a run; each reply shows the z it was written under."""
+    """Chat with a persona of a run; each reply shows its z."""
     from vvae.latent.steering import Knob, Steering, steering_from_json
     from vvae.serving.console import converse
 
@@ -117,8 +117,9 @@ def serve(
     timeout: Annotated[float, typer.Option(min=1.0, help="Seconds for a request.")] = 120.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws of z.")] = 0,
 ) -> None:
-    """Serve a run's personas to OpenAI clients, with a web page; on this machine alone unless told
-    otherwise.
+    """Serve a run's personas: OpenAI's API and a web page.
+
+    On this machine alone, unless told otherwise.
     """
     if (endpoint is None) != (engine != "proxy"):
         raise ConfigError(
@@ -195,7 +196,10 @@ def card_import(
     run: Annotated[Path, typer.Option(help="Run whose adapters are to speak as it.")],
     name: Annotated[str | None, typer.Option(help="In place of the card's own.")] = None,
 ) -> None:
-    """Keep a character card in a run, to serve it; one of others is read by the run's encoder."""
+    """Keep a character card in a run, to serve it.
+
+    A card of other software is read by the run's encoder.
+    """
     from vvae.serving.cards.personas import import_card
 
     opened = open_run(run)
@@ -225,8 +229,9 @@ def export(
         typer.Option(help="What the Modelfile starts from: a GGUF file, an Ollama model."),
     ] = None,
 ) -> None:
-    """Write a trained adapter as other software wants it; PEFT and vLLM take RUN/adapters/NAME as
-    it is.
+    """Write a trained adapter as other software wants it.
+
+    PEFT and vLLM take RUN/adapters/NAME as it is.
     """
     from vvae.pipeline.stages.training import export_adapter
 
@@ -252,7 +257,10 @@ def engine_up(
         int, typer.Option(min=512, help="Tokens of prompt and answer of a request.")
     ] = 4096,
 ) -> None:
-    """Serve a model with llama.cpp on loopback, for the language-model encoder; Ctrl-C ends it."""
+    """Serve a model with llama.cpp on loopback.
+
+    It is for the language-model encoder; Ctrl-C ends it.
+    """
     import signal
 
     from vvae.inference.llama import LlamaServer

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vvae.core.errors import ModelError
 from vvae.latent.prior import Prior
 from vvae.latent.space import LatentSpace
 
