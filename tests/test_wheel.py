@@ -18,11 +18,11 @@ CHATS = ROOT / "tests" / "chats" / "whatsapp"
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of commands of an environment that holds the wheel and what it depends on."""
     folder = tmp_path_factory.mktemp("wheel")
-    shell = [
+    commands: list[list[str | Path]] = [
         [UV, "build", "--wheel", "--out-dir", folder / "dist", ROOT],
         [UV, "venv", "--python", sys.executable, folder / "env"],
     ]
-    for command in shell:
+    for command in commands:
         subprocess.run(command, check=True, capture_output=True, timeout=300)
     (wheel,) = (folder / "dist").glob("*.whl")
     python = folder / "env" / "bin" / "python"

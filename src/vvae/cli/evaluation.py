@@ -68,8 +68,8 @@ def control(
 ) -> None:
     """Set one dimension of z and see whether it comes back.
 
-    The rest of z is kept and the replies are read again: does the value stand in them, and what else
-    moves?
+    The rest of z is kept and the replies are read again: does the value stand in them, and what
+    else moves?
     """
     from vvae.evaluation.controllability import control as measure
 

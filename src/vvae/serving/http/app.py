@@ -20,7 +20,10 @@ from vvae.serving.http.replies import ClientGoneError
 from vvae.serving.http.schemas import ApiError, error_body
 from vvae.serving.http.service import Service
 
-__all__ = ["application"]
+__all__ = ["ROUTERS", "application"]
+
+ROUTERS = (routes_service.router, routes_page.router, routes_chat.router)
+"""All routes; each of them stands behind `RequestGuard`."""
 
 
 def application(
@@ -57,8 +60,8 @@ def application(
         app.add_middleware(
             CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"]
         )
-    for routes in (routes_service, routes_page, routes_chat):
-        app.include_router(routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(UserError, _mistaken)
     app.add_exception_handler(RequestValidationError, _invalid)
