@@ -13,7 +13,8 @@ import pytest
 import typer
 
 import vvae
-from vvae.cli.main import app
+import vvae.cli.main
+from vvae.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

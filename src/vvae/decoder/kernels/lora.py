@@ -4,7 +4,8 @@
 
 PEFT computes the same with a product, a scaling and a sum of their own, each of which reads and
 writes all of y. Here the small product is added in place, and of the forward pass only x and x A'
-are kept.
+are kept. On a CPU, where memory is slow, that made about 13 % more replies a second of the same
+numbers (three alternating runs: 2.85, 2.57, 2.71 before, 2.72, 3.29, 3.07 after).
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ or a key:
     http 400 and other 4xx                      this call is refused; the next may not be
     http 401, 404, and 403 before any success   no call can succeed: the work stops
 
+No SDK stands in between: retries must have one owner, every attempt is a row of the ledger, and the
+openai client alone makes 400 to 550 calls a second on two cores.
+
 When the work stops, calls on their way are waited for, and no further one is made: what is paid for
 is kept.
 """

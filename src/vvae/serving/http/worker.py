@@ -1,5 +1,10 @@
 """The engine's process: JSON lines in, JSON lines out. Its parent starts it anew when it dies.
 
+A process of its own, so that the server answers within a second of its start (it imports no torch),
+that a model which dies takes no connection with it, and that no request waits for a token of
+another. The price is two lines of JSON a token. Behind it llama.cpp and vLLM are both asked
+``/completions`` with token ids: one client, and exactly the prompt that was trained.
+
 In, first the settings (`WorkerSettings`), then::
 
     {"id": 1, "turns": [[0, "you", "hi"]], "speaker": "Ana", "block": "[persona]", "preface": "",
