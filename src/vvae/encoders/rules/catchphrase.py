@@ -47,8 +47,8 @@ class CatchphraseConfig(BaseModel):
         2, ge=1, description="prompts it is said under (dialogues, where there are none)"
     )
     max_words: int = Field(4, ge=1)
-    # r counts replies with any phrase of the list, the benchmark the first one: longer lists raise r
-    # above what people do with the phrase that is shown. Two brings both to one size (BYU corpus).
+    # r counts replies with any phrase of the list, the benchmark the first one: longer lists
+    # raise r above what people do with the phrase shown. Two brings both to one size (BYU corpus).
     max_phrases: int = Field(2, ge=1, description="length of a speaker's list")
     strength: float = Field(500.0, gt=0, description="weight of the Dirichlet prior, in replies")
 
