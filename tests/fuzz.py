@@ -20,7 +20,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["vvae.corpus.formats"]):
-    from vvae.corpus.formats import Found, Hints, Sent, find, formats, read
+    from vvae.corpus.formats import Hints, RecognisedFile, Sent, find, formats, read
     from vvae.corpus.formats.files import files_of
 
     formats()  # imports the module of each
@@ -60,7 +60,7 @@ def read_bytes(name: str, folder: Path, data: bytes) -> None:
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(part)
-    found = [Found(file, name, "asked for") for file in files_of(folder)]
+    found = [RecognisedFile(file, name, "asked for") for file in files_of(folder)]
     for one in found:
         formats()[name].recognise(one.file)
     for _, record in read(found, Hints(dates="day-first") if len(data) % 2 else Hints()):

@@ -33,8 +33,8 @@ def audit_labels(
     from vvae.pipeline.stages.analysis import audit_labels as audit
 
     opened = any_run(run, config)
-    found = audit(opened, mapping, fit=run is None)
-    _keep(found, opened.path(f"audit/{mapping.stem}.json") if run else None, out)
+    scores = audit(opened, mapping, fit=run is None)
+    _keep(scores, opened.path(f"audit/{mapping.stem}.json") if run else None, out)
 
 
 @audit_app.command("annotators")
@@ -57,10 +57,10 @@ def audit_annotators(
     from vvae.report.terminal import print_annotators
 
     space = open_run(run).space if run else load_space()
-    found = annotator_agreement(read_works(collected), space)
-    print_annotators(found)
+    scores = annotator_agreement(read_works(collected), space)
+    print_annotators(scores)
     if out:
-        write_json(out, found)
+        write_json(out, scores)
 
 
 @audit_app.command("agreement")
@@ -79,12 +79,12 @@ def audit_agreement(
     _keep(audit(opened, open_run(other)), opened.path(f"audit/with-{other.name}.json"), out)
 
 
-def _keep(found: dict[str, Any], *paths: Path | None) -> None:
+def _keep(scores: dict[str, Any], *paths: Path | None) -> None:
 
     from vvae.core.files import write_json
     from vvae.report.terminal import print_audit
 
-    print_audit(found)
+    print_audit(scores)
     for path in filter(None, paths):
-        write_json(path, found)
+        write_json(path, scores)
         typer.echo(str(path))

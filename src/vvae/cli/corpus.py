@@ -69,9 +69,9 @@ def import_chats(
     from vvae.corpus.importing import Intake, bring_in, read_aliases, read_columns, survey
     from vvae.report.terminal_chats import print_files, print_import, print_people
 
-    found = find(path, format)
+    files = find(path, format)
     if explain:
-        print_files(found)
+        print_files(files)
         return
     finder = None
     if presidio:
@@ -91,7 +91,7 @@ def import_chats(
     )
     reporter = console_reporter()
     with reporter.task("reading the export") as tick:
-        counted = survey(found, options, tick)
+        counted = survey(files, options, tick)
     if who:
         print_people(counted)
         if not (sys.stdin.isatty() and out):
@@ -101,7 +101,7 @@ def import_chats(
             typer.prompt("Whom to learn (number or name, several with commas)"), counted
         )
     with reporter.task("making dialogues") as tick:
-        summary = bring_in(found, out or Path("chats"), options, counted=counted, tick=tick)
+        summary = bring_in(files, out or Path("chats"), options, counted=counted, tick=tick)
     print_import(summary, out or Path("chats"))
 
 
@@ -121,10 +121,10 @@ def doctor(
     from vvae.evaluation.doctor import examine
     from vvae.report.terminal_chats import print_doctor
 
-    found = examine(path, reporter=console_reporter())
-    print_doctor(found)
+    diagnosis = examine(path, reporter=console_reporter())
+    print_doctor(diagnosis)
     if out:
-        write_json(out, found)
+        write_json(out, diagnosis)
 
 
 @app.command()

@@ -55,9 +55,9 @@ def judge_study(name: str, config: Path, endpoint: EndpointConfig | None) -> Non
     from vvae.report.terminal import print_claims
 
     study, opened = load_study(name), open_config(config)
-    found = run_study(name, study, opened.config, reporter=opened.reporter, endpoint=endpoint)
-    print_claims(found)
-    typer.echo(str(opened.path(f"studies/{found['folder']}/report.html")))
+    report = run_study(name, study, opened.config, reporter=opened.reporter, endpoint=endpoint)
+    print_claims(report)
+    typer.echo(str(opened.path(f"studies/{report['folder']}/report.html")))
 
 
 @app.command()
@@ -74,8 +74,8 @@ def control(
     from vvae.evaluation.controllability import control as measure
 
     opened = open_run(run)
-    found = measure(opened, opened.trained_variant(variant), contexts)
-    for row in found["matrix"]:
+    summary = measure(opened, opened.trained_variant(variant), contexts)
+    for row in summary["matrix"]:
         if row["set"] == row["read"] and "v" in row:
             typer.echo(f"{row['set']}: V {row['v']:.2f} (p {row['p_adjusted']:.3f})")
     typer.echo(str(opened.path(f"control/{variant}/report.html")))
@@ -122,8 +122,8 @@ def privacy(
     from vvae.report.terminal_chats import print_memorisation
 
     opened = open_run(run)
-    found = probe(opened, opened.trained_variant(variant), canaries)
-    print_memorisation(found)
+    probes = probe(opened, opened.trained_variant(variant), canaries)
+    print_memorisation(probes)
     typer.echo(str(opened.path(f"privacy/{variant}/report.html")))
 
 
@@ -170,24 +170,24 @@ def dialogbench(
 
     opened = any_run(run, config)
     items = read_items(data, limit=limit, seed=opened.config.seed)
-    asked = [one for item in items for one in (rotated(item) if permute else [item])]
+    questions = [question for item in items for question in (rotated(item) if permute else [item])]
     if called := endpoint_of(endpoint, model, key_env, max_cost, price):
         if scoring == "base":
             fix = "leave out --scoring base"
             raise ConfigError("an endpoint tells no likelihoods", where="--scoring", fix=fix)
         folder = opened.ledger if run or config else Path("vvae-ledger.sqlite")
         with opened.reporter.task("asking") as tick:
-            answered = answer_with_endpoint(called, asked, folder, progress=tick)
+            answered = answer_with_endpoint(called, questions, folder, progress=tick)
     else:
         decoder = (
             opened.with_adapter(opened.trained_variant(variant)) if variant else opened.decoder
         )
         with opened.reporter.task("asking") as tick:
-            answered = answer_with(decoder, asked, scoring, progress=tick)
-    found = scores(answered)
-    print_dialogbench(found)
+            answered = answer_with(decoder, questions, scoring, progress=tick)
+    result = scores(answered)
+    print_dialogbench(result)
     if out:
-        write_json(out, found)
+        write_json(out, result)
 
 
 @app.command()
@@ -216,9 +216,9 @@ def collect(
 
     collection = Collection(open_run(run), out, shared=shared, contexts=contexts)
     if export:
-        found = write(collection, export)
+        numbers = write(collection, export)
         typer.echo(
-            f"{found['replies']:,} replies written, {found['labelled']:,} labelled, in {export}"
+            f"{numbers['replies']:,} replies written, {numbers['labelled']:,} labelled, in {export}"
         )
         return
     from vvae.serving.http.routes_annotation import serve_collection

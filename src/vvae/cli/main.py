@@ -22,7 +22,7 @@ GROUPS = (pipeline, corpus, evaluation, audit, serving)
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one line on stderr and exit code 2."""
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     try:
         code = app(standalone_mode=False)
     except UserError as error:

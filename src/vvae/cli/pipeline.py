@@ -39,8 +39,8 @@ def run(config: ConfigPath, require_consent: RequireConsent = False) -> None:
 
     if require_consent:
         check_consent(config)
-    done = run_until(config, "report")
-    print_results(done.path("results.json"), done.path("report.html"))
+    opened = run_until(config, "report")
+    print_results(opened.path("results.json"), opened.path("report.html"))
 
 
 @app.command()
@@ -95,8 +95,8 @@ def encode(
         # Before anything is limited: it leaves no trace in config.yaml.
         run_stages(opened, until="pairs")
     limits = {"limit": limit, "sample": sample, "max_cost": max_cost}
-    given = {name: value for name, value in limits.items() if value is not None}
-    encoder = opened.config.encoder.limited(given)
+    chosen_limits = {name: value for name, value in limits.items() if value is not None}
+    encoder = opened.config.encoder.limited(chosen_limits)
     opened.config = opened.config.model_copy(update={"encoder": encoder})
     if dry_run:
         print_plan(plan_encoding(opened))
@@ -108,8 +108,8 @@ def encode(
 @prior_app.command("build")
 def prior_build(config: ConfigPath) -> None:
     """Count the prior."""
-    done = run_until(config, "prior")
-    typer.echo(f"prior in {done.path('prior.json')}")
+    opened = run_until(config, "prior")
+    typer.echo(f"prior in {opened.path('prior.json')}")
 
 
 @prior_app.command("show")
@@ -139,8 +139,8 @@ def train(config: ConfigPath, require_consent: RequireConsent = False) -> None:
     """
     if require_consent:
         check_consent(config)
-    done = run_until(config, "train")
-    typer.echo(f"adapters in {done.path('adapters')}")
+    opened = run_until(config, "train")
+    typer.echo(f"adapters in {opened.path('adapters')}")
 
 
 @app.command()
@@ -167,15 +167,15 @@ def bench(
         called = endpoint_of(endpoint, model, key_env, max_cost, price)
         judge_study("endpoint", config, called)
         return
-    done = run_until(config, "bench")
-    print_results(done.path("results.json"))
+    opened = run_until(config, "bench")
+    print_results(opened.path("results.json"))
 
 
 @app.command()
 def report(config: ConfigPath) -> None:
     """Build the report of a run."""
-    done = run_until(config, "report")
-    typer.echo(str(done.path("report.html")))
+    opened = run_until(config, "report")
+    typer.echo(str(opened.path("report.html")))
 
 
 @app.command("analyze")
@@ -194,9 +194,9 @@ def analyze_run(
     from vvae.pipeline.stages.analysis import analyze_z
 
     grouped = read_groups(groups, column) if groups else None
-    done = run_until(config, "prior")
-    found = analyze_z(done, grouped)
-    dominated = [name for name, d in found["prior"].items() if d.get("dominated")]
+    opened = run_until(config, "prior")
+    analysis = analyze_z(opened, grouped)
+    dominated = [name for name, d in analysis["prior"].items() if d.get("dominated")]
     if dominated:
         typer.echo(f"one value dominates: {', '.join(dominated)}")
-    typer.echo(str(done.path("analysis.html")))
+    typer.echo(str(opened.path("analysis.html")))

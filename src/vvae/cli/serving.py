@@ -144,7 +144,7 @@ def serve(
         slots=slots,
         endpoint=endpoint,
         key_env=endpoint_key_env,
-        models=dict(named(one, "--endpoint-model", "SP+FT=ana") for one in endpoint_model or []),
+        models=dict(named(pair, "--endpoint-model", "SP+FT=ana") for pair in endpoint_model or []),
     )
     typer.echo(f"http://{host}:{port}/  (OpenAI clients: http://{host}:{port}/v1; Ctrl-C ends it)")
     serve_run(
@@ -203,11 +203,13 @@ def card_import(
     from vvae.serving.cards.personas import import_card
 
     opened = open_run(run)
-    path, kept = import_card(opened, card, name)
-    values = {name: found[0].value for name, found in kept.profile(opened.space).values.items()}
+    path, persona = import_card(opened, card, name)
+    values = {
+        name: ranking[0].value for name, ranking in persona.profile(opened.space).values.items()
+    }
     nulls = [name for name in opened.space.names if name not in values]
     typer.echo(
-        f"{kept.name}: "
+        f"{persona.name}: "
         + ("; ".join(f"{name}={value}" for name, value in values.items()) or "no value")
     )
     typer.echo(f"drawn from the prior in use: {', '.join(nulls) or 'nothing'}")

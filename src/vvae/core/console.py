@@ -24,26 +24,26 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class ConsoleReporter:
-    """The pipeline's `Reporter` on a console."""
+    """A `Reporter` for the pipeline, on a console."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def say(self, text: str) -> None:
-        """One line, as it is."""
+        """Print one line, as it is."""
         self._console.print(text, highlight=False, markup=False)
 
     @contextmanager
     def task(self, title: str) -> Iterator[Callable[..., None]]:
-        """A bar with counts, loss where there is one, time spent and time left."""
+        """Yield the ticker of a bar: counts, loss where there is one, time spent and time left."""
         started = time.monotonic()
         if self._console.is_terminal:
             with self._bar(title) as tick:
                 yield tick
         else:
             yield self._lines(title, started)
-        taken = _clock(time.monotonic() - started)
-        self._console.print(f"[green]✓[/] {escape(title)} [dim]{taken}[/]", highlight=False)
+        duration = _clock(time.monotonic() - started)
+        self._console.print(f"[green]✓[/] {escape(title)} [dim]{duration}[/]", highlight=False)
 
     @contextmanager
     def _bar(self, title: str) -> Iterator[Callable[..., None]]:
@@ -64,9 +64,9 @@ class ConsoleReporter:
             def tick(done: int, total: int, loss: float | None = None) -> None:
                 nonlocal first
                 first = done if first is None else first
-                shown = "" if loss is None else f" loss {loss:.3f}"
+                loss_text = "" if loss is None else f" loss {loss:.3f}"
                 rate = _rate((done - first) / max(time.monotonic() - started, 1e-9))
-                progress.update(task, completed=done, total=total, loss=shown, rate=rate)
+                progress.update(task, completed=done, total=total, loss=loss_text, rate=rate)
 
             yield tick
 
@@ -81,15 +81,17 @@ class ConsoleReporter:
                 return
             last[0] = now
             speed = (done - first[0]) / (now - started)
-            left = f", {_rate(speed)}, {_clock((total - done) / speed)} left" if speed > 0 else ""
-            shown = "" if loss is None else f", loss {loss:.3f}"
-            self.say(f"  {title}: {done} of {total}{shown}{left}")
+            time_left = (
+                f", {_rate(speed)}, {_clock((total - done) / speed)} left" if speed > 0 else ""
+            )
+            loss_text = "" if loss is None else f", loss {loss:.3f}"
+            self.say(f"  {title}: {done} of {total}{loss_text}{time_left}")
 
         return tick
 
 
 def console_reporter() -> ConsoleReporter:
-    """The reporter of the command line."""
+    """Return the reporter of the command line."""
     return ConsoleReporter(Console())
 
 

@@ -26,7 +26,7 @@ class Reaction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it was sent. Everything but the text may be unknown (None)."""
+    """A message as it was sent. Everything but the text may be unknown (None)."""
 
     text: str
     id: str | None = None
@@ -43,7 +43,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Consecutive messages of one speaker. The id is given at import and never renumbered."""
+    """A burst of consecutive messages of one speaker. The id is given at import and never
+    renumbered.
+    """
 
     id: int
     speaker: str
@@ -51,7 +53,9 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """The burst as one text, a line per message; a line break inside a message is a space."""
+        """Return the burst as one text, a line per message; a line break inside a message is a
+        space.
+        """
         return BURST.join(" ".join(m.text.split()) for m in self.messages if m.text.strip())
 
 
@@ -66,11 +70,11 @@ class Dialogue:
 
     @property
     def speakers(self) -> tuple[str, ...]:
-        """The speakers in order of first appearance."""
+        """Return the speakers in order of first appearance."""
         return tuple(dict.fromkeys(turn.speaker for turn in self.turns))
 
     def get(self, key: str) -> str | None:
-        """A value of `meta`, or None."""
+        """Return a value of `meta`, or None."""
         return dict(self.meta).get(key)
 
 
@@ -91,10 +95,10 @@ class Pair:
 
     @property
     def listener(self) -> str | None:
-        """The one listener of a two-party window, None in a group."""
+        """Return the one listener of a two-party window, or None in a group."""
         return self.listeners[0] if len(self.listeners) == 1 else None
 
 
 def context(dialogue: Dialogue, pair: Pair) -> Sequence[Turn]:
-    """The turns of the pair's window that come before its reply."""
+    """Return the turns of the pair's window that come before its reply."""
     return [turn for turn in dialogue.turns if pair.window <= turn.id < pair.turn]

@@ -25,7 +25,7 @@ __all__ = [
 
 
 class VVAEError(Exception):
-    """Root of every error this package raises on purpose."""
+    """A base class of every error this package raises on purpose."""
 
 
 class UserError(VVAEError):
@@ -48,7 +48,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """The chats are missing, malformed or too small."""
+    """A fault of the chats: they are missing, malformed or too small."""
 
 
 class EndpointError(UserError):

@@ -15,28 +15,28 @@ __all__ = ["atomic_path", "digest", "to_json", "write_bytes", "write_json", "wri
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; it takes the name when the block ends well, else it is
+    """Yield a temporary path beside `path`; it takes the name when the block ends well, else it is
     removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
+    """Write a text file whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogatepass")
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Writes readable JSON whole or not at all.
+    """Write readable JSON whole or not at all.
 
     Args:
         data: plain data, or a pydantic model, of which what was never set is left out.
@@ -45,7 +45,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def to_json(data: Any) -> str:
-    """Readable JSON as `write_json` writes it, with a line break at the end."""
+    """Return readable JSON as `write_json` writes it, with a line break at the end."""
     return json.dumps(data, ensure_ascii=False, indent=1, default=_plain) + "\n"
 
 
@@ -54,13 +54,15 @@ def _plain(model: Any) -> Any:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Write a file whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def digest(path: Path) -> str:
-    """Hash of a file, or of all files under a folder; empty where there is none."""
+    """Return the hash of a file, or of all files under a folder; that of nothing where there is
+    none.
+    """
     digest = blake2b(digest_size=16)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def bits64(*key: str | int) -> int:
-    """64 uniform bits for a key.
+    """Return 64 uniform bits for a key.
 
     Each part is written with its type and its length, so ("ab", "c") and ("a", "bc"), or 1 and "1",
     differ.
@@ -31,12 +31,12 @@ def bits64(*key: str | int) -> int:
 
 
 def uniform(*key: str | int) -> float:
-    """A float in [0, 1) for a key, with 53 random bits."""
+    """Return a float in [0, 1) for a key, with 53 random bits."""
     return (bits64(*key) >> 11) * 2.0**-53
 
 
 def index_below(n: int, *key: str | int) -> int:
-    """An integer in [0, n) for a key, by a 64 x 64 -> 128 bit multiplication (bias below n /
+    """Return an integer in [0, n) for a key, by a 64 x 64 -> 128 bit multiplication (bias below n /
     2**64).
 
     Raises:
@@ -48,7 +48,7 @@ def index_below(n: int, *key: str | int) -> int:
 
 
 def shuffled(items: Sequence[T], *key: str | int, name: Sequence[str] | None = None) -> list[T]:
-    """The items ordered by a keyed draw of each one's name (its text by default).
+    """Return the items ordered by a keyed draw of each one's name (its text by default).
 
     An item's place relative to the others does not depend on where it stood before.
     """

@@ -13,14 +13,14 @@ Progress = Callable[..., None]
 
 
 class Reporter(Protocol):
-    """Where progress goes."""
+    """A place where progress goes."""
 
     def task(self, title: str) -> AbstractContextManager[Progress]:
-        """A piece of long work; the ticker is called as it goes on."""
+        """Return the context of a piece of long work; its ticker is called as the work goes on."""
         ...
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         ...
 
 
@@ -29,8 +29,8 @@ class Silent:
 
     @contextmanager
     def task(self, title: str) -> Iterator[Progress]:
-        """Ignores progress."""
+        """Ignore progress."""
         yield lambda *_: None
 
     def say(self, text: str) -> None:
-        """Ignores the line."""
+        """Ignore the line."""

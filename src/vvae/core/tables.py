@@ -35,7 +35,7 @@ ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Table(Generic[T]):
-    """How records of one type are stored: the one way in and out of parquet.
+    """A table of records of one type: the one way in and out of parquet.
 
     Args:
         kind: in the file's metadata; a file of another kind is refused.
@@ -67,11 +67,11 @@ def write_rows(
     path: Path, kind: str, rows: Iterable[Mapping[str, Any]], schema: Mapping[str, Any]
 ) -> None:
     """Write rows as they come."""
-    left = iter(rows)
+    remaining = iter(rows)
 
     def frames() -> Iterator[pl.DataFrame]:
-        while some := list(islice(left, ROWS_AT_ONCE)):
-            yield pl.DataFrame(some, schema=dict(schema), orient="row")
+        while chunk := list(islice(remaining, ROWS_AT_ONCE)):
+            yield pl.DataFrame(chunk, schema=dict(schema), orient="row")
 
     write_frames(path, kind, frames, schema, ROWS_AT_ONCE)
 
@@ -83,7 +83,7 @@ def write_frames(
     schema: Mapping[str, Any],
     rows: int,
 ) -> None:
-    """Writes frames as they come, so that a table may be larger than memory."""
+    """Write frames as they come, so that a table may be larger than memory."""
     stopped: list[BaseException] = []
 
     def until_stopped() -> Iterator[pl.DataFrame]:
@@ -104,7 +104,7 @@ def write_frames(
 
 
 def check_table(path: Path, kind: str) -> None:
-    """Whether a file is a table of a kind, as this version writes it.
+    """Check that a file is a table of a kind, as this version writes it.
 
     Raises:
         DataError: it is not.
@@ -116,8 +116,8 @@ def check_table(path: Path, kind: str) -> None:
         raise DataError(
             f"cannot be read ({type(error).__name__})", where=str(path), fix=fix
         ) from None
-    if (found := metadata.get("vvae.kind")) != kind:
-        raise DataError(f"this is no {kind} table (found: {found})", where=str(path), fix=fix)
+    if (stored_kind := metadata.get("vvae.kind")) != kind:
+        raise DataError(f"this is no {kind} table (found: {stored_kind})", where=str(path), fix=fix)
     if (version := metadata.get("vvae.format")) != FORMAT_VERSION:
         raise DataError(
             f"format {version}, this version reads {FORMAT_VERSION}", where=str(path), fix=fix

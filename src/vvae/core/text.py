@@ -62,20 +62,20 @@ class Span(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, case-folded; a character each in scripts without spaces."""
+    """Return the words of a text, case-folded; a character each in scripts without spaces."""
     return [match.group().replace("’", "'") for match in _WORD.finditer(text.casefold())]
 
 
 def is_unspaced(phrase: str) -> bool:
-    """Whether a phrase is of a script without spaces,
-    in which a word may begin and end anywhere.
+    """Return whether a phrase is of a script without spaces, in which a word may begin and end
+    anywhere.
     """
     return _UNSPACED_CHARACTER.search(phrase) is not None
 
 
 def normal_form(phrase: str) -> str:
-    """The form in which phrases are compared and counted: case-folded, plain apostrophes, single
-    spaces.
+    """Return the form in which phrases are compared and counted: case-folded, plain apostrophes,
+    single spaces.
     """
     return " ".join(phrase.casefold().replace("’", "'").split())
 
@@ -97,7 +97,7 @@ def _phrase_pattern(phrase: str) -> regex.Pattern[str]:
 
 
 def find_phrase(phrase: str, text: str) -> Span | None:
-    """The first occurrence of a phrase: at word boundaries, by substring in scripts without,
+    """Return the first occurrence of a phrase: at word boundaries, by substring in scripts without,
     case-folded.
 
     >>> find_phrase("oh no", "Ah. Oh  no!")
@@ -113,7 +113,8 @@ def find_phrase(phrase: str, text: str) -> Span | None:
 
 
 def emoji_spans(text: str) -> list[Span]:
-    """Emoji (ZWJ sequences whole), emoticons, kaomoji and bracket stickers, in order of appearance.
+    """Return emoji (ZWJ sequences whole), emoticons, kaomoji and bracket stickers, in order of
+    appearance.
 
     >>> [span.value for span in emoji_spans("ok 👩‍🚀 :) [捂脸] (^_^)")]
     ['👩\u200d🚀', ':)', '[捂脸]', '(^_^)']
@@ -146,7 +147,8 @@ _EMOTICON_HINT = regex.compile(r"[:;=<>^_\\\[(]|\b[xX]D")
 
 
 def estimated_tokens(text: str) -> int:
-    """About how many tokens a language model makes of a text, from above and without its tokenizer.
+    """Return about how many tokens a language model makes of a text, from above and without its
+    tokenizer.
 
     One for each character of an unspaced script, else one per 3.5 characters, plus the turn's
     frame. It cuts windows: pairs must not change when the model does.

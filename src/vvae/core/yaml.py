@@ -14,7 +14,8 @@ LARGEST = 1 << 20
 
 
 def read_yaml(path: Path, fix: str) -> object:
-    """What a file says. Aliases (``*name``), which can be made to swell without bound, are refused.
+    """Return what a file says. Aliases (``*name``), which can be made to swell without bound, are
+    refused.
 
     Args:
         fix: what to say it should look like.

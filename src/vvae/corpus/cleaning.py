@@ -25,7 +25,7 @@ LANGUAGE_SAMPLE = 2000
 
 
 class Cleaning:
-    """The steps that are on.
+    """A filter of messages that are nobody's own speech: the steps that are on.
 
     Args:
         keep: names of steps that are off.
@@ -38,7 +38,7 @@ class Cleaning:
         )
 
     def reason(self, sent: Sent) -> str | None:
-        """Why a message is left out; None for one that stays."""
+        """Return why a message is left out, or None for one that stays."""
         for step in self._on:
             if (step == "duplicates" and self._again(sent)) or (
                 (step == "bots" and sent.bot)
@@ -63,7 +63,7 @@ class Cleaning:
 
 
 def language_of(dialogue: Dialogue) -> str | None:
-    """The language of a dialogue as ISO 639-1, None where there is no text to tell it by."""
+    """Return the language of a dialogue as ISO 639-1, or None where no text tells it."""
     import py3langid
 
     text = " ".join(turn.text for turn in dialogue.turns)[:LANGUAGE_SAMPLE]

@@ -26,7 +26,7 @@ CONSENT = "consent.yaml"
 
 
 class Agreement(BaseModel):
-    """What one person agreed to, and how that is known."""
+    """A person's agreement: what they agreed to, and how that is known."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class _File(RootModel[dict[str, Agreement]]):
 
 
 def read_consent(path: Path) -> dict[str, Agreement]:
-    """A consent file.
+    """Return the agreements of a consent file by name.
 
     Raises:
         ConfigError: it is no such file.
@@ -61,7 +61,7 @@ def check_consent(
     required: bool = False,
     where: str = CONSENT,
 ) -> None:
-    """Refuses to train on people who did not agree.
+    """Refuse to train on people who did not agree.
 
     Args:
         agreements: what the consent file says; None where there is none.
@@ -87,7 +87,7 @@ def check_consent(
         if (name in agreements or required) and not (
             name in agreements and agreements[name].agreed
         ):
-            said = "agreed to nothing" if name in agreements else "is not in the file"
+            problem = "agreed to nothing" if name in agreements else "is not in the file"
             raise ConfigError(
-                f"{name!r} {said}", where=where, fix=f"vvae forget {name!r} FOLDER, or ask"
+                f"{name!r} {problem}", where=where, fix=f"vvae forget {name!r} FOLDER, or ask"
             )

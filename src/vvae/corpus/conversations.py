@@ -31,17 +31,17 @@ SYMBOLS = {"user", "assistant", "human", "gpt", "model", "bot", "me", "chatgpt",
 
 
 class Silences:
-    """How long the silences of a chat are, counted by their logarithm."""
+    """A histogram of how long the silences of a chat are, on a logarithmic scale."""
 
     def __init__(self) -> None:
         self.counts = [0] * BINS
 
     def add(self, seconds: float) -> None:
-        """One silence."""
+        """Count one silence."""
         self.counts[_bin(seconds)] += 1
 
     def threshold(self) -> float:
-        """The silence, in seconds, that ends a conversation.
+        """Return the silence, in seconds, that ends a conversation.
 
         Silences within a conversation and between two are two heaps on a logarithmic scale; the cut
         is where their variance between the two is greatest (Otsu 1979), held between ten minutes
@@ -68,7 +68,7 @@ def _bin(seconds: float) -> int:
 
 @dataclass
 class Chat:
-    """What is known of a chat after the first pass."""
+    """A chat, with what is known of it after the first pass."""
 
     label: str
     """What it is called from here on; its own name may be somebody's."""
@@ -81,7 +81,7 @@ class Chat:
 
 
 class Identities:
-    """Who is who: ids and names of an export, joined where the user says so.
+    """A record of who is who: ids and names of an export, joined where the user says so.
 
     Args:
         aliases: name -> the ids and names under which the person also writes.
@@ -89,23 +89,23 @@ class Identities:
 
     def __init__(self, aliases: Mapping[str, list[str]] | None = None) -> None:
         self._joined = {
-            other: name for name, others in (aliases or {}).items() for other in [name, *others]
+            form: name for name, forms in (aliases or {}).items() for form in [name, *forms]
         }
         self._names: dict[str, str] = {}
         self._owner: dict[str, str] = {}
         self.called: dict[str, set[str]] = defaultdict(set)
         """Name -> every way the person is called."""
-        for name, others in (aliases or {}).items():
-            self.called[name] |= {name, *others}
+        for name, forms in (aliases or {}).items():
+            self.called[name] |= {name, *forms}
 
     def meet(self, format: str, person: Person) -> str:
-        """The name of somebody who writes: the alias, or the name shown; a second person of a name
-        gets a number.
+        """Return the name of somebody who writes: the alias, or the name shown; a second person of
+        a name gets a number.
         """
         key = f"{format}:{person.id}"
-        known = self._names.get(key)
-        if known is not None:
-            return known
+        known_name = self._names.get(key)
+        if known_name is not None:
+            return known_name
         name = next(
             (self._joined[form] for form in (key, person.id, person.name) if form in self._joined),
             None,
@@ -117,12 +117,12 @@ class Identities:
         return name
 
     def find(self, format: str, who: str) -> str:
-        """The name of somebody named by id or by name, who may never have written."""
+        """Return the name of somebody named by id or by name, who may never have written."""
         return self._names.get(f"{format}:{who}") or self._joined.get(who) or who
 
     @property
     def names(self) -> set[str]:
-        """Everybody who writes, or is in the alias file."""
+        """Return everybody who writes, or is in the alias file."""
         return set(self.called)
 
 
@@ -135,7 +135,7 @@ def _free(name: str, key: str, owner: dict[str, str]) -> str:
 
 
 class Survey:
-    """The first pass: people, chats and silences."""
+    """A first pass over an export: it counts people, chats and silences."""
 
     def __init__(self, identities: Identities) -> None:
         self.identities = identities
@@ -146,15 +146,15 @@ class Survey:
         self._numbers: Counter[str] = Counter()
 
     def chat(self, format: str, name: str) -> Chat:
-        """A chat, numbered in the order in which chats are met."""
-        found = self.chats.get((format, name))
-        if found is None:
+        """Return the chat of a name, numbered in the order in which chats are met."""
+        chat = self.chats.get((format, name))
+        if chat is None:
             self._numbers[format] += 1
-            found = self.chats[format, name] = Chat(f"{format}-{self._numbers[format]}")
-        return found
+            chat = self.chats[format, name] = Chat(f"{format}-{self._numbers[format]}")
+        return chat
 
     def sent(self, format: str, sent: Sent) -> None:
-        """Counts a message."""
+        """Count a message."""
         chat = self.chat(format, sent.chat)
         name = self.identities.meet(format, sent.person)
         self.messages[name] += 1
@@ -172,7 +172,7 @@ class Survey:
             self._last[key] = sent.at
 
     def dialogue(self, dialogue: Dialogue) -> None:
-        """Counts the people of a ready-made dialogue."""
+        """Count the messages of a ready-made dialogue by speaker."""
         for turn in dialogue.turns:
             self.messages[self.identities.meet("", Person(turn.speaker, turn.speaker))] += len(
                 turn.messages
@@ -181,12 +181,12 @@ class Survey:
 
 @dataclass
 class _Open:
-    said: list[Speech] = field(default_factory=list)
+    speeches: list[Speech] = field(default_factory=list)
     last: float | None = None
 
 
 class Builder:
-    """The second pass: makes dialogues of messages, closing each when its chat falls silent.
+    """A second pass: it makes dialogues of messages, closing each when its chat falls silent.
 
     Args:
         rename: name -> what the speaker is called in the dialogues.
@@ -199,7 +199,7 @@ class Builder:
     ) -> None:
         self._survey, self._rename, self._gap = survey, rename, gap
         self._open: OrderedDict[tuple[str, str, str | None], _Open] = OrderedDict()
-        self._here: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+        self._members: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
         self._limits: dict[tuple[str, str], float] = {}
         self._last: dict[str, str] = {}
         self._again: Counter[str] = Counter()
@@ -207,32 +207,32 @@ class Builder:
         """Messages of conversations that are none, by reason."""
 
     def limit(self, format: str, chat: str) -> float:
-        """The silence that ends a conversation in a chat, in seconds."""
+        """Return the silence that ends a conversation in a chat, in seconds."""
         if (format, chat) not in self._limits:
-            found = (
+            seconds = (
                 self._survey.chat(format, chat).silences.threshold()
                 if self._gap is None
                 else self._gap
             )
-            self._limits[format, chat] = found
+            self._limits[format, chat] = seconds
         return self._limits[format, chat]
 
     def presence(self, format: str, event: Presence) -> None:
-        """Somebody came or went."""
-        here = self._here[format, event.chat]
+        """Note that somebody came or went."""
+        members = self._members[format, event.chat]
         for who in event.people:
             name = self._rename(self._survey.identities.find(format, who))
             if event.here:
-                here[name] = None
+                members[name] = None
             else:
-                here.pop(name, None)
+                members.pop(name, None)
 
     def add(self, format: str, sent: Sent) -> Iterator[Dialogue]:
-        """Takes a message; yields the conversations that are over."""
+        """Take a message and yield the conversations that are over."""
         key = (format, sent.chat, sent.thread)
         speaker = self._rename(self._survey.identities.meet(format, sent.person))
-        here = self._here[format, sent.chat]
-        here[speaker] = None
+        members = self._members[format, sent.chat]
+        members[speaker] = None
         current = self._open.get(key)
         if current is not None and self._over(current, sent, format):
             yield from self._close(key)
@@ -242,24 +242,24 @@ class Builder:
             if len(self._open) > MOST_OPEN:
                 yield from self._close(next(iter(self._open)))
         chat = self._survey.chat(format, sent.chat)
-        current.said.append(
-            Speech(speaker, self._finished(format, sent.message, chat, tuple(here)))
+        current.speeches.append(
+            Speech(speaker, self._finished(format, sent.message, chat, tuple(members)))
         )
         if sent.at is not None:
             current.last = sent.at if current.last is None else max(current.last, sent.at)
 
     def _over(self, current: _Open, sent: Sent, format: str) -> bool:
-        if len(current.said) >= LONGEST:
+        if len(current.speeches) >= LONGEST:
             return True
         if sent.thread is not None or sent.at is None or current.last is None:
             return False
         return sent.at - current.last > self.limit(format, sent.chat)
 
     def _finished(
-        self, format: str, message: Message, chat: Chat, here: tuple[str, ...]
+        self, format: str, message: Message, chat: Chat, members: tuple[str, ...]
     ) -> Message:
         reactions = message.reactions
-        present = here if chat.group or len(chat.people) > 2 else None
+        present = members if chat.group or len(chat.people) > 2 else None
         if reactions is None and present is None:
             return message
         find = self._survey.identities.find
@@ -275,23 +275,25 @@ class Builder:
         return Message(m.text, m.id, m.time, m.kind, m.reply_to, renamed, m.edited, present)
 
     def finish(self) -> Iterator[Dialogue]:
-        """The conversations that are still open."""
+        """Yield the conversations that are still open."""
         while self._open:
             yield from self._close(next(iter(self._open)))
 
     def _close(self, key: tuple[str, str, str | None]) -> Iterator[Dialogue]:
-        format, chat, _ = key
-        said = self._open.pop(key).said
-        if len({one.speaker for one in said}) < 2:
-            self.closed["nobody answered"] += len(said)
+        format, chat_name, _ = key
+        speeches = self._open.pop(key).speeches
+        if len({speech.speaker for speech in speeches}) < 2:
+            self.closed["nobody answered"] += len(speeches)
             return
-        known = self._survey.chat(format, chat)
+        chat = self._survey.chat(format, chat_name)
         yield Dialogue(
-            self.name(known.label, said[0].message.time), bursts(said), self.meta(format, known)
+            self.name(chat.label, speeches[0].message.time),
+            bursts(speeches),
+            self.meta(format, chat),
         )
 
     def name(self, label: str, time: str | None) -> str:
-        """An id for a conversation: its chat and when it began."""
+        """Return an id for a conversation: its chat and when it began."""
         base = f"{label}@{time[:16]}" if time else label
         if time and base > self._last.get(label, ""):
             self._last[label] = base
@@ -301,7 +303,7 @@ class Builder:
 
     @staticmethod
     def meta(format: str, chat: Chat) -> tuple[tuple[str, str], ...]:
-        """What a dialogue says of where it is from."""
+        """Return what a dialogue says of where it is from."""
         return (
             ("chat", chat.label),
             ("platform", format),
@@ -309,8 +311,8 @@ class Builder:
         )
 
     def rebuilt(self, number: int, format: str, dialogue: Dialogue) -> Dialogue:
-        """A ready-made dialogue with its speakers renamed,
-        and an id that says nothing of its file.
+        """Return a ready-made dialogue with its speakers renamed, and an id that says nothing of
+        its file.
         """
         meet = self._survey.identities.meet
         turns = tuple(

@@ -31,7 +31,7 @@ STAYS = {"config.yaml", DIALOGUES, SUMMARY, FORGOTTEN, ".stages"}
 
 @dataclass
 class Removed:
-    """What came of it."""
+    """A count of what was removed with a person, and a list of the files that were deleted."""
 
     turns: int = 0
     dialogues: int = 0
@@ -43,7 +43,8 @@ class Removed:
 
 
 def forget(name: str, folder: Path) -> dict[Path, Removed]:
-    """Removes a person from a folder of chats, or from a run and the chats it was made from.
+    """Remove a person from a folder of chats, or from a run and the chats it was made from; return
+    what was removed from each folder.
 
     Args:
         name: as in the chats (a pseudonym, where there is one), or the real name.
@@ -58,19 +59,25 @@ def forget(name: str, folder: Path) -> dict[Path, Removed]:
     elif not (folder / SUMMARY).is_file():
         fix = "give a folder of 'vvae import' or of 'vvae run'"
         raise DataError("no chats and no run here", where=str(folder), fix=fix)
-    known = {
-        real: false for one in folders for real, false in Pseudonyms.read(mapping_path(one)).items()
+    mapping = {
+        real: pseudonym
+        for path in folders
+        for real, pseudonym in Pseudonyms.read(mapping_path(path)).items()
     }
-    shown = known.get(name, name)
-    real = {original for original, false in known.items() if false == shown}
-    found = {one: done for one in folders if (done := _forget(shown, real, one)) is not None}
-    if not found:
+    name_in_chats = mapping.get(name, name)
+    real = {original for original, pseudonym in mapping.items() if pseudonym == name_in_chats}
+    removed = {
+        path: removal
+        for path in folders
+        if (removal := _forget(name_in_chats, real, path)) is not None
+    }
+    if not removed:
         raise DataError(
             f"{name!r} is not here",
             where=str(folder),
             fix="names are in import.json, or 'vvae import --who'",
         )
-    return found
+    return removed
 
 
 def _source_of(config: Path) -> Path | None:
@@ -84,44 +91,44 @@ def _source_of(config: Path) -> Path | None:
 
 
 def _forget(name: str, real: set[str], folder: Path) -> Removed | None:
-    done = Removed()
+    removed = Removed()
     path = folder / DIALOGUES
     if not path.is_file():
         return None
-    known = Forgotten(folder)
-    if name not in known and not any(
+    forgotten = Forgotten(folder)
+    if name not in forgotten and not any(
         name in dialogue.speakers for dialogue in iterate_dialogues(path)
     ):
         return None
-    known.add(name, *real)
-    write_dialogues(path, _without(name, path, done))
+    forgotten.add(name, *real)
+    write_dialogues(path, _without(name, path, removed))
     if (folder / "config.yaml").is_file():
-        _delete_derived(folder, done)
-    _tell(folder, name, done)
+        _delete_derived(folder, removed)
+    _tell(folder, name, removed)
     mapping = mapping_path(folder)
     if mapping.exists():
-        left = {
+        remaining = {
             key: value
             for key, value in Pseudonyms.read(mapping).items()
             if value != name and key != name
         }
-        Pseudonyms(left).save(mapping)
-    return done
+        Pseudonyms(remaining).save(mapping)
+    return removed
 
 
-def _without(name: str, path: Path, done: Removed) -> Iterator[Dialogue]:
+def _without(name: str, path: Path, removed: Removed) -> Iterator[Dialogue]:
     for dialogue in iterate_dialogues(path):
-        left = without(name, dialogue)
-        done.turns += len(dialogue.turns) - len(left.turns)
-        if len(left.speakers) < 2:
-            done.dialogues += 1
+        remaining = without(name, dialogue)
+        removed.turns += len(dialogue.turns) - len(remaining.turns)
+        if len(remaining.speakers) < 2:
+            removed.dialogues += 1
         else:
-            yield left
+            yield remaining
 
 
 def without(name: str, dialogue: Dialogue) -> Dialogue:
-    """A dialogue without a person: no turn, no reaction, no presence, and no mention in the words
-    of others.
+    """Return a dialogue without a person: no turn, no reaction, no presence, and no mention in the
+    words of others.
     """
     in_text = name_replacer({name: NOBODY})
 
@@ -144,18 +151,18 @@ def without(name: str, dialogue: Dialogue) -> Dialogue:
     return Dialogue(dialogue.id, tuple(turns), dialogue.meta)
 
 
-def _delete_derived(run: Path, done: Removed) -> None:
-    done.retrain += sorted(path.name for path in run.glob("adapters/*") if path.is_dir())
+def _delete_derived(run: Path, removed: Removed) -> None:
+    removed.retrain += sorted(path.name for path in run.glob("adapters/*") if path.is_dir())
     for path in sorted(run.iterdir()):
         if path.name not in STAYS:
-            done.deleted.append(path.name)
+            removed.deleted.append(path.name)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for marker in run.glob(".stages/*.json"):
         if marker.stem != "dialogues":
             marker.unlink()
 
 
-def _tell(folder: Path, name: str, done: Removed) -> None:
+def _tell(folder: Path, name: str, removed: Removed) -> None:
     """Takes the person out of the summary of the import."""
     path = folder / SUMMARY
     try:
@@ -165,5 +172,5 @@ def _tell(folder: Path, name: str, done: Removed) -> None:
     summary.get("speakers", {}).pop(name, None)
     if name in summary.get("learn", []):
         summary["learn"].remove(name)
-    summary["forgotten_turns"] = summary.get("forgotten_turns", 0) + done.turns
+    summary["forgotten_turns"] = summary.get("forgotten_turns", 0) + removed.turns
     write_json(path, summary)

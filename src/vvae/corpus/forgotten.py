@@ -44,7 +44,7 @@ class Forgotten:
         return bool(self._hashes)
 
     def add(self, *names: str) -> None:
-        """Adds names, on disk."""
+        """Add names, on disk."""
         self._hashes |= set(map(self._hash, names))
         write_text(
             self._path, json.dumps({"salt": self._salt, "names": sorted(self._hashes)}) + "\n"

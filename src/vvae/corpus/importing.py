@@ -22,7 +22,17 @@ from vvae.core.yaml import read_yaml
 from vvae.corpus.cleaning import STEPS, Cleaning, language_of
 from vvae.corpus.conversations import SYMBOLS, Builder, Identities, Survey
 from vvae.corpus.forgotten import Forgotten
-from vvae.corpus.formats import Found, Hints, Malformed, Presence, Record, Sent, Skipped, find, read
+from vvae.corpus.formats import (
+    Hints,
+    Malformed,
+    Presence,
+    RecognisedFile,
+    Record,
+    Sent,
+    Skipped,
+    find,
+    read,
+)
 from vvae.corpus.privacy.names import Pseudonyms, name_replacer
 from vvae.corpus.privacy.patterns import masked
 from vvae.corpus.tables import write_dialogues
@@ -47,7 +57,7 @@ EACH = 2000
 
 @dataclass(frozen=True)
 class Intake:
-    """How an export is brought in."""
+    """A set of options that say how an export is brought in."""
 
     hints: Hints = field(default_factory=Hints)
     aliases: Mapping[str, list[str]] = field(default_factory=dict)
@@ -66,7 +76,7 @@ class Intake:
     """A further search for personal items in a text, such as Presidio's."""
 
     def __post_init__(self) -> None:
-        """Checks the names of the steps."""
+        """Check the names of the steps."""
         if unknown := set(self.keep) - set(STEPS):
             raise ConfigError(
                 f"no step {sorted(unknown)[0]!r}",
@@ -75,24 +85,27 @@ class Intake:
             )
 
     def choosing(self, answer: str, counted: Survey) -> Intake:
-        """The same, with the people of an answer (numbers of the list of speakers, or names) to be
-        learnt.
+        """Return these options with the people of an answer (numbers of the list of speakers, or
+        names) to be learnt.
         """
         listed = [name for name, _ in counted.messages.most_common()]
-        chosen = [part.strip() for part in answer.split(",") if part.strip()]
+        choices = [part.strip() for part in answer.split(",") if part.strip()]
         names = (
-            listed[int(c) - 1] if c.isdecimal() and 0 < int(c) <= len(listed) else c for c in chosen
+            listed[int(c) - 1] if c.isdecimal() and 0 < int(c) <= len(listed) else c
+            for c in choices
         )
         return replace(self, learn=tuple(names))
 
 
 def mapping_path(folder: Path) -> Path:
-    """The file of real names: beside the chats, so that the folder can be handed on without it."""
+    """Return the path of the file of real names: beside the chats, so that the folder can be handed
+    on without it.
+    """
     return folder.with_name(f"{folder.name}.names.json")
 
 
 def read_aliases(path: Path) -> dict[str, list[str]]:
-    """An alias file: a name and the ids or names under which the person also writes.
+    """Return an alias file's names, each with the ids or names under which the person also writes.
 
     Raises:
         ConfigError: it is no such file, or says of one alias that it is two people's.
@@ -101,27 +114,27 @@ def read_aliases(path: Path) -> dict[str, list[str]]:
     data = read_yaml(path, fix)
     if not isinstance(data, dict) or not all(isinstance(v, list) for v in data.values()):
         raise ConfigError("not names and lists", where=str(path), fix=fix)
-    aliases = {str(name): [str(other) for other in others] for name, others in data.items()}
-    seen: dict[str, str] = {}
-    for name, others in aliases.items():
-        for other in others:
-            if seen.setdefault(other, name) != name:
+    aliases = {str(name): [str(alias) for alias in forms] for name, forms in data.items()}
+    owners: dict[str, str] = {}
+    for name, forms in aliases.items():
+        for alias in forms:
+            if owners.setdefault(alias, name) != name:
                 raise ConfigError(
-                    f"{other!r} is two people's", where=str(path), fix="let it stand in one list"
+                    f"{alias!r} is two people's", where=str(path), fix="let it stand in one list"
                 )
     return aliases
 
 
 def read_columns(text: str) -> tuple[tuple[str, str], ...]:
-    """``speaker=author,text=body`` as pairs.
+    """Return the pairs of a text such as ``speaker=author,text=body``.
 
     Raises:
         ConfigError: it is nothing of the kind.
     """
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    known = ("speaker", "text", "time", "chat", "id", "reply_to")
-    if any(not separator or what.strip() not in known for what, separator, _ in pairs):
-        fix = f"write WHAT=COLUMN with WHAT from {', '.join(known)}"
+    roles = ("speaker", "text", "time", "chat", "id", "reply_to")
+    if any(not separator or what.strip() not in roles for what, separator, _ in pairs):
+        fix = f"write WHAT=COLUMN with WHAT from {', '.join(roles)}"
         raise ConfigError(f"{text!r} maps no columns", where="--columns", fix=fix)
     return tuple((what.strip(), column.strip()) for what, _, column in pairs)
 
@@ -160,14 +173,16 @@ def speakers_to_learn(folder: Path) -> tuple[str, ...] | None:
     return tuple(names) or None
 
 
-def survey(found: Sequence[Found], options: Intake, tick: Progress = lambda *_: None) -> Survey:
-    """The first pass over an export: people, chats, silences.
+def survey(
+    files: Sequence[RecognisedFile], options: Intake, tick: Progress = lambda *_: None
+) -> Survey:
+    """Return what the first pass over an export counts: people, chats, silences.
 
     Raises:
         DataError: a file cannot be read.
     """
     counted = Survey(Identities(options.aliases))
-    for format, record in _watched(found, options.hints, tick):
+    for format, record in _watched(files, options.hints, tick):
         if isinstance(record, Sent):
             counted.sent(format, record)
         elif isinstance(record, Dialogue):
@@ -176,36 +191,38 @@ def survey(found: Sequence[Found], options: Intake, tick: Progress = lambda *_: 
 
 
 def bring_in(
-    found: Sequence[Found],
+    files: Sequence[RecognisedFile],
     folder: Path,
     options: Intake,
     *,
     counted: Survey | None = None,
     tick: Progress = lambda *_: None,
 ) -> dict[str, Any]:
-    """Writes the dialogues of an export and what became of every message; returns the latter.
+    """Write the dialogues of an export and what became of every message; return the latter.
 
     Raises:
         DataError: a file cannot be read, too much of it is malformed, or nothing is left.
         ConfigError: somebody to be learnt does not write here.
     """
-    counted = counted or survey(found, options)
+    counted = counted or survey(files, options)
     _check_learn(options.learn, counted)
     people = _People(
         counted, options, Pseudonyms.read(mapping_path(folder)) if options.private else {}
     )
     work = _Work(counted, people, options, Forgotten(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    write_dialogues(folder / DIALOGUES, work.dialogues(_watched(found, options.hints, tick)))
-    summary = work.summary(found)
+    write_dialogues(folder / DIALOGUES, work.dialogues(_watched(files, options.hints, tick)))
+    summary = work.summary(files)
     if options.private:
         people.pseudonyms.save(mapping_path(folder))
     write_json(folder / SUMMARY, summary)
     return summary
 
 
-def _watched(found: Sequence[Found], hints: Hints, tick: Progress) -> Iterator[tuple[str, Record]]:
-    for number, record in enumerate(read(found, hints), start=1):
+def _watched(
+    files: Sequence[RecognisedFile], hints: Hints, tick: Progress
+) -> Iterator[tuple[str, Record]]:
+    for number, record in enumerate(read(files, hints), start=1):
         if number % EACH == 0:
             tick(number, 0)
         yield record
@@ -225,12 +242,12 @@ def _check_learn(learn: Sequence[str], counted: Survey) -> None:
 class _People:
     """What people are called in the dialogues, and in the texts of others."""
 
-    def __init__(self, counted: Survey, options: Intake, known: Mapping[str, str]) -> None:
+    def __init__(self, counted: Survey, options: Intake, mapping: Mapping[str, str]) -> None:
         kept = set(options.learn) | SYMBOLS
         self._private, self._kept = options.private, kept
         called = counted.identities.called
         everybody = {form for forms in called.values() for form in forms}
-        self.pseudonyms = Pseudonyms(known, taken=everybody)
+        self.pseudonyms = Pseudonyms(mapping, taken=everybody)
         if options.private:
             for name, _ in counted.messages.most_common():
                 self.of(name)
@@ -253,10 +270,14 @@ class _People:
 class _Work:
     """The second pass, with its accounts."""
 
-    def __init__(self, counted: Survey, people: _People, options: Intake, gone: Forgotten) -> None:
+    def __init__(
+        self, counted: Survey, people: _People, options: Intake, forgotten: Forgotten
+    ) -> None:
         self._counted, self._people, self._options = counted, people, options
-        self._gone = {
-            name for name in counted.identities.names if name in gone or people.of(name) in gone
+        self._forgotten = {
+            name
+            for name in counted.identities.names
+            if name in forgotten or people.of(name) in forgotten
         }
         self._builder = Builder(
             counted, people.of, None if options.gap is None else options.gap * 60
@@ -275,16 +296,19 @@ class _Work:
     def dialogues(self, stream: Iterator[tuple[str, Record]]) -> Iterator[Dialogue]:
         """The dialogues that stay."""
         for format, record in stream:
-            yield from filter(None, map(self._counted_in, self._taken(format, record)))
+            yield from filter(None, map(self._counted_in, self._take(format, record)))
         yield from filter(None, map(self._counted_in, self._builder.finish()))
         self.left_out += self._builder.closed
         self._check()
 
-    def _taken(self, format: str, record: Record) -> Iterator[Dialogue]:
+    def _take(self, format: str, record: Record) -> Iterator[Dialogue]:
         if isinstance(record, Sent):
             self._seen += 1
-            gone = self._gone and self._counted.identities.meet(format, record.person) in self._gone
-            if reason := "forgotten" if gone else self._cleaning.reason(record):
+            forgotten = (
+                self._forgotten
+                and self._counted.identities.meet(format, record.person) in self._forgotten
+            )
+            if reason := "forgotten" if forgotten else self._cleaning.reason(record):
                 self.left_out[reason] += 1
                 return
             text = self._clean(record.message.text)
@@ -296,7 +320,7 @@ class _Work:
         elif isinstance(record, Dialogue):
             self._seen += sum(len(turn.messages) for turn in record.turns)
             self._numbered += 1
-            record = self._without_gone(record)
+            record = self._without_forgotten(record)
             if len(record.speakers) < 2:
                 return
             yield self._builder.rebuilt(self._numbered, format, self._cleaned(record))
@@ -308,19 +332,19 @@ class _Work:
             self._first = self._first or record
             self.malformed[record.reason] += 1
 
-    def _without_gone(self, dialogue: Dialogue) -> Dialogue:
+    def _without_forgotten(self, dialogue: Dialogue) -> Dialogue:
         """A ready-made dialogue without those who were taken out; with fewer than two left, none of
         it stays.
         """
-        turns = tuple(turn for turn in dialogue.turns if turn.speaker not in self._gone)
+        turns = tuple(turn for turn in dialogue.turns if turn.speaker not in self._forgotten)
         if len(turns) < len(dialogue.turns):
-            left = {turn.speaker for turn in turns}
-            lost = (
+            remaining = {turn.speaker for turn in turns}
+            removed = (
                 dialogue.turns
-                if len(left) < 2
-                else [t for t in dialogue.turns if t.speaker in self._gone]
+                if len(remaining) < 2
+                else [t for t in dialogue.turns if t.speaker in self._forgotten]
             )
-            self.left_out["forgotten"] += sum(len(turn.messages) for turn in lost)
+            self.left_out["forgotten"] += sum(len(turn.messages) for turn in removed)
         return replace(dialogue, turns=turns)
 
     def _cleaned(self, dialogue: Dialogue) -> Dialogue:
@@ -382,13 +406,13 @@ class _Work:
                 fix="try --explain",
             )
 
-    def summary(self, found: Sequence[Found]) -> dict[str, Any]:
+    def summary(self, files: Sequence[RecognisedFile]) -> dict[str, Any]:
         """What became of every message; no real name stands in it but of those who are learnt."""
         limits = {
             c.label: self._builder.limit(f, name) for (f, name), c in self._counted.chats.items()
         }
         return {
-            "files": dict(Counter(one.format or one.why for one in found)),
+            "files": dict(Counter(file.format or file.why for file in files)),
             "messages": self._seen,
             "kept": self._kept,
             "left_out": dict(self.left_out.most_common()),

@@ -34,7 +34,7 @@ Split = Literal["train", "heldout"]
 
 
 class PairsConfig(BaseModel):
-    """How dialogues become pairs."""
+    """A set of options that say how dialogues become pairs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,26 +55,26 @@ class PairsConfig(BaseModel):
 
 
 def side(dialogue: str, heldout: float, seed: int) -> Split:
-    """The side of a dialogue, a pure function of (seed, dialogue id)."""
+    """Return the side of a dialogue, a pure function of (seed, dialogue id)."""
     return "heldout" if uniform("split", seed, dialogue) < heldout else "train"
 
 
 def windows(dialogue: Dialogue, budget: int) -> dict[int, int]:
-    """Turn id -> id of the first turn of its window.
+    """Return, for each turn id, the id of the first turn of its window.
 
     A window holds turns while their estimated tokens fit the budget, and at least two turns, so a
     turn longer than the budget still has a context.
     """
     starts: dict[int, int] = {}
-    start, used, held = 0, 0, 0
+    start, tokens, count = 0, 0, 0
     for turn in dialogue.turns:
         cost = estimated_tokens(turn.text)
-        if held >= 2 and used + cost > budget:
-            used, held = 0, 0
-        if held == 0:
+        if count >= 2 and tokens + cost > budget:
+            tokens, count = 0, 0
+        if count == 0:
             start = turn.id
         starts[turn.id] = start
-        used, held = used + cost, held + 1
+        tokens, count = tokens + cost, count + 1
     return starts
 
 
@@ -102,7 +102,8 @@ def make_pairs(
 def pairs_with_account(
     dialogues: Iterable[Dialogue], config: PairsConfig, *, seed: int
 ) -> tuple[list[Pair], Counter[str]]:
-    """All usable pairs, in dialogue order, and how many turns were left out under each reason.
+    """Return all usable pairs, in dialogue order, and how many turns were left out under each
+    reason.
 
     A turn is left out when nobody else spoke before it in its window, when it is empty, or when its
     speaker is over the cap (`max_train_replies`, a keyed choice). Listeners are those who spoke
@@ -125,14 +126,16 @@ def pairs_with_account(
         heard: dict[int, list[str]] = defaultdict(list)
         for turn in dialogue.turns:
             window = starts[turn.id]
-            others = tuple(dict.fromkeys(s for s in heard[window] if s != turn.speaker))
+            listeners = tuple(dict.fromkeys(s for s in heard[window] if s != turn.speaker))
             heard[window].append(turn.speaker)
-            if not turn.text or not others:
+            if not turn.text or not listeners:
                 left_out["no context (first turn of a window)" if turn.text else "empty"] += 1
                 continue
             pair_id = f"{dialogue.id}#{turn.id}"
             pairs.append(
-                Pair(pair_id, dialogue.id, turn.id, window, turn.speaker, others, split, turn.text)
+                Pair(
+                    pair_id, dialogue.id, turn.id, window, turn.speaker, listeners, split, turn.text
+                )
             )
     kept = _capped(pairs, config.max_train_replies, seed)
     left_out["over the speaker's cap"] += len(pairs) - len(kept)
@@ -148,8 +151,8 @@ def pairs_with_account(
 
 
 def learned_pairs(pairs: Iterable[Pair], config: PairsConfig) -> list[Pair]:
-    """The pairs of the speakers to be learnt. All others still serve as what a habit is measured
-    against.
+    """Return the pairs of the speakers to be learnt. All others still serve as what a habit is
+    measured against.
 
     Raises:
         DataError: a speaker to be learnt has no pair.
@@ -181,7 +184,7 @@ def _capped(pairs: Sequence[Pair], cap: int, seed: int) -> list[Pair]:
 
 
 def eligible_speakers(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
-    """The speakers who can be benchmarked, by name.
+    """Return the speakers who can be benchmarked, by name.
 
     Raises:
         DataError: nobody has enough dialogues, with how near the best one comes.
@@ -199,10 +202,10 @@ def eligible_speakers(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
     )
     if not speakers:
         best = max(dialogues, key=lambda s: (len(dialogues[s]), replies[s]), default=None)
-        found = f"{len(dialogues[best])} and {replies[best]}" if best else "none"
+        best_counts = f"{len(dialogues[best])} and {replies[best]}" if best else "none"
         raise DataError(
             f"no speaker has {need[0]} training dialogues and {need[1]} held-out replies (best: "
-            f"{found})",
+            f"{best_counts})",
             fix="give more dialogues per speaker, or lower pairs.min_train_dialogues "
             "/ pairs.min_heldout_replies",
         )
@@ -212,8 +215,8 @@ def eligible_speakers(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
 def benchmark_pairs(
     pairs: Iterable[Pair], speakers: Sequence[str], *, total: int, per_speaker: int, seed: int
 ) -> list[Pair]:
-    """The held-out pairs to reply to: speakers take turns until `total`, at most `per_speaker`
-    each.
+    """Return the held-out pairs to reply to: speakers take turns until `total`, at most
+    `per_speaker` each.
 
     The choice is keyed by pair, so a larger total contains a smaller one.
     """
@@ -222,8 +225,8 @@ def benchmark_pairs(
         if pair.split == "heldout" and pair.speaker in by_speaker:
             by_speaker[pair.speaker].append(pair)
     queues = [
-        shuffled(held, "bench", seed, name=[p.pair_id for p in held])[:per_speaker]
-        for held in (by_speaker[s] for s in shuffled(speakers, "bench", seed))
+        shuffled(replies, "bench", seed, name=[p.pair_id for p in replies])[:per_speaker]
+        for replies in (by_speaker[s] for s in shuffled(speakers, "bench", seed))
     ]
     rounds = (queue[i] for i in range(per_speaker) for queue in queues if i < len(queue))
     return [pair for pair, _ in zip(rounds, range(total), strict=False)]

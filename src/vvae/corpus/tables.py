@@ -53,9 +53,9 @@ def write_dialogues(path: Path, dialogues: Iterable[Dialogue]) -> None:
     rows = min(max(CHARACTERS_AT_ONCE // mean, 64), 8192)
 
     def frames() -> Iterator[pl.DataFrame]:
-        left = chain(first, lines)
-        while some := list(islice(left, rows)):
-            yield pl.Series("row", some).str.json_decode(pl.Struct(_DIALOGUE)).struct.unnest()
+        remaining = chain(first, lines)
+        while chunk := list(islice(remaining, rows)):
+            yield pl.Series("row", chunk).str.json_decode(pl.Struct(_DIALOGUE)).struct.unnest()
 
     write_frames(path, "dialogues", frames, _DIALOGUE, rows)
 
@@ -85,12 +85,13 @@ def _message_row(message: Message) -> dict[str, Any]:
 
 
 def read_dialogues(path: Path) -> list[Dialogue]:
-    """The inverse of `write_dialogues`."""
+    """Return the dialogues that `write_dialogues` wrote."""
     return list(_dialogues(read_frame(path, "dialogues")))
 
 
 def iterate_dialogues(path: Path) -> Iterator[Dialogue]:
-    """The same, some at a time: a table may be larger than memory.
+    """Yield the dialogues that `write_dialogues` wrote, some at a time: a table may be larger than
+    memory.
 
     Raises:
         DataError: the file is no such table.

@@ -15,7 +15,7 @@ __all__ = ["LoraConfig", "bare", "fresh", "load", "load_several", "save"]
 
 
 class LoraConfig(BaseModel):
-    """The adapter (the paper gives none of these)."""
+    """A set of options of the adapter (the paper gives none of these)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -18,7 +18,7 @@ __all__ = ["Checkpoint", "Checkpoints"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training was, as it is on disk."""
+    """A checkpoint as it is on disk: where a training was."""
 
     folder: Path
     log: tuple[float, ...]
@@ -27,8 +27,8 @@ class Checkpoint:
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
-        """Raises OSError, ValueError, KeyError or SafetensorError where a file of it is missing or
-        damaged.
+        """Return the checkpoint of a folder, or raise OSError, ValueError, KeyError or
+        SafetensorError where a file of it is missing or damaged.
         """
         from safetensors.torch import load_file
 
@@ -38,7 +38,7 @@ class Checkpoint:
         return cls(folder, tuple(state["log"]), tuple(state["validation"]), moments)
 
     def restore(self, optimizer: Any, weights: Sequence[Any]) -> None:
-        """Gives the optimizer its moments back."""
+        """Give the optimizer its moments back."""
         import torch
 
         for number, weight in enumerate(weights):
@@ -50,8 +50,8 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """Checkpoints of one adapter: a folder each, complete when it has its name; the last two are
-    kept.
+    """A folder of the checkpoints of one adapter: each is complete when it has its name; the last
+    two are kept.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,7 @@ class Checkpoints:
         )
 
     def open(self, say: Callable[[str], None]) -> Checkpoint | None:
-        """The last one that can be read, the same for all processes."""
+        """Return the last one that can be read, the same for all processes."""
         distributed.barrier()
         last = self._latest(say) if distributed.is_first() else None
         distributed.barrier()
@@ -86,11 +86,11 @@ class Checkpoints:
 
     @property
     def best(self) -> Path:
-        """The adapter with the lowest validation loss so far."""
+        """Return the folder of the adapter with the lowest validation loss so far."""
         return self._folder / "best"
 
     def keep_best(self, decoder: Decoder) -> None:
-        """The adapter as it is has the lowest validation loss."""
+        """Save the adapter as it is: it has the lowest validation loss."""
         if distributed.is_first():
             self.best.mkdir(parents=True, exist_ok=True)
             decoder.save_adapter(self.best)
@@ -103,7 +103,7 @@ class Checkpoints:
         log: Sequence[float],
         validation: Sequence[float],
     ) -> None:
-        """Writes a checkpoint and removes the one before the last."""
+        """Write a checkpoint and remove the one before the last."""
         if not distributed.is_first():
             return
         from safetensors.torch import save_file
@@ -127,6 +127,6 @@ class Checkpoints:
             shutil.rmtree(old)
 
     def clear(self) -> None:
-        """Removes all of them."""
+        """Remove all of them."""
         if distributed.is_first():
             shutil.rmtree(self._folder, ignore_errors=True)

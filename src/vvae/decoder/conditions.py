@@ -56,7 +56,7 @@ def training_examples(
 
 
 class Conditions:
-    """What one variant is shown, for any pair of an encoded corpus.
+    """A source of what one variant is shown, for any pair of an encoded corpus.
 
     Args:
         corpus: called when the corpus is first needed.
@@ -84,7 +84,7 @@ class Conditions:
 
     @cached_property
     def corpus(self) -> EncodedCorpus:
-        """The corpus that the pairs are of."""
+        """Return the corpus that the pairs are of."""
         return self._corpus()
 
     # --- at test time ---

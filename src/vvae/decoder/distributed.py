@@ -23,29 +23,29 @@ TIMEOUT = timedelta(hours=12)
 
 
 def rank() -> int:
-    """This process among all, from 0."""
+    """Return this process's number among all, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return how many processes there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
-    """Whether this is the process that does what is done once."""
+    """Return whether this is the process that does what is done once."""
     return rank() == 0
 
 
 def local_device() -> str:
-    """Where this process computes: its own GPU, if there are any."""
+    """Return where this process computes: its own GPU, if there are any."""
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
 def barrier() -> None:
-    """Returns when all processes have come here."""
+    """Wait until all processes have come here."""
     if _together():
         import torch.distributed as dist
 
@@ -53,7 +53,7 @@ def barrier() -> None:
 
 
 def summed(value: float, device: torch.device) -> float:
-    """The sum of a number over all processes."""
+    """Return the sum of a number over all processes."""
     if not _together():
         return value
     import torch
@@ -66,7 +66,7 @@ def summed(value: float, device: torch.device) -> float:
 
 
 def sum_gradients(weights: Sequence[torch.Tensor]) -> None:
-    """Adds the gradients of all processes, in one message; those of a process without a share count
+    """Add the gradients of all processes, in one message; those of a process without a share count
     as zero.
     """
     if not _together():

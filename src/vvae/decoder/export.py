@@ -38,7 +38,7 @@ else.
 
 
 def adapter_to_gguf(folder: Path, model: str, path: Path) -> None:
-    """Writes an adapter in PEFT's layout as a GGUF adapter, in fp32.
+    """Write an adapter in PEFT's layout as a GGUF adapter, in fp32.
 
     Args:
         folder: the adapter.
@@ -108,7 +108,7 @@ def _interleaved(rows: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.fl
 
 
 def merge(decoder: Decoder, folder: Path) -> None:
-    """Writes the base model with the adapter merged in, tokenizer beside it, in transformers layout
+    """Write the base model with the adapter merged in, tokenizer beside it, in transformers layout
     (safetensors).
 
     The weights keep the base's type: in bf16 what the adapter adds is rounded with them. The
@@ -126,7 +126,7 @@ def merge(decoder: Decoder, folder: Path) -> None:
 
 
 def modelfile(base: str, frame: Frame, example: str, folder: Path) -> None:
-    """Writes an Ollama Modelfile beside a GGUF adapter.
+    """Write an Ollama Modelfile beside a GGUF adapter.
 
     Args:
         base: what Ollama starts from: a GGUF file or the name of a model it has.

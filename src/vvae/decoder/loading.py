@@ -20,7 +20,7 @@ __all__ = ["load_decoder"]
 
 
 def load_decoder(config: DecoderConfig) -> Decoder:
-    """Loads the base model, quietly and without remote code.
+    """Return a decoder with the base model, loaded quietly and without remote code.
 
     Raises:
         ModelError: it cannot be found or loaded, or is of a kind whose loss would not be exact.
@@ -101,8 +101,8 @@ def _check_head(decoder: Decoder) -> None:
     import torch
 
     tokens = (decoder.prompter.tokens("The quick brown fox jumps over the lazy dog.") * 2)[:12]
-    other = Node("", tokens[::-1], 0, 4, 0)  # must not be seen by the branch that is checked
-    batch = collate([Tree((Node("", tokens[:6]), other, Node("check", tokens[6:], 0, 6, 6)))])
+    sibling = Node("", tokens[::-1], 0, 4, 0)  # must not be seen by the branch that is checked
+    batch = collate([Tree((Node("", tokens[:6]), sibling, Node("check", tokens[6:], 0, 6, 6)))])
     with decoder.evaluating():
         ours = decoder.logits(batch)
         theirs = (

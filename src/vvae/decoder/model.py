@@ -35,7 +35,7 @@ __all__ = ["Branch", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "per_t
 
 
 class DecoderConfig(BaseModel):
-    """Which model speaks."""
+    """A set of options that say which model speaks."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +53,7 @@ class DecoderConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Branch:
-    """One way to ask for the reply of a pair: a persona line under a name."""
+    """A way to ask for the reply of a pair: a persona line under a name."""
 
     name: str
     line: PersonaLine
@@ -76,7 +76,7 @@ class Decoder:
 
     @property
     def engine(self) -> TransformersEngine:
-        """Generation with the model as it stands."""
+        """Return an engine that generates with the model as it stands."""
         return TransformersEngine(
             self.model, self.prompter.tokenizer, self.prompter.stops, bf16=self.bf16
         )
@@ -84,10 +84,10 @@ class Decoder:
     def tree(
         self, dialogue: Dialogue, pairs: Sequence[Pair], branches: Mapping[str, Sequence[Branch]]
     ) -> Tree:
-        """The prefix tree of one speaker's pairs in one window.
+        """Return the prefix tree of one speaker's pairs in one window.
 
         Args:
-            asked: pair id -> the ways to ask for its reply; each is a branch with key
+            branches: pair id -> the ways to ask for its reply; each is a branch with key
                 ``pair_id|name``.
 
         Raises:
@@ -97,12 +97,12 @@ class Decoder:
         turns = [
             turn for turn in dialogue.turns if first.window <= turn.id <= max(p.turn for p in pairs)
         ]
-        seen = trunk(self.prompter.frame, turns, first.speaker, named=len(dialogue.speakers) > 2)
-        segments = [self.prompter.tokens(segment) for segment in seen.segments]
+        prefix = trunk(self.prompter.frame, turns, first.speaker, named=len(dialogue.speakers) > 2)
+        segments = [self.prompter.tokens(segment) for segment in prefix.segments]
         ends = [0]
         for segment in segments:
             ends.append(ends[-1] + len(segment))
-        last = max(seen.cuts[pair.turn] for pair in pairs)
+        last = max(prefix.cuts[pair.turn] for pair in pairs)
         nodes = [Node("", tuple(token for segment in segments[:last] for token in segment))]
         for pair in pairs:
             reply = self.prompter.tokens(self.prompter.frame.reply(pair.response))
@@ -110,7 +110,7 @@ class Decoder:
                 header = self.prompter.header(branch.line)
                 key = f"{pair.pair_id}|{branch.name}"
                 nodes.append(
-                    Node(key, (*header, *reply), 0, ends[seen.cuts[pair.turn]], len(reply))
+                    Node(key, (*header, *reply), 0, ends[prefix.cuts[pair.turn]], len(reply))
                 )
         tree = Tree(tuple(nodes))
         longest = max(node.cut + len(node.tokens) for node in nodes)
@@ -124,18 +124,22 @@ class Decoder:
 
     @property
     def context_length(self) -> int:
-        """Tokens the model was made for; beyond a sliding window a tree would not be exact."""
+        """Return the number of tokens the model was made for; beyond a sliding window a tree would
+        not be exact.
+        """
         config = self.model.config
-        seen = (
+        limits = (
             getattr(config, "max_position_embeddings", None),
             getattr(config, "sliding_window", None),
         )
-        return min((int(n) for n in seen if n), default=1 << 20)
+        return min((int(n) for n in limits if n), default=1 << 20)
 
     # --- tokens to loss ---
 
     def hidden(self, batch: TreeBatch) -> torch.Tensor:
-        """Last hidden states where supervised tokens are predicted from, shape (S, width)."""
+        """Return the last hidden states where supervised tokens are predicted from, shape (S,
+        width).
+        """
         import torch
 
         from vvae.decoder.kernels.attention import Planned
@@ -159,7 +163,7 @@ class Decoder:
         return cast("torch.Tensor", states[0, sources])
 
     def logits(self, batch: TreeBatch) -> torch.Tensor:
-        """Logits at the supervised positions only, shape (S, vocabulary), in fp32."""
+        """Return logits at the supervised positions only, shape (S, vocabulary), in fp32."""
         from vvae.decoder.kernels.lm_head import capped
 
         with self._autocast():
@@ -167,7 +171,7 @@ class Decoder:
         return capped(scores, self._logit_cap)
 
     def token_losses(self, batch: TreeBatch) -> torch.Tensor:
-        """Cross-entropy of each supervised token, shape (S,), in nats."""
+        """Return the cross-entropy of each supervised token, shape (S,), in nats."""
         import torch
 
         from vvae.decoder.kernels.lm_head import HeadLoss
@@ -184,7 +188,7 @@ class Decoder:
         return getattr(self.causal.config, "final_logit_softcapping", None)
 
     def losses(self, trees: Sequence[Tree], *, budget: int = 2048) -> dict[str, tuple[float, int]]:
-        """Node key -> (summed cross-entropy in nats, number of tokens), without gradients."""
+        """Return by node key (summed cross-entropy in nats, number of tokens), no gradients."""
         import torch
 
         result: dict[str, tuple[float, int]] = {}
@@ -205,7 +209,7 @@ class Decoder:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Dropout off and no gradients, for the length of the block."""
+        """Switch dropout and gradients off for the length of the block."""
         import torch
 
         was = self.model.training
@@ -218,12 +222,12 @@ class Decoder:
 
     @property
     def causal(self) -> Any:
-        """The language model itself, with the adapter's layers in place where there is one."""
+        """Return the language model itself, with the adapter's layers in place if it has one."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     @property
     def parameters(self) -> int:
-        """Parameters of the base model."""
+        """Return the number of parameters of the base model."""
         learnt = (
             {id(p) for p in self._vectors.parameters(recurse=False)} if self._vectors else set()
         )
@@ -232,7 +236,7 @@ class Decoder:
 
     @property
     def device(self) -> Any:
-        """Where the model lives."""
+        """Return the device that the model is on."""
         return self.causal.device
 
     def _autocast(self) -> Any:
@@ -243,7 +247,7 @@ class Decoder:
     # --- adapters ---
 
     def add_adapter(self, seed: int, speakers: Sequence[str] = ()) -> None:
-        """A fresh adapter on all linear layers, by a seed; replaces the one there is.
+        """Put a fresh adapter on all linear layers, by a seed; it replaces the one there is.
 
         Args:
             speakers: also a vector for each of these (`prompts.SpeakerVector`).
@@ -261,7 +265,7 @@ class Decoder:
             self._give(SpeakerVectors(self.causal.get_input_embeddings(), speakers))
 
     def load_adapter(self, folder: Path, *, trainable: bool = False) -> None:
-        """A saved adapter; replaces the one there is.
+        """Load a saved adapter; it replaces the one there is.
 
         Raises:
             ModelError: the folder holds no adapter in safetensors.
@@ -274,7 +278,8 @@ class Decoder:
             vectors.common.requires_grad = vectors.own.requires_grad = trainable
 
     def load_adapters(self, folders: Mapping[str, Path]) -> Callable[[str], None]:
-        """Several saved adapters over one base; returns what puts one of them in use, by its name.
+        """Load several saved adapters over one base; return what puts one of them in use, by its
+        name.
 
         Raises:
             ModelError: a folder holds no adapter in safetensors.
@@ -283,13 +288,13 @@ class Decoder:
         return switch
 
     def save_adapter(self, folder: Path) -> None:
-        """Saves the adapter in PEFT's layout, and the speakers' vectors beside it."""
+        """Save the adapter in PEFT's layout, and the speakers' vectors beside it."""
         adapters.save(self.model, folder)
         if self._vectors:
             self._vectors.save(folder)
 
     def drop_adapter(self) -> None:
-        """The base model alone."""
+        """Return to the base model alone."""
         self.model = self._bare()
 
     def _give(self, vectors: SpeakerVectors) -> None:
@@ -305,7 +310,7 @@ class Decoder:
 
 
 def grouped(pairs: Iterable[Pair]) -> dict[tuple[str, int, str], list[Pair]]:
-    """Pairs by (dialogue, window, speaker), the units that share a trunk, in order of first
+    """Return pairs by (dialogue, window, speaker), the units that share a trunk, in order of first
     appearance.
     """
     groups: dict[tuple[str, int, str], list[Pair]] = {}
@@ -315,6 +320,6 @@ def grouped(pairs: Iterable[Pair]) -> dict[tuple[str, int, str], list[Pair]]:
 
 
 def per_token(losses: Iterable[tuple[float, int]]) -> float:
-    """Mean loss of a token, in nats, from (summed cross-entropy, tokens)."""
+    """Return the mean loss of a token, in nats, from (summed cross-entropy, tokens)."""
     nats, tokens = map(sum, zip(*losses, strict=True))
     return nats / tokens

@@ -14,7 +14,8 @@ __all__ = ["Nearest"]
 
 
 class Nearest:
-    """Training replies by the meaning of the turn they answered (sentence embeddings, cosine).
+    """A search of training replies by the meaning of the turn they answered (sentence embeddings,
+    cosine).
 
     Args:
         pairs: of all speakers; only the training side is looked at.
@@ -29,9 +30,13 @@ class Nearest:
         self._embedder = Embedder()
 
     def replies(self, pair: Pair, speaker: str, number: int) -> list[str]:
-        """The speaker's replies, nearest first; never the pair's own."""
-        own = [other for other in self._own.get(speaker, ()) if other.pair_id != pair.pair_id]
-        answered = self._embedder.matrix([self._heard(other) for other in own])
+        """Return the speaker's replies, nearest first; never the pair's own."""
+        own = [
+            candidate
+            for candidate in self._own.get(speaker, ())
+            if candidate.pair_id != pair.pair_id
+        ]
+        answered = self._embedder.matrix([self._heard(candidate) for candidate in own])
         nearness = answered @ self._embedder.matrix([self._heard(pair)])[0]
         return [own[i].response for i in np.argsort(-nearness, kind="stable")[:number]]
 

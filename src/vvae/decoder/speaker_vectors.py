@@ -28,7 +28,7 @@ FILE = "voices.safetensors"
 
 
 class SpeakerVectors(torch.nn.Module):
-    """Input embeddings of a model, with the speakers' vectors behind them.
+    """A layer of a model's input embeddings, with the speakers' vectors behind them.
 
     Args:
         base: the model's own, left as it is.
@@ -48,25 +48,25 @@ class SpeakerVectors(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The vocabulary's embeddings."""
+        """Return the vocabulary's embeddings."""
         return self.base.weight  # type: ignore[no-any-return]
 
     def id_of(self, speaker: str) -> int:
-        """The token id of a speaker; that of nobody in particular for one who was not
+        """Return the token id of a speaker; that of nobody in particular for one who was not
         trained on.
         """
         return self._ids.get(speaker, self._size + len(self.speakers))
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings of token ids, in the vocabulary's type."""
-        known = (ids < self._size)[..., None]
+        """Return the embeddings of token ids, in the vocabulary's type."""
+        in_vocabulary = (ids < self._size)[..., None]
         words: torch.Tensor = self.base(ids.clamp(max=self._size - 1))
         own = torch.cat([self.own, self.own.new_zeros(1, self.own.shape[1])])
         voices = RATE * (self.common + own[(ids - self._size).clamp(min=0)])
-        return words.where(known, voices.to(words.dtype))
+        return words.where(in_vocabulary, voices.to(words.dtype))
 
     def save(self, folder: Path) -> None:
-        """Writes the vectors and whose they are."""
+        """Write the vectors and whose they are."""
         from safetensors.torch import save_file
 
         vectors = {
@@ -81,7 +81,7 @@ class SpeakerVectors(torch.nn.Module):
 
     @classmethod
     def load(cls, base: Any, folder: Path) -> SpeakerVectors | None:
-        """Those saved beside an adapter; None where there are none."""
+        """Return those saved beside an adapter, or None where there are none."""
         from safetensors import safe_open
 
         if not (folder / FILE).is_file():

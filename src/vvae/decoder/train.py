@@ -46,7 +46,7 @@ BuildTree = Callable[[Window, int], Tree]
 
 
 class TrainConfig(BaseModel):
-    """How the adapter is trained (the paper gives none of these)."""
+    """A set of options that say how the adapter is trained (the paper gives none of these)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -91,7 +91,7 @@ class TrainConfig(BaseModel):
 
 
 class Step(NamedTuple):
-    """What one step trains on."""
+    """A step of training: what it trains on."""
 
     windows: tuple[tuple[Pair, ...], ...]
     draw: int
@@ -99,8 +99,8 @@ class Step(NamedTuple):
 
 
 def plan(pairs: Sequence[Pair], config: TrainConfig, *, seed: int) -> list[Step]:
-    """The steps in order: the same for every variant, and a prefix of the plan for more pairs
-    within a pass.
+    """Return the steps in order: the same for every variant, and a prefix of the plan for more
+    pairs within a pass.
 
     Raises:
         DataError: there is no training pair.
@@ -109,28 +109,30 @@ def plan(pairs: Sequence[Pair], config: TrainConfig, *, seed: int) -> list[Step]
     if not windows:
         raise DataError("no training pairs", fix="give more dialogues")
     names = [f"{dialogue}\x1f{window}\x1f{speaker}" for (dialogue, window, speaker), _ in windows]
-    chosen: list[tuple[Pair, ...]] = []
-    taken = 0
+    selection: list[tuple[Pair, ...]] = []
+    count = 0
     for _, members in shuffled(windows, "training pairs", seed, name=names):
-        if taken >= config.pairs:
+        if count >= config.pairs:
             break
-        chosen.append(tuple(members[: config.pairs - taken]))
-        taken += len(chosen[-1])
+        selection.append(tuple(members[: config.pairs - count]))
+        count += len(selection[-1])
     steps: list[Step] = []
     for draw in range(config.passes):
-        ids = [window[0].pair_id for window in chosen]
-        order = chosen if draw == 0 else shuffled(chosen, "pass", seed, draw, name=ids)
+        ids = [window[0].pair_id for window in selection]
+        order = selection if draw == 0 else shuffled(selection, "pass", seed, draw, name=ids)
         steps += stepped(order, config.batch_replies, draw)
     return steps
 
 
 def planned(steps: Iterable[Step]) -> Iterator[Pair]:
-    """The pairs of a plan, as often as they are trained on."""
+    """Yield the pairs of a plan, as often as they are trained on."""
     return (pair for step in steps for window in step.windows for pair in window)
 
 
 def stepped(windows: Iterable[tuple[Pair, ...]], replies: int, draw: int = 0) -> list[Step]:
-    """Windows in order, in steps of at least so many replies; the last one takes what is left."""
+    """Return windows in order, in steps of at least so many replies; the last one takes what is
+    left.
+    """
     steps: list[Step] = []
     step: list[tuple[Pair, ...]] = []
     for window in windows:
@@ -142,14 +144,18 @@ def stepped(windows: Iterable[tuple[Pair, ...]], replies: int, draw: int = 0) ->
 
 
 def rate_at(step: int, steps: int, config: TrainConfig) -> float:
-    """The learning rate of a step (from 0): linear warm-up, then the schedule down to a tenth."""
+    """Return the learning rate of a step (from 0): linear warm-up, then the schedule down to a
+    tenth.
+    """
     warmup = math.ceil(config.warmup * steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / (warmup + 1)
-    left = (steps - step) / max(1, steps - warmup)
-    factor = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}[
-        config.schedule
-    ]
+    remaining = (steps - step) / max(1, steps - warmup)
+    factor = {
+        "constant": 1.0,
+        "linear": remaining,
+        "cosine": (1 - math.cos(math.pi * remaining)) / 2,
+    }[config.schedule]
     return config.learning_rate * (0.1 + 0.9 * factor)
 
 
@@ -168,8 +174,8 @@ def train(
     each_step: Callable[[int], None] | None = None,
     validate: Callable[[], float] | None = None,
 ) -> None:
-    """Trains a fresh adapter, or goes on from the last checkpoint under `folder`, and saves it
-    there in PEFT's layout.
+    """Train a fresh adapter, or go on from the last checkpoint under `folder`, and save it there in
+    PEFT's layout.
 
     Args:
         description: what made the adapter (variant, latent space, prompt version, prior, seed);

@@ -64,7 +64,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class Tree:
-    """Nodes in an order in which parents come first; node 0 is the trunk."""
+    """A tree of nodes in an order in which parents come first; node 0 is the trunk."""
 
     nodes: tuple[Node, ...]
 
@@ -73,7 +73,7 @@ class Tree:
 
     @property
     def supervised(self) -> int:
-        """Tokens that carry loss."""
+        """Return the number of tokens that carry loss."""
         return sum(node.supervised for node in self.nodes)
 
 
@@ -146,7 +146,7 @@ def _numbered(tree: Tree, starts: Integers) -> tuple[Integers, Integers]:
     preorder, subtree_end = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.int64)
     next_free = 0  # for roots
     numbers: list[Integers] = []
-    taken: list[dict[int, int]] = [{} for _ in tree.nodes]
+    occupied: list[dict[int, int]] = [{} for _ in tree.nodes]
     hanging: list[Integers] = [np.zeros(len(node.tokens) + 1, np.int64) for node in tree.nodes]
     for index, (parent, cut) in enumerate(hung):
         if parent is not None:
@@ -155,8 +155,8 @@ def _numbered(tree: Tree, starts: Integers) -> tuple[Integers, Integers]:
         if parent is None:
             begin, next_free = next_free, next_free + sizes[index]
         else:
-            begin = int(numbers[parent][cut - 1]) + 1 + taken[parent].get(cut, 0)
-            taken[parent][cut] = taken[parent].get(cut, 0) + sizes[index]
+            begin = int(numbers[parent][cut - 1]) + 1 + occupied[parent].get(cut, 0)
+            occupied[parent][cut] = occupied[parent].get(cut, 0) + sizes[index]
         length = len(tree.nodes[index].tokens)
         numbers.append(begin + np.arange(length) + np.cumsum(hanging[index])[:length])
         rows = slice(starts[index], starts[index + 1])
@@ -182,7 +182,7 @@ def visible(preorder: Integers, subtree_end: Integers) -> npt.NDArray[np.bool_]:
 
 
 class TreeBatch(NamedTuple):
-    """Trees one after the other: N tokens, S supervised tokens in all."""
+    """A batch of trees one after the other: N tokens, S supervised tokens in all."""
 
     ids: Integers
     """(N,)"""
@@ -211,24 +211,24 @@ def collate(trees: Sequence[Tree]) -> TreeBatch:
         DataError: no token of the batch carries loss.
     """
     layouts = [layout(tree) for tree in trees]
-    if not sum(len(one.targets) for one in layouts):
+    if not sum(len(part.targets) for part in layouts):
         raise DataError("a batch without a single supervised token", fix="are the replies empty?")
-    starts = np.cumsum([0, *(len(one.ids) for one in layouts)])
+    starts = np.cumsum([0, *(len(part.ids) for part in layouts)])
     keys: list[str] = []
     owners = []
-    for tree, one in zip(trees, layouts, strict=True):
+    for tree, part in zip(trees, layouts, strict=True):
         index = np.cumsum([bool(node.supervised) for node in tree.nodes]) - 1 + len(keys)
         keys += [node.key for node in tree.nodes if node.supervised]
-        owners.append(index[one.owners])
+        owners.append(index[part.owners])
     shifted = list(zip(starts, layouts, strict=False))
     return TreeBatch(
-        np.concatenate([one.ids for one in layouts]),
-        np.concatenate([one.positions for one in layouts]),
-        np.concatenate([one.preorder + start for start, one in shifted]),
-        np.concatenate([one.subtree_end + start for start, one in shifted]),
+        np.concatenate([part.ids for part in layouts]),
+        np.concatenate([part.positions for part in layouts]),
+        np.concatenate([part.preorder + start for start, part in shifted]),
+        np.concatenate([part.subtree_end + start for start, part in shifted]),
         starts,
-        np.concatenate([one.sources + start for start, one in shifted]),
-        np.concatenate([one.targets for one in layouts]),
+        np.concatenate([part.sources + start for start, part in shifted]),
+        np.concatenate([part.targets for part in layouts]),
         tuple(keys),
         np.concatenate(owners),
     )

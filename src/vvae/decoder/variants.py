@@ -35,7 +35,7 @@ TRAINED_PROMPTS = ("persona", "description", "voice")
 
 
 class Variant(BaseModel):
-    """One row of the comparison."""
+    """A row of the comparison."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,22 +93,22 @@ class Variant(BaseModel):
 
     @property
     def trained(self) -> bool:
-        """Whether it has an adapter of its own; otherwise the base model is prompted."""
+        """Return whether it has an adapter of its own; otherwise the base model is prompted."""
         return self.prompt in TRAINED_PROMPTS
 
     @property
     def shows_slots(self) -> bool:
-        """Whether it is shown z, value by value."""
+        """Return whether it is shown z, value by value."""
         return self.z != "none" and self.prompt not in ("description", "voice")
 
     @property
     def shows_persona(self) -> bool:
-        """Whether what it is shown depends on whose persona it is."""
+        """Return whether what it is shown depends on whose persona it is."""
         return self.z != "none"
 
     @property
     def samples(self) -> bool:
-        """Whether it is trained on z with nulls filled by draws."""
+        """Return whether it is trained on z with nulls filled by draws."""
         return self.trained and self.z == "sampled" and self.shows_slots
 
     def sampling(self, default: SamplingConfig) -> SamplingConfig:

@@ -22,7 +22,7 @@ __all__ = ["Encoder", "EncoderSettings"]
 
 
 class Encoder(Protocol):
-    """q(z|x,c): anything that reads z in replies."""
+    """A distribution q(z|x,c): anything that reads z in replies."""
 
     id: str
     """Names kind, version and state: two encoders with the same id read alike."""
@@ -60,7 +60,7 @@ class Encoder(Protocol):
 
 
 class EncoderSettings(BaseModel):
-    """The settings of one kind of encoder, and how an encoder is made of them.
+    """A set of options of one kind of encoder, and how an encoder is made of them.
 
     A kind is a subclass with a field ``kind: Literal["..."]``, listed in
     `vvae.encoders.registry`.
@@ -70,7 +70,7 @@ class EncoderSettings(BaseModel):
 
     @property
     def calls_a_model(self) -> bool:
-        """Whether reading costs calls to somebody's endpoint."""
+        """Return whether reading costs calls to somebody's endpoint."""
         return False
 
     def key(self, space: LatentSpace) -> list[Any]:

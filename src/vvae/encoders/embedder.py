@@ -17,8 +17,8 @@ Array = npt.NDArray[np.float32]
 
 
 class Embedder:
-    """Sentence embeddings of distinct texts, each computed once (USE multilingual v3, 512-d, unit
-    length).
+    """A store of sentence embeddings of distinct texts, each computed once (USE multilingual v3,
+    512-d, unit length).
     """
 
     BATCH = 64
@@ -28,8 +28,8 @@ class Embedder:
         self._model: Any = None
 
     def embed(self, texts: Iterable[str], progress: Progress | None = None) -> list[str]:
-        """Computes what is not known yet, shortest first so that batches hold texts of one length;
-        returns that.
+        """Compute what is not known yet, shortest first so that batches hold texts of one length;
+        return the texts computed.
 
         Args:
             progress: called with (done, total) after each batch.
@@ -48,12 +48,12 @@ class Embedder:
         return missing
 
     def drop(self, texts: Iterable[str]) -> None:
-        """Forgets texts: a server reads new ones without end."""
+        """Forget texts: a server reads new ones without end."""
         for text in texts:
             self._vectors.pop(text, None)
 
     def matrix(self, texts: Sequence[str]) -> Array:
-        """Embeddings of texts, shape (len(texts), 512)."""
+        """Return the embeddings of texts, shape (len(texts), 512)."""
         self.embed(texts)
         if not texts:
             return np.zeros((0, 512), dtype=np.float32)

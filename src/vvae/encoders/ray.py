@@ -47,7 +47,7 @@ __all__ = [
 
 
 def shard_of(dialogue: str, shards: int) -> int:
-    """The shard of a dialogue, a pure function of its id."""
+    """Return the shard of a dialogue, a pure function of its id."""
     return index_below(shards, "shard", dialogue)
 
 
@@ -58,19 +58,19 @@ def _file(folder: Path, kind: str, shard: int, suffix: str = "parquet") -> Path:
 def write_shards(
     folder: Path, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue], shards: int
 ) -> None:
-    """Writes the shards of some pairs."""
+    """Write the shards of some pairs."""
     own: dict[int, list[Pair]] = {shard: [] for shard in range(shards)}
     for pair in pairs:
         own[shard_of(pair.dialogue, shards)].append(pair)
-    for shard, held in own.items():
-        names = dict.fromkeys(pair.dialogue for pair in held)
-        PAIRS.write(_file(folder, "pairs", shard), held)
+    for shard, members in own.items():
+        names = dict.fromkeys(pair.dialogue for pair in members)
+        PAIRS.write(_file(folder, "pairs", shard), members)
         write_dialogues(_file(folder, "dialogues", shard), (dialogues[name] for name in names))
 
 
 @dataclass(frozen=True)
 class ShardReader:
-    """Reads shards with one encoder; what a worker needs travels as text.
+    """A reader of shards with one encoder; what a worker needs travels as text.
 
     Args:
         folder: the shards, on a file system that all workers see.
@@ -84,8 +84,7 @@ class ShardReader:
     space: LatentSpace
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Reads the shard of a row, unless it is complete; returns the row with what its marker
-        says.
+        """Read the shard of a row, unless it is complete; return the row with what its marker says.
 
         An error of ours is returned too, as its text: Ray keeps no exception of a task whole.
         """
@@ -96,26 +95,29 @@ class ShardReader:
 
     def _shard(self, shard: int) -> dict[str, Any]:
         encoder = self.config.load(self.state, ledger=_file(self.folder, "ledger", shard, "sqlite"))
-        source, done = _file(self.folder, "pairs", shard), _file(self.folder, "done", shard, "json")
+        source, marker = (
+            _file(self.folder, "pairs", shard),
+            _file(self.folder, "done", shard, "json"),
+        )
         contexts = _file(self.folder, "dialogues", shard)
         mark = {"encoder": encoder.id, "corpus": digest(source), "dialogues": digest(contexts)}
-        known: dict[str, Any] = json.loads(done.read_text("utf-8")) if done.is_file() else {}
-        if mark.items() <= known.items() and not unanswered(known["pairs"]):
-            return known
+        previous: dict[str, Any] = json.loads(marker.read_text("utf-8")) if marker.is_file() else {}
+        if mark.items() <= previous.items() and not unanswered(previous["pairs"]):
+            return previous
         pairs = PAIRS.read(source)
         dialogues = {d.id: d for d in read_dialogues(contexts)}
         ended, prior = self._read(
             encoder, pairs, dialogues, _file(self.folder, "encodings", shard), mark["corpus"]
         )
         write_text(_file(self.folder, "prior", shard, "json"), prior.to_json())
-        found = {
+        result = {
             **mark,
             "pairs": dict(ended),
             "not_believed": dict(encoder.rejected),
             **encoder.accounts(),
         }
-        write_text(done, json.dumps(found, ensure_ascii=False) + "\n")
-        return found
+        write_text(marker, json.dumps(result, ensure_ascii=False) + "\n")
+        return result
 
     def _read(
         self,
@@ -137,8 +139,8 @@ class ShardReader:
 def encode_on_ray(
     reader: ShardReader, shards: int, *, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Reads all shards on the Ray cluster of RAY_ADDRESS, or on this machine's cores; counts over
-    all of them.
+    """Read all shards on the Ray cluster of RAY_ADDRESS, or on this machine's cores; return counts
+    over all of them.
 
     A worker that dies is replaced, and its shard is read again. A user's mistake in a worker is
     raised here.
@@ -169,39 +171,39 @@ def encode_on_ray(
         rows = ray.data.from_items(
             [{"shard": shard} for shard in range(shards)], override_num_blocks=shards
         )
-        done: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         for row in rows.map(reader).iter_rows():
             if row["error"]:
                 raise EndpointError(row["error"])
-            done.append(json.loads(row["found"]))
+            results.append(json.loads(row["found"]))
             if progress:
-                progress(len(done), shards)
+                progress(len(results), shards)
     finally:
         if own:
             ray.shutdown()
-    return _together(done)
+    return _together(results)
 
 
-def _together(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _together(accounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts of several shards added up; what they share is kept."""
-    result: dict[str, Any] = {"encoder": found[0]["encoder"]}
+    result: dict[str, Any] = {"encoder": accounts[0]["encoder"]}
     for name in ("pairs", "not_believed", "attempts"):
-        if name in found[0]:
-            result[name] = dict(reduce(add, (Counter(one[name]) for one in found)))
+        if name in accounts[0]:
+            result[name] = dict(reduce(add, (Counter(account[name]) for account in accounts)))
     for name in ("prompt_tokens", "completion_tokens", "cost"):
-        if name in found[0]:
-            known = [one[name] for one in found]
-            result[name] = None if None in known else sum(known)
+        if name in accounts[0]:
+            amounts = [account[name] for account in accounts]
+            result[name] = None if None in amounts else sum(amounts)
     return result
 
 
 def unanswered(pairs: Mapping[str, int]) -> int:
-    """How many of some pairs, counted by how they ended, got no answer."""
+    """Return how many of some pairs, counted by how they ended, got no answer."""
     return sum(n for ended, n in pairs.items() if ended.startswith("error"))
 
 
 def merged(folder: Path, pairs: Sequence[Pair], shards: int) -> Iterator[Encoding]:
-    """The encodings of all shards in the order of the pairs."""
+    """Yield the encodings of all shards in the order of the pairs."""
     rows = {
         shard: iter(read_encodings(_file(folder, "encodings", shard))) for shard in range(shards)
     }
@@ -217,7 +219,7 @@ def merged(folder: Path, pairs: Sequence[Pair], shards: int) -> Iterator[Encodin
 
 
 def prior_of(folder: Path, shards: int) -> Prior:
-    """The prior over all shards: the sum of their counts."""
+    """Return the prior over all shards: the sum of their counts."""
     priors = (
         Prior.from_json(
             (path := _file(folder, "prior", shard, "json")).read_text("utf-8"), where=str(path)

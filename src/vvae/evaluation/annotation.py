@@ -42,7 +42,7 @@ Values = dict[str, str | None]
 
 
 class Entry(BaseModel):
-    """One task of one annotator."""
+    """A task as one annotator did it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,7 +56,7 @@ class Entry(BaseModel):
 
 
 class Work(BaseModel):
-    """What one annotator has done."""
+    """A file of one annotator: everything done so far."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -96,7 +96,7 @@ class Collection:
         self._encoder = run.encoder
 
     def work(self, annotator: str) -> Work:
-        """What an annotator has done so far.
+        """Return what an annotator has done so far.
 
         Raises:
             ConfigError: this is no id.
@@ -114,7 +114,7 @@ class Collection:
         return self.folder / f"{annotator}.json"
 
     def about(self, annotator: str, about: Mapping[str, str]) -> None:
-        """Keeps what an annotator says of himself."""
+        """Write down what an annotator says of himself."""
         with self._lock:
             work = self.work(annotator)
             work.about = {name[:40]: value[:80] for name, value in about.items() if value.strip()}
@@ -123,7 +123,7 @@ class Collection:
     def keep(
         self, annotator: str, task: str, reply: str, values: Values | None, *, done: bool
     ) -> Entry:
-        """Keeps a draft or a finished entry.
+        """Write down a draft or a finished entry, and return it.
 
         Raises:
             ConfigError: the task, a dimension or a label is unknown, or a finished entry lacks
@@ -143,10 +143,10 @@ class Collection:
         with self._lock:
             work = self.work(annotator)
             entry = work.entries.get(task, Entry())
-            written = reply[:LONGEST_REPLY].strip() if kind == "write" else ""
-            if written != entry.reply and checked is None:
+            text = reply[:LONGEST_REPLY].strip() if kind == "write" else ""
+            if text != entry.reply and checked is None:
                 entry.values = entry.prefilled = None  # they were those of another reply
-            entry.reply = written
+            entry.reply = text
             entry.values = checked if checked is not None else entry.values
             entry.done = done
             if done and (entry.values is None or (kind == "write" and not entry.reply)):
@@ -160,35 +160,35 @@ class Collection:
         return entry
 
     def fill_in(self, annotator: str, task: str, reply: str) -> Values:
-        """What the encoder reads in the annotator's reply, or in the one to be read; kept with the
-        entry.
+        """Return what the encoder reads in the annotator's reply, or in the one to be read; it is
+        kept with the entry.
         """
         kind = self.tasks.get(task)
         if kind is None:
             raise ConfigError("unknown task", where=repr(task)[:60])
         pair = self._pairs[task]
         text = pair.response if kind == "read" else reply[:LONGEST_REPLY].strip()
-        asked = replace(pair, response=text, speaker=pair.speaker if kind == "read" else annotator)
+        target = replace(pair, response=text, speaker=pair.speaker if kind == "read" else annotator)
         with self._lock:
-            read = next(iter(self._encoder.encode([asked], self.run.dialogues))).persona
-            values = {name: read.value(name) for name in self.space.names}
+            persona = next(iter(self._encoder.encode([target], self.run.dialogues))).persona
+            values = {name: persona.value(name) for name in self.space.names}
             work = self.work(annotator)
             entry = work.entries.setdefault(task, Entry())
             entry.prefilled = values
             self._save(work)
         return values
 
-    def shown(self, task: str) -> dict[str, Any]:
-        """A task as the page shows it: kind, context as (own side, text), the reply to be read or
-        None.
+    def task_view(self, task: str) -> dict[str, Any]:
+        """Return a task as the page shows it: kind, context as (own side, text), the reply to be
+        read or None.
         """
         pair, kind = self._pairs[task], self.tasks[task]
         turns = context(self.run.dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
-        said = [[turn.speaker == pair.speaker, turn.text] for turn in turns]
+        lines = [[turn.speaker == pair.speaker, turn.text] for turn in turns]
         return {
             "task": task,
             "kind": kind,
-            "context": said,
+            "context": lines,
             "reply": pair.response if kind == "read" else None,
         }
 
@@ -196,7 +196,7 @@ class Collection:
         write_text(self._path(work.annotator), work.model_dump_json(indent=1) + "\n")
 
     def pair(self, task: str) -> Pair:
-        """The pair a task was made from."""
+        """Return the pair that a task was made from."""
         return self._pairs[task]
 
 
@@ -208,7 +208,7 @@ def _read(path: Path) -> Work:
 
 
 def read_works(folder: Path) -> list[Work]:
-    """All annotators' files.
+    """Return the contents of all annotators' files, by file name.
 
     Raises:
         DataError: there is none, or one cannot be read.
@@ -227,8 +227,8 @@ def read_works(folder: Path) -> list[Work]:
 
 
 def annotator_agreement(works: list[Work], space: LatentSpace, *, seed: int = 0) -> dict[str, Any]:
-    """Agreement of every two annotators on replies that both read, by dimension: mean Cohen's kappa
-    over the couples.
+    """Return how far every two annotators agree on replies that both read, by dimension: mean
+    Cohen's kappa over the couples.
 
     Also how often annotators kept what the encoder had filled in, which pulls them together:
     agreement on values that were filled in says less than agreement on values that were not.
@@ -243,28 +243,28 @@ def annotator_agreement(works: list[Work], space: LatentSpace, *, seed: int = 0)
     if not couples:
         fix = "let two annotators finish the shared replies"
         raise DataError("no two annotators read the same replies", fix=fix)
-    found: dict[str, Any] = {}
+    dimensions: dict[str, Any] = {}
     scored = []
     for a, b in couples:
         shared = set(personas[a]) & set(personas[b])
         dialogue_of = {task: task.rpartition("#")[0] for task in shared}
         scored.append(agreement(personas[a], personas[b], space, dialogue_of, seed=seed))
     for name in space.names:
-        kappas = [k for one in scored if (k := one[name]["kappa"]["value"]) is not None and k == k]
-        shares = [one[name]["agreement"] for one in scored if one[name]["agreement"] is not None]
+        kappas = [k for row in scored if (k := row[name]["kappa"]["value"]) is not None and k == k]
+        shares = [row[name]["agreement"] for row in scored if row[name]["agreement"] is not None]
         filled = [
             entry.prefilled.get(name) == entry.values.get(name)
             for work in works
             for entry in work.entries.values()
             if entry.done and entry.prefilled and entry.values
         ]
-        found[name] = {
+        dimensions[name] = {
             "kappa": round(fmean(kappas), 4) if kappas else None,
             "agreement": round(fmean(shares), 4) if shares else None,
             "couples": len(couples),
             "kept": round(fmean(filled), 4) if filled else None,
         }
-    return {"annotators": list(personas), "dimensions": found}
+    return {"annotators": list(personas), "dimensions": dimensions}
 
 
 def _personas(work: Work) -> dict[str, Persona]:
@@ -277,7 +277,7 @@ def _personas(work: Work) -> dict[str, Persona]:
 
 
 def export(collection: Collection, target: Path) -> dict[str, int]:
-    """Writes what is finished in the project's formats.
+    """Write what is finished in the project's formats.
 
     - dialogues.jsonl: each context with the annotator's reply, for `data.path`
     - labels.csv and labels.yaml: what annotators say of replies, for `vvae audit labels`
@@ -325,9 +325,9 @@ def export(collection: Collection, target: Path) -> dict[str, int]:
         target / "labels.yaml",
         yaml.safe_dump({**mapping, "dimensions": dimensions}, allow_unicode=True, sort_keys=False),
     )
-    asked = sorted({name for work in works for name in work.about})
+    questions = sorted({name for work in works for name in work.about})
     people = [{"speaker": work.annotator, **work.about} for work in works]
-    write_text(target / "annotators.csv", _csv(people, ["speaker", *asked]))
+    write_text(target / "annotators.csv", _csv(people, ["speaker", *questions]))
     return {
         "replies": len(dialogues),
         "labelled": sum(row[collection.space.names[0]] != "-" for row in labels),

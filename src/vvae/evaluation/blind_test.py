@@ -38,7 +38,7 @@ class _Item:
 
 
 def make_page(run: Run, names: Sequence[str], number: int) -> Path:
-    """Writes `turing/page.html` and `turing/key.json`; returns the page.
+    """Write `turing/page.html` and `turing/key.json`; return the page's path.
 
     Args:
         names: variants whose replies are shown; all that wrote some by default.
@@ -48,51 +48,55 @@ def make_page(run: Run, names: Sequence[str], number: int) -> Path:
         ConfigError: a variant has written no replies.
     """
     pairs = {pair.pair_id: pair for pair in run.valid_pairs}
-    written = [v for v in run.variants if run.path(f"replies/{v.name}.parquet").is_file()]
-    chosen = [v for v in written if not names or v.name in names]
-    if not chosen or set(names) - {v.name for v in written}:
-        missing = ", ".join(set(names) - {v.name for v in written}) or "any variant"
-        fix = f"choose from {', '.join(v.name for v in written) or 'none: run it first'}"
+    with_replies = [v for v in run.variants if run.path(f"replies/{v.name}.parquet").is_file()]
+    chosen = [v for v in with_replies if not names or v.name in names]
+    if not chosen or set(names) - {v.name for v in with_replies}:
+        missing = ", ".join(set(names) - {v.name for v in with_replies}) or "any variant"
+        fix = f"choose from {', '.join(v.name for v in with_replies) or 'none: run it first'}"
         raise ConfigError(f"no replies of {missing}", where="--variant", fix=fix)
     items: list[_Item] = []
-    shown: dict[str, dict[str, Any]] = {}
+    page_items: dict[str, dict[str, Any]] = {}
     for variant in chosen:
-        said = [one for one in replies_of(run, variant) if one.text.strip()]
+        candidates = [reply for reply in replies_of(run, variant) if reply.text.strip()]
         # Other contexts for each variant, where there are enough: nobody sees the person's reply
         # twice.
         fresh = shuffled(
-            said, "turing", run.config.seed, variant.name, name=[one.pair.pair_id for one in said]
+            candidates,
+            "turing",
+            run.config.seed,
+            variant.name,
+            name=[reply.pair.pair_id for reply in candidates],
         )
-        used = {item.pair_id for item in items}
-        fresh.sort(key=lambda one: one.pair.pair_id in used)
-        for one in fresh[:number]:
-            key = ("turing item", run.config.seed, variant.name, one.pair.pair_id)
+        used_pairs = {item.pair_id for item in items}
+        fresh.sort(key=lambda reply: reply.pair.pair_id in used_pairs)
+        for reply in fresh[:number]:
+            key = ("turing item", run.config.seed, variant.name, reply.pair.pair_id)
             item = _Item(
                 f"{bits64(*key):016x}",
                 variant.name,
-                one.pair.pair_id,
+                reply.pair.pair_id,
                 SIDES[bits64("side", *key) & 1],
             )
             items.append(item)
             pair = pairs[item.pair_id]
             turns = context(run.dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
-            replies = {item.human: pair.response, SIDES[item.human == "a"]: one.text}
-            shown[item.id] = {
+            replies = {item.human: pair.response, SIDES[item.human == "a"]: reply.text}
+            page_items[item.id] = {
                 "id": item.id,
                 "context": [[turn.speaker == pair.speaker, turn.text] for turn in turns],
                 **{side: replies[side].strip() for side in SIDES},
             }
-    order = sorted(shown)  # ids are hashes: neither variant nor context can be told from them
+    order = sorted(page_items)  # ids are hashes: neither variant nor context can be told from them
     key_text = json.dumps([item.__dict__ for item in items], ensure_ascii=False, indent=1)
     write_text(run.path("turing/key.json"), key_text + "\n")
     page = run.path("turing/page.html")
-    write_text(page, build_turing([shown[name] for name in order]))
+    write_text(page, build_turing([page_items[name] for name in order]))
     return page
 
 
 def score_answers(run: Run, files: Sequence[Path]) -> dict[str, Any]:
-    """How often judges picked the person, by variant, and how often each judge did; written to
-    `turing/scores.json`.
+    """Return how often judges picked the person, by variant, and how often each judge did; write it
+    to `turing/scores.json`.
 
     Intervals are a bootstrap over the speakers imitated, then their dialogues; several judges of an
     item count as several answers to it.
@@ -105,7 +109,7 @@ def score_answers(run: Run, files: Sequence[Path]) -> dict[str, Any]:
         raise DataError(
             "no blind test here", where=str(key_path), fix="make one with 'vvae turing RUN'"
         )
-    items = {found["id"]: _Item(**found) for found in json.loads(key_path.read_text("utf-8"))}
+    items = {row["id"]: _Item(**row) for row in json.loads(key_path.read_text("utf-8"))}
     pairs = {pair.pair_id: pair for pair in run.valid_pairs}
     hits: dict[str, list[Hit]] = {}
     judges: dict[str, list[bool]] = {}
@@ -121,7 +125,7 @@ def score_answers(run: Run, files: Sequence[Path]) -> dict[str, Any]:
         right = side == item.human
         hits.setdefault(item.variant, []).append(Hit(pair.speaker, pair.dialogue, right))
         judges.setdefault(judge, []).append(right)
-    tables = {variant: tabulate(found) for variant, found in hits.items()}
+    tables = {variant: tabulate(of_variant) for variant, of_variant in hits.items()}
     samples = bootstrap(tables, resamples=run.config.bench.resamples, seed=run.config.seed)
     scores: dict[str, Any] = {"variants": {}, "judges": {}}
     for variant, counts in tables.items():

@@ -48,14 +48,14 @@ LABELS = 8
 
 
 def values_set(run: Run, dimension: Dimension) -> list[str]:
-    """The values a dimension is set to: its most frequent ones in the prior."""
+    """Return the values that a dimension is set to: its most frequent ones in the prior."""
     most = LABELS if dimension.labels else VALUES
     return [value for value, _ in run.prior[dimension.name].ordered[:most]]
 
 
 def control(run: Run, variant: Variant, contexts: int) -> dict[str, Any]:
-    """Writes and reads the replies that are missing, and `control/<variant>/` with control.json and
-    report.html.
+    """Write and read the replies that are missing, and write `control/<variant>/` with control.json
+    and report.html; return what control.json holds.
 
     Args:
         contexts: in each of which every value is set.
@@ -85,22 +85,22 @@ def control(run: Run, variant: Variant, contexts: int) -> dict[str, Any]:
         for d in named
     ]
     make(run, stages)
-    found = _summary(run, variant, named, contexts)
-    write_json(run.path(f"{folder}/control.json"), found)
-    write_text(run.path(f"{folder}/report.html"), build_control(found))
-    return found
+    summary = _summary(run, variant, named, contexts)
+    write_json(run.path(f"{folder}/control.json"), summary)
+    write_text(run.path(f"{folder}/report.html"), build_control(summary))
+    return summary
 
 
 def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -> None:
     """The replies with each value of a dimension set, and what the encoder reads in them."""
-    asked: list[tuple[Pair, Persona]] = []
+    tasks: list[tuple[Pair, Persona]] = []
     conditions = run.conditions(variant)
     for pair in run.benchmarked(variant, contexts):
-        kept = conditions.test_persona(pair, pair.speaker)
-        without = Persona({name: slot for name, slot in kept if name != dimension.name})
-        asked.append((pair, without))
+        base = conditions.test_persona(pair, pair.speaker)
+        without = Persona({name: slot for name, slot in base if name != dimension.name})
+        tasks.append((pair, without))
         for value in values_set(run, dimension):
-            asked.append((pair, kept.with_slots({dimension.name: Slot(value, "given")})))
+            tasks.append((pair, base.with_slots({dimension.name: Slot(value, "given")})))
     decoder = run.with_adapter(variant)
     requests = [
         decoder.prompter.request(
@@ -109,15 +109,15 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -
             conditions.line(pair, pair.speaker, persona),
             key=f"{pair.pair_id}|{dimension.name}|{persona.value(dimension.name) or HIDDEN}",
         )
-        for pair, persona in asked
+        for pair, persona in tasks
     ]
     with run.reporter.task(f"{dimension.name} set") as tick:
-        written = decoder.engine.complete(
+        completions = decoder.engine.complete(
             requests, run.generation, seed=run.config.seed, progress=tick
         )
     numbered = [
         replace(p, pair_id=f"{p.pair_id}|{i}", response=c.text)
-        for i, ((p, _), c) in enumerate(zip(asked, written, strict=True))
+        for i, ((p, _), c) in enumerate(zip(tasks, completions, strict=True))
     ]
     replies = [
         Reply(
@@ -129,7 +129,7 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -
             pair.response,
             c.finish_reason,
         )
-        for pair, (_, persona), c in zip(numbered, asked, written, strict=True)
+        for pair, (_, persona), c in zip(numbered, tasks, completions, strict=True)
     ]
     folder = run.path(f"control/{variant.name}")
     write_replies(folder / f"{dimension.name}.parquet", replies, run.space)
@@ -151,22 +151,26 @@ def _summary(
         readings = {
             e.pair_id: e.persona for e in read_encodings(folder / f"{name}.readings.parquet")
         }
-        given = [
+        observations = [
             (r, readings[r.pair_id])
             for r in replies
             if r.persona and r.persona[name] and r.pair_id in readings
         ]
-        set_to = [r.persona.value(name) or HIDDEN for r, _ in given if r.persona]
+        set_to = [r.persona.value(name) or HIDDEN for r, _ in observations if r.persona]
         for other in run.space.dimensions:
-            found = association(
-                set_to, [z.value(other.name) or HIDDEN for _, z in given], seed=run.config.seed
+            result = association(
+                set_to,
+                [z.value(other.name) or HIDDEN for _, z in observations],
+                seed=run.config.seed,
             )
-            row: dict[str, Any] = {"set": name, "read": other.name, "n": len(given)}
-            matrix.append(row | ({"v": round(found.v, 4), "p": round(found.p, 4)} if found else {}))
+            row: dict[str, Any] = {"set": name, "read": other.name, "n": len(observations)}
+            matrix.append(
+                row | ({"v": round(result.v, 4), "p": round(result.p, 4)} if result else {})
+            )
         came_back: dict[str, Counter[str]] = {
             value: Counter() for value in values_set(run, dimension)
         }
-        for value, (_, z) in zip(set_to, given, strict=True):
+        for value, (_, z) in zip(set_to, observations, strict=True):
             came_back[value][z.value(name) or HIDDEN] += 1
         confusion[name] = {
             value: dict(counter.most_common()) for value, counter in came_back.items()
@@ -203,15 +207,15 @@ def _rates(
         for value in [own] if own else values:
             hit = Hit(pair.speaker, pair.dialogue, shows(metric, value, reply.reply))
             hits["shown" if own else "hidden"].append(hit)
-    tables = {ends: tabulate(found) for ends, found in hits.items()}
+    tables = {ends: tabulate(of_end) for ends, of_end in hits.items()}
     samples = bootstrap(tables, resamples=run.config.bench.resamples, seed=run.config.seed)
-    found: dict[str, Any] = {"values": values, "asked_for": run.prior[name].rate}
+    result: dict[str, Any] = {"values": values, "asked_for": run.prior[name].rate}
     for ends, counts in tables.items():
         low, high = interval(samples[ends])
-        found[ends] = {
+        result[ends] = {
             "rate": round(rate(counts), 4),
             "low": round(low, 4),
             "high": round(high, 4),
             "n": len(hits[ends]),
         }
-    return found
+    return result

@@ -60,7 +60,7 @@ RUNTIME_BYTES = 3_200_000_000
 
 
 def examine(path: Path, *, reporter: Reporter | None = None) -> dict[str, Any]:
-    """What can be said of chats before training.
+    """Return what can be said of chats before training.
 
     Args:
         path: a folder of `vvae import`, a config, a run, JSONL of dialogues, or an export.
@@ -86,9 +86,9 @@ def _config(path: Path, scratch: Path) -> RunConfig:
     if str(path) == "byu":
         return RunConfig()
     if not (path / SUMMARY).is_file():
-        found = find(path)
-        if path.is_dir() or any(one.format not in ("openai", "sharegpt", None) for one in found):
-            bring_in(found, scratch / "chats", Intake())
+        files = find(path)
+        if path.is_dir() or any(file.format not in ("openai", "sharegpt", None) for file in files):
+            bring_in(files, scratch / "chats", Intake())
             path = scratch / "chats"
     base = RunConfig.model_validate({"data": {"path": str(path)}})
     speakers = speakers_to_learn(path)
@@ -100,31 +100,31 @@ def _config(path: Path, scratch: Path) -> RunConfig:
 
 def _examined(run: Run) -> dict[str, Any]:
     dialogues = list(run.dialogues.values())
-    found: dict[str, Any] = {"corpus": _corpus(dialogues), "problems": [], "advice": []}
+    report: dict[str, Any] = {"corpus": _corpus(dialogues), "problems": [], "advice": []}
     config = run.config
     try:
         pairs, left_out = pairs_with_account(dialogues, config.pairs, seed=config.seed)
         mine = learned_pairs(pairs, config.pairs)
     except DataError as error:
-        found["problems"].append(error.what)
-        found["advice"].append(
+        report["problems"].append(error.what)
+        report["advice"].append(
             "give more conversations: a persona is learnt from replies to somebody else"
         )
-        return found
-    found["pairs"] = {
+        return report
+    report["pairs"] = {
         "train": sum(p.split == "train" for p in mine),
         "heldout": sum(p.split == "heldout" for p in mine),
         "left_out": dict(left_out),
     }
-    encoder, personas, read = _read(run, mine)
+    encoder, personas, sample = _read(run, mine)
     prior = count(
-        (personas[p.pair_id] for p in read if p.split == "train"),
+        (personas[p.pair_id] for p in sample if p.split == "train"),
         run.space,
         encoder=encoder.id,
         corpus="",
     )
-    profiles = build_profiles(read, personas, run.space)
-    found["dimensions"] = {
+    profiles = build_profiles(sample, personas, run.space)
+    report["dimensions"] = {
         name: {
             "r": round(prior[name].rate, 4),
             "predicted": round(
@@ -133,19 +133,19 @@ def _examined(run: Run) -> dict[str, Any]:
         }
         for name in run.space.names
     }
-    found["speakers"] = _speakers(mine, profiles)
+    report["speakers"] = _speakers(mine, profiles)
     able: list[str] = []
     try:
         able = eligible_speakers(mine, config.pairs)
     except DataError as error:
-        found["problems"].append(error.what)
-        found["advice"].append(error.fix)
-    found["benchmarked"] = len(able)
-    found["metrics"] = _metrics(run, mine, able, profiles, personas, prior)
-    found["machine"] = machine()
-    found["work"] = work(run, mine, found["machine"]["gflops"])
-    found["advice"] += _advice(found, config)
-    return found
+        report["problems"].append(error.what)
+        report["advice"].append(error.fix)
+    report["benchmarked"] = len(able)
+    report["metrics"] = _metrics(run, mine, able, profiles, personas, prior)
+    report["machine"] = machine()
+    report["work"] = work(run, mine, report["machine"]["gflops"])
+    report["advice"] += _advice(report, config)
+    return report
 
 
 def _corpus(dialogues: Sequence[Dialogue]) -> dict[str, Any]:
@@ -170,16 +170,16 @@ def _corpus(dialogues: Sequence[Dialogue]) -> dict[str, Any]:
 def _read(run: Run, pairs: Sequence[Pair]) -> tuple[Encoder, dict[str, Persona], list[Pair]]:
     """The default encoder's reading of a keyed choice of the pairs."""
     chosen = set(shuffled([p.pair_id for p in pairs], "doctor", run.config.seed)[:MOST_READ])
-    read = [pair for pair in pairs if pair.pair_id in chosen]
+    sample = [pair for pair in pairs if pair.pair_id in chosen]
     settings = run.config.encoder
     if settings.calls_a_model:
         settings = RulesConfig()
     with run.reporter.task("reading replies with the default encoder") as tick:
-        encoder = settings.fit(read, run.space, topics=run.topics, ledger=run.ledger)
+        encoder = settings.fit(sample, run.space, topics=run.topics, ledger=run.ledger)
         personas = {
-            e.pair_id: e.persona for e in encoder.encode(read, run.dialogues, progress=tick)
+            e.pair_id: e.persona for e in encoder.encode(sample, run.dialogues, progress=tick)
         }
-    return encoder, personas, read
+    return encoder, personas, sample
 
 
 def _speakers(pairs: Sequence[Pair], profiles: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -200,7 +200,8 @@ def _speakers(pairs: Sequence[Pair], profiles: Mapping[str, Any]) -> list[dict[s
 
 
 def half_width(rate: float, n: int) -> float:
-    """About how well a rate of n replies will be known: half of its 95 % interval, in points.
+    """Return about how well a rate of n replies will be known: half of its 95 % interval, in
+    points.
 
     >>> round(half_width(0.1, 100), 1)
     5.9
@@ -216,33 +217,33 @@ def _metrics(
     personas: Mapping[str, Persona],
     prior: Prior,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for metric, dimension in scored(run.space).items():
         known = [s for s in able if s in profiles and profiles[s].persona()[dimension.name]]
         held = Counter(p.speaker for p in pairs if p.split == "heldout" and p.speaker in known)
         n = sum(min(number, run.config.bench.per_speaker) for number in held.values())
         n = min(n, run.config.bench.replies)
-        found[metric] = {
+        result[metric] = {
             "dimension": dimension.name,
             "speakers": len(known),
             "replies": n,
             "known_to_points": round(half_width(prior[dimension.name].rate, n), 1),
             "measurable": n >= LEAST_REPLIES,
         }
-    return found
+    return result
 
 
 # --- time and memory ------------------------------------------------------------------------------
 
 
 def machine() -> dict[str, Any]:
-    """Cores, memory, and the peak of matrix products, measured for a moment where torch is
+    """Return cores, memory, and the peak of matrix products, measured for a moment where torch is
     installed.
     """
     pages = (
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     )
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "cores": os.cpu_count(),
         "memory_gb": round(pages / 1e9, 1),
         "gpu": None,
@@ -251,14 +252,14 @@ def machine() -> dict[str, Any]:
     try:
         import torch
     except ImportError:
-        return found
+        return result
     gpu = torch.cuda.is_available()
-    found["gpu"] = torch.cuda.get_device_name() if gpu else None
+    result["gpu"] = torch.cuda.get_device_name() if gpu else None
     rates = [
         _gflops(torch, "cuda" if gpu else "cpu", dtype) for dtype in (torch.float32, torch.bfloat16)
     ]
-    found["gflops"] = round(max(rates))
-    return found
+    result["gflops"] = round(max(rates))
+    return result
 
 
 def _gflops(torch: Any, device: str, dtype: Any) -> float:
@@ -278,8 +279,8 @@ def _gflops(torch: Any, device: str, dtype: Any) -> float:
 
 
 def parameters(model: str) -> int | None:
-    """How many parameters a model has, from its folder; None where that cannot be told without
-    loading it.
+    """Return how many parameters a model has, from its folder; None where that cannot be told
+    without loading it.
     """
     if model == SMOLLM2:
         return SMALL_MODEL
@@ -291,7 +292,9 @@ def parameters(model: str) -> int | None:
 
 
 def work(run: Run, pairs: Sequence[Pair], gflops: float | None) -> dict[str, Any]:
-    """Seconds and memory of the run's stages on this machine; None where they cannot be told."""
+    """Return seconds and memory of the run's stages on this machine; None where they cannot be
+    told.
+    """
     config, size = run.config, parameters(run.config.decoder.model)
     if size is None or not gflops:
         return {"parameters": size, "seconds": None, "memory_gb": None}
@@ -337,8 +340,8 @@ def _training_tokens(run: Run, variant: Variant, pairs: Sequence[Pair]) -> float
         )
         tokens += trunk + sum(estimated_tokens(pair.response) + z + REPLY_FRAME for pair in window)
         replies += len(window)
-    wanted = min(run.config.train.pairs, sum(map(len, windows))) * run.config.train.passes
-    return tokens / replies * wanted
+    number = min(run.config.train.pairs, sum(map(len, windows))) * run.config.train.passes
+    return tokens / replies * number
 
 
 def _context_tokens(run: Run, pairs: Sequence[Pair]) -> float:
@@ -354,46 +357,46 @@ def _context_tokens(run: Run, pairs: Sequence[Pair]) -> float:
     return total / max(len(some), 1)
 
 
-def _advice(found: Mapping[str, Any], config: RunConfig) -> list[str]:
+def _advice(report: Mapping[str, Any], config: RunConfig) -> list[str]:
     advice: list[str] = []
-    train, wanted = found["pairs"]["train"], config.train.pairs
-    if train < wanted:
+    train, target = report["pairs"]["train"], config.train.pairs
+    if train < target:
         advice.append(
-            f"{train:,} training replies, {wanted:,} asked for: raise train.passes, or bring more "
+            f"{train:,} training replies, {target:,} asked for: raise train.passes, or bring more "
             "chats"
         )
     if train < FEWEST:
         advice.append(
             f"under {FEWEST} training replies little is learnt; prompting a large model needs none"
         )
-    more = config.bench.per_speaker * found["benchmarked"]
-    if found["benchmarked"] and more < min(config.bench.replies, found["pairs"]["heldout"]):
-        held = found["pairs"]["heldout"]
+    more = config.bench.per_speaker * report["benchmarked"]
+    if report["benchmarked"] and more < min(config.bench.replies, report["pairs"]["heldout"]):
+        held = report["pairs"]["heldout"]
         advice.append(
             f"bench.per_speaker allows {more:,} of {held:,} held-out replies: with few people, "
             "raise it"
         )
-    small = [name for name, row in found["metrics"].items() if not row["measurable"]]
+    small = [name for name, row in report["metrics"].items() if not row["measurable"]]
     if small:
         named = ", ".join(small)
         advice.append(
             f"{named}: under {LEAST_REPLIES} held-out replies of people with that trait decide "
             "nothing"
         )
-    if config.pairs.speakers is None and len(found["speakers"]) > 1:
+    if config.pairs.speakers is None and len(report["speakers"]) > 1:
         advice.append(
             "everybody is learnt; to learn one person, set pairs.speakers (vvae import --learn "
             "does)"
         )
-    language = next(iter(found["corpus"]["languages"]), None)
+    language = next(iter(report["corpus"]["languages"]), None)
     if language not in ("en", "zh", None, "unknown"):
         advice.append(
             f"mostly {language!r}: word lists are English and Chinese; encoder.kind: llm reads "
             "others"
         )
-    if found["corpus"]["emoji_rate"] < RARE:
+    if report["corpus"]["emoji_rate"] < RARE:
         advice.append("hardly any emoji: EC will say little")
-    needed, there = found["work"]["memory_gb"], found["machine"]["memory_gb"]
+    needed, there = report["work"]["memory_gb"], report["machine"]["memory_gb"]
     if needed and there and needed > there:
         advice.append(
             "more memory than this machine has: lower train.token_budget, or take a smaller model"

@@ -50,7 +50,7 @@ ROLES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": Chat
 
 @task
 def human_chat_bench(run: str, replies: int = 100, persona: str = "zero-shot") -> Task:
-    """Are a model's habits as frequent as people's?
+    """Return the task that asks whether a model's habits are as frequent as people's.
 
     Args:
         run: a run folder with profiles.
@@ -79,8 +79,8 @@ def human_chat_bench(run: str, replies: int = 100, persona: str = "zero-shot") -
 
 def _figures(values: dict[str, str], text: str) -> dict[str, float]:
     """What a reply shows; nan for a habit whose value the speaker does not have."""
-    found = {m: float(shows(m, values[m], text)) if m in values else math.nan for m in RATES}
-    return found | {
+    rates = {m: float(shows(m, values[m], text)) if m in values else math.nan for m in RATES}
+    return rates | {
         "question": float(asks(text)),
         "laughter": float(laughs(text)),
         "words": spoken_length([text]),
@@ -102,19 +102,19 @@ def _people(run: Run) -> dict[str, float]:
             for name, value in _figures(_values(run, pair.speaker), pair.response).items():
                 if value == value:
                     hits[name].append(Hit(pair.speaker, pair.dialogue, value))
-    return {name: round(rate(tabulate(found)), 4) for name, found in hits.items()}
+    return {name: round(rate(tabulate(of_figure)), 4) for name, of_figure in hits.items()}
 
 
 def _sample(run: Run, variant: Variant, pair: Pair, people: dict[str, float]) -> Sample:
     dialogue = run.dialogues[pair.dialogue]
     block = run.conditions(variant).test_line(pair, pair.speaker)
-    written = chat_messages(
+    chat = chat_messages(
         context(dialogue, pair),
         pair.speaker,
         block if isinstance(block, str) else None,
         named=len(dialogue.speakers) > 2,
     )
-    messages: list[ChatMessage] = [ROLES[m["role"]](content=m["content"]) for m in written]
+    messages: list[ChatMessage] = [ROLES[m["role"]](content=m["content"]) for m in chat]
     messages[-1].metadata = {"pair_id": pair.pair_id}
     known = {"speaker": pair.speaker, "values": _values(run, pair.speaker), "people": people}
     return Sample(id=pair.pair_id, input=messages, target=pair.response, metadata=known)
@@ -126,10 +126,10 @@ def _sample(run: Run, variant: Variant, pair: Pair, people: dict[str, float]) ->
 def _by_speaker(scores: list[SampleScore]) -> list[float]:
     """Each speaker's own mean; replies for which a figure says nothing are left out."""
     own: dict[str, list[float]] = defaultdict(list)
-    for one in scores:
-        value = one.score.as_float()
+    for sample in scores:
+        value = sample.score.as_float()
         if not math.isnan(value):
-            own[str((one.sample_metadata or {}).get("speaker"))].append(value)
+            own[str((sample.sample_metadata or {}).get("speaker"))].append(value)
     return [sum(values) / len(values) for values in own.values()]
 
 
@@ -144,7 +144,7 @@ def _people_of(scores: list[SampleScore], figure: str) -> float:
 
 @metric(name="rate")
 def model_rate() -> Metric:
-    """The mean of the speakers' own means."""
+    """Return the metric that is the mean of the speakers' own means."""
 
     def rate_of(scores: list[SampleScore]) -> float:
         return _mean(_by_speaker(scores))
@@ -154,7 +154,7 @@ def model_rate() -> Metric:
 
 @metric(name="people")
 def people_rate(figure: str) -> Metric:
-    """People's."""
+    """Return the metric that is people's own value of a figure, to compare with."""
 
     def people(scores: list[SampleScore]) -> float:
         return _people_of(scores, figure)
@@ -164,7 +164,7 @@ def people_rate(figure: str) -> Metric:
 
 @metric(name="deviation")
 def deviation(figure: str) -> Metric:
-    """The model's less people's: above 0 is too often."""
+    """Return the metric that is the model's value less people's: above 0 is too often."""
 
     def difference(scores: list[SampleScore]) -> float:
         return _mean(_by_speaker(scores)) - _people_of(scores, figure)
@@ -174,7 +174,7 @@ def deviation(figure: str) -> Metric:
 
 @metric(name="stderr")
 def standard_error() -> Metric:
-    """Of the model's rate, over speakers."""
+    """Return the metric that is the standard error of the model's rate, over speakers."""
 
     def error(scores: list[SampleScore]) -> float:
         means = _by_speaker(scores)
@@ -188,7 +188,9 @@ def standard_error() -> Metric:
     metrics={f: [model_rate(), people_rate(f), deviation(f), standard_error()] for f in FIGURES}
 )
 def habits() -> Scorer:
-    """What a reply shows of CP, EC and HM, and whether it asks, laughs, and how long it is."""
+    """Return the scorer of what a reply shows of CP, EC and HM, whether it asks, laughs, and how
+    long it is.
+    """
 
     async def score(state: TaskState, target: Target) -> Score:
         text = state.output.completion
@@ -206,7 +208,7 @@ def habits() -> Scorer:
 
 @modelapi(name="vvae")
 def vvae() -> type[ModelAPI]:
-    """An adapter of a run as a model: ``vvae/VARIANT`` with ``-M run=RUN``."""
+    """Return an adapter of a run as a model: ``vvae/VARIANT`` with ``-M run=RUN``."""
     return _Adapter
 
 
@@ -241,7 +243,7 @@ class _Adapter(ModelAPI):
     async def generate(
         self, input: list[ChatMessage], tools: Any, tool_choice: Any, config: GenerateConfig
     ) -> ModelOutput:
-        """The reply to a sample of `human_chat_bench`."""
+        """Return the reply to a sample of `human_chat_bench`."""
         pair = self._pairs.get(str((input[-1].metadata or {}).get("pair_id")))
         if pair is None:
             raise ConfigError(
@@ -265,10 +267,10 @@ class _Adapter(ModelAPI):
             self._run.dialogues[pair.dialogue], pair, block, key=f"{pair.pair_id}|{pair.speaker}"
         )
         with self._lock:
-            (written,) = self._decoder.engine.complete(
+            (completion,) = self._decoder.engine.complete(
                 [request], settings, seed=self._run.config.seed
             )
-        return written.text, written.finish_reason
+        return completion.text, completion.finish_reason
 
     def max_connections(self) -> int:
         """A few wait: one model writes one reply at a time."""

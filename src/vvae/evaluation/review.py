@@ -40,27 +40,27 @@ class Review:
                 "the run is not encoded", where=str(run.folder), fix="run 'vvae encode CONFIG'"
             )
         try:
-            self._said: dict[str, dict[str, Any]] = json.loads(self._path.read_text("utf-8"))
+            self._verdicts: dict[str, dict[str, Any]] = json.loads(self._path.read_text("utf-8"))
         except OSError:
-            self._said = {}
+            self._verdicts = {}
         except ValueError:
             raise DataError("not JSON", where=str(self._path), fix="move it away") from None
-        found = [pair for pair in run.valid_pairs if len(run.posteriors[pair.pair_id])]
-        order = shuffled(found, "review", run.config.seed, name=[pair.pair_id for pair in found])
+        pairs = [pair for pair in run.valid_pairs if len(run.posteriors[pair.pair_id])]
+        order = shuffled(pairs, "review", run.config.seed, name=[pair.pair_id for pair in pairs])
         self._pairs: Mapping[str, Pair] = {pair.pair_id: pair for pair in order}
 
     def items(
         self, speaker: str | None, start: int, number: int
     ) -> tuple[list[dict[str, Any]], int]:
-        """Replies with at least one value, and how many there are: reply, what came before, values
-        with evidence.
+        """Return replies with at least one value, and how many there are: reply, what came before,
+        values with evidence.
         """
         pairs = [
             pair for pair in self._pairs.values() if speaker is None or pair.speaker == speaker
         ]
-        return [self._shown(pair) for pair in pairs[start : start + number]], len(pairs)
+        return [self._item(pair) for pair in pairs[start : start + number]], len(pairs)
 
-    def _shown(self, pair: Pair) -> dict[str, Any]:
+    def _item(self, pair: Pair) -> dict[str, Any]:
         before = context(self.run.dialogues[pair.dialogue], pair)[-SHOWN_BEFORE:]
         values = {
             name: {"value": slot.value, "evidence": slot.evidence, "confidence": slot.confidence}
@@ -72,11 +72,11 @@ class Review:
             "before": [{"speaker": turn.speaker, "text": turn.text} for turn in before],
             "reply": pair.response,
             "values": values,
-            "said": self._said.get(pair.pair_id, {}),
+            "said": self._verdicts.get(pair.pair_id, {}),
         }
 
     def say(self, pair: str, dimension: str, verdict: Verdict | None, value: str | None) -> None:
-        """Keeps what is said of a dimension of a reply; None takes it back.
+        """Write down what is said of a dimension of a reply; None takes it back.
 
         Raises:
             ConfigError: there is no such reply or dimension, or the value is none of its labels.
@@ -87,21 +87,21 @@ class Review:
             raise ConfigError("no such dimension", where="dimension")
         if verdict == "corrected":
             self.run.space.check(dimension, value or "", where="value")
-        own = dict(self._said.get(pair, {}))
+        own = dict(self._verdicts.get(pair, {}))
         own.pop(dimension, None)
         if verdict:
             own[dimension] = {"verdict": verdict} | (
                 {"value": value} if verdict == "corrected" else {}
             )
-        said = {**self._said, pair: own}
-        self._said = {name: found for name, found in said.items() if found}
-        write_text(self._path, json.dumps(self._said, ensure_ascii=False, indent=1) + "\n")
+        verdicts = {**self._verdicts, pair: own}
+        self._verdicts = {name: of_pair for name, of_pair in verdicts.items() if of_pair}
+        write_text(self._path, json.dumps(self._verdicts, ensure_ascii=False, indent=1) + "\n")
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Dimension -> how many values were accepted, corrected and taken back."""
-        found: dict[str, Counter[str]] = {}
-        for own in self._said.values():
-            for name, said in own.items():
-                found.setdefault(name, Counter())[said["verdict"]] += 1
+        """Return dimension -> how many values were accepted, corrected and taken back."""
+        result: dict[str, Counter[str]] = {}
+        for own in self._verdicts.values():
+            for name, entry in own.items():
+                result.setdefault(name, Counter())[entry["verdict"]] += 1
         names: Sequence[str] = self.run.space.names
-        return {name: dict(found[name]) for name in names if name in found}
+        return {name: dict(result[name]) for name in names if name in result}

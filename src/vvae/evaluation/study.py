@@ -47,7 +47,7 @@ __all__ = ["Study", "load_study", "measure_chatbot", "run_study", "studies", "us
 
 
 class Study(BaseModel):
-    """An experiment."""
+    """An experiment: variants, seeds and claims."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,14 +71,14 @@ class Study(BaseModel):
     claims: tuple[Claim, ...] = ()
 
     def resolved(self, space: LatentSpace) -> tuple[Variant, ...]:
-        """The variants of one seed."""
+        """Return the variants of one seed."""
         return (
             *resolve(self.variants),
             *(variant for _, variant in (*self._left_out(space), *self._grown(space))),
         )
 
     def all_claims(self, space: LatentSpace) -> tuple[Claim, ...]:
-        """Its claims, and one for each thing left out: that the loss is higher without it."""
+        """Return the claims, and one for each thing left out: the loss is higher without it."""
         return (
             *self.claims,
             *(
@@ -96,10 +96,10 @@ class Study(BaseModel):
     def _left_out(self, space: LatentSpace) -> Iterator[tuple[str, Variant]]:
         groups = space.axes if self.leave_out == "axes" else space.names if self.leave_out else ()
         for group in groups:
-            kept = tuple(d.name for d in space.dimensions if group not in (d.axis, d.name))
+            dimensions = tuple(d.name for d in space.dimensions if group not in (d.axis, d.name))
             yield (
                 f"Without {group}",
-                Variant(name=f"without-{'-'.join(group.split())}", dimensions=kept),
+                Variant(name=f"without-{'-'.join(group.split())}", dimensions=dimensions),
             )
 
     def _grown(self, space: LatentSpace) -> Iterator[tuple[str, Variant]]:
@@ -110,7 +110,7 @@ class Study(BaseModel):
 
 
 def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
-    """The dimensions, most useful first, and what that was measured by.
+    """Return the dimensions, most useful first, and what that was measured by.
 
     Where the study `ablation-dimensions` has been made: by how much the loss under the profile
     rises without each.
@@ -129,7 +129,7 @@ def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
 
 
 def studies() -> list[str]:
-    """The names of the studies that come with the package."""
+    """Return the names of the studies that come with the package."""
     folder = resources.files("vvae.evaluation").joinpath("studies")
     return sorted(
         file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")
@@ -137,7 +137,7 @@ def studies() -> list[str]:
 
 
 def load_study(name: str) -> Study:
-    """A study by its name, or from a YAML file.
+    """Return a study by its name, or from a YAML file.
 
     Raises:
         ConfigError: there is none of this name, or a key is wrong.
@@ -215,7 +215,7 @@ def run_study(
     reporter: Reporter,
     endpoint: EndpointConfig | None = None,
 ) -> dict[str, Any]:
-    """Makes what is missing, judges the claims, and writes `studies/<name>/` in the run folder.
+    """Make what is missing, judge the claims, and write `studies/<name>/` in the run folder.
 
     Args:
         endpoint: writes the replies of the prompted variants.
@@ -246,11 +246,11 @@ def run_study(
         rows += measured(run, study, seed)
     folder = run.path(f"studies/{title}")
     MEASURED.write(folder / "rows.parquet", rows)
-    found = _judged(study, run, rows, config)
-    found |= {"folder": title, "order": study.order, "ordered_by": ordered_by}
-    write_json(folder / "claims.json", found)
-    write_text(folder / "report.html", build_study(found))
-    return found
+    report = _judged(study, run, rows, config)
+    report |= {"folder": title, "order": study.order, "ordered_by": ordered_by}
+    write_json(folder / "claims.json", report)
+    write_text(folder / "report.html", build_study(report))
+    return report
 
 
 def _seeded(variant: Variant, seed: int) -> Variant:
@@ -277,7 +277,7 @@ def _writes(study: Study, variant: Variant) -> bool:
 
 
 def measured(run: Run, study: Study, seed: int) -> list[Measured]:
-    """What one seed's variants did, reply by reply; with seed 0 also what people did."""
+    """Return what one seed's variants did, reply by reply; with seed 0 also what people did."""
     pairs = {pair.pair_id: pair for pair in run.valid_pairs}
     yardstick = Yardstick(run.valid_pairs, run.speakers)
     rows = _habits(HUMAN, seed, run, yardstick, _heldout(run)) if seed == 0 else []
@@ -287,19 +287,26 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
             rows += _habits(
                 variant.name, seed, run, yardstick, replies_of(run, _seeded(variant, seed))
             )
-        for one in () if variant.endpoint else LIKELIHOODS.read(run.path(f"losses/{name}.parquet")):
-            pair = pairs[one.pair_id]
+        for likelihood in (
+            () if variant.endpoint else LIKELIHOODS.read(run.path(f"losses/{name}.parquet"))
+        ):
+            pair = pairs[likelihood.pair_id]
             row = Measured(
                 variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0
             )
-            if one.nats is not None and one.tokens:
+            if likelihood.nats is not None and likelihood.tokens:
                 rows.append(
                     replace(
-                        row, measure=f"loss_{one.shown}_z", value=one.nats, weight=float(one.tokens)
+                        row,
+                        measure=f"loss_{likelihood.shown}_z",
+                        value=likelihood.nats,
+                        weight=float(likelihood.tokens),
                     )
                 )
-            if one.phrase is not None:
-                rows.append(replace(row, measure=f"phrase_{one.shown}", value=one.phrase))
+            if likelihood.phrase is not None:
+                rows.append(
+                    replace(row, measure=f"phrase_{likelihood.shown}", value=likelihood.phrase)
+                )
     return rows
 
 
@@ -312,12 +319,12 @@ def _heldout(run: Run) -> list[WrittenReply]:
 
 
 def _habits(
-    variant: str, seed: int, run: Run, yardstick: Yardstick, said: Sequence[WrittenReply]
+    variant: str, seed: int, run: Run, yardstick: Yardstick, replies: Sequence[WrittenReply]
 ) -> list[Measured]:
     """The rates of HumanChatBench and the other figures of replies."""
     scores = scored(run.space)
     rows = []
-    for (pair, whose, text), figures in zip(said, yardstick.measure(said), strict=True):
+    for (pair, whose, text), figures in zip(replies, yardstick.measure(replies), strict=True):
         row = Measured(
             variant,
             seed,
@@ -343,7 +350,7 @@ def _habits(
 
 
 def tables_of(rows: Sequence[Measured]) -> Tables:
-    """measure -> variant -> sums by speaker and dialogue."""
+    """Return measure -> variant -> sums by speaker and dialogue."""
     held: dict[str, dict[str, list[Hit]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         held[row.measure][row.variant].append(Hit(row.speaker, row.dialogue, row.value, row.weight))
@@ -355,9 +362,12 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
     people: dict[str, Counts] = {m: of[HUMAN] for m, of in tables.items() if HUMAN in of}
     alone: list[Mapping[str, Mapping[str, Counts]]] = []
     for seed in range(study.seeds):
-        one = tables_of([row for row in rows if row.seed == seed and row.variant != HUMAN])
+        seed_tables = tables_of([row for row in rows if row.seed == seed and row.variant != HUMAN])
         alone.append(
-            {m: {**of, **({HUMAN: people[m]} if m in people else {})} for m, of in one.items()}
+            {
+                m: {**of, **({HUMAN: people[m]} if m in people else {})}
+                for m, of in seed_tables.items()
+            }
         )
     claims, variants = study.all_claims(run.space), study.resolved(run.space)
     local = {
@@ -405,18 +415,18 @@ def _bodies(study: Study, run: Run, **options: Any) -> dict[str, Any]:
     """What the seeds' replies together are like beside people's;
     nothing where none were written.
     """
-    written: dict[str, list[WrittenReply]] = {}
-    read: dict[str, dict[str, Persona]] = {}
+    replies: dict[str, list[WrittenReply]] = {}
+    personas: dict[str, dict[str, Persona]] = {}
     for variant in study.resolved(run.space):
         if _writes(study, variant):
             seeded = [_seeded(variant, seed) for seed in range(study.seeds)]
-            written[variant.name] = [one for v in seeded for one in replies_of(run, v)]
+            replies[variant.name] = [reply for v in seeded for reply in replies_of(run, v)]
             readings = [readings_of(run, v) for v in seeded]
             if all(readings):
-                read[variant.name] = {
+                personas[variant.name] = {
                     pair_id: z for reading in readings for pair_id, z in reading.items()
                 }
-    figures = compare(run.corpus, run.speakers, written, read, **options) if written else {}
+    figures = compare(run.corpus, run.speakers, replies, personas, **options) if replies else {}
     return {
-        name: found.model_dump(mode="json", exclude_unset=True) for name, found in figures.items()
+        name: figure.model_dump(mode="json", exclude_unset=True) for name, figure in figures.items()
     }

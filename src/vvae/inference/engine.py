@@ -23,7 +23,7 @@ DEFAULT_NEW_TOKENS = 128
 
 
 class GenerationConfig(BaseModel):
-    """How replies are drawn.
+    """A set of options that say how replies are drawn.
 
     The defaults sample from the model as it is. Truncation and low temperature shrink every rare
     event, so a rate can only be right at temperature 1 and top_p 1.
@@ -56,7 +56,7 @@ class Completion(NamedTuple):
 
 
 class Engine(Protocol):
-    """Anything that completes prompts."""
+    """A protocol of anything that completes prompts."""
 
     def complete(
         self,
@@ -66,5 +66,5 @@ class Engine(Protocol):
         seed: int,
         progress: Progress | None = None,
     ) -> list[Completion]:
-        """Completions in the order of the requests."""
+        """Return completions in the order of the requests."""
         ...

@@ -48,11 +48,11 @@ class _RowLayer(DynamicLayer):  # type: ignore[misc]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Writes one token of each row in use; returns what they see."""
         used, start, end = self._cache.used, self._cache.start, self._cache.end
-        found = []
+        views = []
         for store, new in ((self.keys, key_states), (self.values, value_states)):
             store[:used, :, end : end + 1] = new
-            found.append(store[:used, :, start : end + 1])
-        return found[0], found[1]
+            views.append(store[:used, :, start : end + 1])
+        return views[0], views[1]
 
     def get_seq_length(self) -> int:
         """Columns seen before the token that comes."""
@@ -70,7 +70,7 @@ class RowCache(Cache):  # type: ignore[misc]
         self.used, self.end, self.start = 0, 0, 0
 
     def admit(self, prompts: Cache) -> None:
-        """Rows of a left-padded batch of prompts take the next free rows."""
+        """Give the next free rows to the rows of a left-padded batch of prompts."""
         new, width = prompts.layers[0].keys.shape[0], prompts.layers[0].keys.shape[2]
         if not self.used:
             self.start, self.end = 0, width
@@ -90,7 +90,7 @@ class RowCache(Cache):  # type: ignore[misc]
         self.used += new
 
     def see(self, longest: int) -> None:
-        """Rows in use are `longest` at the most: sets what is seen, and makes room where the
+        """Set what is seen by rows in use that are `longest` at the most, and make room where the
         columns are used up.
         """
         if self.end == self.columns:
@@ -107,11 +107,11 @@ class RowCache(Cache):  # type: ignore[misc]
         self.start, self.end = end - longest, end
 
     def advance(self) -> None:
-        """One token was written in every row in use."""
+        """Note that one token was written in every row in use."""
         self.end += 1
 
     def keep(self, rows: Sequence[int]) -> list[int]:
-        """Only these rows (ascending) go on; returns them in their new order."""
+        """Keep only these rows (ascending); return them in their new order."""
         order = list(rows)
         holes = sorted(set(range(len(order))) - set(order))
         movers = order[len(order) - len(holes) :]

@@ -47,7 +47,7 @@ def _file(path: Path) -> Path:
 
 
 class LlamaServer:
-    """llama.cpp as an OpenAI-compatible server on loopback, in a process of its own.
+    """A llama.cpp server, OpenAI-compatible, on loopback and in a process of its own.
 
     The process ends with `close`, with this object, or with the process that made it.
 
@@ -98,31 +98,31 @@ class LlamaServer:
             start_new_session=True,  # Ctrl-C is for whoever started it
         )
         self._end = weakref.finalize(self, _end, self._process)
-        self.address = self._started(settings, base)
+        self.address = self._start(settings, base)
         """Where it listens, without a path."""
 
-    def _started(self, settings: dict[str, Any], base: Path) -> str:
+    def _start(self, settings: dict[str, Any], base: Path) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(settings).encode() + b"\n")
             self._process.stdin.flush()
-            said = json.loads(
+            message = json.loads(
                 self._process.stdout.readline() or b'{"error": "it stopped while loading"}'
             )
         except BaseException as error:
             self.close()
             if not isinstance(error, OSError | ValueError):
                 raise
-            said = {"error": "it stopped while loading"}
-        if "error" in said:
+            message = {"error": "it stopped while loading"}
+        if "error" in message:
             self.close()
-            raise ModelError(f"llama.cpp cannot load it ({said['error']})", where=str(base))
-        return str(said["address"])
+            raise ModelError(f"llama.cpp cannot load it ({message['error']})", where=str(base))
+        return str(message["address"])
 
     @property
     def base_url(self) -> str:
-        """What an OpenAI client is given."""
+        """Return what an OpenAI client is given."""
         return f"{self.address}/v1"
 
     def wait(self) -> int:
@@ -154,7 +154,7 @@ def _check_free(port: int) -> None:
 
 
 class LlamaEngine:
-    """Completions by a llama.cpp server of its own, which asks for a key that nobody else has.
+    """An engine with a llama.cpp server of its own, which asks for a key that nobody else has.
 
     A draw is keyed by request. Its logits, unlike those of `TransformersEngine` in fp32, depend in
     their last bits on what was computed together.
@@ -199,7 +199,7 @@ class LlamaEngine:
         seed: int,
         progress: Progress | None = None,
     ) -> list[Completion]:
-        """Completions in the order of the requests.
+        """Return completions in the order of the requests.
 
         Raises:
             ModelError: a prompt and its reply are longer than `context`, or llama.cpp fails.
@@ -210,15 +210,15 @@ class LlamaEngine:
             raise ModelError(
                 f"a prompt of {longest} tokens and a reply of {limit} do not fit in {self._context}"
             )
-        done: list[Completion] = []
+        completions: list[Completion] = []
         with ThreadPoolExecutor(self._slots) as pool:
             for completion in pool.map(
                 lambda request: self._completed(request, config, limit, seed), requests
             ):
-                done.append(completion)
+                completions.append(completion)
                 if progress:
-                    progress(len(done), len(requests))
-        return done
+                    progress(len(completions), len(requests))
+        return completions
 
     def _completed(
         self, request: Request, config: GenerationConfig, limit: int, seed: int
@@ -237,7 +237,7 @@ class LlamaEngine:
         return Completion(str(choice["text"]).strip(), str(choice["finish_reason"]), tokens)
 
     def post(self, body: dict[str, Any], *, where: str = "") -> dict[str, Any]:
-        """The server's answer to a body of its ``/v1/completions``.
+        """Return the server's answer to a body of its ``/v1/completions``.
 
         Raises:
             ModelError: it refuses, or it is gone.
@@ -263,7 +263,7 @@ class LlamaEngine:
 
 
 def check_vocabulary(base: Path, tokenizer: Any) -> None:
-    """Raises ModelError where a GGUF file has other tokens than a tokenizer: its replies would be
+    """Raise ModelError where a GGUF file has other tokens than a tokenizer: its replies would be
     noise.
     """
     from gguf import GGUFReader
@@ -274,10 +274,10 @@ def check_vocabulary(base: Path, tokenizer: Any) -> None:
         raise ModelError(
             f"no GGUF model ({' '.join(str(error).split())[:100]})", where=str(base)
         ) from None
-    known = tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
     places = range(0, len(field.data), max(1, len(field.data) // 200))
     theirs = {i: bytes(field.parts[field.data[i]]).decode("utf-8", "replace") for i in places}
-    other = [text for i, text in theirs.items() if known.get(text) not in (None, i)]
-    if len(known) > len(field.data) or other:
+    mismatches = [text for i, text in theirs.items() if vocabulary.get(text) not in (None, i)]
+    if len(vocabulary) > len(field.data) or mismatches:
         fix = "give the GGUF file of the model that the adapter was trained on"
         raise ModelError("its tokens are not those of the run's model", where=str(base), fix=fix)

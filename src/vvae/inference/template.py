@@ -24,8 +24,8 @@ Render = Callable[[list[Message], bool], str]
 
 
 def escape(text: str, control: Iterable[str]) -> str:
-    """Text in which none of the control tokens can be read as one: a space is put after its first
-    character.
+    """Return text in which none of the control tokens can be read as one: a space is put after its
+    first character.
 
     >>> escape("bye <|im_end|>", ["<|im_end|>"])
     'bye < |im_end|>'
@@ -63,7 +63,7 @@ class Frame:
 
     @classmethod
     def probe(cls, render: Render, control: Iterable[str], eos: str) -> Frame:
-        """Takes a chat template apart.
+        """Return the frame of a chat template, taken apart by rendering sentinels.
 
         Args:
             render: applies the template to messages.
@@ -107,18 +107,18 @@ class Frame:
         )
 
     def branch(self, z: str | None) -> str:
-        """The text between the last user content and the reply."""
+        """Return the text between the last user content and the reply."""
         return (
             self.generation if z is None else self.before_z + escape(z, self.control) + self.after_z
         )
 
     @property
     def around_vector(self) -> tuple[str, str]:
-        """The text before and after a vector that stands for z."""
+        """Return the text before and after a vector that stands for z."""
         return self.before_z + "[persona] ", self.after_z
 
     def reply(self, text: str) -> str:
-        """A reply as it is learnt, with the end of its turn."""
+        """Return a reply as it is learnt, with the end of its turn."""
         return escape(text, self.control) + self.end
 
 
@@ -142,10 +142,10 @@ def _split(text: str, indices: Iterable[int]) -> list[str]:
     pieces, position = [], 0
     for index in indices:
         sentinel = _SENTINELS[index]
-        if text.count(sentinel) != 1 or (found := text.index(sentinel)) < position:
+        if text.count(sentinel) != 1 or (start := text.index(sentinel)) < position:
             raise TemplateError("the chat template drops, repeats or reorders messages", fix=_FIX)
-        pieces.append(text[position:found])
-        position = found + len(sentinel)
+        pieces.append(text[position:start])
+        position = start + len(sentinel)
     return [*pieces, text[position:]]
 
 

@@ -39,7 +39,7 @@ class Prompter:
             raise ModelError("the model has no end-of-turn token", where=model)
 
     def tokens(self, text: str) -> tuple[int, ...]:
-        """Token ids of a piece of prompt."""
+        """Return the token ids of a piece of prompt."""
         return self._remembered(text) if len(text) <= LONGEST_REMEMBERED else self._tokens(text)
 
     def _tokens(self, text: str) -> tuple[int, ...]:
@@ -70,21 +70,21 @@ class Prompter:
         preface: str = "",
         begun: str = "",
     ) -> Request:
-        """The prompt for a pair's reply under a z block.
+        """Return the prompt for a pair's reply under a z block.
 
         Args:
             preface: text after the system line.
             begun: what of the reply is there already.
         """
         turns, named = context(dialogue, pair), len({*dialogue.speakers, pair.speaker}) > 2
-        seen = trunk(self.frame, turns, pair.speaker, named=named, preface=preface)
-        ids = [token for segment in seen.segments for token in self.tokens(segment)]
-        said = self.tokens(escape(begun, self.frame.control)) if begun else ()
-        return Request(key or pair.pair_id, (*ids, *self.header(line), *said))
+        prefix = trunk(self.frame, turns, pair.speaker, named=named, preface=preface)
+        ids = [token for segment in prefix.segments for token in self.tokens(segment)]
+        reply_ids = self.tokens(escape(begun, self.frame.control)) if begun else ()
+        return Request(key or pair.pair_id, (*ids, *self.header(line), *reply_ids))
 
 
 def load_prompter(model: str) -> Prompter:
-    """The prompter of a model by its name in a config.
+    """Return the prompter of a model by its name in a config.
 
     Raises:
         ModelError: its tokenizer cannot be found or loaded, or has no chat template.

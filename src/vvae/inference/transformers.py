@@ -83,7 +83,7 @@ class TransformersEngine:
         seed: int,
         progress: Progress | None = None,
     ) -> list[Completion]:
-        """Completions in the order of the requests."""
+        """Return completions in the order of the requests."""
         if not requests:
             return []
         limit = config.max_new_tokens or DEFAULT_NEW_TOKENS
@@ -99,28 +99,28 @@ class TransformersEngine:
         batch = self.batch(rows, longest + SPARE_COLUMNS, admit=max(1, rows // 4))
         for i in order:
             batch.add(i, requests[i], config, seed=seed)
-        done: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
         was_training = self._model.training
         self._model.eval()
         try:
             while batch.busy:
                 ended = [wrote for wrote in batch.step() if wrote.finish_reason]
                 for name, tokens, finish_reason in ended:
-                    done[name] = Completion(
+                    completions[name] = Completion(
                         self.text(tokens).strip(), finish_reason or "", len(tokens)
                     )
                 if progress and ended:
-                    progress(len(done), len(requests))
+                    progress(len(completions), len(requests))
         finally:
             self._model.train(was_training)
-        return [done[i] for i in range(len(requests))]
+        return [completions[i] for i in range(len(requests))]
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Tokens as text, without special ones."""
+        """Return tokens as text, without special ones."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def batch(self, rows: int, columns: int, *, admit: int = 1) -> ReplyBatch:
-        """An empty batch.
+        """Return an empty batch.
 
         Args:
             rows: replies at once.
@@ -131,7 +131,7 @@ class TransformersEngine:
 
 
 class ReplyBatch:
-    """Replies being written together, a token of each at a time; they come and go."""
+    """A batch of replies being written together, a token of each at a time; they come and go."""
 
     def __init__(
         self,
@@ -157,13 +157,13 @@ class ReplyBatch:
         self._alive: list[_Row] = []
 
     def add(self, name: int, request: Request, config: GenerationConfig, *, seed: int) -> None:
-        """A reply to write after those that wait."""
+        """Queue a reply to write after those that wait."""
         self._waiting.append(
             _Row(name, request, config, bits64("token", seed, request.key), len(request.prompt), [])
         )
 
     def drop(self, name: int) -> None:
-        """A reply that nobody waits for any more."""
+        """Drop a reply that nobody waits for any more."""
         import torch
 
         self._waiting = deque(row for row in self._waiting if row.name != name)
@@ -172,11 +172,12 @@ class ReplyBatch:
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to write."""
+        """Return whether there is anything to write."""
         return bool(self._waiting or self._alive)
 
     def step(self) -> list[Wrote]:
-        """Reads prompts where there is room, else writes a token of each reply; what has grown.
+        """Read prompts where there is room, else write a token of each reply; return what has
+        grown.
 
         The model must be in evaluation mode.
         """
@@ -213,7 +214,7 @@ class ReplyBatch:
         ):
             row.tokens.append(token)
         wrote = [self._wrote(row) for row in rows]
-        ended = {one.name for one in wrote if one.finish_reason}
+        ended = {reply.name for reply in wrote if reply.finish_reason}
         self._keep([number for number, row in enumerate(self._alive) if row.name not in ended])
         return wrote
 
@@ -273,8 +274,8 @@ class ReplyBatch:
 def draw(
     logits: torch.Tensor, configs: Sequence[GenerationConfig], places: Sequence[tuple[int, int]]
 ) -> torch.Tensor:
-    """A token for each row of (B, vocabulary) logits: argmax of logits / T plus Gumbel noise, keyed
-    by (key, position).
+    """Return a token for each row of (B, vocabulary) logits: argmax of logits / T plus Gumbel
+    noise, keyed by (key, position).
 
     argmax(log p + g) with g ~ Gumbel(0, 1) is a draw from p (the Gumbel-max trick), here without
     shared state. A row of temperature 0 is the argmax itself.

@@ -17,7 +17,9 @@ __all__ = ["EncodedCorpus"]
 
 @dataclass(frozen=True)
 class EncodedCorpus:
-    """Dialogues and their pairs, z as read in each reply, and the prior and profiles made of it."""
+    """A corpus with what was read in it: dialogues and their pairs, z of each reply, and the prior
+    and profiles made of it.
+    """
 
     dialogues: Mapping[str, Dialogue]
     """Dialogue id -> dialogue."""
@@ -32,10 +34,10 @@ class EncodedCorpus:
 
     @cached_property
     def by_id(self) -> Mapping[str, Pair]:
-        """Pair id -> pair."""
+        """Return the pairs by their ids."""
         return {pair.pair_id: pair for pair in self.pairs}
 
     @cached_property
     def speaker_priors(self) -> Mapping[str, Prior]:
-        """Speaker -> the distribution of the values read in their training replies."""
+        """Return by speaker the distribution of the values read in their training replies."""
         return count_by_speaker(self.pairs, self.posteriors, self.space, self.prior)

@@ -17,7 +17,7 @@ Source = Literal["observed", "sampled", "given"]
 
 
 class Slot(NamedTuple):
-    """One value of z with its origin.
+    """A value of z with its origin.
 
     `evidence` is a [start, end) span in the reply's characters; `confidence` lies in (0, 1) and is
     monotone, not calibrated.
@@ -58,18 +58,18 @@ class Persona:
         return "  ".join(f"{name}{mark[slot.source]}{slot.value}" for name, slot in self)
 
     def value(self, dimension: str) -> str | None:
-        """The value of a dimension, or None for null."""
+        """Return the value of a dimension, or None for null."""
         slot = self.slots.get(dimension)
         return None if slot is None else slot.value
 
     def with_slots(self, slots: Mapping[str, Slot]) -> Persona:
-        """This persona with some slots replaced or added."""
+        """Return this persona with some slots replaced or added."""
         return Persona({**self.slots, **slots})
 
     def within(self, names: Collection[str]) -> Persona:
-        """The slots of some dimensions."""
+        """Return the slots of some dimensions."""
         return Persona({name: slot for name, slot in self.slots.items() if name in names})
 
     def only(self, *sources: Source) -> Persona:
-        """The slots that come from the given sources."""
+        """Return the slots that come from the given sources."""
         return Persona({name: slot for name, slot in self.slots.items() if slot.source in sources})

@@ -29,7 +29,7 @@ __all__ = ["DimensionPrior", "Prior", "count", "count_by_speaker"]
 
 @dataclass(frozen=True)
 class DimensionPrior:
-    """Integer counts of the observed values of one dimension, and of nulls.
+    """A distribution of one dimension: integer counts of its observed values, and of nulls.
 
     Values are ordered by count, then by code points, so a draw does not depend on how they were
     counted.
@@ -40,22 +40,22 @@ class DimensionPrior:
 
     @property
     def observed(self) -> int:
-        """Replies with a value."""
+        """Return the number of replies with a value."""
         return sum(self.counts.values())
 
     @property
     def total(self) -> int:
-        """All replies."""
+        """Return the number of all replies."""
         return self.observed + self.nulls
 
     @property
     def rate(self) -> float:
-        """The observation rate r; 0 when nothing was counted."""
+        """Return the observation rate r; 0 when nothing was counted."""
         return self.observed / self.total if self.total else 0.0
 
     @cached_property
     def ordered(self) -> list[tuple[str, int]]:
-        """(value, count), most frequent first."""
+        """Return (value, count) pairs, most frequent first."""
         return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
 
     @cached_property
@@ -63,7 +63,7 @@ class DimensionPrior:
         return list(accumulate(n for _, n in self.ordered))
 
     def draw(self, *key: str | int) -> str | None:
-        """The value a key draws, None when nothing was ever observed."""
+        """Return the value a key draws, or None when nothing was ever observed."""
         if not self._cumulative:
             return None
         return self.ordered[
@@ -78,7 +78,7 @@ class DimensionPrior:
 
 @dataclass(frozen=True)
 class Prior:
-    """The prior of every dimension, with what it was counted from."""
+    """A prior of every dimension, with what it was counted from."""
 
     dimensions: Mapping[str, DimensionPrior]
     encoder: str
@@ -120,7 +120,7 @@ class Prior:
         return Prior(merged, self.encoder, self.corpus if self.corpus == other.corpus else "merged")
 
     def to_json(self) -> str:
-        """Readable JSON, equal for equal priors."""
+        """Return readable JSON, equal for equal priors."""
         body = {
             name: {
                 "observation_rate": round(p.rate, 6),
@@ -135,7 +135,7 @@ class Prior:
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "prior.json") -> Prior:
-        """The inverse of `to_json`.
+        """Return the prior that `to_json` wrote.
 
         Raises:
             DataError: the text is no prior.
@@ -156,7 +156,7 @@ class Prior:
 
 
 def count(personas: Iterable[Persona], space: LatentSpace, *, encoder: str, corpus: str) -> Prior:
-    """Counts the observed values of each dimension over the personas read from training replies."""
+    """Return the counts of each dimension's values over the personas read from training replies."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in space.names}
     total = 0
     for persona in personas:
@@ -178,11 +178,11 @@ def count_by_speaker(
         posteriors: pair id -> z read from the reply.
         like: the corpus's prior, whose encoder and corpus are noted in each of them.
     """
-    read: dict[str, list[Persona]] = defaultdict(list)
+    by_speaker: dict[str, list[Persona]] = defaultdict(list)
     for pair in pairs:
         if pair.split == "train" and pair.pair_id in posteriors:
-            read[pair.speaker].append(posteriors[pair.pair_id])
+            by_speaker[pair.speaker].append(posteriors[pair.pair_id])
     return {
         speaker: count(personas, space, encoder=like.encoder, corpus=like.corpus)
-        for speaker, personas in read.items()
+        for speaker, personas in by_speaker.items()
     }

@@ -31,7 +31,7 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True)
 class Profile:
-    """What is known of one speaker from the training split.
+    """A profile of one speaker: what is known of them from the training split.
 
     Example:
         >>> ana = Profile("ana", 40, {"hobby": (Ranked("chess", 3), Ranked("hiking", 1))})
@@ -48,7 +48,7 @@ class Profile:
     """Listener -> pair-scope dimension -> ranked values."""
 
     def persona(self, listener: str | None = None) -> Persona:
-        """The first-ranked values, towards a listener where one is known. Nulls stay null."""
+        """Return the first-ranked values, towards a listener if one is known; nulls stay null."""
         ranked = {**self.values, **self.by_listener.get(listener or "", {})}
         return Persona(
             {name: Slot(values[0].value, "observed") for name, values in ranked.items() if values}
@@ -56,7 +56,7 @@ class Profile:
 
 
 def ranked(counts: Mapping[str, int]) -> tuple[Ranked, ...]:
-    """The values counted most often, up to `RANKS`."""
+    """Return the values counted most often, up to `RANKS`."""
     return tuple(
         Ranked(*item) for item in sorted(counts.items(), key=lambda vn: (-vn[1], vn[0]))[:RANKS]
     )
@@ -65,7 +65,8 @@ def ranked(counts: Mapping[str, int]) -> tuple[Ranked, ...]:
 def build_profiles(
     pairs: Iterable[Pair], personas: Mapping[str, Persona], space: LatentSpace
 ) -> dict[str, Profile]:
-    """Profiles of all speakers from their training-side pairs; held-out pairs are not looked at.
+    """Return the profiles of all speakers from their training-side pairs; held-out pairs are not
+    looked at.
 
     Args:
         personas: pair id -> z read from the reply.

@@ -58,7 +58,7 @@ ScopeKeys = Mapping[Scope, str]
 
 
 class SamplingConfig(BaseModel):
-    """How nulls are filled in training, by the variants that sample."""
+    """A set of options that say how nulls are filled in training, by the variants that sample."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -238,8 +238,8 @@ def _noise(name: str, counted: DimensionPrior, words: Sequence[str]) -> Dimensio
     counts: Counter[str] = Counter()
     for value, n in counted.ordered:
         places = range(len(value.split()))
-        drawn = (words[index_below(len(words), "noise", name, value, place)] for place in places)
-        counts[" ".join(drawn)] += n
+        noise = (words[index_below(len(words), "noise", name, value, place)] for place in places)
+        counts[" ".join(noise)] += n
     return DimensionPrior(dict(counts), counted.nulls)
 
 
@@ -247,7 +247,7 @@ def _noise(name: str, counted: DimensionPrior, words: Sequence[str]) -> Dimensio
 
 
 class Misreading(BaseModel):
-    """Errors put into the values read, as an encoder might make them.
+    """A kind of error put into the values read, as an encoder might make it.
 
     other: another value, drawn from the prior; null: the value is missed; near: the label most like
     it (of closed dimensions; values of open ones are left).
@@ -287,8 +287,8 @@ def misread(
                     value = near.get(name, {}).get(slot.value, slot.value)
                 case "other":
                     counts = {v: n for v, n in prior[name].counts.items() if v != slot.value}
-                    drawn = DimensionPrior(counts, 0).draw("misread as", seed, name, pair)
-                    value = drawn or slot.value
+                    other_value = DimensionPrior(counts, 0).draw("misread as", seed, name, pair)
+                    value = other_value or slot.value
         if value is not None:
             slots[name] = slot if value == slot.value else Slot(value, "observed")
     return Persona(slots)
@@ -300,5 +300,5 @@ def predicted_rate(r: float, s: float = 1.0) -> float:
     >>> predicted_rate(0.1, 1.0), round(predicted_rate(0.1, 0.5), 4), predicted_rate(0.1, 0.0)
     (0.1, 0.1818, 1.0)
     """
-    shown = r + (1 - r) * s
-    return r / shown if shown else 0.0
+    normaliser = r + (1 - r) * s
+    return r / normaliser if normaliser else 0.0

@@ -28,9 +28,7 @@ RESERVED = frozenset({"pair_id", "status", "reason", "encoder"})
 
 
 class Signs(BaseModel):
-    """What speaks for a label: sentences to compare replies with, and words that say it by
-    themselves.
-    """
+    """A label's signs: sentences to compare replies with, and words that say it by themselves."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +37,7 @@ class Signs(BaseModel):
 
 
 class Dimension(BaseModel):
-    """One dimension of z.
+    """A dimension of z.
 
     `labels` maps each label of a closed dimension to its `Signs`, or in short to example sentences;
     an open dimension has none. `min_score` takes the place of the encoder's own, where sentences of
@@ -58,7 +56,7 @@ class Dimension(BaseModel):
 
     @cached_property
     def cues(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The labels that have cues, with them."""
+        """Return the labels that have cues, with them."""
         return tuple(
             (label, signs.cues) for label, signs in (self.labels or {}).items() if signs.cues
         )
@@ -89,14 +87,14 @@ class Dimension(BaseModel):
         return name
 
     def model_post_init(self, _: object) -> None:
-        """Checks that a dimension that is read by meaning has labels."""
+        """Check that a dimension that is read by meaning has labels."""
         if readers.reader(self.reader).read is None and not self.labels:
             raise ValueError("reader 'prototype' needs labels with example sentences")
 
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """The dimensions of z in their order."""
+    """A latent space: the dimensions of z in their order."""
 
     name: str
     dimensions: tuple[Dimension, ...]
@@ -116,31 +114,31 @@ class LatentSpace:
 
     @cached_property
     def by_name(self) -> Mapping[str, Dimension]:
-        """Dimensions by name, in order."""
+        """Return the dimensions by name, in order."""
         return {dimension.name: dimension for dimension in self.dimensions}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the dimensions, in order."""
+        """Return the names of the dimensions, in order."""
         return tuple(self.by_name)
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The axes, in order."""
+        """Return the axes, in order."""
         return tuple(dict.fromkeys(d.axis for d in self.dimensions))
 
     def read_by(self, reader: str) -> tuple[Dimension, ...]:
-        """The dimensions that a labelling function reads."""
+        """Return the dimensions that a labelling function reads."""
         return tuple(d for d in self.dimensions if d.reader == reader)
 
     def check(self, dimension: str, value: str, *, where: str = "") -> None:
-        """Raises ConfigError if the dimension is unknown, or closed and without this label."""
-        known = self.by_name.get(dimension)
-        if known is None:
+        """Raise ConfigError if the dimension is unknown, or closed and without this label."""
+        definition = self.by_name.get(dimension)
+        if definition is None:
             fix = f"choose one of {', '.join(self.names)}"
             raise ConfigError(f"unknown dimension {dimension!r}", where=where, fix=fix)
-        if known.labels is not None and value not in known.labels:
-            fix = f"choose one of {', '.join(known.labels)}"
+        if definition.labels is not None and value not in definition.labels:
+            fix = f"choose one of {', '.join(definition.labels)}"
             raise ConfigError(
                 f"unknown label {value!r} of dimension {dimension!r}", where=where, fix=fix
             )
@@ -150,7 +148,7 @@ class LatentSpace:
             )
 
     def to_dict(self) -> dict[str, object]:
-        """The space as plain data, the inverse of `from_dict`."""
+        """Return the space as plain data, the inverse of `from_dict`."""
         axes: dict[str, dict[str, object]] = {}
         for d in self.dimensions:
             body = d.model_dump(mode="json", exclude={"name", "axis"}, exclude_none=True)
@@ -159,7 +157,7 @@ class LatentSpace:
 
     @classmethod
     def from_dict(cls, data: object, *, where: str = "latent space") -> LatentSpace:
-        """Builds a space from plain data.
+        """Return the space of plain data.
 
         Raises:
             ConfigError: with the path of the key that is wrong.
@@ -214,7 +212,7 @@ def _dimension(axis: str, name: str, body: object, where: str) -> Dimension:
 
 
 def load_space(path: str | Path = "default") -> LatentSpace:
-    """Reads a latent space from a YAML file, or the one that comes with the package (``default``).
+    """Return the latent space of a YAML file, or the one that comes with the package (``default``).
 
     Raises:
         ConfigError: the file is missing or cannot be used.

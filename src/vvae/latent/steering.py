@@ -67,9 +67,7 @@ LARGEST_SEED = 2**63 - 1
 
 
 class Knob(NamedTuple):
-    """What is asked of a dimension; `value` belongs to the mode ``fixed``,
-    and None there is null.
-    """
+    """A request for one dimension; `value` goes with the mode ``fixed``, where None is null."""
 
     mode: Mode
     value: str | None = None
@@ -92,7 +90,7 @@ class Knob(NamedTuple):
 
 @dataclass(frozen=True)
 class Steering:
-    """What is asked of a reply's z. What is None or absent is not asked."""
+    """A request for a reply's z. What is None or absent is not asked."""
 
     speaker: str | None = None
     conversation: str | None = None
@@ -105,7 +103,9 @@ class Steering:
 
 
 class Reach(NamedTuple):
-    """How often an adapter shows a value that is in its prompt, and one that is not."""
+    """A pair of rates: how often an adapter shows a value that is in its prompt, and one that is
+    not.
+    """
 
     shown: float
     hidden: float
@@ -114,7 +114,7 @@ class Reach(NamedTuple):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The lowest and the highest rate that can be had."""
+        """Return the lowest and the highest rate that can be had."""
         return min(self.shown, self.hidden), max(self.shown, self.hidden)
 
 
@@ -139,7 +139,7 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Steered:
-    """The z of one reply, dimension by dimension, and what could not be done as asked."""
+    """A reply's z, dimension by dimension, and what could not be done as asked."""
 
     persona: Persona
     dimensions: Mapping[str, Given]
@@ -153,7 +153,8 @@ _ITEM = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^";\n])*)(?:[;\n]|$)')
 
 
 def steering_from_text(text: str, *, where: str = "persona") -> Steering:
-    """Reads ``Ana; tone=playful; topic=auto``; the inverse of `steering_to_text`.
+    """Return the steering of a text such as ``Ana; tone=playful; topic=auto``, the inverse of
+    `steering_to_text`.
 
     Raises:
         ConfigError: it cannot be read, or says two things of one dimension.
@@ -161,7 +162,7 @@ def steering_from_text(text: str, *, where: str = "persona") -> Steering:
     named: dict[str, str] = {}
     knobs: dict[str, Knob] = {}
     rates: dict[str, float] = {}
-    seen: set[str] = set()
+    names: set[str] = set()
     for number, item in enumerate(_items(text, where)):
         if not item:
             continue
@@ -172,11 +173,11 @@ def steering_from_text(text: str, *, where: str = "persona") -> Steering:
             raise ConfigError(
                 f"{item[:40]!r} is no NAME=VALUE", where=where, fix="for example tone=playful"
             )
-        if name in seen:
+        if name in names:
             raise ConfigError(
                 f"{name[:40]!r} stands twice", where=where, fix="leave out one of the two"
             )
-        seen.add(name)
+        names.add(name)
         if name in KEYS:
             named[name] = _unquoted(value, where)
         elif name.endswith(".rate"):
@@ -209,8 +210,8 @@ def _items(text: str, where: str) -> Iterator[str]:
 
 
 def is_whole(text: str) -> bool:
-    """Whether UTF-8 can hold it: JSON can escape half a surrogate pair, which stands for no
-    character.
+    """Return whether UTF-8 can hold a text: JSON can escape half a surrogate pair, which stands for
+    no character.
     """
     try:
         text.encode("utf-8")
@@ -223,9 +224,9 @@ def _unquoted(value: str, where: str) -> str:
     if not value.startswith('"'):
         return value
     try:
-        found = str(json.loads(value))
-        found.encode("utf-8")
-        return found
+        text = str(json.loads(value))
+        text.encode("utf-8")
+        return text
     except ValueError:  # no JSON, or half a surrogate pair
         raise ConfigError(
             f"{value[:40]!r} is no JSON string", where=where, fix='for example "ok; fine"'
@@ -233,7 +234,7 @@ def _unquoted(value: str, where: str) -> str:
 
 
 def steering_to_text(steering: Steering) -> str:
-    """The text that `steering_from_text` reads."""
+    """Return the text that `steering_from_text` reads."""
     items = [] if steering.speaker is None else [f"speaker={_quoted(steering.speaker)}"]
     if steering.conversation is not None:
         items.append(f"conversation={_quoted(steering.conversation)}")
@@ -258,8 +259,8 @@ def _quoted(value: str) -> str:
 
 
 def steering_from_json(data: object, *, where: str = "persona") -> Steering:
-    """Reads text, or an object: dimension -> value, word, null, or ``{"mode", "value", "rate"}``;
-    also `KEYS`.
+    """Return the steering of a text, or of an object: dimension -> value, word, null, or ``{"mode",
+    "value", "rate"}``; also `KEYS`.
 
     Raises:
         ConfigError: it is neither, or a key has a value of the wrong type.
@@ -276,9 +277,9 @@ def steering_from_json(data: object, *, where: str = "persona") -> Steering:
         )
     knobs: dict[str, Knob] = {}
     rates: dict[str, float] = {}
-    for name, asked in data.items():
+    for name, setting in data.items():
         if name not in KEYS:
-            knob, rate = _knob(asked, f"{where}.{name[:40]}")
+            knob, rate = _knob(setting, f"{where}.{name[:40]}")
             knobs |= {} if knob is None else {name: knob}
             rates |= {} if rate is None else {name: rate}
     for key in ("speaker", "conversation"):
@@ -289,16 +290,16 @@ def steering_from_json(data: object, *, where: str = "persona") -> Steering:
     )
 
 
-def _knob(asked: object, where: str) -> tuple[Knob | None, float | None]:
-    if asked is None:
+def _knob(setting: object, where: str) -> tuple[Knob | None, float | None]:
+    if setting is None:
         return Knob("fixed"), None
-    if isinstance(asked, str):
-        return Knob.of(asked), None
-    if not isinstance(asked, Mapping) or set(asked) - {"mode", "value", "rate"}:
+    if isinstance(setting, str):
+        return Knob.of(setting), None
+    if not isinstance(setting, Mapping) or set(setting) - {"mode", "value", "rate"}:
         raise ConfigError(
             "neither a value nor {mode, value, rate}", where=where, fix='for example "playful"'
         )
-    mode, value = asked.get("mode"), asked.get("value")
+    mode, value = setting.get("mode"), setting.get("value")
     if mode not in (None, "fixed", "auto", "sample"):
         raise ConfigError(
             f"unknown mode {str(mode)[:40]!r}", where=where, fix="choose fixed, auto or sample"
@@ -307,8 +308,8 @@ def _knob(asked: object, where: str) -> tuple[Knob | None, float | None]:
         raise ConfigError(f"a value beside {mode}", where=where, fix="leave out one of the two")
     if not isinstance(value, str | None):
         raise ConfigError("a value is text or null", where=where, fix='for example "playful"')
-    rate = None if asked.get("rate") is None else _rate(asked["rate"], where)
-    return (Knob(mode or "fixed", value) if mode or "value" in asked else None), rate
+    rate = None if setting.get("rate") is None else _rate(setting["rate"], where)
+    return (Knob(mode or "fixed", value) if mode or "value" in setting else None), rate
 
 
 def _seed(seed: object, where: str) -> int | None:
@@ -336,8 +337,8 @@ def _rate(rate: object, where: str) -> float:
 
 
 def merged(layers: Iterable[Steering]) -> Steering:
-    """What several places ask for, the first before the next; a dimension's rate and its value each
-    by itself.
+    """Return what several places ask for, the first before the next; a dimension's rate and its
+    value each by itself.
     """
     speaker = conversation = seed = None
     knobs: dict[str, Knob] = {}
@@ -355,7 +356,7 @@ def merged(layers: Iterable[Steering]) -> Steering:
 
 
 def check_steering(steering: Steering, space: LatentSpace, *, where: str = "persona") -> None:
-    """Raises ConfigError where a dimension or a label is unknown."""
+    """Raise ConfigError where a dimension or a label is unknown."""
     for name in (*steering.knobs, *steering.rates):
         if name not in space.by_name:
             fix = f"choose from {', '.join(space.names)}"
@@ -378,7 +379,7 @@ def steer(
     reach: Callable[[str], Reach] | None = None,
     listener: str | None = None,
 ) -> Steered:
-    """The z of the reply at a turn of a conversation.
+    """Return the z of the reply at a turn of a conversation.
 
     A draw is shared by what the dimension's scope says: all replies of the speaker, all of the
     conversation, or this turn alone; `sample` draws anew for each turn.
@@ -390,27 +391,31 @@ def steer(
     own = profile.persona(listener)
     heard = read() if any(knob.mode == "auto" for knob in steering.knobs.values()) else Persona()
     keys = chat_keys(conversation, profile.speaker, turn)
-    persona, given, notes = Persona(), dict[str, Given](), list[str]()
+    persona, dimensions, notes = Persona(), dict[str, Given](), list[str]()
     for dimension in space.dimensions:
         name, knob = dimension.name, steering.knobs.get(dimension.name)
-        slot, origin = _known(knob, heard[name], own[name])
+        slot, origin = _slot_without_draw(knob, heard[name], own[name])
         if slot is None and not (knob and knob.mode == "fixed"):
             scope = "turn" if knob and knob.mode == "sample" else dimension.scope
             slot = fill(Persona(), prior[name], name, keys[scope], seed=seed)[name]
             origin = "sampled" if slot else None
         rate = None
-        if slot is not None and reach and (asked := steering.rates.get(name)) is not None:
-            rate, note = _rated(asked, reach(name), name, uniform("rate", seed, name, keys["turn"]))
+        if slot is not None and reach and (target := steering.rates.get(name)) is not None:
+            rate, note = _reachable_rate(
+                target, reach(name), name, uniform("rate", seed, name, keys["turn"])
+            )
             notes += [note] if note else []
             if not rate.shown:
                 slot, origin = None, None
         if slot is not None:
             persona = persona.with_slots({name: slot})
-        given[name] = Given(slot and slot.value, knob.mode if knob else "profile", origin, rate)
-    return Steered(persona, given, tuple(notes))
+        dimensions[name] = Given(
+            slot and slot.value, knob.mode if knob else "profile", origin, rate
+        )
+    return Steered(persona, dimensions, tuple(notes))
 
 
-def _known(
+def _slot_without_draw(
     knob: Knob | None, heard: Slot | None, own: Slot | None
 ) -> tuple[Slot | None, Origin | None]:
     """What is not left to a draw."""
@@ -423,21 +428,21 @@ def _known(
     return None, None
 
 
-def _rated(asked: float, reach: Reach, name: str, draw: float) -> tuple[Rate, str | None]:
+def _reachable_rate(target: float, reach: Reach, name: str, draw: float) -> tuple[Rate, str | None]:
     """The rate that can be had, with this turn's draw;
     and a note where it is another than asked.
     """
     low, high = reach.ends
-    given = min(max(asked, low), high)
+    reachable = min(max(target, low), high)
     q = (
-        (given - reach.hidden) / (reach.shown - reach.hidden)
+        (reachable - reach.hidden) / (reach.shown - reach.hidden)
         if reach.shown != reach.hidden
         else 1.0
     )
     note = None
-    if given != asked:
+    if reachable != target:
         note = (
-            f"{name}: a rate of {asked:.3g} is out of reach ({low:.3g} to {high:.3g}, "
-            f"{reach.basis}); given {given:.3g}"
+            f"{name}: a rate of {target:.3g} is out of reach ({low:.3g} to {high:.3g}, "
+            f"{reach.basis}); given {reachable:.3g}"
         )
-    return Rate(asked, given, draw < q), note
+    return Rate(target, reachable, draw < q), note

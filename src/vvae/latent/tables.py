@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What an encoder made of one pair: z with nulls, or why there is none."""
+    """A reading of one pair by an encoder: z with nulls, or why there is none."""
 
     pair_id: str
     encoder: str
@@ -66,12 +66,12 @@ def _slot(row: Mapping[str, Any]) -> Slot:
 
 
 def persona_row(persona: Persona, space: LatentSpace) -> dict[str, Any]:
-    """The columns of a persona: a struct or null for each dimension of the space."""
+    """Return the columns of a persona: a struct or null for each dimension of the space."""
     return {name: _slot_row(persona[name]) for name in space.names}
 
 
 def persona_of(row: Mapping[str, Any], names: Sequence[str]) -> Persona:
-    """The inverse of `persona_row`, for the dimensions named."""
+    """Return the persona of a row that `persona_row` made, for the dimensions named."""
     return Persona({name: _slot(row[name]) for name in names if row[name] is not None})
 
 
@@ -79,7 +79,8 @@ _ENCODING = {"pair_id": pl.String, "status": pl.String, "reason": pl.String, "en
 
 
 def write_encodings(path: Path, encodings: Iterable[Encoding], space: LatentSpace) -> Counter[str]:
-    """encodings.parquet: a struct column per dimension, null where the encoder saw no evidence.
+    """Write encodings.parquet: a struct column per dimension, null where the encoder saw no
+    evidence.
 
     Returns:
         Rows by how they ended: ``ok``, or status and reason.
@@ -98,7 +99,7 @@ def write_encodings(path: Path, encodings: Iterable[Encoding], space: LatentSpac
 
 
 def read_encodings(path: Path) -> list[Encoding]:
-    """The inverse of `write_encodings`."""
+    """Return the encodings that `write_encodings` wrote."""
     frame = read_frame(path, "encodings")
     names = [name for name in frame.columns if name not in _ENCODING]
     rows = frame.iter_rows(named=True)
@@ -120,8 +121,8 @@ _PROFILE = {
 
 
 def write_profiles(path: Path, profiles: Mapping[str, Profile]) -> None:
-    """profiles.parquet: (speaker, listener or null, dimension, rank, value, support); no row of
-    values for all-null.
+    """Write profiles.parquet: (speaker, listener or null, dimension, rank, value, support); no row
+    of values for all-null.
     """
     write_rows(
         path, "profiles", (row for p in profiles.values() for row in _profile_rows(p)), _PROFILE
@@ -146,7 +147,7 @@ def _profile_rows(profile: Profile) -> Iterator[dict[str, Any]]:
 
 
 def read_profiles(path: Path) -> dict[str, Profile]:
-    """The inverse of `write_profiles`."""
+    """Return the profiles that `write_profiles` wrote."""
     heads: dict[str, int] = {}
     values: dict[str, dict[str | None, dict[str, list[Ranked]]]] = {}
     for row in read_frame(path, "profiles").iter_rows(named=True):

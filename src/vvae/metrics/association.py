@@ -33,7 +33,7 @@ FEW = 50
 
 
 def logistic(x: Vector, y: Vector, *, ridge: float = 1.0, steps: int = 25) -> Vector:
-    """Coefficients (intercept first) of a ridge logistic regression, by Newton's method."""
+    """Return ridge logistic regression's coefficients, intercept first, by Newton's method."""
     design = np.column_stack([np.ones(len(x)), x])
     penalty = ridge * np.eye(design.shape[1])
     penalty[0, 0] = 0.0
@@ -50,7 +50,10 @@ def logistic(x: Vector, y: Vector, *, ridge: float = 1.0, steps: int = 25) -> Ve
 
 
 def auc(score: Vector, y: Vector) -> float:
-    """Area under the ROC curve: P(score of a positive > score of a negative), ties counted half."""
+    """Return the area under the ROC curve: P(score of a positive > score of a negative).
+
+    Ties count half. It is nan where all of `y` are equal.
+    """
     ordered = np.sort(score)
     ranks = (
         np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right") + 1
@@ -63,7 +66,7 @@ def auc(score: Vector, y: Vector) -> float:
 
 
 class Association(NamedTuple):
-    """How two dimensions go together, on replies that show both."""
+    """An association of two dimensions, on replies that show both."""
 
     n: int
     v: float
@@ -74,8 +77,9 @@ class Association(NamedTuple):
 
 
 def cramers_v(table: Vector) -> float:
-    """Bias-corrected Cramer's V of a contingency table (Bergsma 2013), 0 for independence, at most
-    1.
+    """Return the bias-corrected Cramer's V of a contingency table (Bergsma 2013).
+
+    It is 0 for independence and at most 1.
     """
     n, rows, columns = table.sum(), *table.shape
     expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / n
@@ -87,7 +91,9 @@ def cramers_v(table: Vector) -> float:
 
 
 def mutual_information(table: Vector) -> float:
-    """Mutual information of a contingency table over the mean of the entropies, in [0, 1]."""
+    """Return the mutual information of a contingency table over the mean of the entropies, in [0,
+    1].
+    """
     joint = table / table.sum()
     left, right = joint.sum(1), joint.sum(0)
     positive = joint > 0
@@ -101,7 +107,7 @@ def mutual_information(table: Vector) -> float:
 def association(
     a: Sequence[str], b: Sequence[str], *, permutations: int = 999, seed: int = 0
 ) -> Association | None:
-    """How two lists of values go together; None for too few, or where one of them does not vary.
+    """Return how two lists of values go together; None for too few, or where one does not vary.
 
     Values seen fewer than five times are one. The p-value is of chi-squared under permutation of
     one list.
@@ -111,37 +117,37 @@ def association(
     if len(a) < FEW or rows < 2 or columns < 2:
         return None
 
-    def table(other: Codes) -> Vector:
+    def table(codes: Codes) -> Vector:
         return (
-            np.bincount(x * columns + other, minlength=rows * columns)
+            np.bincount(x * columns + codes, minlength=rows * columns)
             .reshape(rows, columns)
             .astype(float)
         )
 
-    found = table(y)
-    expected = found.sum(1, keepdims=True) * found.sum(0, keepdims=True) / len(a)
-    chi = float(((found - expected) ** 2 / expected).sum())
+    observed = table(y)
+    expected = observed.sum(1, keepdims=True) * observed.sum(0, keepdims=True) / len(a)
+    chi = float(((observed - expected) ** 2 / expected).sum())
     rng = np.random.default_rng(bits64("association", seed))
     larger = sum(
         float(((table(rng.permutation(y)) - expected) ** 2 / expected).sum()) >= chi * (1 - 1e-12)
         for _ in range(permutations)
     )
     return Association(
-        len(a), cramers_v(found), mutual_information(found), (1 + larger) / (1 + permutations)
+        len(a), cramers_v(observed), mutual_information(observed), (1 + larger) / (1 + permutations)
     )
 
 
 def _codes(values: Sequence[str]) -> Codes:
     """Values as numbers; rare ones share one."""
     counts = Counter(values)
-    kept = {value: i for i, value in enumerate(sorted(v for v, n in counts.items() if n >= 5))}
-    codes = [kept.get(value, len(kept)) for value in values]
+    code_of = {value: i for i, value in enumerate(sorted(v for v, n in counts.items() if n >= 5))}
+    codes = [code_of.get(value, len(code_of)) for value in values]
     return np.unique(np.asarray(codes, dtype=np.int64), return_inverse=True)[1].astype(np.int64)
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """p-values adjusted to control the false discovery rate (Benjamini & Hochberg 1995), in the
-    order given.
+    """Return p-values adjusted to control the false discovery rate (Benjamini & Hochberg 1995), in
+    the order given.
     """
     order = sorted(range(len(p)), key=lambda i: -p[i])
     adjusted, smallest = [0.0] * len(p), 1.0
@@ -152,7 +158,7 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number (Holm 1979), in the order given."""
+    """Return p-values adjusted for their number (Holm 1979), in the order given."""
     order = sorted(range(len(p)), key=lambda i: p[i])
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, i in enumerate(order):

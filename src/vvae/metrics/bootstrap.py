@@ -32,8 +32,8 @@ Counts = Mapping[str, Mapping[str, tuple[float, float]]]
 
 
 class Hit(NamedTuple):
-    """One reply: who is imitated, in which dialogue, and whether it shows the value (or another
-    figure of it).
+    """A reply counted: who is imitated, in which dialogue, and whether it shows the value (or
+    another figure of it).
     """
 
     speaker: str
@@ -50,7 +50,7 @@ class Interval(NamedTuple):
 
 
 def tabulate(hits: Iterable[Hit]) -> Counts:
-    """Counts by speaker and dialogue."""
+    """Return hits summed by speaker and dialogue."""
     table: dict[str, dict[str, tuple[float, float]]] = {}
     for speaker, dialogue, hit, weight in hits:
         of_speaker = table.setdefault(speaker, {})
@@ -66,7 +66,7 @@ def _totals(counts: Counts) -> tuple[Vector, Vector]:
 
 
 def rate(counts: Counts) -> float:
-    """The mean over speakers of hits / replies; nan without speakers.
+    """Return the mean over speakers of hits / replies; nan without speakers.
 
     >>> rate({"a": {"d": (1, 2)}, "b": {"d": (0, 10)}})
     0.25
@@ -78,8 +78,8 @@ def rate(counts: Counts) -> float:
 def bootstrap(
     tables: Mapping[str, Counts], *, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Vector]:
-    """Resampled rates of several tables at once, shape (resamples,) each: speakers, then each one's
-    dialogues.
+    """Return resampled rates of several tables at once, shape (resamples,) each: speakers are
+    drawn, then each one's dialogues.
 
     Speakers are drawn once for all tables, and dialogues once for all tables in which a speaker has
     the same ones, so differences between tables are paired. A speaker missing from a table is left
@@ -90,7 +90,7 @@ def bootstrap(
         return {name: np.full(resamples, np.nan) for name in tables}
     chosen = resampled(len(speakers), resamples, "speakers", seed)
     result: dict[str, Vector] = {}
-    drawn_of: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
+    weights_of: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
     for name, counts in tables.items():
         weighted, present = np.zeros(resamples), np.zeros(resamples)
         for column, speaker in enumerate(speakers):
@@ -98,11 +98,11 @@ def bootstrap(
             if not dialogues:
                 continue
             held = (speaker, *(d for d, _ in dialogues))
-            if held not in drawn_of:
-                drawn_of[held] = resampled(len(dialogues), resamples, "dialogues", seed, *held)
-            drawn = drawn_of[held]
+            if held not in weights_of:
+                weights_of[held] = resampled(len(dialogues), resamples, "dialogues", seed, *held)
+            weights = weights_of[held]
             hits, replies = (np.asarray([value[i] for _, value in dialogues]) for i in (0, 1))
-            weighted += chosen[:, column] * (drawn @ hits) / (drawn @ replies)
+            weighted += chosen[:, column] * (weights @ hits) / (weights @ replies)
             present += chosen[:, column]
         with np.errstate(invalid="ignore"):
             result[name] = weighted / present
@@ -110,24 +110,24 @@ def bootstrap(
 
 
 def resampled(n: int, resamples: int, *key: str | int) -> npt.NDArray[np.int64]:
-    """How often each of n things is drawn in each bootstrap sample, shape (resamples, n); a
+    """Return how often each of n things is drawn in each bootstrap sample, shape (resamples, n); a
     function of the key.
     """
     return np.random.default_rng(bits64(*key)).multinomial(n, np.full(n, 1 / n), size=resamples)
 
 
 def interval(samples: Vector) -> Interval:
-    """The 2.5 and 97.5 percentiles, resamples without any speaker left out."""
-    kept = samples[np.isfinite(samples)]
-    if not len(kept):
+    """Return the 2.5 and 97.5 percentiles, resamples without any speaker left out."""
+    finite = samples[np.isfinite(samples)]
+    if not len(finite):
         return Interval(float("nan"), float("nan"))
-    low, high = np.percentile(kept, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return Interval(float(low), float(high))
 
 
 def calibration_slope(model: Counts, human: Counts) -> float | None:
-    """Least-squares slope of the speakers' model rates on their human rates, weighted by the
-    model's replies.
+    """Return the least-squares slope of the speakers' model rates on their human rates, weighted by
+    the model's replies.
 
     1: each speaker's own rate is met; 0: all speakers are given the same rate. None where human
         rates do not differ.
@@ -149,18 +149,19 @@ def calibration_slope(model: Counts, human: Counts) -> float | None:
 def jackknifed(
     speakers: Collection[str], statistic: Callable[[Collection[str]], float]
 ) -> Interval:
-    """A 95 % interval of a figure of a body of replies: each speaker is left out once (Tukey 1958).
+    """Return a 95 % interval of a figure of a body of replies: each speaker is left out once (Tukey
+    1958).
 
     A bootstrap would draw the same reply twice, and twice the same is what such figures count.
 
     Args:
         statistic: of some speakers' replies.
     """
-    held = sorted(speakers)
-    n = len(held)
+    names = sorted(speakers)
+    n = len(names)
     if n < 3:
         return Interval(float("nan"), float("nan"))
-    without = np.asarray([statistic([s for s in held if s != left]) for left in held])
+    without = np.asarray([statistic([s for s in names if s != omitted]) for omitted in names])
     deviation = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
-    centre = statistic(held)
+    centre = statistic(names)
     return Interval(centre - 1.96 * deviation, centre + 1.96 * deviation)

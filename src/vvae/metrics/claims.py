@@ -81,12 +81,12 @@ class Claim(BaseModel):
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The variants it needs."""
+        """Return the variants that the claim needs."""
         return tuple(self.over) if self.over else tuple(filter(None, (self.of, self.against)))
 
     @property
     def what(self) -> str:
-        """The quantity whose estimate is given."""
+        """Return the quantity whose estimate is given, in words."""
         measure = {"rate": "{}", "deviation": "{} - people", "distance": "|{} - people|"}[
             self.how
         ].format(self.measure)
@@ -96,14 +96,14 @@ class Claim(BaseModel):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The measures it needs."""
+        """Return the measures that the claim needs."""
         if self.measure == "habits":  # the mean distance of all rates of HumanChatBench from people
             return tuple(metric.name for metric in metrics_of("value"))
         return (self.measure,)
 
 
 def needed(claims: Sequence[Claim]) -> set[str]:
-    """The measures that claims are about."""
+    """Return the measures that claims are about."""
     return {measure for claim in claims for measure in claim.measures}
 
 
@@ -118,8 +118,8 @@ def judge(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """One row a claim: estimate, 95 % interval, n, p, adjusted p, verdict; rates in points, losses
-    in nats.
+    """Return a row for each claim: estimate, 95 % interval, n, p, adjusted p and verdict; rates in
+    points, losses in nats.
 
     Args:
         predicted: variant -> the rate of CP predicted from r.
@@ -127,16 +127,17 @@ def judge(
             not decide.
         parameters: variant -> those of its model, where they are known.
     """
-    wanted = needed(claims)
+    measures = needed(claims)
     flat = {
         f"{m}|{v}": counts
-        for m in sorted(wanted)
+        for m in sorted(measures)
         for v, counts in tables.get(m, {}).items()
         if counts
     }
-    drawn = bootstrap(flat, resamples=resamples, seed=seed)
+    flat_samples = bootstrap(flat, resamples=resamples, seed=seed)
     samples = {
-        m: {v: drawn[f"{m}|{v}"] for v in tables.get(m, {}) if f"{m}|{v}" in drawn} for m in wanted
+        m: {v: flat_samples[f"{m}|{v}"] for v in tables.get(m, {}) if f"{m}|{v}" in flat_samples}
+        for m in measures
     }
     judged: list[dict[str, Any]] = []
     tested: list[tuple[int, float, bool]] = []
@@ -153,9 +154,9 @@ def judge(
         spread = _reading(claim, samples) - than
         low, high = interval(spread + than)
         points = [
-            _reading(claim, _points(one))
-            for one in by_seed
-            if not _unmeasured(claim, one, predicted or {})
+            _reading(claim, _points(seed_tables))
+            for seed_tables in by_seed
+            if not _unmeasured(claim, seed_tables, predicted or {})
         ]
         counted = _counted(claim, tables)
         row |= {
@@ -196,8 +197,8 @@ def judge(
 def summarize(
     tables: Tables, *, by_seed: Sequence[Tables] = (), resamples: int = 2000, seed: int = 0
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """measure -> variant (or `HUMAN`) -> estimate, 95 % interval, n, speakers, and each seed's own
-    estimate.
+    """Return measure -> variant (or `HUMAN`) -> estimate, 95 % interval, n, speakers, and each
+    seed's own estimate.
 
     Rates as shares, losses in nats per token. Where people were measured, also the signed deviation
     with its interval.
@@ -208,14 +209,14 @@ def summarize(
         for v, counts in variants.items()
         if counts
     }
-    drawn = bootstrap(flat, resamples=resamples, seed=seed)
+    flat_samples = bootstrap(flat, resamples=resamples, seed=seed)
     result: dict[str, dict[str, dict[str, Any]]] = {}
     for measure, variants in tables.items():
         people = variants.get(HUMAN)
         for variant, counts in variants.items():
-            samples = drawn[f"{measure}|{variant}"]
+            samples = flat_samples[f"{measure}|{variant}"]
             low, high = interval(samples)
-            found: dict[str, Any] = {
+            row: dict[str, Any] = {
                 "estimate": _round(rate(counts)),
                 "low": _round(low),
                 "high": _round(high),
@@ -224,14 +225,16 @@ def summarize(
             }
             if variant != HUMAN:
                 alone = [
-                    one[measure][variant] for one in by_seed if one.get(measure, {}).get(variant)
+                    seed_tables[measure][variant]
+                    for seed_tables in by_seed
+                    if seed_tables.get(measure, {}).get(variant)
                 ]
-                found["by_seed"] = [_round(rate(one)) for one in alone]
+                row["by_seed"] = [_round(rate(table)) for table in alone]
                 if people:
-                    low, high = interval(samples - drawn[f"{measure}|{HUMAN}"])
-                    found |= {"deviation": _round(rate(counts) - rate(people))}
-                    found |= {"deviation_low": _round(low), "deviation_high": _round(high)}
-            result.setdefault(measure, {})[variant] = found
+                    low, high = interval(samples - flat_samples[f"{measure}|{HUMAN}"])
+                    row |= {"deviation": _round(rate(counts) - rate(people))}
+                    row |= {"deviation_low": _round(low), "deviation_high": _round(high)}
+            result.setdefault(measure, {})[variant] = row
     return result
 
 
@@ -259,22 +262,22 @@ def _points(tables: Tables) -> dict[str, dict[str, Vector]]:
 def _reading(claim: Claim, values: Mapping[str, Mapping[str, Vector]]) -> Any:
     """What the claim is about, in its unit: an array for samples, a number for a single point."""
 
-    def read(variant: str) -> Vector:
-        found = []
+    def reading_of(variant: str) -> Vector:
+        differences = []
         for measure in claim.measures:
             value = values[measure][variant]
             if claim.how != "rate":
                 value = value - values[measure][HUMAN]
-            found.append(abs(value) if claim.how == "distance" else value)
-        return np.asarray(np.mean(found, axis=0), dtype=np.float64)
+            differences.append(abs(value) if claim.how == "distance" else value)
+        return np.asarray(np.mean(differences, axis=0), dtype=np.float64)
 
     if claim.over:
         x = np.asarray(list(claim.over.values()))
         x = x - x.mean()
-        y = np.stack([read(variant) for variant in claim.over])
+        y = np.stack([reading_of(variant) for variant in claim.over])
         result = (x[:, None] * y).sum(0) / (x**2).sum()
     else:
-        result = read(claim.of or "") - (read(claim.against) if claim.against else 0.0)
+        result = reading_of(claim.of or "") - (reading_of(claim.against) if claim.against else 0.0)
     result = result * (100 if _unit(claim) == "points" else 1)
     return float(result[0]) if len(result) == 1 else result
 

@@ -56,7 +56,7 @@ ASK = {
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What came of one multiple-choice question (DialogBench)."""
+    """A multiple-choice question of DialogBench and what was answered."""
 
     item: str
     task: str
@@ -73,7 +73,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Item:
-    """One question."""
+    """A question with its options."""
 
     id: str
     task: str
@@ -89,7 +89,7 @@ class Item:
 
     @property
     def question(self) -> str:
-        """What a chat model is asked."""
+        """Return what a chat model is asked."""
         listed = " ".join(
             f"{letter}. {text}" for letter, text in zip(LETTERS, self.options, strict=False)
         )
@@ -97,7 +97,7 @@ class Item:
 
 
 def read_items(folder: Path, *, limit: int | None = None, seed: int = 0) -> list[Item]:
-    """The questions of a folder, tasks in order.
+    """Return the questions of a folder, tasks in order.
 
     Args:
         limit: only so many of each task, a keyed choice.
@@ -114,8 +114,10 @@ def read_items(folder: Path, *, limit: int | None = None, seed: int = 0) -> list
         )
         own = [_item(line, path, n, language) for n, line in _lines(path)]
         if limit is not None and limit < len(own):
-            kept = set(shuffled([item.id for item in own], "dialogbench", seed, path.stem)[:limit])
-            own = [item for item in own if item.id in kept]
+            chosen = set(
+                shuffled([item.id for item in own], "dialogbench", seed, path.stem)[:limit]
+            )
+            own = [item for item in own if item.id in chosen]
         items += own
     if not items:
         fix = "give the folder that holds the tasks' .jsonl files"
@@ -137,8 +139,12 @@ def _item(data: Any, path: Path, number: int, language: str) -> Item:
         choices: Mapping[str, str] = data["choices"]
         letters = sorted(choices)
         turns = data.get("messages") or data.get("history") or ""
-        said = "\n".join(_turn(turn) for turn in turns) if isinstance(turns, list) else str(turns)
-        text = "\n\n".join(part for part in (said, str(data.get("query") or "")) if part.strip())
+        dialogue = (
+            "\n".join(_turn(turn) for turn in turns) if isinstance(turns, list) else str(turns)
+        )
+        text = "\n\n".join(
+            part for part in (dialogue, str(data.get("query") or "")) if part.strip()
+        )
         ready = (data.get("prompt_SFT"), data.get("prompt_pretrain"))
         right = letters.index(str(data["label"]).strip())
         options = tuple(str(choices[letter]) for letter in letters)
@@ -161,29 +167,29 @@ def _item(data: Any, path: Path, number: int, language: str) -> Item:
 def _turn(turn: Any) -> str:
     if isinstance(turn, Mapping):
         who = turn.get("role") or turn.get("speaker") or turn.get("name")
-        said = str(turn.get("content") or turn.get("text") or "")
-        return f"{who}: {said}" if who else said
+        text = str(turn.get("content") or turn.get("text") or "")
+        return f"{who}: {text}" if who else text
     return str(turn)
 
 
 def rotated(item: Item) -> list[Item]:
-    """The question with its options in every rotation, so that the right one stands behind each
-    letter once.
+    """Return the question with its options in every rotation, so that the right one stands behind
+    each letter once.
     """
     n = len(item.options)
-    found = [item]
+    rotations = [item]
     for k in range(1, n):
         options = item.options[-k:] + item.options[:-k]
-        found.append(
+        rotations.append(
             replace(
                 item, options=options, right=(item.right + k) % n, rotation=k, ready=(None, None)
             )
         )
-    return found
+    return rotations
 
 
 def parse(answer: str, options: int) -> tuple[str | None, str | None]:
-    """The letter of an answer, read strictly and leniently.
+    """Return the letter of an answer, read strictly and leniently; None where there is none.
 
     >>> parse("B. because", 4), parse("The answer is (C)", 4), parse("答案是D", 4)
     (('B', 'B'), (None, 'C'), (None, 'D'))
@@ -203,7 +209,7 @@ def parse(answer: str, options: int) -> tuple[str | None, str | None]:
 def answer_with(
     decoder: Decoder, items: Sequence[Item], scoring: Scoring, *, progress: Any = None
 ) -> list[Answered]:
-    """The decoder's answers, in order."""
+    """Return the decoder's answers, in order."""
     if scoring == "base":
         return [
             _likeliest(decoder, item, progress, n, len(items))
@@ -224,14 +230,14 @@ def answer_with(
         for item in items
     ]
     greedy = GenerationConfig(temperature=0, max_new_tokens=ANSWER_TOKENS)
-    written = decoder.engine.complete(requests, greedy, seed=0, progress=progress)
-    return [_answered(item, c.text) for item, c in zip(items, written, strict=True)]
+    replies = decoder.engine.complete(requests, greedy, seed=0, progress=progress)
+    return [_answered(item, c.text) for item, c in zip(items, replies, strict=True)]
 
 
 def answer_with_endpoint(
     endpoint: EndpointConfig, items: Sequence[Item], ledger: Path, *, progress: Any = None
 ) -> list[Answered]:
-    """An endpoint's answers, in order; one that did not come is wrong."""
+    """Return an endpoint's answers, in order; one that did not come is wrong."""
     form = {"temperature": 0.0, "max_tokens": ANSWER_TOKENS}
     prompts = [
         Prompt(
@@ -254,7 +260,7 @@ def _answered(item: Item, text: str) -> Answered:
     )
 
 
-def _likeliest(decoder: Decoder, item: Item, progress: Any, done: int, total: int) -> Answered:
+def _likeliest(decoder: Decoder, item: Item, progress: Any, number: int, total: int) -> Answered:
     trunk = decoder.prompter.tokens(item.ready[1] or f"{item.text}\n")
     nodes = [Node("", trunk)]
     for place, option in enumerate(item.options):
@@ -264,31 +270,39 @@ def _likeliest(decoder: Decoder, item: Item, progress: Any, done: int, total: in
     means = [losses[str(place)][0] / losses[str(place)][1] for place in range(len(item.options))]
     letter = LETTERS[means.index(min(means))]
     if progress:
-        progress(done, total)
+        progress(number, total)
     return Answered(
         item.id, item.task, item.language, item.rotation, LETTERS[item.right], letter, letter
     )
 
 
 def scores(answered: Sequence[Answered]) -> dict[str, Any]:
-    """By task and over all: accuracy strict and lenient, share without a letter, number of
+    """Return by task and over all: accuracy strict and lenient, share without a letter, number of
     questions.
 
     A question that was asked in several rotations counts by the share of them that are right;
     `always` is the share of questions that are right in all of them.
     """
     tasks: dict[str, dict[str, list[Answered]]] = {}
-    for one in answered:
-        tasks.setdefault(one.task, {}).setdefault(one.item, []).append(one)
+    for answer in answered:
+        tasks.setdefault(answer.task, {}).setdefault(answer.item, []).append(answer)
     result: dict[str, Any] = {"tasks": {}}
     for task, items in tasks.items():
-        asked = list(items.values())
+        questions = list(items.values())
         result["tasks"][task] = {
-            "strict": _mean([_share([a.strict == a.right for a in one]) for one in asked]),
-            "lenient": _mean([_share([a.lenient == a.right for a in one]) for one in asked]),
-            "always": _mean([float(all(a.lenient == a.right for a in one)) for one in asked]),
-            "no_letter": _mean([_share([a.lenient is None for a in one]) for one in asked]),
-            "questions": len(asked),
+            "strict": _mean(
+                [_share([a.strict == a.right for a in rotations]) for rotations in questions]
+            ),
+            "lenient": _mean(
+                [_share([a.lenient == a.right for a in rotations]) for rotations in questions]
+            ),
+            "always": _mean(
+                [float(all(a.lenient == a.right for a in rotations)) for rotations in questions]
+            ),
+            "no_letter": _mean(
+                [_share([a.lenient is None for a in rotations]) for rotations in questions]
+            ),
+            "questions": len(questions),
         }
     for name in ("strict", "lenient", "always", "no_letter"):
         result[name] = _mean([of[name] for of in result["tasks"].values()])

@@ -34,8 +34,8 @@ LEAST = 3
 
 
 def read_groups(path: Path, column: str) -> dict[str, str]:
-    """Speaker -> group, from a CSV file with a column ``speaker`` and the one named; empty cells
-    are left out.
+    """Return speaker -> group, from a CSV file with a column ``speaker`` and the one named; empty
+    cells are left out.
 
     Raises:
         DataError: the file cannot be read.
@@ -50,14 +50,14 @@ def read_groups(path: Path, column: str) -> dict[str, str]:
         ) from None
     for name in ("speaker", column):
         if not rows or name not in rows[0]:
-            found = ", ".join(rows[0]) if rows else "none"
-            raise ConfigError(f"no column {name!r}", where=str(path), fix=f"its columns: {found}")
+            columns = ", ".join(rows[0]) if rows else "none"
+            raise ConfigError(f"no column {name!r}", where=str(path), fix=f"its columns: {columns}")
     groups = {row["speaker"]: row[column].strip() for row in rows if (row[column] or "").strip()}
     counts = Counter(groups.values())
     if len(counts) != 2:
-        found = ", ".join(f"{value} ({n})" for value, n in counts.most_common(8))
+        sizes = ", ".join(f"{value} ({n})" for value, n in counts.most_common(8))
         fix = "keep two, and leave the cells of the others empty"
-        raise ConfigError(f"{len(counts)} groups in {column!r}: {found}", where=str(path), fix=fix)
+        raise ConfigError(f"{len(counts)} groups in {column!r}: {sizes}", where=str(path), fix=fix)
     return groups
 
 
@@ -71,7 +71,7 @@ def populations(
     permutations: int = 999,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Priors and figures of replies of two groups of speakers.
+    """Return how the priors and the figures of replies differ between two groups of speakers.
 
     Args:
         pairs: of the corpus; what is read on the training side is compared, and how people write on
@@ -133,15 +133,15 @@ def populations(
         for p in pairs
         if p.split == "heldout" and p.speaker in row_of
     ]
-    for who, said in {"people": people, **written}.items():
-        own = [one for one in said if one.pair.speaker in row_of]
+    for who, sample in {"people": people, **written}.items():
+        own = [reply for reply in sample if reply.pair.speaker in row_of]
         measured = yardstick.measure(own)
         for metric in metrics_of("reply"):
             hits, weights = np.zeros(len(speakers)), np.zeros(len(speakers))
-            for one, found in zip(own, measured, strict=True):
-                value, weight = found.get(metric.name, (0.0, 0.0))
-                hits[row_of[one.pair.speaker]] += value
-                weights[row_of[one.pair.speaker]] += weight
+            for reply, figures in zip(own, measured, strict=True):
+                value, weight = figures.get(metric.name, (0.0, 0.0))
+                hits[row_of[reply.pair.speaker]] += value
+                weights[row_of[reply.pair.speaker]] += weight
             if weights[first].any() and weights[~first].any():
                 differences = _differences(shuffles, hits, weights)
                 rows.append(
@@ -155,10 +155,8 @@ def populations(
     for row, adjusted in zip(rows, benjamini_hochberg([row["p"] for row in rows]), strict=True):
         row["p_adjusted"] = round(adjusted, 4)
     replies_of = Counter(groups[p.speaker] for p in train)
-    found_groups = {
-        name: {"speakers": counted[name], "replies": replies_of[name]} for name in names
-    }
-    return {"groups": found_groups, "rows": rows, "permutations": permutations}
+    group_sizes = {name: {"speakers": counted[name], "replies": replies_of[name]} for name in names}
+    return {"groups": group_sizes, "rows": rows, "permutations": permutations}
 
 
 def _distances(shuffles: Vector, table: Vector) -> Vector:

@@ -38,7 +38,7 @@ __all__ = ["Yardstick", "compare"]
 
 
 class Yardstick:
-    """What replies are measured with: people's training replies.
+    """A yardstick for replies: people's training replies, which they are measured with.
 
     Args:
         pairs: of the corpus.
@@ -263,14 +263,14 @@ def _reply_figures(
 
 def _label_distances(corpus: EncodedCorpus, others: Sequence[WrittenReply]) -> list[Metric]:
     """Return a metric for each closed dimension, against replies that no variant wrote anew."""
-    found = []
+    metrics = []
     for dimension in corpus.space.dimensions:
         if dimension.labels:
-            read = (corpus.posteriors.get(reply.pair.pair_id, Persona()) for reply in others)
-            labels = (z.value(dimension.name) for z in read)
+            personas = (corpus.posteriors.get(reply.pair.pair_id, Persona()) for reply in others)
+            labels = (z.value(dimension.name) for z in personas)
             usual = Counter(label for label in labels if label is not None)
-            found.append(_label_distance(dimension.name, usual))
-    return found
+            metrics.append(_label_distance(dimension.name, usual))
+    return metrics
 
 
 def _body_figure(

@@ -52,7 +52,7 @@ MEASURABLE = 30
 
 
 class BenchConfig(BaseModel):
-    """How much is measured."""
+    """A section of the config: how much is measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -122,12 +122,14 @@ def score(
     for reply in replies:
         under_own = reply.profile == by_id[reply.pair_id].speaker
         (own if under_own else swapped)[reply.variant].append(reply)
-    benched = sorted({reply.pair_id for written in own.values() for reply in written})
+    benched = sorted(
+        {reply.pair_id for variant_replies in own.values() for reply in variant_replies}
+    )
     people = [by_id[pair_id].response for pair_id in benched]
     human = HumanResults(
         length=round(spoken_length(people), 2), repetition=round(repetition(people), 4)
     )
-    results = Results(human=human, variants={n: _written(rs) for n, rs in own.items()})
+    results = Results(human=human, variants={n: _variant_results(rs) for n, rs in own.items()})
     judged = {by_id[pair_id].speaker for pair_id in benched}
     for name, dimension in scored(corpus.space).items():
         metric = get(name)
@@ -137,13 +139,16 @@ def score(
             for pair in corpus.pairs
             if pair.split == "heldout" and pair.speaker in values and pair.speaker in judged
         )
-        tables = {n: _shown(metric, written, by_id, values) for n, written in own.items()}
+        tables = {
+            n: _own_counts(metric, variant_replies, by_id, values)
+            for n, variant_replies in own.items()
+        }
         samples = bootstrap({"human": counts, **tables}, resamples=config.resamples, seed=seed)
         spread, r = interval(samples["human"]), corpus.prior[dimension.name].rate
         setattr(
             human, name, _human_rate(counts, observation_rate=r, low=spread.low, high=spread.high)
         )
-        for variant, shown in conditions.items():
+        for variant, condition in conditions.items():
             beyond = interval(samples[variant] - samples["human"])
             variant_rate = VariantRate(
                 rate=rate(tables[variant]),
@@ -152,8 +157,8 @@ def score(
                 low=points(beyond.low),
                 high=points(beyond.high),
                 n=sum(n for of in tables[variant].values() for _, n in of.values()),
-                predicted=predicted(shown, dimension.name),
-                in_training=_in_training(shown, metric, dimension.name),
+                predicted=predicted(condition, dimension.name),
+                in_training=_in_training(condition, metric, dimension.name),
                 slope=calibration_slope(tables[variant], counts),
                 swapped=_swapped(metric, swapped[variant], by_id, values),
             )
@@ -164,7 +169,7 @@ def score(
     return results
 
 
-def _written(replies: Sequence[Reply]) -> VariantResults:
+def _variant_results(replies: Sequence[Reply]) -> VariantResults:
     texts = [reply.reply for reply in replies]
     return VariantResults(
         length=round(spoken_length(texts), 2),
@@ -186,7 +191,7 @@ def _human_rate(counts: Counts, **further: Any) -> HumanRate:
     )
 
 
-def _shown(
+def _own_counts(
     metric: Metric, replies: Sequence[Reply], by_id: Mapping[str, Pair], values: Mapping[str, str]
 ) -> Counts:
     """Return how often the value shown stands in replies under the own profile."""
@@ -209,8 +214,8 @@ def _profile_values(
 def _taught(conditions: Conditions, dimension: str) -> bool:
     """Return whether a variant is shown a dimension in training."""
     variant = conditions.variant
-    shown = variant.dimensions is None or dimension in variant.dimensions
-    return variant.trained and variant.shows_slots and shown
+    included = variant.dimensions is None or dimension in variant.dimensions
+    return variant.trained and variant.shows_slots and included
 
 
 def predicted(conditions: Conditions, dimension: str) -> float | None:
@@ -234,14 +239,14 @@ def _in_training(conditions: Conditions, metric: Metric, dimension: str) -> floa
     if not _taught(conditions, dimension) or conditions.variant.error:
         return None
     train = [pair for pair in conditions.corpus.pairs if pair.split == "train"]
-    shown = hits = 0
+    total = hits = 0
     for pair in train[:: -(-len(train) // TRAINING_SAMPLE)]:
         z = conditions.training_persona(pair, 0, only=(dimension,))
         value = z.value(dimension) if z else None
         if value is not None:
-            shown += 1
+            total += 1
             hits += metric.shows(value, pair.response)
-    return finite(hits / shown) if shown else None
+    return finite(hits / total) if total else None
 
 
 def _swapped(

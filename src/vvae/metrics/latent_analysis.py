@@ -50,8 +50,8 @@ FEATURES = ("log words", "question", "position", "turns before", "one message")
 
 
 def describe_prior(prior: DimensionPrior) -> dict[str, Any]:
-    """Entropy in bits, as a share of the largest possible one, the most frequent value and whether
-    it dominates.
+    """Return the entropy in bits and as a share of the largest possible one, the most frequent
+    value and whether it dominates.
     """
     counts = np.asarray([n for _, n in prior.ordered], dtype=float)
     if not len(counts):
@@ -77,7 +77,7 @@ def describe_prior(prior: DimensionPrior) -> dict[str, Any]:
 
 
 def kl_to_prior(personas: Iterable[Persona], prior: Prior, space: LatentSpace) -> dict[str, Any]:
-    """KL(q || p) of a reply, in nats: the constant term of the bound.
+    """Return KL(q || p) of a reply, in nats: the constant term of the bound.
 
     q is certain of an observed value, which contributes -log p(value); a null is drawn from the
     prior itself and contributes nothing. No parameter of the decoder occurs in it.
@@ -147,8 +147,8 @@ def missingness(
     permutations: int = 99,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rates of null by length, position and topic, their spread over speakers, and whether they
-    depend on observables.
+    """Return the rates of null by length, position and topic, their spread over speakers, and
+    whether they depend on observables.
 
     A logistic model of null on `FEATURES` is fitted on half of the dialogues and scored by AUC on
     the other half; the p-value comes from models fitted on shuffled labels. An AUC of 0.5 is what
@@ -165,7 +165,7 @@ def missingness(
     for pair, missing in zip(pairs, null, strict=True):
         by_speaker[pair.speaker].append(missing)
     speakers = [float(np.mean(own)) for own in by_speaker.values() if len(own) >= FEW]
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "rate": round(float(null.mean()), 4),
         "by_length": _means(null, bins),
         "by_position": _means(null, position),
@@ -176,7 +176,7 @@ def missingness(
     }
     fitted = np.asarray([bits64("half", seed, pair.dialogue) & 1 for pair in pairs], dtype=bool)
     if min(null.sum(), len(null) - null.sum()) < FEW or fitted.all() or not fitted.any():
-        return found | {"auc": None, "p": None, "coefficients": None}
+        return result | {"auc": None, "p": None, "coefficients": None}
     beta = logistic(x[fitted], null[fitted])
     value = auc(x[~fitted] @ beta[1:], null[~fitted])
     rng = np.random.default_rng(bits64("shuffled labels", seed, dimension))
@@ -186,7 +186,7 @@ def missingness(
         shuffles.append(auc(x[~fitted] @ logistic(x[fitted], y[fitted])[1:], y[~fitted]))
     p = (1 + sum(s >= value for s in shuffles)) / (1 + permutations)
     named = dict(zip(FEATURES, (round(float(b), 3) for b in beta[1:]), strict=True))
-    return found | {"auc": round(value, 4), "p": round(p, 4), "coefficients": named}
+    return result | {"auc": round(value, 4), "p": round(p, 4), "coefficients": named}
 
 
 def _by_topic(pairs: Sequence[Pair], null: Vector, topics: Mapping[str, str]) -> dict[str, float]:
@@ -206,14 +206,14 @@ def _by_topic(pairs: Sequence[Pair], null: Vector, topics: Mapping[str, str]) ->
 def dialogue_topics(
     pairs: Sequence[Pair], personas: Mapping[str, Persona], dimension: str
 ) -> dict[str, str]:
-    """Dialogue -> the value of a dimension that is read most often in it."""
-    read: dict[str, Counter[str]] = defaultdict(Counter)
+    """Return dialogue -> the value of a dimension that is read most often in it."""
+    counts_of: dict[str, Counter[str]] = defaultdict(Counter)
     for pair in pairs:
         if slot := personas[pair.pair_id][dimension]:
-            read[pair.dialogue][slot.value] += 1
+            counts_of[pair.dialogue][slot.value] += 1
     return {
         dialogue: min(counts, key=lambda value: (-counts[value], value))
-        for dialogue, counts in read.items()
+        for dialogue, counts in counts_of.items()
     }
 
 
@@ -234,24 +234,26 @@ def _rank(values: Vector) -> Vector:
 def orthogonality(
     personas: Iterable[Persona], space: LatentSpace, *, permutations: int = 999, seed: int = 0
 ) -> dict[str, Any]:
-    """Association of every two dimensions on replies that show both, and the means within and
-    across axes.
+    """Return the association of every two dimensions on replies that show both, and the means
+    within and across axes.
     """
-    seen = [persona.only("observed") for persona in personas]
+    observed = [persona.only("observed") for persona in personas]
     pairs: list[dict[str, Any]] = []
     for first, second in combinations(space.dimensions, 2):
-        both = [(a.value, b.value) for p in seen if (a := p[first.name]) and (b := p[second.name])]
-        found = association(
-            [a for a, _ in both], [b for _, b in both], permutations=permutations, seed=seed
+        values = [
+            (a.value, b.value) for p in observed if (a := p[first.name]) and (b := p[second.name])
+        ]
+        result = association(
+            [a for a, _ in values], [b for _, b in values], permutations=permutations, seed=seed
         )
         row: dict[str, Any] = {
             "a": first.name,
             "b": second.name,
             "within": first.axis == second.axis,
-            "n": len(both),
+            "n": len(values),
         }
-        if found:
-            row |= {"v": round(found.v, 4), "nmi": round(found.nmi, 4), "p": round(found.p, 4)}
+        if result:
+            row |= {"v": round(result.v, 4), "nmi": round(result.nmi, 4), "p": round(result.p, 4)}
         pairs.append(row)
     tested = [row for row in pairs if "p" in row]
     for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
@@ -279,22 +281,24 @@ def drift(
     permutations: int = 999,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """The distribution of a dimension in each fifth of a dialogue, and whether the first differs
-    from the last.
+    """Return the distribution of a dimension in each fifth of a dialogue, and whether the first
+    differs from the last.
 
     The distance is total variation; places are permuted within dialogues. None for too few
     observations.
     """
     last = _last_turns(dialogues)
-    shown = [(p, slot.value) for p in pairs if (slot := personas[p.pair_id][dimension])]
-    if len(shown) < FEW:
+    observations = [(p, slot.value) for p in pairs if (slot := personas[p.pair_id][dimension])]
+    if len(observations) < FEW:
         return None
-    labels = sorted({value for _, value in shown})
+    labels = sorted({value for _, value in observations})
     place = {label: i for i, label in enumerate(labels)}
-    part = np.asarray([min(PARTS - 1, PARTS * p.turn // (last[p.dialogue] + 1)) for p, _ in shown])
-    code = np.asarray([place[value] for _, value in shown])
+    part = np.asarray(
+        [min(PARTS - 1, PARTS * p.turn // (last[p.dialogue] + 1)) for p, _ in observations]
+    )
+    code = np.asarray([place[value] for _, value in observations])
     groups: dict[str, list[int]] = defaultdict(list)
-    for i, (pair, _) in enumerate(shown):
+    for i, (pair, _) in enumerate(observations):
         groups[pair.dialogue].append(i)
 
     def shares(where: Codes) -> Vector:
@@ -315,7 +319,7 @@ def drift(
                 moved[members] = rng.permutation(part[members])
         at_least += distance(shares(moved)) >= distance(table) - 1e-12
     return {
-        "n": len(shown),
+        "n": len(observations),
         "labels": labels,
         "shares": [[round(float(s), 4) for s in row] for row in table],
         "distance": round(distance(table), 4),
@@ -331,8 +335,8 @@ def consistency(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """How often two replies of one speaker, in different dialogues, show the same value, beside
-    chance.
+    """Return how often two replies of one speaker, in different dialogues, show the same value,
+    beside chance.
 
     Chance is the same of two replies of anybody. Speakers count by their replies, at most 200 each;
     the interval is a bootstrap over speakers. None where nobody shows the dimension twice.
@@ -354,7 +358,9 @@ def consistency(
         return None
     rows = []
     for key in sorted(own):
-        values = [(dialogue, value) for dialogue, said in own[key].items() for value in said]
+        values = [
+            (dialogue, value) for dialogue, of_dialogue in own[key].items() for value in of_dialogue
+        ]
         chosen = shuffled(
             values, "consistency", seed, key, name=[f"{i}" for i in range(len(values))]
         )[:200]
@@ -387,15 +393,15 @@ def analyze(
     permutations: int = 999,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """All of it, by dimension where it is of one."""
-    seen = [personas[p.pair_id] for p in pairs]
+    """Return the answers to all questions asked of z, by dimension where they are of one."""
+    in_order = [personas[p.pair_id] for p in pairs]
     topics = dialogue_topics(pairs, personas, "topic") if "topic" in space.by_name else {}
     settings = {"permutations": permutations, "seed": seed}
     return {
         "replies": len(pairs),
         "encoder": prior.encoder,
         "prior": {d.name: describe_prior(prior[d.name]) for d in space.dimensions},
-        "kl": kl_to_prior(seen, prior, space),
+        "kl": kl_to_prior(in_order, prior, space),
         "missingness": {
             d.name: missingness(
                 pairs,
@@ -408,16 +414,16 @@ def analyze(
             )
             for d in space.dimensions
         },
-        "orthogonality": orthogonality(seen, space, **settings),
+        "orthogonality": orthogonality(in_order, space, **settings),
         "drift": {
-            d.name: found
+            d.name: result
             for d in space.dimensions
             if d.labels is not None
-            and (found := drift(pairs, personas, dialogues, d.name, **settings))
+            and (result := drift(pairs, personas, dialogues, d.name, **settings))
         },
         "consistency": {
-            d.name: found
+            d.name: result
             for d in space.dimensions
-            if (found := consistency(pairs, personas, d, seed=seed))
+            if (result := consistency(pairs, personas, d, seed=seed))
         },
     }

@@ -151,8 +151,8 @@ def metrics_of(of: Literal["value", "reply", "body"]) -> list[Metric]:
 
 def scored(space: LatentSpace) -> dict[str, Dimension]:
     """Return metric -> the dimension that it scores, for the values that a space has."""
-    found = ((m.name, space.read_by(m.reader or "")) for m in metrics_of("value"))
-    return {name: dimensions[0] for name, dimensions in found if dimensions}
+    candidates = ((m.name, space.read_by(m.reader or "")) for m in metrics_of("value"))
+    return {name: dimensions[0] for name, dimensions in candidates if dimensions}
 
 
 def metric_of(reader_name: str) -> str | None:

@@ -22,15 +22,15 @@ HM = register(Metric("HM", "hobby mentioning", "%", "value", reader="hobby"))
 
 
 def emoji_consistency(replies: Iterable[tuple[str, Sequence[str]]]) -> tuple[int, int]:
-    """Of the replies with any emoji, how many hold one of the profile's: (such replies, replies
-    with emoji).
+    """Return how many of the replies with any emoji hold one of the profile's: (such replies,
+    replies with emoji).
 
     Args:
         replies: (reply, the profile's emoji).
     """
     own = bearing = 0
     for reply, profile in replies:
-        found = {normal_form(span.value) for span in emoji_spans(reply)}
-        bearing += bool(found)
-        own += bool(found & {normal_form(value) for value in profile})
+        emoji = {normal_form(span.value) for span in emoji_spans(reply)}
+        bearing += bool(emoji)
+        own += bool(emoji & {normal_form(value) for value in profile})
     return own, bearing

@@ -46,7 +46,9 @@ class _Stored(BaseModel):
 
 
 class HumanRate(_Stored):
-    """How often people show a value: over all held-out replies of the benchmarked speakers."""
+    """A rate of people: how often they show a value, over all held-out replies of the benchmarked
+    speakers.
+    """
 
     rate: Finite
     positives: float
@@ -61,7 +63,7 @@ class HumanRate(_Stored):
 
 
 class SwappedRate(_Stored):
-    """Rates under another speaker's profile."""
+    """A variant's rates under another speaker's profile."""
 
     shown: Finite
     """Of the value shown, which is the other's."""
@@ -71,7 +73,9 @@ class SwappedRate(_Stored):
 
 
 class VariantRate(_Stored):
-    """How often a variant shows a value, beside people; deviation and interval in points."""
+    """A rate of a variant: how often it shows a value, beside people; deviation and interval in
+    points.
+    """
 
     rate: Finite
     target: Finite
@@ -89,7 +93,7 @@ class VariantRate(_Stored):
 
 
 class Phrase(_Stored):
-    """Probability of the speaker's catchphrase by teacher forcing."""
+    """The probability of the speaker's catchphrase by teacher forcing."""
 
     profile: float
     swapped: float
@@ -97,7 +101,7 @@ class Phrase(_Stored):
 
 
 class HumanResults(BaseModel):
-    """People's own replies."""
+    """The results of people's own replies."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, HumanRate]
@@ -108,12 +112,12 @@ class HumanResults(BaseModel):
 
     @property
     def rates(self) -> dict[str, HumanRate]:
-        """Metric -> rate."""
+        """Return metric -> rate."""
         return self.__pydantic_extra__
 
 
 class VariantResults(BaseModel):
-    """One variant's replies, and how likely people's are under it."""
+    """The results of one variant's replies, and how likely people's are under it."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, VariantRate]
@@ -133,7 +137,7 @@ class VariantResults(BaseModel):
 
     @property
     def rates(self) -> dict[str, VariantRate]:
-        """Metric -> rate."""
+        """Return metric -> rate."""
         return self.__pydantic_extra__
 
 
@@ -163,7 +167,7 @@ class FigureResult(_Stored):
 
 
 class PrimaryComparison(_Stored):
-    """SP+FT against P+FT on CP: the difference of absolute deviations, in points."""
+    """The comparison of SP+FT and P+FT on CP: the difference of absolute deviations, in points."""
 
     claim: str
     difference: float | None
@@ -172,7 +176,7 @@ class PrimaryComparison(_Stored):
 
 
 class Results(BaseModel):
-    """results.json."""
+    """The contents of results.json."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -23,7 +23,7 @@ LENGTH = 3
 
 
 class SpeakerClassifier:
-    """Trained on each speaker's replies.
+    """A classifier of speakers, trained on each one's replies.
 
     Args:
         replies: speaker -> human training replies.
@@ -42,14 +42,14 @@ class SpeakerClassifier:
         self._log_p = np.log(counts + ALPHA) - np.log(counts.sum(0) + ALPHA * len(self._columns))
 
     def evidence(self, text: str) -> npt.NDArray[np.float64]:
-        """log p(text | s) of each speaker, in order; trigrams that nobody wrote in training are
-        left out.
+        """Return log p(text | s) of each speaker, in the order of `speakers`; trigrams that nobody
+        wrote in training are left out.
         """
         rows = [row for gram in _grams(text) if (row := self._columns.get(gram)) is not None]
         return np.asarray(self._log_p[rows].sum(0))
 
     def speaker(self, texts: Iterable[str]) -> str:
-        """The speaker whom replies, taken together, sound like most."""
+        """Return the speaker whom replies, taken together, sound like most."""
         return self.speakers[
             int(sum(map(self.evidence, texts), np.zeros(len(self.speakers))).argmax())
         ]

@@ -43,8 +43,8 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """How likely a human reply is under a variant that is shown one z, or how likely the speaker's
-    phrase is in it.
+    """A human reply's likelihood under a variant that is shown one z, or that of the speaker's
+    phrase in it.
     """
 
     pair_id: str
@@ -61,7 +61,7 @@ class Likelihood:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One figure of one reply in a study; a measure is the ratio of summed values and weights."""
+    """A figure of one reply in a study; a measure is the ratio of summed values and weights."""
 
     variant: str
     """Or ``human``."""
@@ -85,7 +85,7 @@ _REPLY = {
 
 
 def write_replies(path: Path, replies: Iterable[Reply], space: LatentSpace) -> None:
-    """replies.parquet: a row per variant and pair; `persona` is null where none was shown."""
+    """Write replies.parquet: a row per variant and pair; `persona` is null where none was shown."""
     schema = {**_REPLY, "persona": pl.Struct(dict.fromkeys(space.names, pl.Struct(SLOT)))}
     rows = (
         {
@@ -98,13 +98,15 @@ def write_replies(path: Path, replies: Iterable[Reply], space: LatentSpace) -> N
 
 
 def read_replies(path: Path) -> list[Reply]:
-    """The inverse of `write_replies`."""
+    """Return the replies that `write_replies` wrote."""
     return [_reply(row) for row in read_frame(path, "replies").iter_rows(named=True)]
 
 
 def _reply(row: Mapping[str, Any]) -> Reply:
-    shown = row["persona"]
-    return Reply(**{**row, "persona": None if shown is None else persona_of(shown, list(shown))})
+    persona = row["persona"]
+    return Reply(
+        **{**row, "persona": None if persona is None else persona_of(persona, list(persona))}
+    )
 
 
 LIKELIHOODS = Table(

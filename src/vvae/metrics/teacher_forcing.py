@@ -36,16 +36,16 @@ def reply_losses(
     decoder: Decoder,
     dialogues: Mapping[str, Dialogue],
     pairs: Sequence[Pair],
-    asked: Mapping[str, Sequence[Branch]],
+    branches: Mapping[str, Sequence[Branch]],
     *,
     progress: Progress | None = None,
 ) -> dict[str, tuple[float, int]]:
-    """``pair_id|name`` -> (summed cross-entropy of the human reply in nats, its tokens), for each
-    way to ask for it.
+    """Return ``pair_id|name`` -> (summed cross-entropy of the human reply in nats, its tokens), for
+    each way to ask for it.
     """
     result: dict[str, tuple[float, int]] = {}
     for number, pair in enumerate(pairs, start=1):
-        result |= decoder.losses([decoder.tree(dialogues[pair.dialogue], [pair], asked)])
+        result |= decoder.losses([decoder.tree(dialogues[pair.dialogue], [pair], branches)])
         if progress:
             progress(number, len(pairs))
     return result
@@ -55,21 +55,22 @@ def phrase_probability(
     decoder: Decoder,
     dialogues: Mapping[str, Dialogue],
     pairs: Sequence[Pair],
-    asked: Mapping[str, Sequence[tuple[Branch, str]]],
+    branches: Mapping[str, Sequence[tuple[Branch, str]]],
     *,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """``pair_id|name`` -> probability that the phrase stands in the reply at least once.
+    """Return ``pair_id|name`` -> probability that the phrase stands in the reply at least once.
 
     Args:
-        asked: pair id -> (z block under a name, the phrase looked for); names are unique per pair.
+        branches: pair id -> (z block under a name, the phrase looked for); names are unique per
+            pair.
     """
     boundary = _boundary(decoder)
     result: dict[str, float] = {}
     for number, pair in enumerate(pairs, start=1):
-        blocks = {pair.pair_id: [alternative for alternative, _ in asked[pair.pair_id]]}
+        blocks = {pair.pair_id: [alternative for alternative, _ in branches[pair.pair_id]]}
         tree = decoder.tree(dialogues[pair.dialogue], [pair], blocks)
-        phrases = [normal_form(phrase) for _, phrase in asked[pair.pair_id]]
+        phrases = [normal_form(phrase) for _, phrase in branches[pair.pair_id]]
         for branch, hazards in zip(
             tree.nodes[1:], _hazards(decoder, tree, phrases, boundary), strict=True
         ):
@@ -86,21 +87,24 @@ def add_summary(results: VariantResults, rows: Sequence[Likelihood]) -> None:
     probabilities of a phrase.
     """
     results.loss_n = len({row.pair_id for row in rows if row.nats is not None})
-    for shown in ("posterior", "profile", "swapped", "none"):
+    for condition in ("posterior", "profile", "swapped", "none"):
         held = [
             (row.nats, row.tokens)
             for row in rows
-            if row.shown == shown and row.nats is not None and row.tokens
+            if row.shown == condition and row.nats is not None and row.tokens
         ]
-        setattr(results, f"loss_{shown}_z", round(per_token(held), 4) if held else None)
+        setattr(results, f"loss_{condition}_z", round(per_token(held), 4) if held else None)
     own = [row.nats for row in rows if row.shown == "posterior" and row.nats is not None]
     results.reconstruction = round(sum(own) / len(own), 4) if own else None
     phrases = {
-        shown: [row.phrase for row in rows if row.shown == shown and row.phrase is not None]
-        for shown in PHRASE_UNDER
+        condition: [row.phrase for row in rows if row.shown == condition and row.phrase is not None]
+        for condition in PHRASE_UNDER
     }
     if all(phrases.values()):
-        means = {shown: round(sum(found) / len(found), 4) for shown, found in phrases.items()}
+        means = {
+            condition: round(sum(probabilities) / len(probabilities), 4)
+            for condition, probabilities in phrases.items()
+        }
         results.forced = Phrase(**means, n=len(phrases["profile"]))
 
 

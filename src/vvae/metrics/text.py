@@ -33,12 +33,15 @@ _LAUGHTER = regex.compile(
 
 
 def spoken_length(replies: Sequence[str]) -> float:
-    """Mean number of words (characters in scripts without spaces) of a reply; 0 for none."""
+    """Return the mean number of words (characters in scripts without spaces) of a reply; 0 for
+    none.
+    """
     return sum(len(words(reply)) for reply in replies) / len(replies) if replies else 0.0
 
 
 def repetition(replies: Sequence[str]) -> float:
-    """Share of word trigrams that have been said before, in the replies together: 1 - distinct-3.
+    """Return the share of word trigrams that have been said before, in the replies together: 1 -
+    distinct-3.
 
     It grows with the amount of text, so compare equal numbers of replies.
 
@@ -52,7 +55,7 @@ def repetition(replies: Sequence[str]) -> float:
 
 
 def asks(reply: str) -> bool:
-    """Whether a reply asks something: it has a question mark.
+    """Return whether a reply asks something: it has a question mark.
 
     >>> asks("and you?"), asks("你呢？"), asks("why not")
     (True, True, False)
@@ -61,7 +64,7 @@ def asks(reply: str) -> bool:
 
 
 def laughs(reply: str) -> bool:
-    """Whether somebody laughs in a reply, in letters, characters or emoji.
+    """Return whether somebody laughs in a reply, in letters, characters or emoji.
 
     >>> laughs("hahaha no"), laughs("Lol"), laughs("哈哈哈"), laughs("he has a hat")
     (True, True, True, False)
@@ -70,68 +73,100 @@ def laughs(reply: str) -> bool:
 
 
 def opener(reply: str) -> str:
-    """The first word of a reply; two characters in scripts without spaces.
+    """Return the first word of a reply; its first two characters in scripts without spaces.
 
     >>> opener("Oh no, not again"), opener("今天好冷")
     ('oh', '今天')
     """
-    said = words(reply)[:2]
-    return "".join(said) if said and is_unspaced(said[0]) else "".join(said[:1])
+    first_words = words(reply)[:2]
+    return (
+        "".join(first_words)
+        if first_words and is_unspaced(first_words[0])
+        else "".join(first_words[:1])
+    )
 
 
 def longest_overlaps(replies: Sequence[str], training: Sequence[str]) -> list[int]:
-    """Of each reply, the words in the longest run that stands, verbatim but for case, in one
-    training reply.
+    """Return of each reply the number of words in its longest run that stands, verbatim but for
+    case, in one training reply.
+
+    Each side is one array of word codes, with a 0 behind each text, which no run crosses::
+
+        place      0     1     2   3    4      5  6   7    8    9
+        training   they  went  to  the  beach  .  to  the  zoo  .
+                   1     2     3   4    5      0  3   4    6    0
+        replies    we    went  to  the  zoo    .  bye .
+                   7     2     3   4    6      0  8   0
+
+    The runs that both sides have are found by length. A run is known by the place where it starts,
+    and has the same number wherever it stands, on either side. A run of one word more starts at
+    the same place; the shorter run's number and the next word's code tell whether two are equal::
+
+        length     starts in training  starts in replies   runs
+        0          at every word       at every word       the empty one
+        1          1 2 3 6 7 8         1 2 3 4             went, to, the, zoo
+        2          1 2 6 7             1 2 3               went to, to the, the zoo
+        3          1 6                 1 2                 went to the, to the zoo
+        4          none                none
 
     >>> longest_overlaps(["we went to the zoo", "Bye"], ["they went to the beach", "to the zoo"])
     [3, 0]
+    >>> longest_overlaps(["to the zoo", "The zoo", ""], ["go to the", "ZOO"])
+    [2, 1, 0]
     """
     codes: dict[str, int] = {}
 
-    def flat(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Word codes from 1, and 0 behind each text."""
-        said = [
-            code
-            for text in texts
-            for code in (*(codes.setdefault(w, len(codes) + 1) for w in words(text)), 0)
-        ]
-        return np.asarray(said, dtype=np.int64)
+    def laid_out(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return the texts' word codes, from 1, with a 0 behind each text."""
+        side: list[int] = []
+        for text in texts:
+            side += [codes.setdefault(word, len(codes) + 1) for word in words(text)]
+            side.append(0)
+        return np.asarray(side, dtype=np.int64)
 
-    known, asked = flat(training), flat(replies)
-    owners = np.cumsum(asked == 0) - (asked == 0)
+    sides = [laid_out(training), laid_out(replies)]
+    ends = sides[1] == 0
+    reply_at = np.cumsum(ends) - ends  # which reply each place of the replies belongs to
     longest = np.zeros(len(replies), dtype=np.int64)
-    run = 0
-    # Starts of runs of `run` words that stand on both sides, each with its run's number; longer
-    # runs from shorter ones.
-    starts = [np.flatnonzero(known), np.flatnonzero(asked)]
-    numbers = [np.zeros(len(s), dtype=np.int64) for s in starts]
+    length = 0
+    starts = [np.flatnonzero(side) for side in sides]
+    numbers = [np.zeros(len(start), dtype=np.int64) for start in starts]
     while all(map(len, starts)):
-        longest[owners[starts[1]]] = run
-        following = [side[s + run] for side, s in zip((known, asked), starts, strict=True)]
-        keys = [n * (len(codes) + 1) + w for n, w in zip(numbers, following, strict=True)]
-        goes_on = [w > 0 for w in following]
-        shared = np.intersect1d(keys[0][goes_on[0]], keys[1][goes_on[1]])
-        kept = [g & np.isin(k, shared) for k, g in zip(keys, goes_on, strict=True)]
-        starts = [s[k] for s, k in zip(starts, kept, strict=True)]
-        numbers = [np.searchsorted(shared, key[k]) for key, k in zip(keys, kept, strict=True)]
-        run += 1
+        longest[reply_at[starts[1]]] = length
+        # No start leads past an end: a run is followed by a word or by the 0 behind its text.
+        next_words = [side[start + length] for side, start in zip(sides, starts, strict=True)]
+        keys = [
+            number * (len(codes) + 1) + word
+            for number, word in zip(numbers, next_words, strict=True)
+        ]
+        training_keys, reply_keys = (
+            key[word > 0] for key, word in zip(keys, next_words, strict=True)
+        )
+        shared = np.intersect1d(training_keys, reply_keys)
+        continued = [np.isin(key, shared) for key in keys]  # a key with word 0 is never shared
+        starts = [start[goes_on] for start, goes_on in zip(starts, continued, strict=True)]
+        numbers = [
+            np.searchsorted(shared, key[goes_on])
+            for key, goes_on in zip(keys, continued, strict=True)
+        ]
+        length += 1
     return [int(n) for n in longest]
 
 
 def simpson_diversity(counts: Iterable[int]) -> float:
-    """The probability that two of the things counted, drawn without return, differ; it does not
-    grow with their number.
+    """Return the probability that two of the things counted, drawn without return, differ; it does
+    not grow with their number.
 
     >>> simpson_diversity([2, 2])
     0.6666666666666667
     """
-    held = list(counts)
-    n = sum(held)
-    return 1 - sum(c * (c - 1) for c in held) / (n * (n - 1)) if n > 1 else float("nan")
+    numbers = list(counts)
+    n = sum(numbers)
+    return 1 - sum(c * (c - 1) for c in numbers) / (n * (n - 1)) if n > 1 else float("nan")
 
 
 def bigrams(reply: str) -> list[tuple[str, str]]:
-    """The pairs of neighbouring words.
+    """Return the pairs of neighbouring words.
 
     >>> bigrams("so far so good")
     [('so', 'far'), ('far', 'so'), ('so', 'good')]
@@ -140,7 +175,8 @@ def bigrams(reply: str) -> list[tuple[str, str]]:
 
 
 def distinct(grams: Sequence[object], among: int) -> float:
-    """distinct-n (Li et al., arXiv 1510.03055): different n-grams of the first `among`, as a share.
+    """Return distinct-n (Li et al., arXiv 1510.03055): different n-grams of the first `among`, as a
+    share.
 
     It shrinks with the amount of text, so compare equal numbers.
 
@@ -152,8 +188,8 @@ def distinct(grams: Sequence[object], among: int) -> float:
 
 
 def jensen_shannon(p: Mapping[str, int], q: Mapping[str, int]) -> float:
-    """The Jensen-Shannon distance of two counts, base 2: 0 for equal shares, 1 where nothing is
-    shared.
+    """Return the Jensen-Shannon distance of two counts, base 2: 0 for equal shares, 1 where nothing
+    is shared.
 
     >>> jensen_shannon({"a": 3}, {"b": 1}), jensen_shannon({"a": 1, "b": 1}, {"a": 2, "b": 2})
     (1.0, 0.0)

@@ -33,37 +33,37 @@ class Artifacts:
         """Return the path of a file of the run."""
         return self.folder / name
 
-    def _once(self, name: str, read: Callable[[Path], T]) -> T:
+    def _once(self, name: str, load: Callable[[Path], T]) -> T:
         if name not in self._read:
-            self._read[name] = read(self.path(name))
-        found: T = self._read[name]  # type: ignore[assignment]
-        return found
+            self._read[name] = load(self.path(name))
+        value: T = self._read[name]  # type: ignore[assignment]
+        return value
 
     def rewritten(self, names: Iterable[str]) -> None:
         """Drop what was read of files that a stage has written anew, and what was made of it."""
         for name in names:
             self._read.pop(name, None)
-        for made in ("corpus", "valid_pairs"):
-            self.__dict__.pop(made, None)
+        for attribute in ("corpus", "valid_pairs"):
+            self.__dict__.pop(attribute, None)
 
     @property
     def dialogues(self) -> Mapping[str, Dialogue]:
-        """Dialogue id -> dialogue."""
+        """Return dialogue id -> dialogue."""
         return self._once("dialogues.parquet", lambda p: {d.id: d for d in read_dialogues(p)})
 
     @property
     def topics(self) -> dict[str, str]:
-        """Dialogue id -> what it was about, where the source says so."""
+        """Return dialogue id -> what it was about, where the source says so."""
         return {d.id: topic for d in self.dialogues.values() if (topic := d.get("prompt"))}
 
     @property
     def pairs(self) -> list[Pair]:
-        """All pairs, in dialogue order."""
+        """Return all pairs, in dialogue order."""
         return self._once("pairs.parquet", PAIRS.read)
 
     @property
     def posteriors(self) -> Mapping[str, Persona]:
-        """Pair id -> z as the encoder read it in the reply, with nulls."""
+        """Return pair id -> z as the encoder read it in the reply, with nulls."""
         return self._once(
             "encodings.parquet",
             lambda p: {e.pair_id: e.persona for e in read_encodings(p) if e.status == "ok"},
@@ -71,7 +71,7 @@ class Artifacts:
 
     @cached_property
     def valid_pairs(self) -> list[Pair]:
-        """The pairs with a valid posterior.
+        """Return the pairs with a valid posterior.
 
         Pairs that the encoder failed on are excluded: a failure is not the same as a persona of
         nulls, and taking it for one would lower r.
@@ -80,19 +80,19 @@ class Artifacts:
 
     @property
     def prior(self) -> Prior:
-        """The prior."""
+        """Return the prior."""
         return self._once(
             "prior.json", lambda p: Prior.from_json(p.read_text("utf-8"), where=str(p))
         )
 
     @property
     def profiles(self) -> Mapping[str, Profile]:
-        """Speaker -> profile."""
+        """Return speaker -> profile."""
         return self._once("profiles.parquet", read_profiles)
 
     @cached_property
     def corpus(self) -> EncodedCorpus:
-        """All of it together."""
+        """Return dialogues, pairs, posteriors, prior and profiles together."""
         return EncodedCorpus(
             self.dialogues,
             self.valid_pairs,
@@ -108,7 +108,9 @@ class Artifacts:
 
     @property
     def timings(self) -> dict[str, float]:
-        """Seconds each finished stage took, over all its starts, in the order they ended."""
+        """Return the seconds that each finished stage took, over all its starts, in the order they
+        ended.
+        """
         markers = sorted(
             self.path(".stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns
         )

@@ -18,7 +18,7 @@ __all__ = ["reaches"]
 
 
 def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
-    """Dimension -> what can be had of it, from the best there is:
+    """Return dimension -> what can be had of it, from the best there is:
 
     1. `vvae control`: the same contexts with the value set and left out; of dimensions whose value
     no metric counts,
@@ -29,18 +29,18 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
     """
     controlled = _read(run, f"control/{variant.name}/control.json")
     benched = _read(run, "results.json").get("variants", {}).get(variant.name, {})
-    found: dict[str, Reach] = {}
+    result: dict[str, Reach] = {}
     for dimension in run.space.dimensions:
         name = dimension.name
         metric = metric_of(dimension.reader) or ""
         rates, scores = controlled.get("rates", {}).get(metric), benched.get(metric)
         if rates and rates["shown"]["n"]:
             basis = f"measured by vvae control, n = {rates['shown']['n']}"
-            found[name] = Reach(rates["shown"]["rate"], rates["hidden"]["rate"], basis)
-        elif not metric and (read := _read_back(controlled.get("confusion", {}).get(name, {}))):
-            found[name] = read
+            result[name] = Reach(rates["shown"]["rate"], rates["hidden"]["rate"], basis)
+        elif not metric and (reach := _read_back(controlled.get("confusion", {}).get(name, {}))):
+            result[name] = reach
         elif scores and scores.get("n"):
-            found[name] = Reach(
+            result[name] = Reach(
                 scores["rate"], 0.0, f"measured by the benchmark, n = {scores['n']}"
             )
         else:
@@ -49,22 +49,22 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
                 if variant.z == "sampled"
                 else 0.0
             )
-            found[name] = Reach(
+            result[name] = Reach(
                 predicted_rate(run.prior[name].rate, s), 0.0, "predicted from r, not measured"
             )
-    return found
+    return result
 
 
 def _read_back(confusion: Mapping[str, Mapping[str, int]]) -> Reach | None:
-    total = sum(sum(read.values()) for read in confusion.values())
+    total = sum(sum(counts.values()) for counts in confusion.values())
     if not total or len(confusion) < 2:
         return None
-    own = sum(read.get(value, 0) for value, read in confusion.items())
+    own = sum(counts.get(value, 0) for value, counts in confusion.items())
     others = (
         sum(
             n
-            for value, read in confusion.items()
-            for other, n in read.items()
+            for value, counts in confusion.items()
+            for other, n in counts.items()
             if other in confusion
         )
         - own
@@ -78,5 +78,5 @@ def _read_back(confusion: Mapping[str, Mapping[str, int]]) -> Reach | None:
 
 def _read(run: Run, name: str) -> dict[str, Any]:
     path = run.path(name)
-    read: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return read
+    content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return content

@@ -56,5 +56,5 @@ def variant_key(variant: str | Variant, *, whole: bool = False) -> Any:
         if name == "name" and (whole or not variant.trained):
             renamed["trained"] = variant.trained
     if variant.endpoint and not whole:
-        renamed["endpoint"] = variant.endpoint.asked()
+        renamed["endpoint"] = variant.endpoint.answer_settings()
     return renamed

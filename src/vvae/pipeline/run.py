@@ -84,8 +84,8 @@ class Run(Artifacts):
         """Drop what was read of files that a stage has written anew, and what was made of it."""
         super().rewritten(names)
         self._conditions.clear()
-        for made in ("speakers", "_benchmark"):
-            self.__dict__.pop(made, None)
+        for attribute in ("speakers", "_benchmark"):
+            self.__dict__.pop(attribute, None)
 
     # --- variants and speakers ---
 
@@ -108,8 +108,8 @@ class Run(Artifacts):
     def descriptions(self, variant: Variant) -> Mapping[str, str]:
         """Return speaker -> description in free text, of a variant that is shown one."""
         text = self.path(f"descriptions/{variant.name}.json").read_text("utf-8")
-        found: dict[str, str] = json.loads(text)
-        return found
+        by_speaker: dict[str, str] = json.loads(text)
+        return by_speaker
 
     def trained_variant(self, name: str) -> Variant:
         """Return a variant that takes z in words, or none, and whose adapter is there.
@@ -118,28 +118,28 @@ class Run(Artifacts):
             ConfigError: there is no trained variant of this name, or it takes no words.
             DataError: it is not trained yet.
         """
-        found = next((v for v in self.variants if v.name == name and v.trained), None)
-        if found is None:
+        variant = next((v for v in self.variants if v.name == name and v.trained), None)
+        if variant is None:
             names = ", ".join(v.name for v in self.variants if v.trained)
             raise ConfigError(
                 f"no trained variant {name!r}",
                 where=str(self.folder),
                 fix=f"choose from {names or 'none'}",
             )
-        if found.prompt != "persona":
+        if variant.prompt != "persona":
             fix = "choose a variant that was trained with the persona written into the prompt"
             raise ConfigError(f"{name} takes no z", where=str(self.folder), fix=fix)
-        if not (made := self.path(f"adapters/{name}/vvae.json")).is_file():
+        if not (metadata := self.path(f"adapters/{name}/vvae.json")).is_file():
             raise DataError(
                 "the run has no such file",
-                where=str(made),
+                where=str(metadata),
                 fix="finish it with 'vvae train CONFIG'",
             )
-        return found
+        return variant
 
     @property
     def servable(self) -> list[str]:
-        """The trained variants that take z in words or none, the one that samples first.
+        """Return the trained variants that take z in words or none, the one that samples first.
 
         Raises:
             DataError: nothing is trained yet.
@@ -156,7 +156,7 @@ class Run(Artifacts):
 
     @property
     def learned_profiles(self) -> dict[str, Profile]:
-        """Profiles of the speakers whom adapters learn, the one with most replies first."""
+        """Return the profiles of the speakers whom adapters learn, most replies first."""
         chosen = self.config.pairs.speakers
         known = [p for name, p in self.profiles.items() if chosen is None or name in chosen]
         ordered = sorted(known, key=lambda profile: (-profile.replies, profile.speaker))
@@ -189,7 +189,7 @@ class Run(Artifacts):
 
     @cached_property
     def speakers(self) -> list[str]:
-        """The speakers who can be benchmarked.
+        """Return the speakers who can be benchmarked.
 
         Raises:
             DataError: nobody has enough replies, or what `bench.known` asks for.
@@ -236,12 +236,14 @@ class Run(Artifacts):
 
     @property
     def ledger(self) -> Path:
-        """The calls to endpoints; no stage's output, so that nothing is asked twice."""
+        """Return the path of the calls to endpoints; no stage's output, so that nothing is asked
+        twice.
+        """
         return self.path("ledger.sqlite")
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder that read this run.
+        """Return the encoder that read this run.
 
         Raises:
             DataError: the run is not encoded, or by another version or config.
@@ -256,7 +258,7 @@ class Run(Artifacts):
 
     @cached_property
     def decoder(self) -> Decoder:
-        """The base model, loaded when first used; stages change its adapter."""
+        """Return the base model, loaded when first used; stages change its adapter."""
         with self.reporter.task(f"loading {self.config.decoder.model}"):
             decoder = load_decoder(self.config.decoder)
         if decoder.slower_because:
@@ -273,7 +275,7 @@ class Run(Artifacts):
 
     @cached_property
     def generation(self) -> GenerationConfig:
-        """Generation that can reach human length.
+        """Return settings of generation that can reach human length.
 
         `max_new_tokens` is the 99th percentile of training replies where the config has none.
         """

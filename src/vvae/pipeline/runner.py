@@ -60,14 +60,14 @@ def run_stages(
     Raises:
         VVAEError: whatever a stage raises; finished stages stay.
     """
-    wanted = set(GROUPS[: GROUPS.index(until) + 1])
+    groups = set(GROUPS[: GROUPS.index(until) + 1])
     if distributed.is_first():
         run.folder.mkdir(parents=True, exist_ok=True)
         for torn in [*run.folder.rglob(".*.part"), *run.folder.rglob(".part")]:
             _remove(torn)  # left by a run that was killed while it wrote
         write_text(run.path("config.yaml"), (config or run.config).to_yaml())
     stages = stages_of(run, shards=shards)
-    make(run, (s for s in stages if s.group in wanted and s.name not in skip))
+    make(run, (s for s in stages if s.group in groups and s.name not in skip))
 
 
 def make(run: Run, stages: Iterable[Stage]) -> None:

@@ -30,7 +30,7 @@ GROUPS = (
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage reads, what its result depends on, what it writes, and how.
+    """A stage: what it reads, what its result depends on, what it writes, and how.
 
     Each is declared beside the function that does its work (`vvae.pipeline.stages`).
     """

@@ -80,8 +80,8 @@ def _axes(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple
 
 
 def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
-    """Each variant's rate with the interval of its deviation, the human target as a band, the
-    prediction as a mark.
+    """Return each variant's rate with the interval of its deviation, the human target as a band,
+    the prediction as a mark.
     """
     if not metrics:
         return ""
@@ -89,20 +89,20 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
     figure, axes = _axes(4.2 * len(metrics) + 0.6, 0.42 * len(names) + 1.3, len(metrics))
     for axis, metric in zip(axes[0], metrics, strict=True):
         human = results["human"][metric]
-        found_rates = [v[metric]["rate"] or 0.0 for v in results["variants"].values()]
+        variant_rates = [v[metric]["rate"] or 0.0 for v in results["variants"].values()]
         limit = min(
-            100.0, 140 * max(*found_rates, human["high"], 0.02)
+            100.0, 140 * max(*variant_rates, human["high"], 0.02)
         )  # a prediction of 100 % would squash the rest
         axis.axvspan(100 * human["low"], 100 * human["high"], color=HUMAN, alpha=0.15, lw=0)
         axis.axvline(100 * human["rate"], color=HUMAN, lw=1.6, label="human target (95 %)")
         for row, name in enumerate(names):
-            found = results["variants"][name].get(metric)
-            if not found or found["rate"] is None:
+            estimate = results["variants"][name].get(metric)
+            if not estimate or estimate["rate"] is None:
                 continue
-            rate, target = 100 * found["rate"], 100 * found["target"]
-            if found["low"] is not None:
+            rate, target = 100 * estimate["rate"], 100 * estimate["target"]
+            if estimate["low"] is not None:
                 axis.plot(
-                    [max(0, target + found["low"]), target + found["high"]],
+                    [max(0, target + estimate["low"]), target + estimate["high"]],
                     [row, row],
                     color=SOFT,
                     lw=5,
@@ -116,9 +116,9 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
                 ms=6,
                 label="variant, 95 % of its deviation" if row == 0 else None,
             )
-            if found["predicted"] is not None and 100 * found["predicted"] <= limit:
+            if estimate["predicted"] is not None and 100 * estimate["predicted"] <= limit:
                 axis.plot(
-                    100 * found["predicted"],
+                    100 * estimate["predicted"],
                     row,
                     "D",
                     mfc="none",
@@ -126,9 +126,9 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
                     ms=7,
                     label="predicted from r",
                 )
-            elif found["predicted"] is not None:
+            elif estimate["predicted"] is not None:
                 axis.annotate(
-                    f"{100 * found['predicted']:.0f} ▸",
+                    f"{100 * estimate['predicted']:.0f} ▸",
                     (limit, row),
                     ha="right",
                     va="center",
@@ -153,7 +153,7 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
 
 
 def losses(results: Mapping[str, Any]) -> str:
-    """Both validation losses of each variant."""
+    """Return both validation losses of each variant."""
     names = [
         name
         for name, variant in results["variants"].items()
@@ -185,8 +185,8 @@ def losses(results: Mapping[str, Any]) -> str:
 
 
 def reading(results: Mapping[str, Any]) -> str:
-    """P(own catchphrase stands in the reply) by teacher forcing, under the own and under a swapped
-    profile.
+    """Return P(own catchphrase stands in the reply) by teacher forcing, under the own and under a
+    swapped profile.
     """
     names = [n for n, v in results["variants"].items() if v.get("forced")]
     if not names:
@@ -212,21 +212,21 @@ def reading(results: Mapping[str, Any]) -> str:
     return _svg(figure)
 
 
-def measures(found: Mapping[str, Any], panels: Mapping[str, str]) -> str:
-    """A study's measures: estimate and interval of each variant, each seed's own, people, and what
-    r predicts.
+def measures(study: Mapping[str, Any], panels: Mapping[str, str]) -> str:
+    """Return a study's measures: estimate and interval of each variant, each seed's own, people,
+    and what r predicts.
 
     Args:
         panels: measure -> title, in order; measures in which people were rated come with a line for
             them.
     """
-    shown = [m for m in panels if m in found["measures"]]
-    names = list(found["variants"])
-    figure, axes = _axes(2.6 * len(shown) + 1.6, 0.36 * len(names) + 1.4, len(shown))
-    for axis, measure in zip(axes[0], shown, strict=True):
-        of, factor = found["measures"][measure], 1 if measure.startswith("loss") else 100
+    present = [m for m in panels if m in study["measures"]]
+    names = list(study["variants"])
+    figure, axes = _axes(2.6 * len(present) + 1.6, 0.36 * len(names) + 1.4, len(present))
+    for axis, measure in zip(axes[0], present, strict=True):
+        of, factor = study["measures"][measure], 1 if measure.startswith("loss") else 100
         people = (
-            found["measures"]["CP"].get("human") if measure == "phrase_profile" else of.get("human")
+            study["measures"]["CP"].get("human") if measure == "phrase_profile" else of.get("human")
         )
         if people:
             axis.axvspan(
@@ -239,27 +239,27 @@ def measures(found: Mapping[str, Any], panels: Mapping[str, str]) -> str:
                     0.5, row, "–", transform=axis.get_yaxis_transform(), ha="center", va="center"
                 )
                 continue
-            one = of[name]
+            estimate = of[name]
             axis.plot(
-                [factor * one["low"], factor * one["high"]],
+                [factor * estimate["low"], factor * estimate["high"]],
                 [row, row],
                 color=SOFT,
                 lw=5,
                 solid_capstyle="butt",
             )
             axis.plot(
-                [factor * v for v in one["by_seed"]],
-                [row] * len(one["by_seed"]),
+                [factor * v for v in estimate["by_seed"]],
+                [row] * len(estimate["by_seed"]),
                 "|",
                 color=INK,
                 ms=8,
             )
-            axis.plot(factor * one["estimate"], row, "o", color=MODEL, ms=6)
+            axis.plot(factor * estimate["estimate"], row, "o", color=MODEL, ms=6)
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
         axis.set_ylim(len(names) - 0.4, -0.6)
         high = axis.get_xlim()[1]
         for row, name in enumerate(names):
-            rate = found["predicted"].get(name)
+            rate = study["predicted"].get(name)
             if measure in ("CP", "phrase_profile") and rate is not None:
                 if 100 * rate <= 1.6 * high:
                     axis.plot(100 * rate, row, "D", mfc="none", mec=PREDICTED, ms=7)
@@ -272,15 +272,15 @@ def measures(found: Mapping[str, Any], panels: Mapping[str, str]) -> str:
     return _svg(figure)
 
 
-def habits(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Figures of replies: a panel each, a row for each variant, people as a line with their
-    interval.
+def habits(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the figures of replies: a panel each, a row for each variant, people as a line with
+    their interval.
     """
-    names = list(next(iter(found.values()))["variants"])
+    names = list(next(iter(results.values()))["variants"])
     across = 5
-    down = -(-len(found) // across)
+    down = -(-len(results) // across)
     figure, axes = _axes(2.5 * across + 1.2, down * (0.26 * len(names) + 1.15), across, down)
-    for number, (axis, of) in enumerate(zip(axes.flat, found.values(), strict=False)):
+    for number, (axis, of) in enumerate(zip(axes.flat, results.values(), strict=False)):
         factor = 100 if of["unit"] == "%" else 1
         human = of["human"]
         if human["value"] is not None:
@@ -290,18 +290,18 @@ def habits(found: Mapping[str, Mapping[str, Any]]) -> str:
                 )
             axis.axvline(factor * human["value"], color=HUMAN, lw=1.6)
         for row, name in enumerate(names):
-            one = of["variants"][name]
-            if one["value"] is None:
+            estimate = of["variants"][name]
+            if estimate["value"] is None:
                 axis.text(
                     0.5, row, "–", transform=axis.get_yaxis_transform(), ha="center", va="center"
                 )
                 continue
             if (
-                one["low"] is not None and human["value"] is not None
+                estimate["low"] is not None and human["value"] is not None
             ):  # the interval of the difference, where it stands
-                ends = [factor * (human["value"] + one[end]) for end in ("low", "high")]
+                ends = [factor * (human["value"] + estimate[end]) for end in ("low", "high")]
                 axis.plot(ends, [row, row], color=SOFT, lw=4, solid_capstyle="butt")
-            axis.plot(factor * one["value"], row, "o", color=MODEL, ms=5)
+            axis.plot(factor * estimate["value"], row, "o", color=MODEL, ms=5)
         axis.set_yticks(range(len(names)), names if number % across == 0 else [""] * len(names))
         axis.set_ylim(len(names) - 0.5, -0.5)
         axis.set_title(
@@ -310,16 +310,18 @@ def habits(found: Mapping[str, Mapping[str, Any]]) -> str:
             fontsize=9,
         )
         axis.tick_params(labelsize=8)
-    for axis in axes.flat[len(found) :]:
+    for axis in axes.flat[len(results) :]:
         axis.axis("off")
     figure.tight_layout(h_pad=1.2)
     return _svg(figure)
 
 
-def leakage(found: Mapping[str, Any]) -> str:
-    """Cramer's V between the value set in a row's dimension and what is read in each column's."""
-    rows, columns = found["dimensions"], found["read"]
-    cells = {(row["set"], row["read"]): row for row in found["matrix"]}
+def leakage(summary: Mapping[str, Any]) -> str:
+    """Return Cramer's V between the value set in a row's dimension and what is read in each
+    column's.
+    """
+    rows, columns = summary["dimensions"], summary["read"]
+    cells = {(row["set"], row["read"]): row for row in summary["matrix"]}
     figure, axes = _axes(0.85 * len(columns) + 1.6, 0.42 * len(rows) + 1.2)
     axis = axes[0][0]
     values = np.asarray(
@@ -361,7 +363,7 @@ def _frame(x: int, y: int) -> Any:
 
 
 def set_and_read(table: Mapping[str, Mapping[str, int]]) -> str:
-    """Which value was set (rows) and which was read (columns), in shares of a row."""
+    """Return which value was set (rows) and which was read (columns), in shares of a row."""
     rows = list(table)
     columns = [
         *rows,
@@ -387,8 +389,8 @@ def set_and_read(table: Mapping[str, Mapping[str, int]]) -> str:
                     fontsize=8,
                     color=colour,
                 )
-    shown = [c if c.isascii() else "?" for c in columns]
-    axis.set_xticks(range(len(columns)), [c or "null" for c in shown], rotation=35, ha="right")
+    ticks = [c if c.isascii() else "?" for c in columns]
+    axis.set_xticks(range(len(columns)), [c or "null" for c in ticks], rotation=35, ha="right")
     axis.set_yticks(range(len(rows)), [r if r.isascii() else "?" for r in rows])
     axis.set_xlabel("read, % of the row")
     axis.set_ylabel("set")
@@ -396,14 +398,14 @@ def set_and_read(table: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def asked_rates(rates: Mapping[str, Mapping[str, Any]]) -> str:
-    """The rate in replies for each rate asked for, a line between the value hidden and the value
-    shown.
+    """Return the rate in replies for each rate asked for, a line between the value hidden and the
+    value shown.
     """
     if not rates:
         return ""
     figure, axes = _axes(3.2 * len(rates) + 0.6, 3.0, len(rates))
-    for axis, (metric, found) in zip(axes[0], rates.items(), strict=True):
-        hidden, shown = found["hidden"], found["shown"]
+    for axis, (metric, ends) in zip(axes[0], rates.items(), strict=True):
+        hidden, shown = ends["hidden"], ends["shown"]
         axis.plot([0, 100], [0, 100], color=INK, lw=1, ls=":", label="as asked")
         axis.fill_between(
             [0, 100],
@@ -429,12 +431,12 @@ def asked_rates(rates: Mapping[str, Mapping[str, Any]]) -> str:
     return _svg(figure)
 
 
-def prior(found: Prior, space: LatentSpace) -> str:
-    """Observed and null replies per dimension, and each one's most frequent values."""
+def prior(z_prior: Prior, space: LatentSpace) -> str:
+    """Return observed and null replies per dimension, and each one's most frequent values."""
     names = list(space.names)
     figure, axes = _axes(10, 0.42 * len(names) + 0.9, 2)
     left, right = axes[0]
-    shares = [100 * found[name].rate for name in names]
+    shares = [100 * z_prior[name].rate for name in names]
     left.barh(names, shares, color=MODEL, height=0.6)
     left.barh(
         names, [100 - share for share in shares], left=shares, color=INK, alpha=0.15, height=0.6
@@ -447,8 +449,8 @@ def prior(found: Prior, space: LatentSpace) -> str:
     palette = ["#2563eb", "#60a5fa", "#93c5fd", "#bfdbfe", "#dbeafe"]
     for row, name in enumerate(names):
         start = 0.0
-        for (value, n), colour in zip(found[name].ordered, palette, strict=False):
-            share = 100 * n / found[name].observed
+        for (value, n), colour in zip(z_prior[name].ordered, palette, strict=False):
+            share = 100 * n / z_prior[name].observed
             right.barh(row, share, left=start, color=colour, height=0.6, edgecolor="white", lw=0.5)
             if share > 1.6 * len(value) + 2 and value.isascii():
                 right.text(
@@ -471,20 +473,22 @@ def prior(found: Prior, space: LatentSpace) -> str:
 
 
 def confusion(audit: Mapping[str, Any]) -> str:
-    """Confusion matrices of an audit's closed dimensions, rows of one hundred percent; null is its
-    own value.
+    """Return the confusion matrices of an audit's closed dimensions, rows of one hundred percent;
+    null is its own value.
     """
-    shown = {name: d["confusion"] for name, d in audit["dimensions"].items() if d.get("confusion")}
-    if not shown:
+    matrices = {
+        name: d["confusion"] for name, d in audit["dimensions"].items() if d.get("confusion")
+    }
+    if not matrices:
         return ""
     rows = "labelled" if audit["kind"] == "labels" else audit["encoder"]
     columns = "read" if audit["kind"] == "labels" else audit["other"]
     labels = {
-        name: sorted({*m, *(c for row in m.values() for c in row)}) for name, m in shown.items()
+        name: sorted({*m, *(c for row in m.values() for c in row)}) for name, m in matrices.items()
     }
-    size = [0.42 * len(labels[name]) + 1.9 for name in shown]
-    figure, axes = _axes(sum(size), max(size), len(shown))
-    for axis, (name, matrix) in zip(axes[0], shown.items(), strict=True):
+    size = [0.42 * len(labels[name]) + 1.9 for name in matrices]
+    figure, axes = _axes(sum(size), max(size), len(matrices))
+    for axis, (name, matrix) in zip(axes[0], matrices.items(), strict=True):
         names = labels[name]
         counts = np.asarray(
             [[matrix.get(a, {}).get(b, 0) for b in names] for a in names], dtype=float
@@ -511,16 +515,16 @@ def confusion(audit: Mapping[str, Any]) -> str:
     return _svg(figure)
 
 
-def missingness(found: Mapping[str, Any]) -> str:
-    """Null rates of each dimension in the fifths of reply length and of the dialogue."""
-    names = list(found["missingness"])
+def missingness(analysis: Mapping[str, Any]) -> str:
+    """Return the null rates of each dimension in the fifths of reply length and of the dialogue."""
+    names = list(analysis["missingness"])
     figure, axes = _axes(9.0, 0.36 * len(names) + 1.2, 2)
     for axis, (key, title) in zip(
         axes[0],
         (("by_length", "by length of the reply"), ("by_position", "by place in the dialogue")),
         strict=True,
     ):
-        rates = np.asarray([found["missingness"][name][key] for name in names], dtype=float)
+        rates = np.asarray([analysis["missingness"][name][key] for name in names], dtype=float)
         axis.imshow(rates, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (i, j), value in np.ndenumerate(rates):
             ink = "white" if value > 0.5 else "#374151"
@@ -534,14 +538,14 @@ def missingness(found: Mapping[str, Any]) -> str:
     return _svg(figure)
 
 
-def association(found: Mapping[str, Any], space: LatentSpace) -> str:
-    """Cramer's V of every two dimensions; axes are ruled off,
-    and what is beyond chance is ringed.
+def association(analysis: Mapping[str, Any], space: LatentSpace) -> str:
+    """Return Cramer's V of every two dimensions; axes are ruled off, and what is beyond chance is
+    ringed.
     """
     names = list(space.names)
     matrix = np.full((len(names), len(names)), np.nan)
     ringed = []
-    for row in found["orthogonality"]["pairs"]:
+    for row in analysis["orthogonality"]["pairs"]:
         if "v" in row:
             i, j = sorted((names.index(row["a"]), names.index(row["b"])))
             matrix[j, i] = row["v"]
@@ -567,15 +571,17 @@ def association(found: Mapping[str, Any], space: LatentSpace) -> str:
     return _svg(figure)
 
 
-def drift(found: Mapping[str, Any]) -> str:
-    """Shares of the most frequent labels of each closed dimension over the fifths of a dialogue."""
-    shown = found["drift"]
-    if not shown:
+def drift(analysis: Mapping[str, Any]) -> str:
+    """Return the shares of the most frequent labels of each closed dimension over the fifths of a
+    dialogue.
+    """
+    by_dimension = analysis["drift"]
+    if not by_dimension:
         return ""
     import matplotlib.pyplot as plt
 
-    figure, axes = _axes(3.3 * len(shown), 3.0, len(shown))
-    for axis, (name, d) in zip(axes[0], shown.items(), strict=True):
+    figure, axes = _axes(3.3 * len(by_dimension), 3.0, len(by_dimension))
+    for axis, (name, d) in zip(axes[0], by_dimension.items(), strict=True):
         shares = np.asarray(d["shares"])
         colours = plt.get_cmap("Dark2")(range(LINES))
         for line, k in enumerate(np.argsort(-shares.mean(0))[:LINES]):
@@ -594,17 +600,19 @@ def drift(found: Mapping[str, Any]) -> str:
     return _svg(figure)
 
 
-def verbatim_runs(found: Mapping[str, Any]) -> str:
-    """Of replies, how many share a run of at least so many words with a training reply: the variant
-    and people.
+def verbatim_runs(probes: Mapping[str, Any]) -> str:
+    """Return how many replies share a run of at least so many words with a training reply: the
+    variant's and people's.
     """
     figure, axes = _axes(7.2, 2.8)
     axis = axes[0, 0]
-    said = found["verbatim"]
-    longest = max(said["variant"]["longest"], said["people"]["longest"], said["run"]) + 1
+    verbatim = probes["verbatim"]
+    longest = (
+        max(verbatim["variant"]["longest"], verbatim["people"]["longest"], verbatim["run"]) + 1
+    )
     at = np.arange(1, longest + 1)
-    for name, label, colour in (("people", "people", HUMAN), ("variant", found["variant"], MODEL)):
-        runs = np.array(said[name]["runs"] or [0])
+    for name, label, colour in (("people", "people", HUMAN), ("variant", probes["variant"], MODEL)):
+        runs = np.array(verbatim[name]["runs"] or [0])
         axis.step(
             at,
             [100 * float(np.mean(runs >= n)) for n in at],
@@ -612,7 +620,7 @@ def verbatim_runs(found: Mapping[str, Any]) -> str:
             color=colour,
             label=label,
         )
-    axis.axvline(said["run"], color=INK, lw=1, ls=":")
+    axis.axvline(verbatim["run"], color=INK, lw=1, ls=":")
     axis.set_xlabel("words in a row, at least")
     axis.set_ylabel("% of replies")
     axis.set_ylim(0, 101)
@@ -620,15 +628,17 @@ def verbatim_runs(found: Mapping[str, Any]) -> str:
     return _svg(figure)
 
 
-def exposures(found: Mapping[str, Any]) -> str:
-    """Exposure of each canary by how often it stood in the training data."""
+def exposures(probes: Mapping[str, Any]) -> str:
+    """Return the exposure of each canary by how often it stood in the training data."""
     figure, axes = _axes(7.2, 2.8)
     axis = axes[0, 0]
-    times = sorted({one["times"] for one in found["canaries"]})
-    for one in found["canaries"]:
-        axis.plot(times.index(one["times"]), one["exposure"], "o", color=MODEL, alpha=0.7)
-    axis.axhline(found["chance"], color=INK, lw=1, ls=":", label="chance")
-    axis.axhline(np.log2(found["secrets"]), color=HUMAN, lw=1, label=f"first of {found['secrets']}")
+    times = sorted({canary["times"] for canary in probes["canaries"]})
+    for canary in probes["canaries"]:
+        axis.plot(times.index(canary["times"]), canary["exposure"], "o", color=MODEL, alpha=0.7)
+    axis.axhline(probes["chance"], color=INK, lw=1, ls=":", label="chance")
+    axis.axhline(
+        np.log2(probes["secrets"]), color=HUMAN, lw=1, label=f"first of {probes['secrets']}"
+    )
     axis.set_xticks(range(len(times)), [f"{n} x" for n in times])
     axis.set_xlim(-0.5, len(times) - 0.5)
     axis.set_xlabel("times in the training data")

@@ -46,22 +46,22 @@ def build_report(
     config: RunConfig,
     audits: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """Return the page as text.
+    """Return the page of a run's results as text.
 
     Args:
         audits: what `vvae audit` wrote for this run.
     """
-    found = results.to_json()
+    data = results.to_json()
     rates = results.human.rates
     page: str = _template("page.html").render(
-        results=found,
+        results=data,
         metrics=list(rates),
         names={name: get(name).title for name in rates},
-        rates=figures.rates(found, [name for name, rate in rates.items() if rate.measurable]),
-        losses=figures.losses(found),
-        reading=figures.reading(found),
-        habits=found["habits"],
-        habits_figure=figures.habits(found["habits"]),
+        rates=figures.rates(data, [name for name, rate in rates.items() if rate.measurable]),
+        losses=figures.losses(data),
+        reading=figures.reading(data),
+        habits=data["habits"],
+        habits_figure=figures.habits(data["habits"]),
         prior_figure=figures.prior(corpus.prior, corpus.space),
         samples=_samples(corpus, replies, list(results.variants)),
         audits=audits,
@@ -73,58 +73,58 @@ def build_report(
     return page
 
 
-def build_analysis(found: Mapping[str, Any], space: LatentSpace, name: str) -> str:
-    """The page of `vvae analyze` as text."""
+def build_analysis(analysis: Mapping[str, Any], space: LatentSpace, name: str) -> str:
+    """Return the page of `vvae analyze` as text."""
     page: str = _template("analysis.html").render(
-        found=found,
+        found=analysis,
         name=name,
         features=FEATURES,
-        missing=figures.missingness(found),
-        association=figures.association(found, space),
-        drift=figures.drift(found),
+        missing=figures.missingness(analysis),
+        association=figures.association(analysis, space),
+        drift=figures.drift(analysis),
     )
     return page
 
 
-def build_study(found: Mapping[str, Any]) -> str:
-    """The page of a study as text."""
+def build_study(study: Mapping[str, Any]) -> str:
+    """Return the page of a study as text."""
     page: str = _template("study.html").render(
-        found=found,
-        panels={m: title for m, title in PANELS.items() if m in found["measures"]},
-        figure=figures.measures(found, PANELS),
-        habits=found["habits"],
-        habits_figure=figures.habits(found["habits"]) if found["habits"] else "",
+        found=study,
+        panels={m: title for m, title in PANELS.items() if m in study["measures"]},
+        figure=figures.measures(study, PANELS),
+        habits=study["habits"],
+        habits_figure=figures.habits(study["habits"]) if study["habits"] else "",
     )
     return page
 
 
-def build_control(found: Mapping[str, Any]) -> str:
-    """The page of `vvae control` as text."""
-    own = {row["set"]: row for row in found["matrix"] if row["set"] == row["read"]}
+def build_control(summary: Mapping[str, Any]) -> str:
+    """Return the page of `vvae control` as text."""
+    own = {row["set"]: row for row in summary["matrix"] if row["set"] == row["read"]}
     page: str = _template("control.html").render(
-        found=found,
+        found=summary,
         own=own,
-        matrix=figures.leakage(found),
+        matrix=figures.leakage(summary),
         confusions={
-            name: figures.set_and_read(table) for name, table in found["confusion"].items()
+            name: figures.set_and_read(table) for name, table in summary["confusion"].items()
         },
-        rates=figures.asked_rates(found["rates"]),
+        rates=figures.asked_rates(summary["rates"]),
     )
     return page
 
 
-def build_memorisation(found: Mapping[str, Any]) -> str:
-    """The page of `vvae privacy` as text."""
+def build_memorisation(probes: Mapping[str, Any]) -> str:
+    """Return the page of `vvae privacy` as text."""
     page: str = _template("memorisation.html").render(
-        found=found,
-        runs=figures.verbatim_runs(found),
-        exposures=figures.exposures(found) if found["canaries"] else "",
+        found=probes,
+        runs=figures.verbatim_runs(probes),
+        exposures=figures.exposures(probes) if probes["canaries"] else "",
     )
     return page
 
 
 def build_turing(items: Sequence[Mapping[str, Any]]) -> str:
-    """The page of a blind test as text.
+    """Return the page of a blind test as text.
 
     Args:
         items: id, context as (is it the one who replies, text), replies a and b.
@@ -188,8 +188,8 @@ def _samples(
         pair, z = pairs[pair_id], personas[pair_id]
         turns = context(corpus.dialogues[pair.dialogue], pair)[-CONTEXT_TURNS:]
         marks = {m: z.value(d.name) for m, d in scored(space).items()}
-        written = [("human", pair.response)]
-        written += [(v, own[pair_id, v].reply) for v in variants if (pair_id, v) in own]
+        texts = [("human", pair.response)]
+        texts += [(v, own[pair_id, v].reply) for v in variants if (pair_id, v) in own]
         samples.append(
             {
                 "context": [(t.speaker == pair.speaker, t.text) for t in turns],
@@ -202,7 +202,7 @@ def _samples(
                         text,
                         [m for m, value in marks.items() if value and shows(m, value, text)],
                     )
-                    for who, text in written
+                    for who, text in texts
                 ],
             }
         )

@@ -29,12 +29,12 @@ __all__ = [
 BAR = 24
 
 
-def print_claims(found: Mapping[str, Any]) -> None:
-    """The claims of a study with their verdicts; rates in points, losses in nats."""
-    table = Table(title=f"{found['title']}: {found['question']}", title_justify="left")
+def print_claims(study: Mapping[str, Any]) -> None:
+    """Print the claims of a study with their verdicts; rates in points, losses in nats."""
+    table = Table(title=f"{study['title']}: {study['question']}", title_justify="left")
     for column in ("claim", "estimate", "95 % interval", "n", "p adjusted", "verdict"):
         table.add_column(column, justify="left" if column in ("claim", "verdict") else "right")
-    for row in found["claims"]:
+    for row in study["claims"]:
         estimate = spread = n = p = "–"
         if "estimate" in row:
             digits = 3 if row["unit"] == "nats" else 1
@@ -48,7 +48,7 @@ def print_claims(found: Mapping[str, Any]) -> None:
 
 
 def print_turing(scores: Mapping[str, Any]) -> None:
-    """How often judges picked the person, by variant and by judge."""
+    """Print how often judges picked the person, by variant and by judge."""
     table = Table(title="Judges picked the person (50 %: could not tell)", title_justify="left")
     for column in ("", "share", "95 % interval", "answers"):
         table.add_column(column, justify="left" if not column else "right")
@@ -62,23 +62,23 @@ def print_turing(scores: Mapping[str, Any]) -> None:
     Console().print(table)
 
 
-def print_dialogbench(found: Mapping[str, Any]) -> None:
-    """Accuracy by task."""
+def print_dialogbench(scores: Mapping[str, Any]) -> None:
+    """Print the accuracy by task."""
     table = Table(title="DialogBench, % right", title_justify="left")
     for column in ("task", "lenient", "strict", "in every rotation", "no letter", "questions"):
         table.add_column(column, justify="left" if column == "task" else "right")
-    for name, row in [*found["tasks"].items(), ("mean of tasks", found)]:
+    for name, row in [*scores["tasks"].items(), ("mean of tasks", scores)]:
         shares = (_percent(row[key]) for key in ("lenient", "strict", "always", "no_letter"))
         table.add_row(Text(name), *shares, f"{row['questions']:,}")
     Console().print(table)
 
 
-def print_annotators(found: Mapping[str, Any]) -> None:
-    """Agreement of annotators by dimension."""
-    table = Table(title=f"{len(found['annotators'])} annotators", title_justify="left")
+def print_annotators(agreement: Mapping[str, Any]) -> None:
+    """Print the agreement of annotators by dimension."""
+    table = Table(title=f"{len(agreement['annotators'])} annotators", title_justify="left")
     for column in ("dimension", "kappa", "same value", "kept what was filled in", "couples"):
         table.add_column(column, justify="left" if column == "dimension" else "right")
-    for name, row in found["dimensions"].items():
+    for name, row in agreement["dimensions"].items():
         kappa = "–" if row["kappa"] is None else f"{row['kappa']:.2f}"
         table.add_row(
             name, kappa, _percent(row["agreement"]), _percent(row["kept"]), str(row["couples"])
@@ -87,7 +87,9 @@ def print_annotators(found: Mapping[str, Any]) -> None:
 
 
 def print_results(path: Path, report: Path | None = None) -> None:
-    """The rates of results.json against people, signed deviations in points with 95 % intervals."""
+    """Print the rates of results.json against people, signed deviations in points with 95 %
+    intervals.
+    """
     results = json.loads(path.read_text("utf-8"))
     console = Console()
     for metric in (m.name for m in metrics_of("value") if m.name in results["human"]):
@@ -105,14 +107,14 @@ def print_results(path: Path, report: Path | None = None) -> None:
         for column in ("variant", "rate", "deviation", "95 % interval", "predicted", "n"):
             table.add_column(column, justify="left" if column == "variant" else "right")
         for name, variant in results["variants"].items():
-            found = variant[metric]
-            spread = f"{_points(found['low'])} … {_points(found['high'])}"
+            rate = variant[metric]
+            spread = f"{_points(rate['low'])} … {_points(rate['high'])}"
             row = (
-                _percent(found["rate"]),
-                _points(found["deviation"]),
+                _percent(rate["rate"]),
+                _points(rate["deviation"]),
                 spread,
-                _percent(found["predicted"]),
-                str(found["n"]),
+                _percent(rate["predicted"]),
+                str(rate["n"]),
             )
             table.add_row(name, *row)
         console.print(table)
@@ -134,7 +136,7 @@ def print_results(path: Path, report: Path | None = None) -> None:
 
 
 def print_audit(audit: Mapping[str, Any]) -> None:
-    """Scores of an audit with 95 % intervals."""
+    """Print the scores of an audit with 95 % intervals."""
     against = audit["kind"] == "labels"
     names = ("precision", "recall", "f1", "coverage") if against else ("kappa", "kappa_both")
     table = Table(title=f"{audit['name']}: {audit['encoder']}", title_justify="left")
@@ -145,17 +147,17 @@ def print_audit(audit: Mapping[str, Any]) -> None:
     )
     for column in heads:
         table.add_column(column, justify="left" if column == "dimension" else "right")
-    for name, found in audit["dimensions"].items():
-        cells = [_spread(found[measure], percent=against) for measure in names]
+    for name, scores in audit["dimensions"].items():
+        cells = [_spread(scores[measure], percent=against) for measure in names]
         if against:
-            counts = [found["predicted"], found["labelled"], found["n"]]
+            counts = [scores["predicted"], scores["labelled"], scores["n"]]
         else:
-            counts = [_percent(found["agreement"]), found["both"], found["n"]]
+            counts = [_percent(scores["agreement"]), scores["both"], scores["n"]]
         table.add_row(name, *cells, *map(str, counts))
     console = Console(width=max(Console().width, 108))
     console.print(table)
-    if left := audit.get("left_out"):
-        most = sorted(left.items(), key=lambda item: -item[1])
+    if left_out := audit.get("left_out"):
+        most = sorted(left_out.items(), key=lambda item: -item[1])
         console.print(
             "left out: " + "; ".join(f"{n:,} {reason}" for reason, n in most),
             highlight=False,
@@ -163,18 +165,18 @@ def print_audit(audit: Mapping[str, Any]) -> None:
         )
 
 
-def _spread(found: Mapping[str, float | None], *, percent: bool) -> str:
-    if found["value"] is None:
+def _spread(estimate: Mapping[str, float | None], *, percent: bool) -> str:
+    if estimate["value"] is None:
         return "–"
     scale, digits = (100, 1) if percent else (1, 2)
     value, low, high = (
-        f"{scale * (found[name] or 0):.{digits}f}" for name in ("value", "low", "high")
+        f"{scale * (estimate[name] or 0):.{digits}f}" for name in ("value", "low", "high")
     )
     return f"{value} ({low}–{high})"
 
 
 def print_plan(plan: Plan) -> None:
-    """What encoding with a language model would take."""
+    """Print what encoding with a language model would take."""
     tokens = f"about {plan.prompt_tokens:,} prompt and {plan.completion_tokens:,} completion tokens"
     cost = "no price given (encoder.price)"
     if plan.cost is not None:
@@ -184,21 +186,21 @@ def print_plan(plan: Plan) -> None:
 
 
 def print_prior(prior: Prior, top: int) -> None:
-    """Each dimension's most frequent values with bars, and its observation rate."""
+    """Print each dimension's most frequent values with bars, and its observation rate."""
     table = Table(title=f"prior of {prior.encoder}", title_justify="left")
     for column in ("dimension", "value", "share", "count", ""):
         table.add_column(
             column, justify="right" if column in ("share", "count") else "left", overflow="fold"
         )
-    for name, found in prior.dimensions.items():
-        head = f"[bold]{name}[/]  r = {_percent(found.rate)}"
-        if not found.observed:
+    for name, dimension in prior.dimensions.items():
+        head = f"[bold]{name}[/]  r = {_percent(dimension.rate)}"
+        if not dimension.observed:
             table.add_row(head, "[dim]never observed[/]", "", "", "", end_section=True)
             continue
-        values = found.ordered
+        values = dimension.ordered
         for row, (value, n) in enumerate(values[:top]):
-            share = n / found.observed
-            bar = "█" * round(share / (values[0][1] / found.observed) * BAR)
+            share = n / dimension.observed
+            bar = "█" * round(share / (values[0][1] / dimension.observed) * BAR)
             table.add_row(
                 head if row == 0 else "",
                 value.replace("[", r"\["),
@@ -209,7 +211,9 @@ def print_prior(prior: Prior, top: int) -> None:
         rest = values[top:]
         if rest:
             n = sum(count for _, count in rest)
-            table.add_row("", f"[dim]{len(rest)} more[/]", _percent(n / found.observed), str(n), "")
+            table.add_row(
+                "", f"[dim]{len(rest)} more[/]", _percent(n / dimension.observed), str(n), ""
+            )
         table.add_section()
     Console().print(table)
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from vvae.corpus.conversations import Survey
 from vvae.corpus.forgetting import Removed
-from vvae.corpus.formats import Found
+from vvae.corpus.formats import RecognisedFile
 from vvae.corpus.importing import mapping_path
 
 __all__ = [
@@ -37,24 +37,24 @@ def _table(*columns: str, title: str = "") -> Table:
     return table
 
 
-def print_files(found: Sequence[Found]) -> None:
-    """Which file was taken for what, and why."""
+def print_files(files: Sequence[RecognisedFile]) -> None:
+    """Print which file was taken for what, and why."""
     console = Console()
-    known = [one for one in found if one.format]
+    known = [entry for entry in files if entry.format]
     table = Table()
     for column in ("file", "format", "why"):
         table.add_column(column)
-    for one in known[: 4 * SHOWN]:
-        table.add_row(Text(one.file.name), one.format, Text(one.why))
+    for entry in known[: 4 * SHOWN]:
+        table.add_row(Text(entry.file.name), entry.format, Text(entry.why))
     console.print(table)
     if len(known) > 4 * SHOWN:
         console.print(f"and {len(known) - 4 * SHOWN:,} more")
-    for why, n in Counter(one.why for one in found if not one.format).most_common():
+    for why, n in Counter(entry.why for entry in files if not entry.format).most_common():
         console.print(f"{n:,} files {why}")
 
 
 def print_people(counted: Survey) -> None:
-    """Who writes, by real name."""
+    """Print who writes, by real name."""
     table = _table("", "name", "messages", title="Who writes")
     table.columns[1].justify = "left"
     for number, (name, n) in enumerate(counted.messages.most_common(4 * SHOWN), start=1):
@@ -65,7 +65,7 @@ def print_people(counted: Survey) -> None:
 
 
 def print_import(summary: Mapping[str, Any], folder: Path) -> None:
-    """What became of every message."""
+    """Print what became of every message."""
     console = Console()
     table = _table("messages", f"{summary['messages']:,}")
     table.add_row(f"kept, in {summary['dialogues']:,} dialogues", f"{summary['kept']:,}")
@@ -80,8 +80,10 @@ def print_import(summary: Mapping[str, Any], folder: Path) -> None:
     if len(summary["speakers"]) > SHOWN:
         console.print(f"and {len(summary['speakers']) - SHOWN:,} more")
     if summary["private"]:
-        said = ", ".join(f"{n:,} {kind}" for kind, n in summary["replaced"].items()) or "nothing"
-        console.print(f"replaced: {said}", highlight=False)
+        replaced = (
+            ", ".join(f"{n:,} {kind}" for kind, n in summary["replaced"].items()) or "nothing"
+        )
+        console.print(f"replaced: {replaced}", highlight=False)
         console.print(
             f"real names: {mapping_path(folder)} (yours alone to read; delete it when you like)"
         )
@@ -92,35 +94,37 @@ def print_import(summary: Mapping[str, Any], folder: Path) -> None:
     )
 
 
-def print_forgotten(found: Mapping[Path, Removed]) -> None:
-    """What was taken out, and what must be made again."""
+def print_forgotten(removals: Mapping[Path, Removed]) -> None:
+    """Print what was taken out, and what must be made again."""
     console = Console()
-    for folder, done in found.items():
+    for folder, removed in removals.items():
         gone = (
-            f", {done.dialogues:,} dialogues left with one person removed" if done.dialogues else ""
+            f", {removed.dialogues:,} dialogues left with one person removed"
+            if removed.dialogues
+            else ""
         )
         console.print(
-            f"{folder}: {done.turns:,} turns removed{gone}", highlight=False, markup=False
+            f"{folder}: {removed.turns:,} turns removed{gone}", highlight=False, markup=False
         )
-        if done.deleted:
+        if removed.deleted:
             console.print(
-                f"  deleted, made again by 'vvae run': {', '.join(done.deleted)}",
+                f"  deleted, made again by 'vvae run': {', '.join(removed.deleted)}",
                 highlight=False,
                 markup=False,
             )
-        if done.retrain:
+        if removed.retrain:
             console.print(
-                f"  must be retrained: {', '.join(done.retrain)}", highlight=False, markup=False
+                f"  must be retrained: {', '.join(removed.retrain)}", highlight=False, markup=False
             )
     console.print(
         "copies of adapters, cards and exports elsewhere are yours to find", style="yellow"
     )
 
 
-def print_doctor(found: Mapping[str, Any]) -> None:
-    """The diagnosis."""
+def print_doctor(diagnosis: Mapping[str, Any]) -> None:
+    """Print the diagnosis."""
     console = Console()
-    corpus = found["corpus"]
+    corpus = diagnosis["corpus"]
     spoken = ", ".join(f"{name} {100 * share:.0f} %" for name, share in corpus["languages"].items())
     span = f"{corpus['from'][:10]} to {corpus['to'][:10]}" if corpus["from"] else "no dates"
     console.print(
@@ -130,25 +134,25 @@ def print_doctor(found: Mapping[str, Any]) -> None:
         f"{100 * corpus['emoji_rate']:.1f} % of turns",
         highlight=False,
     )
-    if "pairs" in found:
-        _print_readings(console, found)
-    for problem in found["problems"]:
+    if "pairs" in diagnosis:
+        _print_readings(console, diagnosis)
+    for problem in diagnosis["problems"]:
         console.print(Text(f"✗ {problem}", "red"))
-    for advice in found["advice"]:
+    for advice in diagnosis["advice"]:
         console.print(Text(f"• {advice}", "yellow"))
-    if not found["problems"]:
-        console.print("[green]✓ these chats can carry a persona[/]" if "pairs" in found else "")
+    if not diagnosis["problems"]:
+        console.print("[green]✓ these chats can carry a persona[/]" if "pairs" in diagnosis else "")
 
 
-def _print_readings(console: Console, found: Mapping[str, Any]) -> None:
-    pairs = found["pairs"]
+def _print_readings(console: Console, diagnosis: Mapping[str, Any]) -> None:
+    pairs = diagnosis["pairs"]
     console.print(
         f"{pairs['train']:,} training and {pairs['heldout']:,} held-out replies", highlight=False
     )
     people = Table(title="Speakers", title_justify="left")
     for column in ("speaker", "training", "in dialogues", "held out", "profile"):
         people.add_column(column, justify="left" if column in ("speaker", "profile") else "right")
-    for row in found["speakers"][:SHOWN]:
+    for row in diagnosis["speakers"][:SHOWN]:
         profile = ", ".join(f"{name}: {value}" for name, value in row["profile"].items()) or "–"
         people.add_row(
             Text(row["name"]),
@@ -158,15 +162,15 @@ def _print_readings(console: Console, found: Mapping[str, Any]) -> None:
             Text(profile),
         )
     console.print(people)
-    if len(found["speakers"]) > SHOWN:
-        console.print(f"and {len(found['speakers']) - SHOWN:,} more")
+    if len(diagnosis["speakers"]) > SHOWN:
+        console.print(f"and {len(diagnosis['speakers']) - SHOWN:,} more")
     rates = _table(
         "dimension",
         "r",
         "predicted",
         title="How often a trait shows (r), and how often a decoder would show it",
     )
-    for name, row in found["dimensions"].items():
+    for name, row in diagnosis["dimensions"].items():
         rates.add_row(name, f"{100 * row['r']:.1f} %", f"{100 * row['predicted']:.1f} %")
     console.print(rates)
     metrics = _table(
@@ -175,16 +179,16 @@ def _print_readings(console: Console, found: Mapping[str, Any]) -> None:
         "replies",
         "known to",
         "decides",
-        title=f"{found['benchmarked']} speakers to benchmark",
+        title=f"{diagnosis['benchmarked']} speakers to benchmark",
     )
-    for name, row in found["metrics"].items():
+    for name, row in diagnosis["metrics"].items():
         width = f"± {row['known_to_points']:.1f} points" if row["replies"] else "–"
         decides = "yes" if row["measurable"] else "no"
         metrics.add_row(
             f"{name}: {row['dimension']}", str(row["speakers"]), str(row["replies"]), width, decides
         )
     console.print(metrics)
-    here, work = found["machine"], found["work"]
+    here, work = diagnosis["machine"], diagnosis["work"]
     power = f"{here['gflops']:,} GFLOP/s" if here["gflops"] else "torch is not installed"
     console.print(
         f"this machine: {here['gpu'] or str(here['cores']) + ' cores'}, {here['memory_gb']} GB, "
@@ -201,17 +205,17 @@ def _print_readings(console: Console, found: Mapping[str, Any]) -> None:
         console.print("how long the run takes cannot be told for this model", highlight=False)
 
 
-def print_memorisation(found: Mapping[str, Any]) -> None:
-    """The probes of an adapter."""
+def print_memorisation(probes: Mapping[str, Any]) -> None:
+    """Print the probes of an adapter."""
     console = Console()
-    said, member = found["verbatim"], found["membership"]
+    verbatim, member = probes["verbatim"], probes["membership"]
     table = _table("probe", "figure", "95 % interval", "n")
     for name in ("variant", "people"):
-        row = said[name]
+        row = verbatim[name]
         spread = f"{100 * row['low']:.1f} … {100 * row['high']:.1f} %"
-        who = found["variant"] if name == "variant" else "people"
+        who = probes["variant"] if name == "variant" else "people"
         table.add_row(
-            f"{said['run']} words or more verbatim, {who}",
+            f"{verbatim['run']} words or more verbatim, {who}",
             f"{100 * row['share']:.1f} %",
             spread,
             str(row["n"]),
@@ -221,12 +225,14 @@ def print_memorisation(found: Mapping[str, Any]) -> None:
         "membership, AUC", f"{member['auc']:.2f}", spread, " + ".join(map(str, member["n"]))
     )
     console.print(table)
-    if found["canaries"]:
+    if probes["canaries"]:
         ranks = _table(
-            "secret planted", f"rank of {found['secrets']}", "exposure", title="Canaries"
+            "secret planted", f"rank of {probes['secrets']}", "exposure", title="Canaries"
         )
-        for one in sorted(found["canaries"], key=lambda one: int(one["times"])):
-            ranks.add_row(f"{one['times']} x", str(one["rank"]), f"{one['exposure']:.1f} bits")
+        for canary in sorted(probes["canaries"], key=lambda canary: int(canary["times"])):
+            ranks.add_row(
+                f"{canary['times']} x", str(canary["rank"]), f"{canary['exposure']:.1f} bits"
+            )
         console.print(ranks)
-    for warning in found["warnings"]:
+    for warning in probes["warnings"]:
         console.print(Text(f"⚠ {warning}", "yellow"))

@@ -77,7 +77,7 @@ class Chat:
 
     @property
     def speaker(self) -> str:
-        """Who speaks."""
+        """Return who speaks."""
         return self._session.profile.speaker
 
     def say(self, text: str) -> ChatReply:
@@ -103,7 +103,7 @@ def open_session(
         DataError: a file of the run is missing.
         ConfigError: the speaker, the variant, a dimension or a label is unknown.
     """
-    found = run.trained_variant(variant)
+    adapter = run.trained_variant(variant)
     for name in ("prior.json", "profiles.parquet"):
         if not run.path(name).exists():
             raise DataError(
@@ -114,8 +114,8 @@ def open_session(
     profile = run.profile(speaker)
     reader = ConversationReader(run.encoder, run.space)
     check_steering(steering, run.space, where="knobs")
-    check_adapter(run, found)
-    prompter, opened = open_engine(run, found, engine, base)
+    check_adapter(run, adapter)
+    prompter, opened = open_engine(run, adapter, engine, base)
     return ChatSession(
         prompter=prompter,
         engine=opened,
@@ -128,7 +128,7 @@ def open_session(
         ),
         window_tokens=run.config.pairs.window_tokens,
         steering=steering,
-        reach=reaches(run, found).__getitem__,
+        reach=reaches(run, adapter).__getitem__,
         seed=seed,
-        shows_z=found.z != "none",
+        shows_z=adapter.z != "none",
     )

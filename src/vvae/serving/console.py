@@ -20,7 +20,7 @@ __all__ = ["converse"]
 def converse(
     run: Run, speaker: str | None, variant: str, steering: Steering, **settings: Any
 ) -> None:
-    """Chats until end of input or an empty line."""
+    """Chat on the terminal until end of input or an empty line."""
     console = Console()
     session = open_session(run, speaker, variant, steering, **settings)
     console.print(
@@ -32,13 +32,13 @@ def converse(
     )
     while True:
         try:
-            heard = console.input("[bold]you[/] ")
+            line = console.input("[bold]you[/] ")
         except EOFError:
             break
-        if not heard.strip():
+        if not line.strip():
             break
         with console.status("typing"):
-            reply = session.reply(heard)
+            reply = session.reply(line)
         _show(console, session.profile.speaker, reply)
 
 

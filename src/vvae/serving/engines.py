@@ -22,11 +22,14 @@ __all__ = ["check_adapter", "end_of_turn", "llama_base", "llama_parts", "open_en
 
 
 def check_adapter(run: Run, variant: Variant) -> None:
-    """Raises DataError where an adapter is of another prior, or another form of prompt, than the
+    """Raise DataError where an adapter is of another prior, or another form of prompt, than the
     run's.
     """
-    made = json.loads(run.path(f"adapters/{variant.name}/vvae.json").read_text("utf-8"))
-    if made["prior"] != digest(run.path("prior.json")) or made["prompt_version"] != PROMPT_VERSION:
+    metadata = json.loads(run.path(f"adapters/{variant.name}/vvae.json").read_text("utf-8"))
+    if (
+        metadata["prior"] != digest(run.path("prior.json"))
+        or metadata["prompt_version"] != PROMPT_VERSION
+    ):
         raise DataError(
             "the adapter was trained on other data",
             where=str(run.folder),
@@ -37,7 +40,7 @@ def check_adapter(run: Run, variant: Variant) -> None:
 def open_engine(
     run: Run, variant: Variant, engine: str, base: Path | None
 ) -> tuple[Prompter, Engine]:
-    """What writes a trained variant's replies, one at a time.
+    """Return the prompter and what writes a trained variant's replies, one at a time.
 
     llama.cpp where it is installed and the base is there as GGUF (given, or the small model's own),
     else transformers.
@@ -56,7 +59,7 @@ def open_engine(
 
 
 def llama_base(run: Run, engine: str, base: Path | None) -> Path | None:
-    """The base as GGUF where llama.cpp writes; None where transformers does.
+    """Return the base as GGUF where llama.cpp writes; None where transformers does.
 
     Raises:
         ConfigError: llama.cpp was asked for and there is none.
@@ -74,7 +77,7 @@ def llama_base(run: Run, engine: str, base: Path | None) -> Path | None:
 def llama_parts(
     run: Run, adapters: Sequence[str], base: Path | None
 ) -> tuple[Prompter, list[Path]]:
-    """The prompter, and the adapters as GGUF.
+    """Return the prompter, and the adapters as GGUF.
 
     Args:
         base: where it was given; the small model's own file has its tokens.
@@ -94,6 +97,6 @@ def llama_parts(
 
 
 def end_of_turn(prompter: Prompter) -> list[str]:
-    """The text that ends a reply, where the template has one."""
+    """Return the text that ends a reply, where the template has one."""
     end = prompter.frame.end.strip()
     return [end] if end else []

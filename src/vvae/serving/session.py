@@ -27,7 +27,7 @@ from vvae.latent.readers import reader
 from vvae.latent.space import LatentSpace
 from vvae.latent.steering import Reach, Steered, Steering, steer
 
-__all__ = ["ChatReply", "ChatSession", "ConversationReader", "reply_request", "said"]
+__all__ = ["ChatReply", "ChatSession", "ConversationReader", "reply_request", "turn_of"]
 
 MOST_TURNS = 60
 """Turns read at the end of a conversation: what was shown long before is no part of its present."""
@@ -36,28 +36,32 @@ REMEMBERED = 4_000
 
 
 class ChatReply(NamedTuple):
-    """The messages of one reply, and the z it was written under; as text, a line a message."""
+    """A reply: its messages, and the z it was written under; as text, a line a message."""
 
     messages: tuple[str, ...]
     steered: Steered
 
     @property
     def z(self) -> Persona:
-        """The persona that the reply was written under."""
+        """Return the persona that the reply was written under."""
         return self.steered.persona
 
     def __str__(self) -> str:
         return BURST.join(self.messages)
 
 
-def said(number: int, speaker: str, text: str) -> Turn:
-    """A turn as it was typed, a message per line."""
+def turn_of(number: int, speaker: str, text: str) -> Turn:
+    """Return a turn as it was typed, a message per line."""
     return Turn(number, speaker, tuple(Message(line) for line in text.split(BURST)))
 
 
+said = turn_of
+"""The former name, which benchmarks/serve_speed.py imports."""
+
+
 class ConversationReader:
-    """q(z|c): of each dimension the value read last, whoever said it; a catchphrase or nickname
-    only as the persona's.
+    """A reader of q(z|c): of each dimension the value read last, whoever said it; a catchphrase or
+    nickname only as the persona's.
 
     A turn is read once for each conversation that begins alike.
     """
@@ -67,7 +71,7 @@ class ConversationReader:
         self._read: OrderedDict[bytes, Persona] = OrderedDict()
 
     def read(self, turns: Sequence[Turn], speaker: str) -> Persona:
-        """z of a conversation so far, for the one who replies next."""
+        """Return z of a conversation so far, for the one who replies next."""
         dialogue = Dialogue("chat", tuple(turns))
         keys, digest = [], blake2b(digest_size=16)
         for turn in turns:
@@ -80,7 +84,7 @@ class ConversationReader:
         start = max(0, len(turns) - MOST_TURNS)
         turns, keys = turns[start:], keys[start:]
         new = [place for place, key in enumerate(keys) if key not in self._read]
-        pairs = [_heard(turns, place, dialogue) for place in new]
+        pairs = [_pair_at(turns, place, dialogue) for place in new]
         for place, encoding in zip(
             new, self._encoder.encode(pairs, {"chat": dialogue}), strict=True
         ):
@@ -97,7 +101,7 @@ class ConversationReader:
         return Persona(slots)
 
 
-def _heard(turns: Sequence[Turn], place: int, dialogue: Dialogue) -> Pair:
+def _pair_at(turns: Sequence[Turn], place: int, dialogue: Dialogue) -> Pair:
     turn = turns[place]
     others = tuple(name for name in dialogue.speakers if name != turn.speaker)
     return Pair(
@@ -115,24 +119,24 @@ def reply_request(
     key: str,
     preface: str = "",
 ) -> Request:
-    """The prompt for a speaker's next reply; where the speaker spoke last, for more of the same
-    turn.
+    """Return the prompt for a speaker's next reply; where the speaker spoke last, for more of the
+    same turn.
 
     Args:
         preface: text of a system message beside the project's own line; no adapter was trained with
             any.
     """
     own = turns[-1] if turns and turns[-1].speaker == speaker else None
-    heard = list(turns[:-1] if own else turns)
-    if not any(turn.speaker != speaker for turn in heard):
-        heard = (
-            [said(-1, "", START), *heard]
-            if not heard
-            else [*heard, said(heard[-1].id + 1, "", START)]
+    history = list(turns[:-1] if own else turns)
+    if not any(turn.speaker != speaker for turn in history):
+        history = (
+            [turn_of(-1, "", START), *history]
+            if not history
+            else [*history, turn_of(history[-1].id + 1, "", START)]
         )
-    dialogue = Dialogue("chat", tuple(heard))
-    window = windows(dialogue, window_tokens)[heard[-1].id]
-    pair = Pair("chat", "chat", heard[-1].id + 1, window, speaker, (), "heldout", "")
+    dialogue = Dialogue("chat", tuple(history))
+    window = windows(dialogue, window_tokens)[history[-1].id]
+    pair = Pair("chat", "chat", history[-1].id + 1, window, speaker, (), "heldout", "")
     return prompter.request(
         dialogue, pair, block, key=key, preface=preface, begun=own.text + BURST if own else ""
     )
@@ -160,11 +164,11 @@ class ChatSession:
 
     @property
     def partner(self) -> str:
-        """What the one who talks to the persona is called."""
+        """Return what the one who talks to the persona is called."""
         return "you" if self.profile.speaker != "you" else "somebody"
 
     def reply(self, text: str) -> ChatReply:
-        """Says something to the persona and gets its reply."""
+        """Say something to the persona and return its reply."""
         self._say(self.partner, text)
         number = len(self._turns)
         steered = self.steered()
@@ -183,10 +187,10 @@ class ChatSession:
         return ChatReply(messages, steered)
 
     def _say(self, speaker: str, text: str) -> None:
-        self._turns.append(said(len(self._turns), speaker, text))
+        self._turns.append(turn_of(len(self._turns), speaker, text))
 
     def steered(self) -> Steered:
-        """The z of the next reply."""
+        """Return the z of the next reply."""
         return steer(
             self.steering,
             self.space,

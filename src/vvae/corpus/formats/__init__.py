@@ -24,12 +24,12 @@ from vvae.corpus.formats.files import File, files_of
 
 __all__ = [
     "Dates",
-    "Found",
     "Hints",
     "Imported",
     "Malformed",
     "Person",
     "Presence",
+    "RecognisedFile",
     "Record",
     "Sent",
     "Skipped",
@@ -44,14 +44,14 @@ Dates = Literal["auto", "day-first", "month-first"]
 
 
 class Person(NamedTuple):
-    """Somebody as the export knows them: an id that stays, and the name shown."""
+    """A person as the export knows them: an id that stays, and the name shown."""
 
     id: str
     name: str
 
 
 class Sent(NamedTuple):
-    """One message of a chat, before turns and conversations are made. `reactions` say who by person
+    """A message of a chat, before turns and conversations are made. `reactions` say who by person
     id.
     """
 
@@ -70,7 +70,7 @@ class Sent(NamedTuple):
 
 
 class Presence(NamedTuple):
-    """People who joined a chat or left it, by id or by name."""
+    """A change of who is in a chat: people who joined it or left it, by id or by name."""
 
     chat: str
     people: tuple[str, ...]
@@ -94,7 +94,7 @@ Record = Sent | Presence | Dialogue | Skipped | Malformed
 
 
 class Hints(NamedTuple):
-    """What the user says of an export that does not say it itself."""
+    """A set of facts that the user states because the export does not say them."""
 
     dates: Dates = "auto"
     columns: tuple[tuple[str, str], ...] = ()
@@ -105,15 +105,15 @@ class Format(Protocol):
     """A module of this package that reads a format."""
 
     def recognise(self, file: File) -> str | None:
-        """Why a file is of this format; None if it is not."""
+        """Return why a file is of this format, or None if it is not."""
         ...
 
     def read(self, files: Sequence[File], hints: Hints) -> Iterator[Record]:
-        """What stands in files of this format."""
+        """Yield what stands in files of this format."""
         ...
 
 
-class Found(NamedTuple):
+class RecognisedFile(NamedTuple):
     """A file, its format, and why; no format for a file that is no chat."""
 
     file: File
@@ -122,22 +122,22 @@ class Found(NamedTuple):
 
 
 class Speech(NamedTuple):
-    """One message and who sent it, before messages are gathered into turns."""
+    """A message and who sent it, before messages are gathered into turns."""
 
     speaker: str
     message: Message
 
 
 class Imported(NamedTuple):
-    """The dialogues of a source and what was left out, by reason."""
+    """A list of the dialogues of a source, and what was left out, by reason."""
 
     dialogues: list[Dialogue]
     malformed: Counter[str]
 
 
-def bursts(said: Sequence[Speech]) -> tuple[Turn, ...]:
-    """Consecutive messages of one speaker as turns, numbered from 0."""
-    groups = groupby(said, key=lambda s: s.speaker)
+def bursts(speeches: Sequence[Speech]) -> tuple[Turn, ...]:
+    """Return consecutive messages of one speaker as turns, numbered from 0."""
+    groups = groupby(speeches, key=lambda s: s.speaker)
     return tuple(
         Turn(i, speaker, tuple(s.message for s in g)) for i, (speaker, g) in enumerate(groups)
     )
@@ -145,50 +145,59 @@ def bursts(said: Sequence[Speech]) -> tuple[Turn, ...]:
 
 @cache
 def formats() -> dict[str, Format]:
-    """Name -> module of every format: the modules of this package that have `recognise`."""
+    """Return the module of every format by its name: the modules of this package that have
+    `recognise`.
+    """
     modules = [
         (m.name, import_module(f"{__name__}.{m.name}")) for m in pkgutil.iter_modules(__path__)
     ]
     return {name: cast(Format, module) for name, module in modules if hasattr(module, "recognise")}
 
 
-def find(path: Path, format: str = "auto") -> list[Found]:
-    """The files of an export and the format of each, told from their content.
+def find(path: Path, format: str = "auto") -> list[RecognisedFile]:
+    """Return the files of an export and the format of each, told from their content.
 
     Raises:
         DataError: there is no such path or format, no file is a chat, or two formats claim one.
     """
-    known = formats()
-    if format != "auto" and format not in known:
+    modules = formats()
+    if format != "auto" and format not in modules:
         raise DataError(
-            f"unknown format {format!r}", where="--format", fix=f"choose from {', '.join(known)}"
+            f"unknown format {format!r}", where="--format", fix=f"choose from {', '.join(modules)}"
         )
     files = files_of(path)
     if not files:
         raise DataError("no files", where=str(path), fix="give the export as the app wrote it")
     if format != "auto":
-        return [Found(file, format, "asked for") for file in files]
-    found = [_recognised(file, known) for file in files]
-    if not any(one.format for one in found):
-        fix = f"name it with --format ({', '.join(known)})"
+        return [RecognisedFile(file, format, "asked for") for file in files]
+    recognised_files = [_recognised(file, modules) for file in files]
+    if not any(entry.format for entry in recognised_files):
+        fix = f"name it with --format ({', '.join(modules)})"
         raise DataError("no chat in a format that is known", where=str(path), fix=fix)
-    return found
+    return recognised_files
 
 
-def _recognised(file: File, known: dict[str, Format]) -> Found:
+def _recognised(file: File, modules: dict[str, Format]) -> RecognisedFile:
     if file.size == 0:
-        return Found(file, None, "empty")
-    claims = [(name, why) for name, module in known.items() if (why := module.recognise(file))]
+        return RecognisedFile(file, None, "empty")
+    claims = [(name, why) for name, module in modules.items() if (why := module.recognise(file))]
     if len(claims) > 1:
         names = " or ".join(name for name, _ in claims)
         raise DataError(f"this may be {names}", where=file.where, fix="say which with --format")
-    return Found(file, *claims[0]) if claims else Found(file, None, "of no known format")
+    return (
+        RecognisedFile(file, *claims[0])
+        if claims
+        else RecognisedFile(file, None, "of no known format")
+    )
 
 
-def read(found: Sequence[Found], hints: Hints = Hints()) -> Iterator[tuple[str, Record]]:  # noqa: B008 -- immutable
-    """Everything in files whose formats were found: (format, record), format by format."""
+def read(
+    recognised_files: Sequence[RecognisedFile],
+    hints: Hints = Hints(),  # noqa: B008 -- immutable
+) -> Iterator[tuple[str, Record]]:
+    """Yield everything in recognised files as (format, record), format by format."""
     for name, module in formats().items():
-        files = [one.file for one in found if one.format == name]
+        files = [entry.file for entry in recognised_files if entry.format == name]
         if files:
             yield from ((name, record) for record in module.read(files, hints))
 
@@ -197,7 +206,7 @@ Reader = Callable[[Path], Iterator[Dialogue | Malformed]]
 
 
 def load(source: str, *, format: str = "auto", malformed_limit: float = 0.01) -> Imported:
-    """Reads all dialogues of a source that has dialogues already.
+    """Return all dialogues of a source that has dialogues already.
 
     Args:
         source: ``byu`` for the BYU chit-chat corpus of the installed package, else a JSONL file.
@@ -215,15 +224,15 @@ def load(source: str, *, format: str = "auto", malformed_limit: float = 0.01) ->
     dialogues: list[Dialogue] = []
     malformed: Counter[str] = Counter()
     first: Malformed | None = None
-    seen: set[str] = set()
+    ids: set[str] = set()
     for record in _dialogues(source, format):
-        if isinstance(record, Dialogue) and record.id in seen:
+        if isinstance(record, Dialogue) and record.id in ids:
             record = Malformed(f"dialogue {record.id}", "dialogue id stands twice")
         if isinstance(record, Malformed):
             first = first or record
             malformed[record.reason] += 1
         elif isinstance(record, Dialogue):
-            seen.add(record.id)
+            ids.add(record.id)
             dialogues.append(record)
     if first and malformed.total() > malformed_limit * (malformed.total() + len(dialogues)):
         raise DataError(

@@ -20,7 +20,7 @@ MIN_TURNS = 4
 
 
 def read_corpus() -> Iterator[Dialogue]:
-    """The corpus of the installed package, in file order.
+    """Yield the dialogues of the installed package, in file order.
 
     Raises:
         DataError: the package is not installed.

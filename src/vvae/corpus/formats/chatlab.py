@@ -41,12 +41,14 @@ FORWARD = 26
 
 
 def recognise(file: File) -> str | None:
-    """JSON that begins with a `chatlab` object, or lines of which the first is a header."""
+    """Return why a file is ChatLab's: JSON that begins with a `chatlab` object, or lines of which
+    the first is a header.
+    """
     return "it says 'chatlab' and a version" if {"chatlab", "version"} <= file.keys else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """The messages of each file; a file is a chat."""
+    """Yield the messages of each file; a file is a chat."""
     for file in files:
         yield from _Chat(file).read()
 

@@ -20,13 +20,15 @@ NUMBER = re.compile(r"[0-9]{1,11}(\.[0-9]{1,9})?")
 
 
 def recognise(file: File) -> str | None:
-    """Lines of utterances of a conversation."""
-    found = "conversation_id" in file.keys and {"speaker", "user"} & file.keys and file.begins("{")
-    return "utterances with a 'conversation_id'" if found else None
+    """Return why a file is ConvoKit's: lines of utterances of a conversation."""
+    is_match = (
+        "conversation_id" in file.keys and {"speaker", "user"} & file.keys and file.begins("{")
+    )
+    return "utterances with a 'conversation_id'" if is_match else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """The utterances, each conversation a thread."""
+    """Yield the utterances, each conversation a thread."""
     for file in files:
         for number, line in file.lines(LONGEST_RECORD):
             if line.strip():

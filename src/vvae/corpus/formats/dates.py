@@ -13,7 +13,7 @@ __all__ = ["Clock", "Order", "iso_seconds", "iso_utc", "order_of"]
 
 
 class Order(NamedTuple):
-    """Where year, month and day stand among the three numbers of a date."""
+    """A reading of a date: where year, month and day stand among its three numbers."""
 
     year: int
     month: int
@@ -24,9 +24,9 @@ YEAR_FIRST, DAY_FIRST, MONTH_FIRST = Order(0, 1, 2), Order(2, 1, 0), Order(2, 0,
 
 
 def order_of(
-    dates: Iterable[tuple[str, str, str]], *, dotted: bool, asked: Dates, where: str
+    dates: Iterable[tuple[str, str, str]], *, dotted: bool, option: Dates, where: str
 ) -> Order:
-    """The order of the numbers of all dates of a file.
+    """Return the order of the numbers of all dates of a file.
 
     A number above 12 is no month and one above 31 is a year; where that leaves two readings, the
     one under which time runs backwards less often is taken; dots mean day first.
@@ -38,10 +38,14 @@ def order_of(
     Raises:
         DataError: both readings remain, and the user did not say which.
     """
-    if asked != "auto":
+    if option != "auto":
         first = next(iter(dates), ("0", "0", "0"))
         return (
-            YEAR_FIRST if len(first[0]) == 4 else DAY_FIRST if asked == "day-first" else MONTH_FIRST
+            YEAR_FIRST
+            if len(first[0]) == 4
+            else DAY_FIRST
+            if option == "day-first"
+            else MONTH_FIRST
         )
     open_ = [DAY_FIRST, MONTH_FIRST]
     back = dict.fromkeys(open_, 0)
@@ -74,7 +78,7 @@ def order_of(
 
 
 class Clock:
-    """Local dates and times as seconds and as ISO 8601, each day worked out once."""
+    """A reader of local dates and times as seconds and ISO 8601; each day is worked out once."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
@@ -83,7 +87,7 @@ class Clock:
     def read(
         self, date: tuple[str, str, str], hour: int, minute: int, second: int
     ) -> tuple[float, str] | None:
-        """(seconds, ISO 8601 without an offset), None where there is no such time."""
+        """Return (seconds, ISO 8601 without an offset), or None where there is no such time."""
         if date not in self._days:
             if len(self._days) > 10_000:
                 self._days.clear()
@@ -111,13 +115,13 @@ class Clock:
 
 
 def iso_utc(seconds: float) -> str:
-    """Unix seconds as ISO 8601 in UTC."""
+    """Return Unix seconds as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def iso_seconds(text: str) -> float | None:
-    """Seconds of an ISO 8601 time; one without an offset is taken for UTC.
-    None where it is none.
+    """Return the seconds of an ISO 8601 time, or None where it is none; one without an offset is
+    taken for UTC.
     """
     try:
         time = datetime.fromisoformat(text)

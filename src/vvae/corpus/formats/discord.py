@@ -30,18 +30,18 @@ EXTENSIONS = {
 
 
 def media_kind(name: object) -> str:
-    """The kind of a file by its name."""
+    """Return the kind of a file by its name."""
     return EXTENSIONS.get(str(name).rpartition(".")[2].casefold()[:5], "file")
 
 
 def recognise(file: File) -> str | None:
-    """JSON with a guild, a channel and messages."""
-    found = {"guild", "channel", "messages"} <= file.keys
-    return "it has 'guild', 'channel' and 'messages' (DiscordChatExporter)" if found else None
+    """Return why a file is DiscordChatExporter's: JSON with a guild, a channel and messages."""
+    is_match = {"guild", "channel", "messages"} <= file.keys
+    return "it has 'guild', 'channel' and 'messages' (DiscordChatExporter)" if is_match else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """The messages of each channel."""
+    """Yield the messages of each channel."""
     for file in files:
         channel: dict[str, Any] = {}
         for path, value in parts(file, {"channel", "messages.item"}):
@@ -112,18 +112,18 @@ def _record(message: dict[str, Any], channel: dict[str, Any], file: File) -> Rec
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _reactions(found: object) -> tuple[Reaction, ...] | None:
+def _reactions(value: object) -> tuple[Reaction, ...] | None:
     result: list[Reaction] = []
-    for one in _objects(found):
-        emoji = one.get("emoji")
+    for reaction in _objects(value):
+        emoji = reaction.get("emoji")
         name = str(emoji.get("name") or emoji.get("code") or "") if isinstance(emoji, dict) else ""
         by: list[str | None] = [
-            str(user["id"]) for user in _objects(one.get("users")) if "id" in user
+            str(user["id"]) for user in _objects(reaction.get("users")) if "id" in user
         ]
-        count = one.get("count")
+        count = reaction.get("count")
         unnamed = min(count, MOST_REACTIONS) - len(by) if isinstance(count, int) else 0
         result += [Reaction(name, who) for who in by + [None] * max(unnamed, 0)]
     return tuple(result) or None

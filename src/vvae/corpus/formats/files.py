@@ -47,7 +47,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class File:
-    """One file of an export. `name` is its path within the export, with forward slashes."""
+    """A file of an export. `name` is its path within the export, with forward slashes."""
 
     name: str
     where: str
@@ -57,7 +57,7 @@ class File:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The bytes.
+        """Yield a stream of the bytes.
 
         Raises:
             DataError: the file cannot be read, or its archive is damaged.
@@ -86,7 +86,7 @@ class File:
 
     @cached_property
     def head(self) -> str:
-        """The first 64 KB as text: what its format is told from."""
+        """Return the first 64 KB as text: what its format is told from."""
         with self.open() as opened:
             block = opened.read(HEAD)
         encoding = "utf-16" if block[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -94,8 +94,8 @@ class File:
 
     @cached_property
     def keys(self) -> frozenset[str]:
-        """The keys of JSON objects in the head, at any depth. A key within a text has its quotes
-        escaped.
+        """Return the keys of JSON objects in the head, at any depth. A key within a text has its
+        quotes escaped and is not among them.
         """
         return (
             frozenset(re.findall(r'"([^"\\\\]{1,40})"\s*:', self.head))
@@ -104,21 +104,21 @@ class File:
         )
 
     def begins(self, *signs: str) -> bool:
-        """Whether the first character that is no space is one of these."""
+        """Return whether the first character that is no space is one of these."""
         return self.head.lstrip().startswith(signs)
 
     @property
     def stem(self) -> str:
-        """The file's name without folder and extension."""
+        """Return the file's name without folder and extension."""
         return PurePosixPath(self.name).stem
 
     @property
     def folder(self) -> str:
-        """The name of the folder it lies in, empty at the top."""
+        """Return the name of the folder it lies in, empty at the top."""
         return PurePosixPath(self.name).parent.name
 
     def read(self, limit: int = 4 * LONGEST_RECORD) -> bytes:
-        """All bytes of a small file.
+        """Return all bytes of a small file.
 
         Raises:
             DataError: it is larger than the limit.
@@ -131,7 +131,7 @@ class File:
             return opened.read()
 
     def lines(self, longest: int = LONGEST_LINE) -> Iterator[Line]:
-        r"""The lines, split at \n alone, in UTF-8 (or UTF-16 with a byte order mark).
+        r"""Yield the lines, split at \n alone, in UTF-8 (or UTF-16 with a byte order mark).
 
         Bytes that are no UTF-8 become lone surrogates; what is made of them is the reader's to
         count.
@@ -174,8 +174,8 @@ class File:
 
 
 def files_of(path: Path) -> list[File]:
-    """The files of an export, in natural order of their names: those of a folder and of the zips in
-    it, or of a zip.
+    """Return the files of an export, in natural order of their names: those of a folder and of the
+    zips in it, or of a zip.
 
     Raises:
         DataError: there is nothing, too much, or something unsafe.
@@ -183,21 +183,21 @@ def files_of(path: Path) -> list[File]:
     if path.is_dir():
         inside = [p for p in path.rglob("*") if _regular(p)]
         zips = [p for p in inside if p.suffix.casefold() == ".zip" and zipfile.is_zipfile(p)]
-        found = [_plain(p, p.relative_to(path).as_posix()) for p in inside if p not in zips]
-        found += [file for p in zips for file in _zipped(p)]
+        files = [_plain(p, p.relative_to(path).as_posix()) for p in inside if p not in zips]
+        files += [file for p in zips for file in _zipped(p)]
     elif path.is_file():
-        found = _zipped(path) if zipfile.is_zipfile(path) else [_plain(path, path.name)]
+        files = _zipped(path) if zipfile.is_zipfile(path) else [_plain(path, path.name)]
     else:
         raise DataError(
             "no such file or folder", where=str(path), fix="give the export as the app wrote it"
         )
-    if len(found) > MOST_FILES:
+    if len(files) > MOST_FILES:
         raise DataError(
-            f"{len(found):,} files",
+            f"{len(files):,} files",
             where=str(path),
             fix=f"give fewer than {MOST_FILES:,} at a time",
         )
-    return sorted(found, key=lambda file: _natural(file.name))
+    return sorted(files, key=lambda file: _natural(file.name))
 
 
 def _regular(path: Path) -> bool:

@@ -35,8 +35,8 @@ class Part(NamedTuple):
 
 
 def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> Iterator[Part]:
-    """The values at the paths of `whole`, in the order of the file, and `START` where an object of
-    `starts` begins.
+    """Yield the values at the paths of `whole`, in the order of the file, and `START` where an
+    object of `starts` begins.
 
     Memory is bounded: what is not asked for is passed over, and a single value of more than 16 MB
     is refused.
@@ -50,7 +50,7 @@ def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> I
         within = ""
         try:
             for path, event, value in ijson.parse(guarded, use_float=True):
-                guarded.taken = 0 if builder is None else guarded.taken
+                guarded.bytes_read = 0 if builder is None else guarded.bytes_read
                 if len(path) > DEEPEST_PATH:
                     raise DataError(
                         "nested too deeply", where=file.where, fix="this is no export of chat"
@@ -58,7 +58,7 @@ def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> I
                 if builder is not None:
                     builder.event(event, value)
                     if path == within and event in ("end_map", "end_array"):
-                        guarded.taken = 0
+                        guarded.bytes_read = 0
                         yield Part(path, builder.value)
                         builder = None
                 elif path in whole:
@@ -79,7 +79,7 @@ def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> I
 
 
 def whole_escapes(data: bytes) -> bytes:
-    """JSON in which half a surrogate pair, which stands for no character, is `TORN`."""
+    """Return JSON in which half a surrogate pair, which stands for no character, is `TORN`."""
     if b"\\u" not in data:
         return data
     return ESCAPE.sub(lambda match: b"\\u%04x" % ord(TORN) if match[2] else match[0], data)
@@ -94,12 +94,12 @@ class _Guarded:
 
     def __init__(self, opened: IO[bytes], where: str) -> None:
         self._opened, self._where = opened, where
-        self._kept = b""
+        self._buffer = b""
         self._first = True
-        self.taken = 0
+        self.bytes_read = 0
 
     def read(self, size: int = -1) -> bytes:
-        if self.taken > LONGEST_RECORD:
+        if self.bytes_read > LONGEST_RECORD:
             fix = "this is no export of chat"
             raise DataError(
                 f"a value larger than {LONGEST_RECORD >> 20} MB", where=self._where, fix=fix
@@ -107,32 +107,32 @@ class _Guarded:
         if size == 0:
             return b""
         ended = False
-        while not ended and len(self._kept) <= LONGEST_ESCAPE:
+        while not ended and len(self._buffer) <= LONGEST_ESCAPE:
             block = self._opened.read(max(size, 2 * LONGEST_ESCAPE))
             ended = not block
             if self._first:
                 block, self._first = block.removeprefix(b"\xef\xbb\xbf"), False
-            self.taken += len(block)
-            self._kept += block
-        return self._mended(len(self._kept) - (0 if ended else LONGEST_ESCAPE))
+            self.bytes_read += len(block)
+            self._buffer += block
+        return self._mended(len(self._buffer) - (0 if ended else LONGEST_ESCAPE))
 
     def _mended(self, limit: int) -> bytes:
         """The bytes up to a place, or up to the end of an escape that stands there; the rest is
         kept.
         """
-        done: list[bytes] = []
+        pieces: list[bytes] = []
         at = 0
-        for match in ESCAPE.finditer(self._kept):
+        for match in ESCAPE.finditer(self._buffer):
             if match.start() >= limit:
                 break
             if match[2]:
-                done += [self._kept[at : match.start()], b"\\u%04x" % ord(TORN)]
+                pieces += [self._buffer[at : match.start()], b"\\u%04x" % ord(TORN)]
                 at = match.end()
             elif match.end() > limit:
-                done.append(self._kept[at : match.end()])
+                pieces.append(self._buffer[at : match.end()])
                 at = match.end()
         if at < limit:
-            done.append(self._kept[at:limit])
+            pieces.append(self._buffer[at:limit])
             at = limit
-        self._kept = self._kept[at:]
-        return b"".join(done)
+        self._buffer = self._buffer[at:]
+        return b"".join(pieces)

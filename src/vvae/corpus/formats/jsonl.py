@@ -13,14 +13,14 @@ from vvae.corpus.formats import Malformed, Record, Speech, bursts
 from vvae.corpus.formats.files import LONGEST_RECORD, TORN, File
 from vvae.corpus.formats.json_stream import parts, whole_escapes
 
-__all__ = ["json_of", "plain_text", "read_records", "said", "storable"]
+__all__ = ["json_of", "plain_text", "read_records", "speech_of", "storable"]
 
 Parse = Callable[[dict[str, Any]], list[Speech] | str]
 """A record -> what was said in order, or the reason why it cannot be used."""
 
 
 def read_records(files: Sequence[File], parse: Parse) -> Iterator[Record]:
-    """Dialogues of files with a record a line, or with one list of records.
+    """Yield the dialogues of files with a record a line, or with one list of records.
 
     A dialogue's id is the record's `id`, else the file's stem and its number. Speakers without a
     name are called by their role, so `user` is taken for one person throughout the file.
@@ -31,11 +31,11 @@ def read_records(files: Sequence[File], parse: Parse) -> Iterator[Record]:
             if isinstance(record, str):
                 yield Malformed(where, record)
                 continue
-            found = parse(record)
-            if isinstance(found, str):
-                yield Malformed(where, found)
+            speeches = parse(record)
+            if isinstance(speeches, str):
+                yield Malformed(where, speeches)
                 continue
-            turns = bursts([s for s in found if s.message.text.strip()])
+            turns = bursts([s for s in speeches if s.message.text.strip()])
             if len({turn.speaker for turn in turns}) < 2:
                 yield Malformed(
                     where, "a dialogue with one speaker" if turns else "a dialogue without text"
@@ -59,7 +59,7 @@ def _records(file: File) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 
 def json_of(line: str) -> dict[str, Any] | str:
-    """The object of a line of JSONL, or why there is none."""
+    """Return the object of a line of JSONL, or why there is none."""
     try:
         record = json.loads(whole_escapes(line.encode("utf-8")))
     except (ValueError, RecursionError):
@@ -68,7 +68,7 @@ def json_of(line: str) -> dict[str, Any] | str:
 
 
 def plain_text(content: object) -> str | None:
-    """A message's text: a string, or the text parts of a list of parts joined.
+    """Return a message's text: a string, or the text parts of a list of parts joined.
 
     None if it is neither, or holds what no text can: NUL, or the lone surrogates that JSON can
     escape.
@@ -83,14 +83,14 @@ def plain_text(content: object) -> str | None:
 
 
 def storable(text: str) -> str:
-    """Lone surrogates, which JSON can escape and UTF-8 cannot hold, as the replacement character;
-    no NUL.
+    """Return a text that UTF-8 can hold: lone surrogates, which JSON can escape, become the
+    replacement character, and NUL is dropped.
     """
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\x00", "")
 
 
-def said(speaker: object, content: object, index: int) -> Speech | str:
-    """A message of a record, or the reason it is malformed."""
+def speech_of(speaker: object, content: object, index: int) -> Speech | str:
+    """Return a message of a record, or the reason it is malformed."""
     text = plain_text(content)
     if text is None:
         return "a message whose text cannot be read"

@@ -41,7 +41,9 @@ OWN_WORDS = re.compile(
 
 
 def recognise(file: File) -> str | None:
-    """JSON with participants and messages that have sender and milliseconds."""
+    """Return why a file is Messenger's or Instagram's: JSON with participants and messages that
+    have sender and milliseconds.
+    """
     if {"participants", "sender_name", "timestamp_ms"} <= file.keys:
         return "messages have 'sender_name' and 'timestamp_ms'"
     if {"participants", "senderName", "timestamp"} <= file.keys:
@@ -50,7 +52,7 @@ def recognise(file: File) -> str | None:
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """The messages of each chat, oldest first."""
+    """Yield the messages of each chat, oldest first."""
     chats: dict[str, list[File]] = {}
     for file in files:
         numbered = re.fullmatch(r"message_\d+", file.stem)
@@ -108,9 +110,9 @@ def _record(message: dict[str, Any], chat: str, where: str, *, group: bool) -> R
         return Skipped("somebody came or went")
     time = iso_utc(millis / 1000)
     name = mend(sender)
-    found = [one for one in message.get("reactions") or [] if isinstance(one, dict)]
+    entries = [entry for entry in message.get("reactions") or [] if isinstance(entry, dict)]
     reactions = tuple(
-        Reaction(mend(str(r.get("reaction", ""))), mend(str(r.get("actor", "")))) for r in found
+        Reaction(mend(str(r.get("reaction", ""))), mend(str(r.get("actor", "")))) for r in entries
     )
     body = Message(
         text, time=time, kind=kind or ("text" if text else "media"), reactions=reactions or None

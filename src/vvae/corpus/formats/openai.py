@@ -11,19 +11,19 @@ from typing import Any
 
 from vvae.corpus.formats import Hints, Record, Speech
 from vvae.corpus.formats.files import File
-from vvae.corpus.formats.jsonl import read_records, said
+from vvae.corpus.formats.jsonl import read_records, speech_of
 
 __all__ = ["read", "recognise"]
 
 
 def recognise(file: File) -> str | None:
-    """Records with a list of messages that have roles."""
-    found = {"messages", "role"} <= file.keys and not {"chatlab", "guild"} & file.keys
-    return "records with 'messages' that have a 'role'" if found else None
+    """Return why a file is of this format: records with a list of messages that have roles."""
+    is_match = {"messages", "role"} <= file.keys and not {"chatlab", "guild"} & file.keys
+    return "records with 'messages' that have a 'role'" if is_match else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """Dialogues, a record each."""
+    """Yield the dialogues, one for each record."""
     return read_records(files, _parse)
 
 
@@ -38,8 +38,8 @@ def _parse(record: dict[str, Any]) -> list[Speech] | str:
         role = message.get("role")
         if role in ("system", "developer", "tool", "function"):
             continue
-        one = said(message.get("name") or role, message.get("content"), index)
-        if isinstance(one, str):
-            return one
-        result.append(one)
+        speech = speech_of(message.get("name") or role, message.get("content"), index)
+        if isinstance(speech, str):
+            return speech
+        result.append(speech)
     return result

@@ -9,19 +9,19 @@ from typing import Any
 
 from vvae.corpus.formats import Hints, Record, Speech
 from vvae.corpus.formats.files import File
-from vvae.corpus.formats.jsonl import read_records, said
+from vvae.corpus.formats.jsonl import read_records, speech_of
 
 __all__ = ["read", "recognise"]
 
 
 def recognise(file: File) -> str | None:
-    """Records with a list of conversations."""
-    found = {"conversations", "from"} <= file.keys
-    return "records with 'conversations' that have a 'from'" if found else None
+    """Return why a file is of this format: records with a list of conversations."""
+    is_match = {"conversations", "from"} <= file.keys
+    return "records with 'conversations' that have a 'from'" if is_match else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """Dialogues, a record each."""
+    """Yield the dialogues, one for each record."""
     return read_records(files, _parse)
 
 
@@ -35,8 +35,8 @@ def _parse(record: dict[str, Any]) -> list[Speech] | str:
             return "a message that is no object"
         if turn.get("from") in ("system", "tool", "observation"):
             continue
-        one = said(turn.get("from"), turn.get("value"), index)
-        if isinstance(one, str):
-            return one
-        result.append(one)
+        speech = speech_of(turn.get("from"), turn.get("value"), index)
+        if isinstance(speech, str):
+            return speech
+        result.append(speech)
     return result

@@ -40,7 +40,9 @@ CAME, WENT = {"channel_join", "group_join"}, {"channel_leave", "group_leave"}
 
 
 def recognise(file: File) -> str | None:
-    """A file per day in a channel's folder, or one of the lists beside them."""
+    """Return why a file is Slack's: a file per day in a channel's folder, or one of the lists
+    beside them.
+    """
     if not file.begins("["):
         return None
     if DAY.fullmatch(file.stem) and ("ts" in file.keys or file.head.strip() == "[]"):
@@ -51,11 +53,11 @@ def recognise(file: File) -> str | None:
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """The messages, channel by channel and day by day."""
-    people = {str(one.get("id")): one for one in _list(files, "users")}
-    names = {user: _name(one) for user, one in people.items()}
-    direct = {str(one.get("id")) for one in _list(files, "dms")}
-    bots = {user for user, one in people.items() if one.get("is_bot")}
+    """Yield the messages, channel by channel and day by day."""
+    people = {str(user.get("id")): user for user in _list(files, "users")}
+    names = {user_id: _name(user) for user_id, user in people.items()}
+    direct = {str(channel.get("id")) for channel in _list(files, "dms")}
+    bots = {user_id for user_id, user in people.items() if user.get("is_bot")}
     for file in files:
         if not DAY.fullmatch(file.stem):
             continue
@@ -67,27 +69,25 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
 
 
 def _list(files: Sequence[File], name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for file in files:
         if file.stem == name:
             try:
                 data = json.loads(whole_escapes(file.read()))
             except (ValueError, RecursionError):
                 data = None
-            found += (
-                [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
-            )
-    return found
+            rows += [row for row in data if isinstance(row, dict)] if isinstance(data, list) else []
+    return rows
 
 
 def _name(user: Mapping[str, Any]) -> str:
     profile = user.get("profile")
-    known = {**user, **profile} if isinstance(profile, dict) else user
-    found = next(
-        (known[key] for key in ("display_name", "real_name", "name") if known.get(key)),
+    fields = {**user, **profile} if isinstance(profile, dict) else user
+    name = next(
+        (fields[key] for key in ("display_name", "real_name", "name") if fields.get(key)),
         user.get("id"),
     )
-    return str(found)
+    return str(name)
 
 
 def _record(
@@ -112,7 +112,7 @@ def _record(
             where, "a message whose text cannot be read" if user else "a message without sender"
         )
     profile = message.get("user_profile")
-    shown = names.get(user) or (
+    display_name = names.get(user) or (
         _name({"id": user, "profile": profile}) if isinstance(profile, dict) else user
     )
     sent_files = message.get("files")
@@ -131,7 +131,9 @@ def _record(
         edited=True if message.get("edited") else None,
     )
     bot = user in bots or "bot_id" in message or subtype == "bot_message"
-    return Sent(chat, Person(user, shown), body, float(ts), group=group, thread=thread, bot=bot)
+    return Sent(
+        chat, Person(user, display_name), body, float(ts), group=group, thread=thread, bot=bot
+    )
 
 
 def _plain(text: str, names: Mapping[str, str]) -> str:
@@ -149,14 +151,15 @@ def _plain(text: str, names: Mapping[str, str]) -> str:
     return emoji.emojize(plain, language="alias") if ":" in plain else plain
 
 
-def _reactions(found: object) -> tuple[Reaction, ...] | None:
-    if not isinstance(found, list):
+def _reactions(value: object) -> tuple[Reaction, ...] | None:
+    if not isinstance(value, list):
         return None
     result: list[Reaction] = []
-    for one in found:
-        if isinstance(one, dict) and isinstance(one.get("users"), list):
-            face = emoji.emojize(f":{one.get('name')}:", language="alias")
+    for reaction in value:
+        if isinstance(reaction, dict) and isinstance(reaction.get("users"), list):
+            face = emoji.emojize(f":{reaction.get('name')}:", language="alias")
             result += [
-                Reaction(face, user if isinstance(user, str) else None) for user in one["users"]
+                Reaction(face, user if isinstance(user, str) else None)
+                for user in reaction["users"]
             ]
     return tuple(result) or None

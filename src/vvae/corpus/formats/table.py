@@ -93,14 +93,14 @@ class _Row(NamedTuple):
 
 
 def recognise(file: File) -> str | None:
-    """A header line that names a speaker and a text."""
+    """Return why a file is such a table: its header line names a speaker and a text."""
     if not file.name.casefold().endswith((".csv", ".tsv")):
         return None
     names = [name.strip().casefold() for name in _split(file.head.split("\n", 1)[0])]
-    if any(wanted <= set(names) for wanted in WECHAT):
+    if any(required <= set(names) for required in WECHAT):
         return "the columns of a WeChat table"
-    found = [what for what in ("speaker", "text") if set(USUAL[what]) & set(names)]
-    return f"columns for {' and '.join(found)}" if len(found) == 2 else None
+    roles = [what for what in ("speaker", "text") if set(USUAL[what]) & set(names)]
+    return f"columns for {' and '.join(roles)}" if len(roles) == 2 else None
 
 
 def _split(line: str) -> list[str]:
@@ -115,7 +115,7 @@ def _delimiter(line: str) -> str:
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """The rows of each table."""
+    """Yield the rows of each table."""
     for file in files:
         yield from _read(file, hints)
 
@@ -146,10 +146,10 @@ def _columns(header: list[str], hints: Hints, file: File) -> dict[str, int]:
     """
     names = [name.strip() for name in header]
     folded = [name.casefold() for name in names]
-    found: dict[str, int] = {}
+    columns: dict[str, int] = {}
     for what, usual in USUAL.items():
         if at := [folded.index(name) for name in usual if name in folded]:
-            found[what] = at[0]
+            columns[what] = at[0]
     for what, column in hints.columns:
         if column not in names:
             raise DataError(
@@ -157,18 +157,18 @@ def _columns(header: list[str], hints: Hints, file: File) -> dict[str, int]:
                 where=file.where,
                 fix=f"choose from {', '.join(names)[:200]}",
             )
-        found[what] = names.index(column)
-    if missing := {"speaker", "text"} - set(found):
+        columns[what] = names.index(column)
+    if missing := {"speaker", "text"} - set(columns):
         fix = f"say --columns {sorted(missing)[0]}=COLUMN; the columns are {', '.join(names)[:200]}"
         raise DataError(f"no column for the {sorted(missing)[0]}", where=file.where, fix=fix)
-    return found
+    return columns
 
 
 def _read(file: File, hints: Hints) -> Iterator[Record]:
     rows = _rows(file)
     header = next(rows, _Row(1, [])).cells
     names = {name.strip().casefold(): at for at, name in enumerate(header)}
-    if any(wanted <= set(names) for wanted in WECHAT) and not hints.columns:
+    if any(required <= set(names) for required in WECHAT) and not hints.columns:
         yield from (_wechat(row, names, file) for row in rows if row.cells)
         return
     columns = _columns(header, hints, file)
@@ -222,7 +222,7 @@ class _Times:
         if dates:
             numbers = ((m[1], m[3], m[4]) for m in dates)
             order = order_of(
-                numbers, dotted=dates[0][2] == ".", asked=hints.dates, where=file.where
+                numbers, dotted=dates[0][2] == ".", option=hints.dates, where=file.where
             )
             self._clock = Clock(order)
 
@@ -236,10 +236,10 @@ class _Times:
             return at_, text.replace(" ", "T")
         match = NUMBERS.match(text)
         if match and self._clock:
-            found = self._clock.read(
+            moment = self._clock.read(
                 (match[1], match[3], match[4]), *(int(part or 0) for part in match.groups()[4:7])
             )
-            return found or (None, None)
+            return moment or (None, None)
         return None, None
 
 
@@ -249,8 +249,8 @@ def _wechat(row: _Row, names: Mapping[str, int], file: File) -> Record:
     """
 
     def cell(*columns: str) -> str:
-        found = next((names[column] for column in columns if column in names), None)
-        return row.cells[found] if found is not None and found < len(row.cells) else ""
+        index = next((names[column] for column in columns if column in names), None)
+        return row.cells[index] if index is not None and index < len(row.cells) else ""
 
     where = f"{file.where}:{row.number}"
     if any(map(_torn, row.cells)):
@@ -268,7 +268,7 @@ def _wechat(row: _Row, names: Mapping[str, int], file: File) -> Record:
     speaker = "me" if own else talker or cell("nickname", "remark")
     if not speaker:
         return Malformed(where, "a message without sender")
-    shown = (
+    display_name = (
         "me" if own else (cell("remark") or cell("nickname") or speaker) if not group else speaker
     )
     stamp = cell("createtime")
@@ -282,4 +282,4 @@ def _wechat(row: _Row, names: Mapping[str, int], file: File) -> Record:
         kind=kind,
     )
     forwarded = cell("is_forward").casefold() in ("1", "true")
-    return Sent(chat, Person(speaker, shown), body, at, group=group, forwarded=forwarded)
+    return Sent(chat, Person(speaker, display_name), body, at, group=group, forwarded=forwarded)

@@ -39,7 +39,7 @@ MOST_REACTIONS = 1000
 
 
 def recognise(file: File) -> str | None:
-    """JSON with the keys of a Telegram export."""
+    """Return why a file is Telegram's: JSON with the keys of its export."""
     for keys in (
         {"messages", "date_unixtime"},
         {"from_id", "text_entities"},
@@ -51,7 +51,7 @@ def recognise(file: File) -> str | None:
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """The messages of each chat, in the order of the export."""
+    """Yield the messages of each chat, in the order of the export."""
     for file in files:
         yield from _read(file)
 
@@ -86,10 +86,13 @@ def _record(message: dict[str, Any], chat: dict[str, str], where: str) -> Record
             for piece in _texts(pieces)
         )
     who = message.get("from_id") or message.get("actor_id")
-    shown = message.get("from") or message.get("actor")
-    if not isinstance(who, str) and not isinstance(shown, str):
+    display_name = message.get("from") or message.get("actor")
+    if not isinstance(who, str) and not isinstance(display_name, str):
         return Malformed(where, "a message without sender")
-    person = Person(str(who or shown), str(shown) if isinstance(shown, str) else "Deleted Account")
+    person = Person(
+        str(who or display_name),
+        str(display_name) if isinstance(display_name, str) else "Deleted Account",
+    )
     kind = _kind(message, text)
     if kind == "sticker" and not text:
         text = str(message.get("sticker_emoji") or "")
@@ -111,7 +114,8 @@ def _record(message: dict[str, Any], chat: dict[str, str], where: str) -> Record
         body,
         _seconds(message),
         group="group" in kinds or "channel" in kinds,
-        bot=bool(message.get("via_bot")) or (kinds == "bot_chat" and shown == chat.get("name")),
+        bot=bool(message.get("via_bot"))
+        or (kinds == "bot_chat" and display_name == chat.get("name")),
         forwarded="forwarded_from" in message,
     )
 
@@ -149,25 +153,25 @@ def _kind(message: dict[str, Any], text: str) -> str:
     )
 
 
-def _reactions(found: object) -> tuple[Reaction, ...] | None:
-    if not isinstance(found, list):
+def _reactions(value: object) -> tuple[Reaction, ...] | None:
+    if not isinstance(value, list):
         return None
     result: list[Reaction] = []
-    for one in found:
-        if not isinstance(one, dict):
+    for reaction in value:
+        if not isinstance(reaction, dict):
             continue
-        emoji = one.get("emoji")
-        given = emoji if isinstance(emoji, str) else str(one.get("type", "custom"))
-        recent = one.get("recent")
-        known = (
+        emoji = reaction.get("emoji")
+        symbol = emoji if isinstance(emoji, str) else str(reaction.get("type", "custom"))
+        recent = reaction.get("recent")
+        sender_ids = (
             [r.get("from_id") for r in recent if isinstance(r, dict)]
             if isinstance(recent, list)
             else []
         )
-        by = [name if isinstance(name, str) else None for name in known]
-        count = one.get("count")
+        by = [name if isinstance(name, str) else None for name in sender_ids]
+        count = reaction.get("count")
         unnamed = min(count, MOST_REACTIONS) - len(by) if isinstance(count, int) else 0
-        result += [Reaction(given, name) for name in by + [None] * max(unnamed, 0)]
+        result += [Reaction(symbol, name) for name in by + [None] * max(unnamed, 0)]
     return tuple(result)
 
 

@@ -83,7 +83,9 @@ class _Style(NamedTuple):
 
 
 def recognise(file: File) -> str | None:
-    """A text file in whose first lines messages begin as WhatsApp writes them."""
+    """Return why a file is WhatsApp's: a text in whose first lines messages begin as the app writes
+    them.
+    """
     lines = file.head.splitlines()[:40]
     begun = sum(HEADER.match(line) is not None for line in lines)
     if begun and (": " in file.head or len(lines) < 3):
@@ -95,7 +97,7 @@ def recognise(file: File) -> str | None:
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """The messages of each file; a file is a chat, or a later export of one."""
+    """Yield the messages of each file; a file is a chat, or a later export of one."""
     until: dict[str, float] = {}
     for file in files:
         last: dict[str, float] = {}
@@ -146,7 +148,7 @@ def _facts(file: File, dates: Dates) -> tuple[_Style, Order, dict[str, str]]:
     """
     style = _style(file)
     numbers = (header.date for _, header, _ in _headers(file, style) if header)
-    order = order_of(numbers, dotted=style.separator == ".", asked=dates, where=file.where)
+    order = order_of(numbers, dotted=style.separator == ".", option=dates, where=file.where)
     return style, order, _long_names(file, style)
 
 
@@ -212,22 +214,24 @@ def _long_names(file: File, style: _Style) -> dict[str, str]:
     """Names with a colon in them: what stands before the first colon -> the whole name, where all
     messages agree.
     """
-    seen: dict[str, tuple[str | None, int]] = defaultdict(lambda: (None, 0))
+    candidates: dict[str, tuple[str | None, int]] = defaultdict(lambda: (None, 0))
     settled: set[str] = set()
     for _, header, _ in _headers(file, style):
-        if header is None or len(seen) > 10_000:
+        if header is None or len(candidates) > 10_000:
             continue
         name, colon, text = header.rest.partition(": ")
         if not colon or name in settled:
             continue
         longer, again, _ = text.partition(": ")
-        before, n = seen[name]
+        before, n = candidates[name]
         if not again or len(longer) > 40 or (n and longer != before):
             settled.add(name)
-            seen.pop(name, None)
+            candidates.pop(name, None)
             continue
-        seen[name] = longer, n + 1
-    return {name: f"{name}: {longer}" for name, (longer, n) in seen.items() if n >= ONE_NAME_IN}
+        candidates[name] = longer, n + 1
+    return {
+        name: f"{name}: {longer}" for name, (longer, n) in candidates.items() if n >= ONE_NAME_IN
+    }
 
 
 class _Chat:
@@ -273,11 +277,11 @@ class _Chat:
 
     def _system(self, line: str) -> Iterator[Record]:
         plain = line.strip(MARKS + " ")
-        for here, patterns in ((True, _phrases().joined), (False, _phrases().left)):
+        for joined, patterns in ((True, _phrases().joined), (False, _phrases().left)):
             for pattern in patterns:
                 if (match := pattern.fullmatch(plain)) and len(plain) < 200:
                     names = re.split(r", | and | y | und | et | e |、", match["who"].strip())
-                    yield Presence(self.name, tuple(n.strip(MARKS + " ~") for n in names), here)
+                    yield Presence(self.name, tuple(n.strip(MARKS + " ~") for n in names), joined)
                     yield Skipped("somebody came or went")
                     return
         yield Skipped("system line")
@@ -287,16 +291,20 @@ def _message(text: str, time: str) -> Message | None:
     """A message from its text; None for a line of the app's own that carries a name."""
     if text.isascii() and text[:1] != "<" and text[-1:] not in (")", ">") and len(text) > 60:
         return Message(text, time=time, kind="text")
-    said = _phrases()
+    phrases = _phrases()
     marked = "\u200e" in text[:3]
     plain = text.strip(MARKS + " \n\u202f")
     edited = False
-    if plain.endswith(">") and (at := plain.rfind("<")) >= 0 and _folded(plain[at:]) in said.edited:
+    if (
+        plain.endswith(">")
+        and (at := plain.rfind("<")) >= 0
+        and _folded(plain[at:]) in phrases.edited
+    ):
         plain, edited = plain[:at].rstrip(MARKS + " \n"), True
     folded = _folded(plain)
-    if folded in said.deleted:
+    if folded in phrases.deleted:
         return Message("", time=time, kind="deleted")
-    if kind := said.media.get(folded):
+    if kind := phrases.media.get(folded):
         return Message("", time=time, kind=kind)
     if match := ATTACHED.match(plain):
         caption = plain[match.end() :].strip(MARKS + " \n")

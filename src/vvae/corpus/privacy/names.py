@@ -29,7 +29,7 @@ FEWEST_LETTERS = 3
 
 
 class Pseudonyms:
-    """Real name -> pseudonym, growing as people are met.
+    """A mapping from real name to pseudonym, growing as people are met.
 
     Args:
         known: what a mapping says already.
@@ -50,15 +50,15 @@ class Pseudonyms:
         self._numbered = len(self.known)
 
     def of(self, name: str) -> str:
-        """The pseudonym of somebody."""
+        """Return the pseudonym of somebody, chosen when they are first met."""
         if name not in self.known:
-            left = self._left["han" if HAN.search(name) else "latin"]
+            free_names = self._left["han" if HAN.search(name) else "latin"]
             self._numbered += 1
-            self.known[name] = left.pop(0) if left else f"Person {self._numbered}"
+            self.known[name] = free_names.pop(0) if free_names else f"Person {self._numbered}"
         return self.known[name]
 
     def save(self, path: Path) -> None:
-        """Writes the mapping, whole, for its owner's eyes alone."""
+        """Write the mapping, whole, for its owner's eyes alone."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
@@ -71,20 +71,20 @@ class Pseudonyms:
 
     @staticmethod
     def read(path: Path) -> dict[str, str]:
-        """A mapping; empty where there is none.
+        """Return the mapping of a file, empty where there is none.
 
         Raises:
             DataError: the file is no mapping.
         """
         try:
-            found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+            mapping = json.loads(path.read_text("utf-8")) if path.exists() else {}
         except (OSError, ValueError):
-            found = None
-        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+            mapping = None
+        if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
             raise DataError(
                 "no mapping of names", where=str(path), fix="move it away; names are given anew"
             )
-        return found
+        return mapping
 
 
 @cache
@@ -97,7 +97,7 @@ def _lists() -> dict[str, list[str]]:
 def name_replacer(
     people: Mapping[str, str], kept: Iterable[str] = ()
 ) -> Callable[[str], tuple[str, int]]:
-    """A function that puts pseudonyms in the place of names in a text, and says how many.
+    """Return a function that puts pseudonyms in the place of names in a text, and says how many.
 
     Whole names and their parts are replaced, at word boundaries, in any case; parts that are words
     as well only where they are written with a capital letter; of a Chinese name also the given
@@ -127,11 +127,11 @@ def name_replacer(
 
     def swap(match: regex.Match[str]) -> str:
         nonlocal n
-        found = match.group()
-        if found.casefold() in capital and not found[0].isupper():
-            return found
+        word = match.group()
+        if word.casefold() in capital and not word[0].isupper():
+            return word
         n += 1
-        return forms.get(found.casefold()) or found
+        return forms.get(word.casefold()) or word
 
     def replace(text: str) -> tuple[str, int]:
         nonlocal n

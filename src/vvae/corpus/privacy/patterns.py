@@ -96,7 +96,7 @@ class Item(NamedTuple):
 
 
 def find_items(text: str) -> list[Item]:
-    """The items of a text, in order, none within another.
+    """Return the items of a text, in order, none within another.
 
     >>> text = "call +34 600 11 22 33 on 2024-05-03"
     >>> [(item.kind, text[item.start:item.end]) for item in find_items(text)]
@@ -104,16 +104,18 @@ def find_items(text: str) -> list[Item]:
     """
     if not HINT.search(text):
         return []
-    found = sorted(_all(text), key=lambda item: (KINDS.index(item.kind), item.start, -item.end))
-    kept: list[Item] = []
-    for item in found:
-        if all(item.end <= other.start or item.start >= other.end for other in kept):
-            kept.append(item)
-    return sorted(kept, key=lambda item: item.start)
+    candidates = sorted(
+        _all(text), key=lambda item: (KINDS.index(item.kind), item.start, -item.end)
+    )
+    items: list[Item] = []
+    for item in candidates:
+        if all(item.end <= other.start or item.start >= other.end for other in items):
+            items.append(item)
+    return sorted(items, key=lambda item: item.start)
 
 
 def masked(text: str) -> tuple[str, Counter[str]]:
-    """The text with <kind> in the place of each item, and how many of each kind there were.
+    """Return the text with <kind> in the place of each item, and how many of each kind there were.
 
     >>> masked("ana@example.org, IBAN ES91 2100 0418 4502 0005 1332")[0]
     '<email>, IBAN <iban>'
@@ -163,8 +165,8 @@ def _han_addresses(
 ) -> Iterator[Item]:
     for match in end.finditer(text):
         start = max(match.start() - HAN_ADDRESS, 0)
-        if found := before.search(text[start : match.start()]):
-            yield Item("address", start + found.start(), match.end())
+        if opening := before.search(text[start : match.start()]):
+            yield Item("address", start + opening.start(), match.end())
 
 
 def _numbers(text: str) -> Iterator[Item]:
@@ -278,13 +280,13 @@ def _words() -> _Words:
         return regex.compile(pattern, regex.VERBOSE)
 
     secret = "|".join(sorted(data["secret_words"], key=len, reverse=True)).replace(" ", "[ ]")
-    said = rf"""(?<!\p{{L}})(?:{secret})s?(?!\p{{Latin}})
+    secret_value = rf"""(?<!\p{{L}})(?:{secret})s?(?!\p{{Latin}})
         (?:[ ](?:is|ist|es|est|è|é))?[ ]?[:=：是]?[ ]?["']?
         (?P<secret>(?=\S*\d)[^\s"',，。]{{4,64}})"""
     return _Words(
         regex.compile("|".join(f"(?:{pattern})" for pattern in data["keys"])),
-        regex.compile(said, regex.IGNORECASE | regex.VERBOSE),
+        regex.compile(secret_value, regex.IGNORECASE | regex.VERBOSE),
         tuple(map(compiled, data["addresses"])),
         data["iban"],
-        tuple((compiled(one["end"]), compiled(one["before"])) for one in data["han"]),
+        tuple((compiled(entry["end"]), compiled(entry["before"])) for entry in data["han"]),
     )

@@ -24,8 +24,8 @@ CERTAIN = 0.5
 
 
 def presidio_finder(model: str) -> Callable[[str], tuple[str, Counter[str]]]:
-    """A function that puts <kind> in the place of what Presidio finds in a text, and says how much
-    of each kind.
+    """Return a function that puts <kind> in the place of what Presidio finds in a text, and says
+    how much of each kind.
 
     Args:
         model: a package of spaCy, such as en_core_web_lg; its first two letters are the language.
@@ -54,12 +54,12 @@ def presidio_finder(model: str) -> Callable[[str], tuple[str, Counter[str]]]:
             text, language=language, entities=list(ENTITIES), score_threshold=CERTAIN
         )
         last = len(text)
-        for found in sorted(results, key=lambda one: -one.end):
-            if found.end <= last and "<" not in text[found.start : found.end]:
-                kind = ENTITIES[found.entity_type]
-                text = f"{text[: found.start]}<{kind}>{text[found.end :]}"
+        for entity in sorted(results, key=lambda result: -result.end):
+            if entity.end <= last and "<" not in text[entity.start : entity.end]:
+                kind = ENTITIES[entity.entity_type]
+                text = f"{text[: entity.start]}<{kind}>{text[entity.end :]}"
                 counts[kind] += 1
-                last = found.start
+                last = entity.start
         return text, counts
 
     return find

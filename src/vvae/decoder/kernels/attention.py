@@ -29,7 +29,7 @@ NAME = "vvae_tree"
 
 
 class AttentionKernel(Protocol):
-    """Attention over a batch of trees."""
+    """A kernel that computes attention over a batch of trees."""
 
     name: str
 
@@ -74,9 +74,9 @@ KERNELS: dict[str, AttentionKernel] = {
 
 def choose(device: torch.device, config: Any) -> tuple[AttentionKernel, str | None]:
     """Return the kernel for a device and a model's config, and why it is not the fastest, if so."""
-    wanted = KERNELS[{"cpu": "blocks", "cuda": "flex"}.get(device.type, "dense")]
-    reason = wanted.refuses(config)
-    return (wanted, None) if reason is None else (KERNELS["dense"], f"{wanted.name}: {reason}")
+    kernel = KERNELS[{"cpu": "blocks", "cuda": "flex"}.get(device.type, "dense")]
+    reason = kernel.refuses(config)
+    return (kernel, None) if reason is None else (KERNELS["dense"], f"{kernel.name}: {reason}")
 
 
 def _attend(
@@ -93,10 +93,10 @@ def _attend(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if planned is None:
-        found = sdpa_attention_forward(
+        output = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-        return found[0], None
+        return output[0], None
     result = planned.kernel.attend(
         query,
         key,

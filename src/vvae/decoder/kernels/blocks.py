@@ -28,7 +28,7 @@ GAP = 16
 
 
 class VisibleBlock(NamedTuple):
-    """Some tokens of a batch and all that any of them sees: R rows, C columns.
+    """A block of some tokens of a batch and all that any of them sees: R rows, C columns.
 
     Of the square of (token, token) only a part is ever seen::
 
@@ -46,7 +46,7 @@ class VisibleBlock(NamedTuple):
     """(R, C): 0 where the row attends to the column, -inf where not."""
 
     def seen(self, x: torch.Tensor) -> torch.Tensor:
-        """The columns of (heads, N, width)."""
+        """Return the columns of (heads, N, width)."""
         return (
             torch.cat([x[:, piece] for piece in self.columns], 1)
             if self.columns[1:]
@@ -54,15 +54,15 @@ class VisibleBlock(NamedTuple):
         )
 
     def probabilities(self, query: torch.Tensor, key: torch.Tensor, scaling: float) -> torch.Tensor:
-        """softmax(q k' scaling + bias) for (heads, m R, width) queries and (heads, C,
-        width) keys.
+        """Return softmax(q k' scaling + bias) for (heads, m R, width) queries and (heads, C, width)
+        keys.
         """
         bias = self.bias.repeat(query.shape[1] // len(self.bias), 1)
         return torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scaling).softmax(-1)
 
 
 class TreeAttention(torch.autograd.Function):
-    """softmax(q k' scaling) v where a token sees what its `VisibleBlock` shows.
+    """A function softmax(q k' scaling) v where a token sees what its `VisibleBlock` shows.
 
     Shapes: query (1, H, N, D), key and value (1, G, N, D) with H a multiple of G; the result is (1,
         N, H, D).
@@ -77,7 +77,7 @@ class TreeAttention(torch.autograd.Function):
         scaling: float,
         blocks: Sequence[VisibleBlock],
     ) -> torch.Tensor:
-        """The result."""
+        """Return the result, block by block."""
         ctx.save_for_backward(query, key, value)
         ctx.scaling, ctx.blocks = scaling, blocks
         _, heads, n, width = query.shape
@@ -86,17 +86,17 @@ class TreeAttention(torch.autograd.Function):
             q = query.view(shared, -1, n, width)
             out = query.new_empty(n, shared, heads // shared, width).permute(1, 2, 0, 3)
             for block in blocks:
-                some = q[:, :, block.rows]
+                queries = q[:, :, block.rows]
                 p = block.probabilities(
-                    some.reshape(shared, -1, width), block.seen(key[0]), scaling
+                    queries.reshape(shared, -1, width), block.seen(key[0]), scaling
                 )
-                out[:, :, block.rows] = torch.bmm(p, block.seen(value[0])).view(some.shape)
+                out[:, :, block.rows] = torch.bmm(p, block.seen(value[0])).view(queries.shape)
         return out.permute(2, 0, 1, 3).reshape(1, n, heads, width)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """With p = softmax(s), s = q k' scaling: ds = p (dp - sum(p dp)), dp = do v', and the
-        products' own rules.
+        """Return the gradients of query, key and value: with p = softmax(s), s = q k' scaling: ds =
+        p (dp - sum(p dp)), dp = do v', and the products' own rules.
         """
         query, key, value = ctx.saved_tensors
         _, _, n, width = query.shape
@@ -106,21 +106,21 @@ class TreeAttention(torch.autograd.Function):
         dq = torch.empty_like(q)
         dk, dv = (torch.zeros(shared, n, width, device=query.device) for _ in range(2))
         for block in ctx.blocks:
-            some = q[:, :, block.rows]
+            queries = q[:, :, block.rows]
             q_, do_ = (x[:, :, block.rows].reshape(shared, -1, width) for x in (q, do))
             k_, v_ = block.seen(key[0]), block.seen(value[0])
             p = block.probabilities(q_, k_, ctx.scaling)
             ds = torch._softmax_backward_data(torch.bmm(do_, v_.transpose(1, 2)), p, -1, p.dtype)
-            dq[:, :, block.rows] = torch.bmm(ds, k_).view(some.shape)
+            dq[:, :, block.rows] = torch.bmm(ds, k_).view(queries.shape)
             of_keys, of_values = (
                 torch.bmm(ds.transpose(1, 2), q_),
                 torch.bmm(p.transpose(1, 2), do_),
             )
-            done = 0
+            offset = 0
             for piece in block.columns:
-                here = slice(done, done := done + piece.stop - piece.start)
-                dk[:, piece] += of_keys[:, here]
-                dv[:, piece] += of_values[:, here]
+                span = slice(offset, offset := offset + piece.stop - piece.start)
+                dk[:, piece] += of_keys[:, span]
+                dv[:, piece] += of_values[:, span]
         dq *= ctx.scaling
         dk *= ctx.scaling
         return dq.view(query.shape), dk.to(key.dtype)[None], dv.to(value.dtype)[None], None, None
@@ -133,11 +133,11 @@ def visible_blocks(batch: TreeBatch, dtype: torch.dtype) -> Iterator[VisibleBloc
         for start in range(0, end - first, BLOCK_ROWS):
             rows = numbers[start : start + BLOCK_ROWS, None]
             sees = (numbers[None] <= rows) & (rows < ends[None])
-            seen = np.flatnonzero(sees.any(0))
-            breaks = np.flatnonzero(np.diff(seen) > GAP)
+            visible = np.flatnonzero(sees.any(0))
+            breaks = np.flatnonzero(np.diff(visible) > GAP)
             pieces = [
                 (int(a), int(b) + 1)
-                for a, b in zip(seen[[0, *breaks + 1]], seen[[*breaks, -1]], strict=True)
+                for a, b in zip(visible[[0, *breaks + 1]], visible[[*breaks, -1]], strict=True)
             ]
             hidden = torch.from_numpy(~np.concatenate([sees[:, a:b] for a, b in pieces], axis=1))
             bias = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
@@ -147,7 +147,7 @@ def visible_blocks(batch: TreeBatch, dtype: torch.dtype) -> Iterator[VisibleBloc
 
 
 class BlocksKernel:
-    """`TreeAttention` behind the seam."""
+    """A kernel that puts `TreeAttention` behind the seam."""
 
     name = "blocks"
 
@@ -162,7 +162,7 @@ class BlocksKernel:
     def plan(
         self, batch: TreeBatch, device: torch.device, dtype: torch.dtype
     ) -> tuple[VisibleBlock, ...]:
-        """The blocks of the batch."""
+        """Return the blocks of the batch."""
         return tuple(visible_blocks(batch, dtype))
 
     def attend(
@@ -176,6 +176,6 @@ class BlocksKernel:
         softcap: float | None,
         dropout: float,
     ) -> torch.Tensor:
-        """See `AttentionKernel.attend`."""
+        """Return attention as `AttentionKernel.attend`."""
         result: torch.Tensor = TreeAttention.apply(query, key, value, scaling, plan)  # type: ignore[no-untyped-call]
         return result

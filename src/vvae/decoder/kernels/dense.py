@@ -16,16 +16,16 @@ __all__ = ["DenseKernel"]
 
 
 class DenseKernel:
-    """Attention under a dense mask: the library's kernel, or plain products under a soft cap."""
+    """A kernel with a dense mask: the library's attention, or plain products under a soft cap."""
 
     name = "dense"
 
     def refuses(self, config: Any) -> str | None:
-        """Nothing is refused."""
+        """Refuse nothing."""
         return None
 
     def plan(self, batch: TreeBatch, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-        """The mask, (N, N): true where the row attends to the column."""
+        """Return the mask, (N, N): true where the row attends to the column."""
         return torch.from_numpy(visible(batch.preorder, batch.subtree_end)).to(device)
 
     def attend(
@@ -39,7 +39,7 @@ class DenseKernel:
         softcap: float | None,
         dropout: float,
     ) -> torch.Tensor:
-        """See `AttentionKernel.attend`; a soft cap c makes scores c tanh(scores / c)."""
+        """Return attention as `AttentionKernel.attend`; a soft cap c makes c tanh(scores / c)."""
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
             key, value = (x.repeat_interleave(groups, 1) for x in (key, value))

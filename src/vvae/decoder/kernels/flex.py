@@ -27,7 +27,7 @@ TILE = 128
 
 
 class FlexKernel:
-    """FlexAttention behind the seam; compiled on CUDA, for all lengths at once."""
+    """A kernel that puts FlexAttention behind the seam; on CUDA compiled, for all lengths."""
 
     name = "flex"
 
@@ -54,7 +54,7 @@ class FlexKernel:
         def sees(b: Any, h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
             return (numbers[j] <= numbers[i]) & (numbers[i] < ends[j])
 
-        partial, full = (torch.from_numpy(found)[None, None].to(device) for found in tiles(batch))
+        partial, full = (torch.from_numpy(mask)[None, None].to(device) for mask in tiles(batch))
         return BlockMask.from_kv_blocks(
             partial.sum(-1, dtype=torch.int32),
             _ordered(partial),
@@ -76,13 +76,13 @@ class FlexKernel:
         softcap: float | None,
         dropout: float,
     ) -> torch.Tensor:
-        """See `AttentionKernel.attend`; a soft cap c makes scores c tanh(scores / c)."""
+        """Return attention as `AttentionKernel.attend`; a soft cap c makes c tanh(scores / c)."""
         run = _kernel(query.device.type == "cuda")
         capped = _capped(softcap) if softcap else None
-        found: torch.Tensor = run(
+        output: torch.Tensor = run(
             query, key, value, score_mod=capped, block_mask=plan, scale=scaling, enable_gqa=True
         )
-        return found.transpose(1, 2)
+        return output.transpose(1, 2)
 
 
 def tiles(batch: TreeBatch) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -108,9 +108,9 @@ def tiles(batch: TreeBatch) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
     return partial, full
 
 
-def _ordered(found: torch.Tensor) -> torch.Tensor:
+def _ordered(mask: torch.Tensor) -> torch.Tensor:
     """Return the numbers of each row's tiles, those found first, as the kernel wants them."""
-    order = torch.argsort(found.to(torch.int8), dim=-1, descending=True, stable=True)
+    order = torch.argsort(mask.to(torch.int8), dim=-1, descending=True, stable=True)
     return order.to(torch.int32).contiguous()
 
 

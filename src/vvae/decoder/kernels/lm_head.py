@@ -22,12 +22,12 @@ ROWS = 128
 
 
 def capped(scores: torch.Tensor, cap: float | None) -> torch.Tensor:
-    """Logits held between -cap and cap, as Gemma does: cap tanh(scores / cap)."""
+    """Return logits held between -cap and cap, as Gemma does: cap tanh(scores / cap)."""
     return torch.tanh(scores / cap) * cap if cap else scores
 
 
 class HeadLoss(torch.autograd.Function):
-    """Cross-entropy in nats of each row, shape (S,), from hidden states (S, W), head weights (V,
+    """A cross-entropy in nats of each row, shape (S,), from hidden states (S, W), head weights (V,
     W), targets (S,).
     """
 
@@ -39,7 +39,7 @@ class HeadLoss(torch.autograd.Function):
         targets: torch.Tensor,
         cap: float | None,
     ) -> torch.Tensor:
-        """The losses in fp32."""
+        """Return the losses in fp32."""
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         gradients = torch.empty_like(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
@@ -60,6 +60,6 @@ class HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The gradient of the hidden states."""
+        """Return the gradient of the hidden states."""
         (gradients,) = ctx.saved_tensors
         return gradients * upstream[0][:, None].to(gradients.dtype), None, None, None

@@ -19,8 +19,8 @@ __all__ = ["LoraProduct", "fuse"]
 
 
 class LoraProduct(torch.autograd.Function):
-    """x (N, in), weight (out, in), bias (out,) or None, A (r, in), B (out, r), s -> (N, out), in
-    the weight's type.
+    """A product of x (N, in), weight (out, in), bias (out,) or None, A (r, in), B (out, r), s ->
+    (N, out), in the weight's type.
     """
 
     @staticmethod
@@ -33,7 +33,7 @@ class LoraProduct(torch.autograd.Function):
         b: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:
-        """The layer's output."""
+        """Return the layer's output."""
         with torch.autocast(x.device.type, enabled=False):
             x, a_, b_ = x.to(weight.dtype), a.to(weight.dtype), (b * scale).to(weight.dtype)
             inner = x @ a_.T
@@ -43,7 +43,7 @@ class LoraProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of x, A and B."""
+        """Return the gradients of x, A and B."""
         x, inner, weight, a, b = ctx.saved_tensors
         g = upstream[0].to(weight.dtype)
         through = g @ b
@@ -53,8 +53,8 @@ class LoraProduct(torch.autograd.Function):
 
 
 def fuse(model: torch.nn.Module) -> None:
-    """Lets the plain LoRA layers of a PEFT model compute with `LoraProduct`; others are left as
-    they are.
+    """Let the plain LoRA layers of a PEFT model compute with `LoraProduct`; others are left as they
+    are.
     """
     from peft.tuners.lora import Linear
 

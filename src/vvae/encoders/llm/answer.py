@@ -33,7 +33,7 @@ _FENCE = regex.compile(r"^\s*```\w*\s*|\s*```\s*$")
 
 
 class Reading(NamedTuple):
-    """What an answer says of a reply.
+    """A reading of an answer: what it says of a reply.
 
     `invalid` is the reason why it says nothing; `rejected` are (dimension, reason) of the values
     that were not accepted.
@@ -52,7 +52,7 @@ def read_answer(
     structure: Structure,
     phrases: Sequence[str],
 ) -> Reading:
-    """Reads an answer.
+    """Return what an answer says of a reply, or why it says nothing.
 
     Args:
         content: the message's content.
@@ -70,11 +70,11 @@ def read_answer(
     # The name itself may be anything, also chat.
     rejected = [("answer", "names no dimension")] if set(values) - set(space.names) else []
     for dimension in space.dimensions:
-        found = _slot(values.get(dimension.name), dimension, reply, phrases)
-        if isinstance(found, Slot):
-            slots[dimension.name] = found
-        elif found:
-            rejected.append((dimension.name, found))
+        slot = _slot(values.get(dimension.name), dimension, reply, phrases)
+        if isinstance(slot, Slot):
+            slots[dimension.name] = slot
+        elif slot:
+            rejected.append((dimension.name, slot))
     return Reading(Persona(slots), None, tuple(rejected))
 
 
@@ -97,13 +97,13 @@ def _parsed(content: str, structure: Structure, names: Iterable[str]) -> Mapping
 
 def _lines(text: str, names: Iterable[str]) -> dict[str, str]:
     """`name: value` lines of a plain answer."""
-    known = {name.casefold(): name for name in names}
-    found: dict[str, str] = {}
+    names_by_form = {name.casefold(): name for name in names}
+    values: dict[str, str] = {}
     for line in text.splitlines():
         head, separator, value = line.strip(" -*•\t").partition(":")
-        if separator and (name := known.get(head.strip(' *"`').casefold())):
-            found.setdefault(name, value.strip(' *"`'))
-    return found
+        if separator and (name := names_by_form.get(head.strip(' *"`').casefold())):
+            values.setdefault(name, value.strip(' *"`'))
+    return values
 
 
 def _slot(
@@ -124,7 +124,5 @@ def _slot(
             (label for label in dimension.labels if normal_form(label) == normal_form(value)), None
         )
         return "not a label" if label is None else Slot(label, "observed", (0, len(reply)))
-    found = reader(dimension.reader).ground(value, reply, phrases)
-    return (
-        found if isinstance(found, str) else Slot(found.value, "observed", (found.start, found.end))
-    )
+    span = reader(dimension.reader).ground(value, reply, phrases)
+    return span if isinstance(span, str) else Slot(span.value, "observed", (span.start, span.end))

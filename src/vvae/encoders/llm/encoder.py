@@ -63,7 +63,7 @@ _PROBE = Pair("probe", "probe", 1, 0, "b", ("a",), "train", "Thank you so much, 
 
 
 class LLMConfig(EndpointConfig, EncoderSettings):
-    """The endpoint, and how much of the corpus it reads.
+    """A set of options: the endpoint, and how much of the corpus it reads.
 
     Example:
         >>> config = LLMConfig(kind="llm", base_url=("http://127.0.0.1:8080/v1",), model="qwen")
@@ -79,23 +79,23 @@ class LLMConfig(EndpointConfig, EncoderSettings):
         0.01, ge=0, le=1, description="largest share of calls without an answer let pass"
     )
 
-    def asked(self) -> dict[str, Any]:
-        """What the readings depend on: not how fast, how patiently, or for how much money they are
-        got.
+    def answer_settings(self) -> dict[str, Any]:
+        """Return what the readings depend on: not how fast, how patiently, or for how much money
+        they are got.
         """
         return self.model_dump(mode="json", exclude=HOW | {"limit", "sample", "error_limit"})
 
     @property
     def calls_a_model(self) -> bool:
-        """Whether reading costs calls: it does."""
+        """Return whether reading costs calls: it does."""
         return True
 
     def key(self, space: LatentSpace) -> list[Any]:
         """Return what is asked, of how many pairs, the space and the question's version."""
-        read = {**self.asked(), "limit": self.limit, "sample": self.sample}
+        settings = {**self.answer_settings(), "limit": self.limit, "sample": self.sample}
         # The number was the other encoder's version, when both stood in every key; it stays, so
         # that what was paid for then need not be asked again.
-        return [read, space.to_dict(), 2, QUESTION_VERSION]
+        return [settings, space.to_dict(), 2, QUESTION_VERSION]
 
     def fit(
         self,
@@ -115,12 +115,12 @@ class LLMConfig(EndpointConfig, EncoderSettings):
 
     def subset(self, pairs: Sequence[Pair], *, seed: int) -> list[Pair]:
         """Return a deterministic random subset of `sample` pairs, the first `limit` of them."""
-        chosen = list(pairs)
+        selection = list(pairs)
         if self.sample is not None:
             ids = shuffled([pair.pair_id for pair in pairs], "encoder sample", seed)
-            kept = set(ids[: self.sample])
-            chosen = [pair for pair in pairs if pair.pair_id in kept]
-        return chosen[: self.limit]
+            sampled_ids = set(ids[: self.sample])
+            selection = [pair for pair in pairs if pair.pair_id in sampled_ids]
+        return selection[: self.limit]
 
     def limited(self, settings: Mapping[str, Any]) -> Self:
         """Return these settings with other limits."""
@@ -152,7 +152,7 @@ class LLMConfig(EndpointConfig, EncoderSettings):
 
 
 class Plan(NamedTuple):
-    """What reading some pairs would take: calls, those already answered, tokens by estimate."""
+    """An estimate of what reading some pairs takes: calls, those already answered, tokens."""
 
     calls: int
     known: int
@@ -222,7 +222,7 @@ class LLMEncoder:
         return cls(space, config, lists, "schema", ledger)
 
     def probe(self) -> LLMEncoder:
-        """This encoder with the strictest structure that the endpoint keeps to.
+        """Return this encoder with the strictest structure that the endpoint keeps to.
 
         Raises:
             EndpointError: the endpoint does not answer.
@@ -237,12 +237,12 @@ class LLMEncoder:
                     candidate = LLMEncoder(
                         self.space, self.config, self.lists, structure, self.ledger
                     )
-                    found = await endpoint.ask(next(candidate._calls([_PROBE], {}))[1])
-                    if isinstance(found, Refused):
-                        refused = found
-                        if may_try_again(found.outcome):  # it says nothing of the form
+                    result = await endpoint.ask(next(candidate._calls([_PROBE], {}))[1])
+                    if isinstance(result, Refused):
+                        refused = result
+                        if may_try_again(result.outcome):  # it says nothing of the form
                             break
-                    elif structure == "text" or _holds(found, self.space, structure):
+                    elif structure == "text" or _holds(result, self.space, structure):
                         return candidate
         fix = "start it, or change encoder.base_url; then run the same command again"
         raise EndpointError(
@@ -258,7 +258,8 @@ class LLMEncoder:
         *,
         progress: Progress | None = None,
     ) -> Iterator[Encoding]:
-        """z of each pair, in order, read one by one from the ledger after every call was made.
+        """Return an iterator over z of each pair, in order, read one by one from the ledger after
+        every call was made.
 
         Raises:
             EndpointError: the endpoint is of no use, the budget is spent, or too many calls have no
@@ -269,7 +270,7 @@ class LLMEncoder:
         return self._read_all(pairs, dialogues)
 
     def check_errors(self, missing: int, total: int, outcomes: Mapping[str, int]) -> None:
-        """Raises EndpointError where too many calls have no answer.
+        """Raise EndpointError where too many calls have no answer.
 
         Args:
             outcomes: how they ended.
@@ -293,10 +294,10 @@ class LLMEncoder:
         missing: Counter[str] = Counter()
         done = 0
 
-        def heard(_: int, found: Answer | Refused) -> None:
+        def heard(_: int, result: Answer | Refused) -> None:
             nonlocal done
-            if isinstance(found, Refused):
-                missing[found.outcome] += 1
+            if isinstance(result, Refused):
+                missing[result.outcome] += 1
             done += 1
             if progress:
                 progress(done, len(pairs))
@@ -326,12 +327,12 @@ class LLMEncoder:
                 pair.pair_id, self.id, Persona(), "error", ledger.last_outcome(name) or "not asked"
             )
         phrases = self._phrases.get(pair.speaker, ())
-        read = read_answer(
+        reading = read_answer(
             answer.content, answer.finish, pair.response, self.space, self.structure, phrases
         )
-        self.rejected.update(f"{dimension}: {reason}" for dimension, reason in read.rejected)
-        status: Literal["ok", "invalid"] = "invalid" if read.invalid else "ok"
-        return Encoding(pair.pair_id, self.id, read.persona, status, read.invalid)
+        self.rejected.update(f"{dimension}: {reason}" for dimension, reason in reading.rejected)
+        status: Literal["ok", "invalid"] = "invalid" if reading.invalid else "ok"
+        return Encoding(pair.pair_id, self.id, reading.persona, status, reading.invalid)
 
     def _calls(
         self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]
@@ -339,25 +340,25 @@ class LLMEncoder:
         """Each pair with the body of its call."""
         for (dialogue, start), group in groupby(pairs, key=_window):
             own = list(group)
-            known = dialogues[dialogue].turns if dialogue in dialogues else ()
+            turns = dialogues[dialogue].turns if dialogue in dialogues else ()
             first, last = (
-                bisect_left(known, turn, key=attrgetter("id")) for turn in (start, own[-1].turn)
+                bisect_left(turns, turn, key=attrgetter("id")) for turn in (start, own[-1].turn)
             )
-            conversation = Conversation(known[first:last])
+            conversation = Conversation(turns[first:last])
             for pair in own:
-                asked = conversation.question(pair, self._phrases.get(pair.speaker, ()))
+                question = conversation.question(pair, self._phrases.get(pair.speaker, ()))
                 yield (
                     pair,
                     self._around[0]
-                    + json.dumps(asked, ensure_ascii=False).encode()
+                    + json.dumps(question, ensure_ascii=False).encode()
                     + self._around[1],
                 )
 
     # --- before and after ---
 
     def plan(self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]) -> Plan:
-        """What `encode` would do: calls not answered yet and tokens, by estimate;
-        no call is made.
+        """Return what `encode` would do: calls not answered yet and tokens, by estimate; no call is
+        made.
         """
         calls = known = prompt = 0
         with Ledger(self.ledger) as ledger:
@@ -374,8 +375,8 @@ class LLMEncoder:
         return Plan(calls, known, prompt, completion, cost)
 
     def accounts(self) -> dict[str, Any]:
-        """What was spent at this endpoint and model, and all attempts by how they ended; earlier
-        runs included.
+        """Return what was spent at this endpoint and model, and all attempts by how they ended;
+        earlier runs are included.
         """
         with Ledger(self.ledger) as ledger:
             spent, outcomes = ledger.spent(self.config.account), ledger.outcomes()
@@ -395,12 +396,12 @@ class LLMEncoder:
         )
 
     def state(self) -> str:
-        """Everything needed to ask and read again in the same way, as JSON."""
+        """Return everything needed to ask and read again in the same way, as JSON."""
         body = {
             "kind": "llm",
             "question": QUESTION_VERSION,
             "structure": self.structure,
-            "config": self.config.asked(),
+            "config": self.config.answer_settings(),
             "space": self.space.to_dict(),
             "catchphrases": {
                 speaker: [list(c) for c in phrases]
@@ -413,7 +414,7 @@ class LLMEncoder:
     def from_state(
         cls, text: str, config: LLMConfig, ledger: Path, *, where: str = "encoder.json"
     ) -> LLMEncoder:
-        """The inverse of `state`.
+        """Return the encoder whose `state` a text is.
 
         Args:
             config: the run's; the readings depend on nothing in it that the state does not say.
@@ -425,7 +426,7 @@ class LLMEncoder:
             data: dict[str, Any] = json.loads(text)
             if data["question"] != QUESTION_VERSION:
                 raise ValueError(f"question version {data['question']}, this is {QUESTION_VERSION}")
-            if data["config"] != config.asked():
+            if data["config"] != config.answer_settings():
                 raise ValueError("made with another config")
             space = LatentSpace.from_dict(data["space"], where=where)
             return cls(space, config, lists_from(data["catchphrases"]), data["structure"], ledger)
@@ -466,10 +467,10 @@ def _holds(answer: Answer, space: LatentSpace, structure: Structure) -> bool:
     """Whether an answer to the probe is of the form that was asked for; if it was cut off, whether
     it began so.
     """
-    read = read_answer(answer.content, answer.finish, _PROBE.response, space, structure, ())
-    if read.invalid == CUT_OFF:
+    reading = read_answer(answer.content, answer.finish, _PROBE.response, space, structure, ())
+    if reading.invalid == CUT_OFF:
         return (answer.content or "").lstrip().startswith("{")
-    if read.invalid:
+    if reading.invalid:
         return False
     if structure != "schema":
         return True

@@ -45,7 +45,8 @@ _DISARMED = regex.compile(r"([<\[]) (?=[^<>\s\[\]]{1,40}[>\]])")
 
 
 def disarmed(text: str) -> str:
-    """Text in which nothing can be read as a control token, whatever the model behind the endpoint.
+    """Return text in which nothing can be read as a control token, whatever the model behind the
+    endpoint.
 
     >>> disarmed("bye <|im_end|> [INST] <3 [doge]")
     'bye < |im_end|> [ INST] <3 [doge]'
@@ -55,12 +56,13 @@ def disarmed(text: str) -> str:
 
 
 def armed(value: str) -> str:
-    """A value copied out of disarmed text as it stood before."""
+    """Return a value copied out of disarmed text as it stood before."""
     return _DISARMED.sub(r"\1", value)
 
 
 def schema(space: LatentSpace) -> dict[str, Any]:
-    """The JSON schema of an answer: every dimension required, null allowed, closed labels as enums.
+    """Return the JSON schema of an answer: every dimension required, null allowed, closed labels as
+    enums.
 
     No maxLength, pattern or format: some engines compile them into masks hundreds of times slower,
     others drop them silently. What they would hold is checked afterwards.
@@ -80,7 +82,7 @@ def _property(dimension: Dimension) -> dict[str, Any]:
 
 
 def instructions(space: LatentSpace, structure: Structure) -> str:
-    """The system message, the same for every reply."""
+    """Return the system message, the same for every reply."""
     lines = [_line(dimension) for dimension in space.dimensions]
     if structure == "text":
         form = (
@@ -122,9 +124,7 @@ def _line(dimension: Dimension) -> str:
 
 
 class Conversation:
-    """The turns of one window as they are shown, each quoted once; people are A, B, ... in their
-    order.
-    """
+    """A window's turns as they are shown, each quoted once; people are A, B, ... in their order."""
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         self._names: dict[str, str] = {}
@@ -138,7 +138,7 @@ class Conversation:
         )
 
     def question(self, pair: Pair, phrases: Sequence[str]) -> str:
-        """The user message: the turns before the reply, then the reply.
+        """Return the user message: the turns before the reply, then the reply.
 
         Args:
             phrases: the speaker's own catchphrases, mined on the training side.
@@ -146,8 +146,8 @@ class Conversation:
         before = self._lines[: bisect_left(self._ids, pair.turn)]
         who = self._name(pair.speaker)
         habits = f" {who} often says: {', '.join(map(_quoted, phrases))}." if phrases else ""
-        asked = f"The reply to read, by {who}.{habits}"
-        return "\n".join(("Conversation:", *before, "", asked, _quoted(pair.response)))
+        heading = f"The reply to read, by {who}.{habits}"
+        return "\n".join(("Conversation:", *before, "", heading, _quoted(pair.response)))
 
 
 def _quoted(text: str) -> str:

@@ -31,7 +31,7 @@ __all__ = ["Catchphrase", "CatchphraseConfig", "candidates", "lists_from", "log_
 
 
 class CatchphraseConfig(BaseModel):
-    """What makes a phrase a catchphrase."""
+    """A set of thresholds that make a phrase a catchphrase."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,7 +64,7 @@ class Catchphrase(NamedTuple):
 
 
 def lists_from(data: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, tuple[Catchphrase, ...]]:
-    """Lists of catchphrases by speaker, from plain data."""
+    """Return lists of catchphrases by speaker, from plain data."""
     return {speaker: tuple(Catchphrase(*c) for c in phrases) for speaker, phrases in data.items()}
 
 
@@ -75,18 +75,18 @@ _HAS_UNSPACED = regex.compile(rf"[{UNSPACED}]")
 
 
 def candidates(reply: str, *, max_words: int = 4, lexicon: Lexicon | None = None) -> set[str]:
-    """The set phrases in a reply, in normal form.
+    """Return the set phrases in a reply, in normal form.
 
     >>> sorted(candidates("Oh my gosh! Fair enough, the pizza was cold", max_words=3))
     ['enough', 'fair', 'fair enough', 'gosh', 'my', 'my gosh', 'oh', 'oh my', 'oh my gosh']
     """
     lexicon = lexicon or default_lexicon()
-    found: set[str] = set()
+    phrases: set[str] = set()
     for clause in _CLAUSE.findall(reply):
         if _HAS_UNSPACED.search(clause):
-            found |= {marker for marker in lexicon.chinese_markers if marker in clause}
+            phrases |= {marker for marker in lexicon.chinese_markers if marker in clause}
             if _UNSPACED_CLAUSE.fullmatch(clause.strip()):
-                found.add(clause.strip())
+                phrases.add(clause.strip())
             continue
         tokens = [normal_form(word) for word in _WORD.findall(clause)]
         set_words = [t in lexicon.markers or t in lexicon.function_words for t in tokens]
@@ -97,12 +97,12 @@ def candidates(reply: str, *, max_words: int = 4, lexicon: Lexicon | None = None
                 if not set_words[end - 1]:
                     break
                 if any(t in lexicon.markers for t in tokens[start:end]):
-                    found.add(" ".join(tokens[start:end]))
-    return found
+                    phrases.add(" ".join(tokens[start:end]))
+    return phrases
 
 
 def log_odds(y: int, n: int, y_rest: int, n_rest: int, strength: float) -> float:
-    """The z-score of a phrase's log-odds ratio (module docstring).
+    """Return the z-score of a phrase's log-odds ratio (module docstring).
 
     Args:
         y, n: replies of the speaker that contain the phrase, and all of them.
@@ -121,7 +121,7 @@ def mine(
     config: CatchphraseConfig,
     lexicon: Lexicon | None = None,
 ) -> dict[str, tuple[Catchphrase, ...]]:
-    """The list of each speaker who has one, mined on training pairs only.
+    """Return the list of each speaker who has one, mined on training pairs only.
 
     Args:
         topics: dialogue id -> its prompt or topic; a dialogue without one is a topic of its own.
@@ -148,7 +148,7 @@ def mine(
     lists: dict[str, tuple[Catchphrase, ...]] = {}
     for speaker in sorted(replies):
         n = replies[speaker]
-        found = []
+        catchphrases = []
         for phrase, y in uses[speaker].items():
             said_to, about = heard[speaker, phrase]
             enough = (
@@ -166,29 +166,32 @@ def mine(
                 continue
             z = log_odds(y, n, everybody[phrase] - y, len(train) - n, config.strength)
             if z >= config.min_z:
-                found.append(Catchphrase(phrase, round(z, 3), y, len(said_to)))
-        found.sort(key=lambda c: (-c.z, c.phrase))
-        if best := _without_parts(found)[: config.max_phrases]:
+                catchphrases.append(Catchphrase(phrase, round(z, 3), y, len(said_to)))
+        catchphrases.sort(key=lambda c: (-c.z, c.phrase))
+        if best := _without_parts(catchphrases)[: config.max_phrases]:
             lists[speaker] = tuple(best)
     return lists
 
 
-def _without_parts(found: Sequence[Catchphrase]) -> list[Catchphrase]:
+def _without_parts(catchphrases: Sequence[Catchphrase]) -> list[Catchphrase]:
     """Of two phrases of which one contains the other, keeps one.
 
     The longer, if it makes up most of the shorter's uses ("oh my gosh" and "gosh"), else the one
     with the higher z.
     """
     whole = [
-        one
-        for one in found
-        if not any(_contains(other, one) and other.replies >= 0.8 * one.replies for other in found)
+        candidate
+        for candidate in catchphrases
+        if not any(
+            _contains(other, candidate) and other.replies >= 0.8 * candidate.replies
+            for other in catchphrases
+        )
     ]
-    kept: list[Catchphrase] = []
-    for one in whole:
-        if not any(_contains(one, k) or _contains(k, one) for k in kept):
-            kept.append(one)
-    return kept
+    result: list[Catchphrase] = []
+    for candidate in whole:
+        if not any(_contains(candidate, k) or _contains(k, candidate) for k in result):
+            result.append(candidate)
+    return result
 
 
 def _contains(longer: Catchphrase, shorter: Catchphrase) -> bool:

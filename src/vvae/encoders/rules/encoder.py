@@ -38,7 +38,7 @@ RULES_VERSION = 2
 
 
 class RulesConfig(EncoderSettings):
-    """Thresholds of the labelling functions."""
+    """A set of thresholds of the labelling functions."""
 
     kind: Literal["rules"] = "rules"
     catchphrase: CatchphraseConfig = Field(default_factory=CatchphraseConfig)
@@ -68,7 +68,7 @@ class RulesConfig(EncoderSettings):
 
 
 class RulesEncoder:
-    """q(z|x,c) as labelling functions: value, evidence span and confidence, or null.
+    """A distribution q(z|x,c) by labelling functions: value, evidence span and confidence, or null.
 
     Example:
         >>> from vvae.core.dialogue import Dialogue, Message, Turn
@@ -147,14 +147,18 @@ class RulesEncoder:
         *,
         progress: Progress | None = None,
     ) -> Iterator[Encoding]:
-        """z of each pair, in order. The context is not needed by any of these functions."""
+        """Return an iterator over z of each pair, in order. The context is not needed by any of
+        these functions.
+        """
         labels: dict[str, dict[str, tuple[str, float]]] = {}
         if self._readers:
             texts = sorted({_flat(pair.response) for pair in pairs})
             new = self._embedder.embed(texts, progress)
             for name, prototypes in self._readers.items():
-                read = zip(texts, prototypes.read(texts), strict=True)
-                labels[name] = {text: (label.value, label.score) for text, label in read if label}
+                readings = zip(texts, prototypes.read(texts), strict=True)
+                labels[name] = {
+                    text: (label.value, label.score) for text, label in readings if label
+                }
             self._embedder.drop(new)
         return (Encoding(pair.pair_id, self.id, self._persona(pair, labels)) for pair in pairs)
 
@@ -169,9 +173,9 @@ class RulesEncoder:
             if read is None:
                 if cue := read_cue(pair.response, dimension):
                     slots[name] = Slot(cue.value, "observed", (cue.start, cue.end), 1.0)
-                elif found := labels[name].get(flat):
+                elif label := labels[name].get(flat):
                     slots[name] = Slot(
-                        found[0], "observed", (0, len(pair.response)), _confidence(found[1])
+                        label[0], "observed", (0, len(pair.response)), _confidence(label[1])
                     )
             elif span := read(pair.response, self._phrases.get(pair.speaker, ())):
                 slots[name] = Slot(span.value, "observed", (span.start, span.end), 1.0)
@@ -189,7 +193,7 @@ class RulesEncoder:
         """Raise nothing: no reading is ever missing."""
 
     def state(self) -> str:
-        """Everything needed to read again in the same way, as JSON."""
+        """Return everything needed to read again in the same way, as JSON."""
         body = {
             "rules": RULES_VERSION,
             "config": self.config.model_dump(mode="json"),
@@ -206,7 +210,7 @@ class RulesEncoder:
 
     @classmethod
     def from_state(cls, text: str, *, where: str = "encoder.json") -> RulesEncoder:
-        """The inverse of `state`.
+        """Return the encoder whose `state` a text is.
 
         Raises:
             DataError: the text is no state of this version.

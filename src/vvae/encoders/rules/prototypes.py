@@ -28,7 +28,7 @@ TYPICAL_MEAN, TYPICAL_DEVIATION = 0.13, 0.085
 
 
 class PrototypeConfig(BaseModel):
-    """When a label is reported."""
+    """A set of thresholds that say when a label is reported."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +44,7 @@ class PrototypeConfig(BaseModel):
 
 
 class Standard(NamedTuple):
-    """Mean and deviation of each label's raw score over training replies, in label order."""
+    """A mean and a deviation of each label's raw score over training replies, in label order."""
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
@@ -58,8 +58,8 @@ class Label(NamedTuple):
 
 
 def nearest_labels(dimension: Dimension, embedder: Embedder) -> dict[str, str]:
-    """Label -> the other one whose example sentences mean what is most like its own; none for an
-    open dimension.
+    """Return, for each label, the other one whose example sentences mean what is most like its own;
+    none for an open dimension.
     """
     labels = list(dimension.labels or {})
     if len(labels) < 2:
@@ -76,7 +76,7 @@ def nearest_labels(dimension: Dimension, embedder: Embedder) -> dict[str, str]:
 
 
 class PrototypeReader:
-    """Reads one closed dimension."""
+    """A reader of one closed dimension."""
 
     def __init__(self, dimension: Dimension, config: PrototypeConfig, embedder: Embedder) -> None:
         labels = {label: signs.examples for label, signs in (dimension.labels or {}).items()}
@@ -87,13 +87,13 @@ class PrototypeReader:
         self.standard: Standard | None = None
 
     def raw(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Raw scores, shape (len(texts), number of labels)."""
+        """Return raw scores, shape (len(texts), number of labels)."""
         cosines = (self._embedder.matrix(texts) @ self._examples.T).astype(np.float64)
         return np.maximum.reduceat(cosines, self._starts, axis=1)
 
     def fit(self, texts: Sequence[str]) -> Standard:
-        """Standardises on training replies; few of them are shrunk towards the scores of chat in
-        general.
+        """Standardise on training replies and return the standard; few replies are shrunk towards
+        the scores of chat in general.
         """
         scores = self.raw(texts)
         total = len(texts) + SHRINKAGE
@@ -106,7 +106,7 @@ class PrototypeReader:
         return self.standard
 
     def read(self, texts: Sequence[str]) -> list[Label | None]:
-        """The label of each text, or None."""
+        """Return the label of each text, or None."""
         assert self.standard is not None, "fit before read"
         cosines = self.raw(texts)
         scores = (cosines - np.asarray(self.standard.mean)) / np.asarray(self.standard.deviation)

@@ -78,7 +78,9 @@ class _Attempt(NamedTuple):
 
 
 class Endpoint:
-    """One endpoint (or several replicas of it) and one ledger; an asynchronous context manager."""
+    """A client of one endpoint (or several replicas of it) with one ledger; an asynchronous context
+    manager.
+    """
 
     def __init__(self, config: EndpointConfig, ledger: Ledger) -> None:
         try:
@@ -89,7 +91,7 @@ class Endpoint:
         self._headers = {"Content-Type": "application/json"}
         if secret := config.secret():
             self._headers["Authorization"] = f"Bearer {secret}"
-        self._asked: dict[str, asyncio.Future[Answer | Refused]] = {}
+        self._pending: dict[str, asyncio.Future[Answer | Refused]] = {}
         self._succeeded = False
         self._failing_since: float | None = None
         self._failed_in_a_row, self._refused_in_a_row = 0, 0
@@ -120,14 +122,14 @@ class Endpoint:
 
     @property
     def cost(self) -> float | None:
-        """What all attempts cost so far, those of earlier runs with this ledger included; None
-        without a price.
+        """Return what all attempts cost so far, those of earlier runs with this ledger included, or
+        None without a price.
         """
         return self.config.price.of(*self._spent[1:]) if self.config.price else None
 
     async def ask(self, data: bytes, *, route: str = "") -> Answer | Refused:
-        """The answer to a call: from the ledger, or from the endpoint with as many attempts as
-        allowed.
+        """Return the answer to a call: from the ledger, or from the endpoint with as many attempts
+        as allowed.
 
         Args:
             data: the call's body, by `wire`.
@@ -138,21 +140,21 @@ class Endpoint:
         """
         address = self.config.address(route)
         name = key(address, data)
-        if (known := self.ledger.answer(name)) is not None:
-            return known
-        if (other := self._asked.get(name)) is not None:  # the same call is on its way
-            return await asyncio.shield(other)
-        future = self._asked[name] = asyncio.get_running_loop().create_future()
+        if (answer := self.ledger.answer(name)) is not None:
+            return answer
+        if (pending := self._pending.get(name)) is not None:  # the same call is on its way
+            return await asyncio.shield(pending)
+        future = self._pending[name] = asyncio.get_running_loop().create_future()
         try:
-            found = await self._insist(address, name, data)
-            future.set_result(found)
-            return found
+            result = await self._insist(address, name, data)
+            future.set_result(result)
+            return result
         except BaseException as error:
             future.set_exception(error)
             future.exception()  # nobody may be waiting
             raise
         finally:
-            del self._asked[name]
+            del self._pending[name]
 
     async def _insist(self, address: str, name: str, data: bytes) -> Answer | Refused:
         most, outcome = self._most(len(data)), "not asked"
@@ -214,18 +216,18 @@ class Endpoint:
 
     async def _once(self, address: str, name: str, data: bytes) -> _Attempt:
         number = await self.ledger.begin(name, self.config.account)
-        attempt = await self._sent(address, data)
+        attempt = await self._send(address, data)
         await self.ledger.end(number, name, attempt.outcome, attempt.answer)
-        used = attempt.answer or Answer(None, None)
+        usage = attempt.answer or Answer(None, None)
         before = self._spent
         self._spent = Spent(
             before.attempts + 1,
-            before.prompt_tokens + used.prompt_tokens,
-            before.completion_tokens + used.completion_tokens,
+            before.prompt_tokens + usage.prompt_tokens,
+            before.completion_tokens + usage.completion_tokens,
         )
         return attempt
 
-    async def _sent(self, address: str, data: bytes) -> _Attempt:
+    async def _send(self, address: str, data: bytes) -> _Attempt:
         assert self._session is not None, "use the endpoint as a context manager"
         url = f"{address}/chat/completions"
         try:
@@ -234,7 +236,7 @@ class Endpoint:
                     return _Attempt(
                         f"http {response.status}",
                         None,
-                        _asked_pause(response.headers.get("Retry-After")),
+                        _retry_after(response.headers.get("Retry-After")),
                     )
                 received = bytearray()
                 async for chunk in response.content.iter_any():
@@ -260,12 +262,12 @@ class Endpoint:
 
     def _breaker(self, outcome: str, address: str) -> None:
         """Stops the work when no call can succeed: one line instead of a failure for each pair."""
-        kept = "then run the same command again; what is answered is kept"
+        advice = "then run the same command again; what is answered is kept"
         code = int(outcome.removeprefix("http ")) if outcome.startswith("http ") else 0
         if code in HOPELESS and not (
             code == 403 and self._succeeded
         ):  # some gateways say 403 of a single text
-            fix = f"check the model, base_url and the key's variable, {kept}"
+            fix = f"check the model, base_url and the key's variable, {advice}"
             self._stop(EndpointError(f"{HOPELESS[code]} (HTTP {code})", where=address, fix=fix))
         if not may_try_again(outcome):
             self._refused_in_a_row += 1
@@ -282,7 +284,7 @@ class Endpoint:
             what = f"{failed} calls failed in a row, the last one: {outcome}"
             self._stop(
                 EndpointError(
-                    what, where=address, fix=f"see whether it runs and what its log says, {kept}"
+                    what, where=address, fix=f"see whether it runs and what its log says, {advice}"
                 )
             )
 
@@ -304,8 +306,8 @@ def completions(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Answer | None], Counter[str]]:
-    """The answers in order, None for those without one, and how these ended; known answers come
-    from the ledger.
+    """Return the answers in order, None for those without one, and how these ended; known answers
+    come from the ledger.
 
     Raises:
         EndpointError: the endpoint is of no use, or the budget is spent.
@@ -314,12 +316,12 @@ def completions(
     missing: Counter[str] = Counter()
     done = 0
 
-    def heard(index: int, found: Answer | Refused) -> None:
+    def heard(index: int, result: Answer | Refused) -> None:
         nonlocal done
-        if isinstance(found, Refused):
-            missing[found.outcome] += 1
+        if isinstance(result, Refused):
+            missing[result.outcome] += 1
         else:
-            answers[index] = found
+            answers[index] = result
         done += 1
         if progress:
             progress(done, len(prompts))
@@ -348,7 +350,7 @@ async def ask_all(
     groups: Iterator[Iterable[Call]],
     heard: Callable[[int, Answer | Refused], None],
 ) -> None:
-    """Makes calls, so many at once as the config allows; those of a group one after the other.
+    """Make calls, so many at once as the config allows; those of a group one after the other.
 
     Args:
         heard: called with a call's place and what came of it.
@@ -362,12 +364,12 @@ async def ask_all(
         for group in groups:  # shared: each worker takes the next one
             for place, data, route in group:
                 try:
-                    found = await endpoint.ask(data, route=route)
+                    result = await endpoint.ask(data, route=route)
                 except EndpointError:
                     return  # the others end their calls too: endpoint.trouble
                 if endpoint.trouble:
                     return
-                heard(place, found)
+                heard(place, result)
 
     with Ledger(ledger) as opened:
         async with Endpoint(config, opened) as endpoint:
@@ -382,30 +384,31 @@ async def ask_all(
 
 
 def wire(body: Mapping[str, Any]) -> bytes:
-    """A call's body as it is sent: compact JSON with sorted keys,
-    so equal bodies are equal bytes.
+    """Return a call's body as it is sent: compact JSON with sorted keys, so equal bodies are equal
+    bytes.
     """
     return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def key(address: str, sent: bytes) -> str:
-    """The ledger's key of a call: the endpoint and the whole body (model, parameters, messages).
+def key(address: str, data: bytes) -> str:
+    """Return the ledger's key of a call: a hash of the endpoint and the whole body (model,
+    parameters, messages).
 
     Args:
-        sent: the body by `wire`.
+        data: the body by `wire`.
     """
-    return sha256(f"{address}\n".encode() + sent).hexdigest()[:40]
+    return sha256(f"{address}\n".encode() + data).hexdigest()[:40]
 
 
 def may_try_again(outcome: str) -> bool:
-    """Whether the same call may succeed later."""
+    """Return whether the same call may succeed later."""
     if not outcome.startswith("http "):
         return True
     code = int(outcome.removeprefix("http "))
     return code in AGAIN or code >= 500
 
 
-def _asked_pause(header: str | None) -> float | None:
+def _retry_after(header: str | None) -> float | None:
     """Seconds of a Retry-After, which is a number or a date."""
     if not header:
         return None
@@ -425,9 +428,9 @@ def _answer(received: bytes) -> Answer | None:
         data = json.loads(received)
         choice = data["choices"][0]
         content, finish = choice["message"].get("content"), choice.get("finish_reason")
-        used = data.get("usage") or {}
+        usage = data.get("usage") or {}
         prompt, completion = (
-            int(used.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")
+            int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")
         )
     except (
         ValueError,
@@ -443,5 +446,5 @@ def _answer(received: bytes) -> Answer | None:
         return None
     # JSON can hold lone surrogates, and any number; the ledger cannot.
     whole = None if content is None else content.encode("utf-8", "replace").decode()
-    said = finish.encode("utf-8", "replace").decode() if isinstance(finish, str) else None
-    return Answer(whole, said, *(min(max(n, 0), 2**31) for n in (prompt, completion)))
+    finish_reason = finish.encode("utf-8", "replace").decode() if isinstance(finish, str) else None
+    return Answer(whole, finish_reason, *(min(max(n, 0), 2**31) for n in (prompt, completion)))

@@ -44,7 +44,7 @@ _Write = Callable[[sqlite3.Connection], Any]
 
 
 class Answer(NamedTuple):
-    """What a model answered: content, finish reason, tokens as the endpoint counts them."""
+    """A model's answer: content, finish reason, tokens as the endpoint counts them."""
 
     content: str | None
     finish: str | None
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """Attempts and tokens of an account so far."""
+    """A sum of the attempts and tokens of an account so far."""
 
     attempts: int
     prompt_tokens: int
@@ -95,7 +95,7 @@ class Ledger:
     # --- reading ---
 
     def answer(self, key: str) -> Answer | None:
-        """The answer to a call, None when there is none yet."""
+        """Return the answer to a call, or None when there is none yet."""
         row = self._reader.execute(
             "SELECT content, finish, prompt_tokens, completion_tokens FROM answers WHERE key = ?",
             (key,),
@@ -103,7 +103,7 @@ class Ledger:
         return None if row is None else Answer(*row)
 
     def last_outcome(self, key: str) -> str | None:
-        """How the last finished attempt of a call ended, None without any."""
+        """Return how the last finished attempt of a call ended, or None without any."""
         row = self._reader.execute(
             "SELECT outcome FROM attempts WHERE key = ? AND outcome IS NOT NULL ORDER BY id DESC "
             "LIMIT 1",
@@ -112,14 +112,14 @@ class Ledger:
         return None if row is None else str(row[0])
 
     def outcomes(self) -> Counter[str]:
-        """Attempts by how they ended; those that a killed process left are ``interrupted``."""
+        """Return attempts by how they ended; what a killed process left is ``interrupted``."""
         rows = self._reader.execute(
             "SELECT COALESCE(outcome, 'interrupted'), COUNT(*) FROM attempts GROUP BY 1"
         )
         return Counter({str(outcome): int(n) for outcome, n in rows})
 
     def spent(self, account: str) -> Spent:
-        """All attempts and tokens of an account: of one endpoint and model."""
+        """Return all attempts and tokens of an account: of one endpoint and model."""
         row = self._reader.execute(
             "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0)"
             " FROM attempts WHERE account = ?",
@@ -130,17 +130,15 @@ class Ledger:
     # --- writing ---
 
     async def begin(self, key: str, account: str) -> int:
-        """Writes down that a call is about to be sent; returns the attempt's number."""
+        """Write down that a call is about to be sent; return the attempt's number."""
         now = time.time()
         insert = "INSERT INTO attempts (key, account, started) VALUES (?, ?, ?)"
         return int(await self._write(lambda db: db.execute(insert, (key, account, now)).lastrowid))
 
     async def end(self, attempt: int, key: str, outcome: str, answer: Answer | None = None) -> None:
-        """Writes down how an attempt ended, and its answer where there is one,
-        in one transaction.
-        """
-        used = (0, 0) if answer is None else (answer.prompt_tokens, answer.completion_tokens)
-        row = (time.time(), outcome, *used, attempt)
+        """Write down how an attempt ended, and its answer if there is one, in one transaction."""
+        tokens = (0, 0) if answer is None else (answer.prompt_tokens, answer.completion_tokens)
+        row = (time.time(), outcome, *tokens, attempt)
 
         def write(db: sqlite3.Connection) -> None:
             update = (
@@ -162,7 +160,7 @@ class Ledger:
         return future
 
     async def drain(self) -> None:
-        """Returns when everything that waits is written."""
+        """Wait until everything that is queued is written."""
         if self._flush is not None:
             await asyncio.shield(self._flush)
 
@@ -237,11 +235,11 @@ def _opened(path: Path, patience: float) -> sqlite3.Connection:
             time.sleep(0.05)
     db.execute("PRAGMA synchronous = NORMAL")
     with closing(db.execute("PRAGMA user_version")) as cursor:
-        found = int(cursor.fetchone()[0])
-    if found == 0:
+        version = int(cursor.fetchone()[0])
+    if version == 0:
         db.executescript(_TABLES)
         db.execute(f"PRAGMA user_version = {FORMAT}")
-    elif found != FORMAT:
-        raise sqlite3.DatabaseError(f"format {found}, this version reads {FORMAT}")
+    elif version != FORMAT:
+        raise sqlite3.DatabaseError(f"format {version}, this version reads {FORMAT}")
     db.execute(f"PRAGMA busy_timeout = {round(1000 * patience)}")
     return db

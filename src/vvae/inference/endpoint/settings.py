@@ -21,7 +21,7 @@ HOW = {"concurrency", "timeout", "attempts", "backoff", "patience", "price", "ma
 
 
 class Price(BaseModel):
-    """What a million tokens cost, in any currency."""
+    """A price of a million tokens, in any currency."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,12 +29,12 @@ class Price(BaseModel):
     completion: float = Field(ge=0)
 
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """The cost of so many tokens."""
+        """Return the cost of so many tokens."""
         return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
 
 
 class EndpointConfig(BaseModel):
-    """Where a model is served and how it is called."""
+    """A set of options that say where a model is served and how it is called."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,28 +93,28 @@ class EndpointConfig(BaseModel):
         return name
 
     def model_post_init(self, _: object) -> None:
-        """Checks that a budget can be held."""
+        """Check that a budget can be held."""
         if self.max_cost is not None and self.price is None:
             raise ValueError("max_cost needs a price")
 
-    def asked(self) -> dict[str, Any]:
-        """What an answer depends on."""
+    def answer_settings(self) -> dict[str, Any]:
+        """Return what an answer depends on."""
         return self.model_dump(mode="json", exclude=HOW)
 
     @property
     def account(self) -> str:
-        """What the ledger books attempts on."""
+        """Return what the ledger books attempts on."""
         return f"{self.base_url[0]} {self.model}"
 
     def address(self, route: str) -> str:
-        """The replica that answers a route: what shares a prefix shares a cache."""
+        """Return the replica that answers a route: what shares a prefix shares a cache."""
         several = len(self.base_url)
         return self.base_url[index_below(several, "replica", route) if several > 1 else 0]
 
     def body(
         self, messages: Sequence[Mapping[str, str]], form: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The body of a call.
+        """Return the body of a call.
 
         Args:
             form: the fields that hold the answer's form.
@@ -132,7 +132,7 @@ class EndpointConfig(BaseModel):
         }
 
     def secret(self) -> str | None:
-        """The key, from the environment.
+        """Return the key, from the environment.
 
         Raises:
             ConfigError: it would travel over plain HTTP to another machine.

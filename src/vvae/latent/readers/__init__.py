@@ -37,7 +37,7 @@ def _no_names(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Reader:
-    """How a value is found in a reply.
+    """A way to find a dimension's value in a reply.
 
     Example:
         >>> reader("hobby").read("i love hiking", ()).value
@@ -86,8 +86,8 @@ def _emoji_in(value: str, reply: str, _: Sequence[str]) -> Span | str:
 
 
 def _shows_emoji(value: str, reply: str) -> bool:
-    wanted = normal_form(value)
-    return any(normal_form(span.value) == wanted for span in emoji_spans(reply))
+    form = normal_form(value)
+    return any(normal_form(span.value) == form for span in emoji_spans(reply))
 
 
 def _shows_hobby(value: str, reply: str) -> bool:
@@ -102,8 +102,8 @@ def _hobby_names(text: str) -> tuple[str, ...]:
 VERBATIM = "copied from the reply, letter by letter"
 
 _REGISTRY: dict[str, Reader] = {
-    one.name: one
-    for one in (
+    entry.name: entry
+    for entry in (
         Reader("catchphrase", read_catchphrase, _habit, VERBATIM, owner="writer"),
         Reader(
             "emoji", lambda reply, _: read_emoji(reply), _emoji_in, VERBATIM, shows=_shows_emoji

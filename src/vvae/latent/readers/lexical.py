@@ -33,7 +33,7 @@ __all__ = [
 
 
 def read_emoji(reply: str) -> Span | None:
-    """The emoji, emoticon, kaomoji or sticker used most often in the reply, then the first."""
+    """Return the emoji, emoticon, kaomoji or sticker used most often, of several the first."""
     spans = emoji_spans(reply)
     if not spans:
         return None
@@ -42,8 +42,8 @@ def read_emoji(reply: str) -> Span | None:
 
 
 def read_cue(reply: str, dimension: Dimension) -> Span | None:
-    """The label whose cues stand in the reply most often, at the first of them; None without any,
-    or when two tie.
+    """Return the label whose cues stand in the reply most often, at the first of them; None without
+    any, or when two tie.
     """
     if not dimension.cues:
         return None
@@ -78,7 +78,7 @@ def _cues(
 
 
 def read_catchphrase(reply: str, own: Sequence[str]) -> Span | None:
-    """The first phrase of the speaker's own list that stands in the reply."""
+    """Return the first phrase of the speaker's own list that stands in the reply."""
     return next((span for phrase in own if (span := find_phrase(phrase, reply))), None)
 
 
@@ -142,23 +142,23 @@ def _calls() -> _Calls:
 
 
 def read_nickname(reply: str) -> Span | None:
-    """What the speaker calls the listener: a term of address at a clause's edge, or a name after a
-    greeting.
+    """Return what the speaker calls the listener: a term of address at a clause's edge, or a name
+    after a greeting.
     """
     lexicon = default_lexicon()
     calls = _calls()
     for pattern in calls:
         for match in pattern.finditer(reply):
-            name, known = match.group("name"), normal_form(match.group("name"))
-            if pattern is calls.by_name and known in lexicon.markers | lexicon.function_words:
+            name, form = match.group("name"), normal_form(match.group("name"))
+            if pattern is calls.by_name and form in lexicon.markers | lexicon.function_words:
                 continue
-            as_written = pattern is calls.by_name and known not in lexicon.address_terms
-            return Span(name if as_written else known, match.start("name"), match.end("name"))
+            as_written = pattern is calls.by_name and form not in lexicon.address_terms
+            return Span(name if as_written else form, match.start("name"), match.end("name"))
     return None
 
 
 def find_nickname(name: str, reply: str) -> Span | None:
-    """What somebody took for a nickname, where the reply calls the other by it.
+    """Return what somebody took for a nickname, where the reply calls the other by it.
 
     A known term of address wherever it stands; another name between the edges of a clause or after
     a greeting.
@@ -256,12 +256,12 @@ def _hobby_mention() -> regex.Pattern[str]:
 
 
 def hobby_aliases(hobby: str) -> tuple[str, ...]:
-    """All ways to mention a hobby; the value itself where it is not in the gazetteer."""
+    """Return all ways to mention a hobby; the value itself where it is not in the gazetteer."""
     return (hobby, *default_lexicon().hobbies.get(hobby, ()))
 
 
 def find_hobby(hobby: str, reply: str) -> Span | None:
-    """A hobby that somebody named, where the reply shows it.
+    """Return a hobby that somebody named, where the reply shows it.
 
     One of the gazetteer wherever it is mentioned, under the gazetteer's name; another one where the
     speaker says to like or do it. A word that merely stands in the reply is no hobby, whoever says
@@ -275,15 +275,15 @@ def find_hobby(hobby: str, reply: str) -> Span | None:
     True
     """
     names = _hobby_pattern()[1]
-    for known in (names.get(part) for part in (normal_form(hobby), *words(hobby))):
+    for entry in (names.get(part) for part in (normal_form(hobby), *words(hobby))):
         spans = (
-            [span for alias in hobby_aliases(known) if (span := find_phrase(alias, reply))]
-            if known
+            [span for alias in hobby_aliases(entry) if (span := find_phrase(alias, reply))]
+            if entry
             else []
         )
-        if known and spans:
+        if entry and spans:
             first = min(spans, key=lambda span: (span.start, -span.end))
-            return Span(known, first.start, first.end)
+            return Span(entry, first.start, first.end)
     for sentence in _SENTENCE.finditer(reply):
         for end in _frames(sentence.group()):
             span = find_phrase(hobby, sentence.group()[end : end + _REACH + len(hobby)])
@@ -294,8 +294,8 @@ def find_hobby(hobby: str, reply: str) -> Span | None:
 
 
 def read_hobby(reply: str) -> Span | None:
-    """The first hobby of the gazetteer that the speaker says to like or do, unless negated or
-    wished.
+    """Return the first hobby of the gazetteer that the speaker says to like or do, unless negated
+    or wished.
     """
     pattern, names = _hobby_pattern()
     otherwise, verbs = _told_otherwise()
@@ -304,16 +304,18 @@ def read_hobby(reply: str) -> Span | None:
     for sentence in _SENTENCE.finditer(reply):
         text = sentence.group()
         for end in _frames(text):
-            found = pattern.search(text, end, end + _REACH + 24)
+            match = pattern.search(text, end, end + _REACH + 24)
             if (
-                found
-                and found.start() <= end + _REACH
-                and not _NOT.search(text, end, found.start())
+                match
+                and match.start() <= end + _REACH
+                and not _NOT.search(text, end, match.start())
             ):
-                return _hobby(found.group(), names, sentence.start() + found.start())
-        told = otherwise.search(text)
-        if told and not _NOT.search(text, endpos=told.end()):
-            return _hobby(told.group("hobby"), verbs, sentence.start() + told.start("hobby"))
+                return _hobby(match.group(), names, sentence.start() + match.start())
+        statement = otherwise.search(text)
+        if statement and not _NOT.search(text, endpos=statement.end()):
+            return _hobby(
+                statement.group("hobby"), verbs, sentence.start() + statement.start("hobby")
+            )
     return None
 
 
@@ -327,5 +329,5 @@ def _frames(sentence: str) -> Iterator[int]:
         yield frame.end()
 
 
-def _hobby(said: str, names: Mapping[str, str], start: int) -> Span:
-    return Span(names[normal_form(said)], start, start + len(said))
+def _hobby(mention: str, names: Mapping[str, str], start: int) -> Span:
+    return Span(names[normal_form(mention)], start, start + len(mention))

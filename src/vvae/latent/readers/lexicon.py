@@ -14,7 +14,7 @@ __all__ = ["Lexicon", "default_lexicon", "is_torn"]
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words and phrases, all in the form `language.normal_form` gives."""
+    """A lexicon of words and phrases, all in the form `language.normal_form` gives."""
 
     markers: frozenset[str]
     function_words: frozenset[str]
@@ -32,7 +32,7 @@ class Lexicon:
 
 @lru_cache(maxsize=1)
 def default_lexicon() -> Lexicon:
-    """The lexicon of the package."""
+    """Return the lexicon of the package."""
     data = yaml.safe_load(
         resources.files("vvae.latent.readers").joinpath("lexicon.yaml").read_text("utf-8")
     )
@@ -60,7 +60,7 @@ def default_lexicon() -> Lexicon:
 
 
 def is_torn(phrase: str, lexicon: Lexicon) -> bool:
-    """Whether a phrase of several words begins or ends inside a sentence ("think that",
+    """Return whether a phrase of several words begins or ends inside a sentence ("think that",
     "yeah i").
     """
     tokens = phrase.split()

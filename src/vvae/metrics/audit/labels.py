@@ -50,7 +50,7 @@ class _Column(BaseModel):
 
 
 class ColumnMapping(BaseModel):
-    """A mapping file."""
+    """A mapping file: which column holds what, and which label means which value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +62,7 @@ class ColumnMapping(BaseModel):
 
 
 class Labelled(NamedTuple):
-    """Labelled utterances as pairs, with what is right for each.
+    """A corpus of labelled utterances as pairs, with what is right for each.
 
     `gold` is by dimension and pair id; one that is not in it has no label that says something of
     the dimension.
@@ -76,7 +76,9 @@ class Labelled(NamedTuple):
 
 
 def read_labelled(path: Path, space: LatentSpace, *, window_tokens: int = 384) -> Labelled:
-    """Reads a mapping file and what it points to. Each row is a turn of its own.
+    """Read a mapping file and return the utterances of the file that it points to.
+
+    Each row is a turn of its own.
 
     Raises:
         ConfigError: the mapping is wrong, or names a dimension or label that the space lacks.
@@ -84,7 +86,7 @@ def read_labelled(path: Path, space: LatentSpace, *, window_tokens: int = 384) -
     """
     mapping = _mapping(path, space)
     file = path.parent / mapping.path
-    said: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    rows_of: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     left_out: Counter[str] = Counter()
     named = (mapping.dialogue, mapping.speaker, mapping.text)
     needed = {
@@ -104,12 +106,12 @@ def read_labelled(path: Path, space: LatentSpace, *, window_tokens: int = 384) -
         if not text:
             left_out["empty text"] += 1
             continue
-        said.setdefault(name, []).append((speaker, text, row))
-    if not said:
+        rows_of.setdefault(name, []).append((speaker, text, row))
+    if not rows_of:
         raise DataError("no utterances", where=str(file), fix="see the mapping")
     dialogues, pairs = {}, []
     gold: dict[str, dict[str, Gold]] = {name: {} for name in mapping.dimensions}
-    for name, rows in said.items():
+    for name, rows in rows_of.items():
         turns = tuple(
             Turn(i, speaker, (Message(text),)) for i, (speaker, text, _) in enumerate(rows)
         )
@@ -129,11 +131,11 @@ def read_labelled(path: Path, space: LatentSpace, *, window_tokens: int = 384) -
             )
             pairs.append(pair)
             for dimension, column in mapping.dimensions.items():
-                found = _gold(row[column.column], column, space.by_name[dimension])
-                if found is None:
+                values = _gold(row[column.column], column, space.by_name[dimension])
+                if values is None:
                     left_out[f"{dimension}: {row[column.column]}"] += 1
                 else:
-                    gold[dimension][pair.pair_id] = found
+                    gold[dimension][pair.pair_id] = values
     for dimension in gold:
         if not gold[dimension]:
             fix = "see that 'values' names the file's labels as they are written"
@@ -157,9 +159,9 @@ def _gold(cell: object, column: _Column, dimension: Dimension) -> Gold | None:
     if column.values is not None:
         known = [column.values[word] for word in words or [""] if word in column.values]
         return frozenset().union(*map(_as_set, known)) if known else None
-    found = {normal_form(word) for word in words if word}
+    values = {normal_form(word) for word in words if word}
     names_of = reader(dimension.reader).names_of
-    return frozenset(found.union(*map(names_of, words)))
+    return frozenset(values.union(*map(names_of, words)))
 
 
 def _as_set(value: str | tuple[str, ...] | None) -> Gold:

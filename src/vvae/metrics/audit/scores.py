@@ -40,33 +40,33 @@ def against_labels(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Scores of each labelled dimension.
+    """Return the scores of each labelled dimension, with its confusion matrix where it is closed.
 
     Args:
         personas: pair id -> z read; a pair that is not in it was not read and counts as null.
         gold: dimension -> pair id -> right values.
         dialogue_of: pair id -> dialogue, which the bootstrap draws.
     """
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, labels in gold.items():
         rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         confusion: Counter[tuple[str, str]] = Counter()
         closed = space.by_name[name].labels is not None
         for pair_id, right in labels.items():
             value = personas[pair_id].value(name) if pair_id in personas else None
-            hit = value is not None and any(_same(value, one) for one in right)
+            hit = value is not None and any(_same(value, label) for label in right)
             counts = rows[dialogue_of[pair_id]]
-            for column, one in enumerate((hit, value is not None, bool(right), True)):
-                counts[column] += one
+            for column, indicator in enumerate((hit, value is not None, bool(right), True)):
+                counts[column] += indicator
             if closed:
                 # Where several labels are right and none was hit, the first stands for them.
                 expected = value if hit and value else min(right) if right else NULL
                 confusion[expected, value or NULL] += 1
         table = np.asarray([rows[dialogue] for dialogue in sorted(rows)], dtype=float)
-        found[name] = _scores(table, resamples, seed) | {"confusion": _nested(confusion)}
+        result[name] = _scores(table, resamples, seed) | {"confusion": _nested(confusion)}
         if closed:
-            found[name]["labels"] = _by_label(confusion)
-    return found
+            result[name]["labels"] = _by_label(confusion)
+    return result
 
 
 def _same(a: str, b: str) -> bool:
@@ -75,9 +75,9 @@ def _same(a: str, b: str) -> bool:
 
 def _scores(table: Vector, resamples: int, seed: int) -> dict[str, Any]:
     """Of a table of (TP, P, G, N), a row for each dialogue."""
-    drawn = resampled(len(table), resamples, "audit", seed) @ table
+    resampled_totals = resampled(len(table), resamples, "audit", seed) @ table
     names = ("precision", "recall", "f1", "coverage")
-    point, spread = _rates(table.sum(0)[None]), _rates(drawn)
+    point, spread = _rates(table.sum(0)[None]), _rates(resampled_totals)
     result: dict[str, Any] = {"n": int(table[:, 3].sum()), "dialogues": len(table)}
     result |= {"predicted": int(table[:, 1].sum()), "labelled": int(table[:, 2].sum())}
     for name, value, samples in zip(names, point, spread, strict=True):
@@ -107,18 +107,18 @@ def _nested(confusion: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
 
 def _by_label(confusion: Counter[tuple[str, str]]) -> dict[str, dict[str, float | int | None]]:
     labels = sorted({label for pair in confusion for label in pair} - {NULL})
-    found: dict[str, dict[str, float | int | None]] = {}
+    result: dict[str, dict[str, float | int | None]] = {}
     for label in labels:
         hits = confusion[label, label]
         predicted = sum(n for (_, column), n in confusion.items() if column == label)
         expected = sum(n for (row, _), n in confusion.items() if row == label)
-        found[label] = {
+        result[label] = {
             "precision": round(hits / predicted, 4) if predicted else None,
             "recall": round(hits / expected, 4) if expected else None,
             "predicted": predicted,
             "labelled": expected,
         }
-    return found
+    return result
 
 
 def agreement(
@@ -130,15 +130,15 @@ def agreement(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Agreement of two encoders on the pairs that both read, by dimension."""
+    """Return how far two encoders agree on the pairs that both read, by dimension."""
     shared = sorted(set(first) & set(second))
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for dimension in space.dimensions:
         name = dimension.name
         values = [(p, _form(first[p].value(name)), _form(second[p].value(name))) for p in shared]
         both = [(p, a, b) for p, a, b in values if NULL not in (a, b)]
         confusion = Counter((a, b) for _, a, b in values)
-        found[name] = {
+        result[name] = {
             "n": len(values),
             "both": len(both),
             "coverage": [_share(values, 1), _share(values, 2)],
@@ -149,7 +149,7 @@ def agreement(
             "kappa_both": _kappa(both, dialogue_of, resamples, seed),
             "confusion": _nested(confusion) if dimension.labels is not None else None,
         }
-    return found
+    return result
 
 
 def _form(value: str | None) -> str:

@@ -21,7 +21,7 @@ __all__ = ["analyze_z", "audit_agreement", "audit_labels"]
 
 
 def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """analysis.json and analysis.html of an encoded run.
+    """Write analysis.json and analysis.html of an encoded run; return what analysis.json holds.
 
     Args:
         groups: speaker -> one of two groups, to be compared.
@@ -31,26 +31,26 @@ def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> dict[str, An
     pairs = learned_pairs(run.valid_pairs, run.config.pairs)
     train = [pair for pair in pairs if pair.split == "train"]
     with run.reporter.task("analysing z"):
-        found = analyze(
+        analysis = analyze(
             train, run.posteriors, run.dialogues, run.prior, run.space, seed=run.config.seed
         )
     if groups:
         with run.reporter.task("comparing groups"):
-            written = {
+            replies = {
                 v.name: replies_of(run, v)
                 for v in run.variants
                 if run.path(f"replies/{v.name}.parquet").exists()
             }
-            found["populations"] = populations(
-                run.valid_pairs, run.posteriors, run.space, groups, written, seed=run.config.seed
+            analysis["populations"] = populations(
+                run.valid_pairs, run.posteriors, run.space, groups, replies, seed=run.config.seed
             )
-    write_json(run.path("analysis.json"), found)
-    write_text(run.path("analysis.html"), build_analysis(found, run.space, run.folder.name))
-    return found
+    write_json(run.path("analysis.json"), analysis)
+    write_text(run.path("analysis.html"), build_analysis(analysis, run.space, run.folder.name))
+    return analysis
 
 
 def audit_labels(run: Run, mapping: Path, *, fit: bool) -> dict[str, Any]:
-    """Scores an encoder against labelled data.
+    """Return the scores of an encoder against labelled data.
 
     Args:
         fit: fit the encoder of the config on that data (its labels are not looked at), in place of
@@ -83,7 +83,7 @@ def audit_labels(run: Run, mapping: Path, *, fit: bool) -> dict[str, Any]:
 
 
 def audit_agreement(run: Run, other: Run) -> dict[str, Any]:
-    """Scores two runs' encoders against each other, on the replies that both read.
+    """Return the scores of two runs' encoders against each other, on the replies that both read.
 
     Raises:
         DataError: they share none.

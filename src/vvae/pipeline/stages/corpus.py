@@ -53,7 +53,7 @@ def stages(run: Run, *, shards: int | None = None) -> list[Stage]:
     config, space = run.config, run.space.to_dict()
     from_import = Path(config.data.path) / DIALOGUES
     file = from_import if from_import.is_file() else Path(config.data.path)
-    read = ("pairs.parquet", "encodings.parquet")
+    encoded = ("pairs.parquet", "encodings.parquet")
     return [
         Stage(
             "dialogues",
@@ -86,7 +86,7 @@ def stages(run: Run, *, shards: int | None = None) -> list[Stage]:
         Stage(
             "prior",
             group="prior",
-            inputs=read,
+            inputs=encoded,
             outputs=("prior.json",),
             settings={"pairs": config.pairs},
             work=count_prior,
@@ -94,7 +94,7 @@ def stages(run: Run, *, shards: int | None = None) -> list[Stage]:
         Stage(
             "profiles",
             group="profiles",
-            inputs=read,
+            inputs=encoded,
             outputs=("profiles.parquet",),
             settings={"space": space},
             work=profile_speakers,
@@ -108,7 +108,7 @@ def encoder_settings(run: Run) -> dict[str, Any]:
 
 
 def import_dialogues(run: Run) -> None:
-    """The chats, as dialogues."""
+    """Write the chats as dialogues, and import.json."""
     data = run.config.data
     with run.reporter.task("reading dialogues"):
         imported = load_with_account(
@@ -121,31 +121,31 @@ def import_dialogues(run: Run) -> None:
             dialogues = [without(name, d) for d in dialogues]
         dialogues = [d for d in dialogues if len(d.speakers) > 1]
     if data.limit is not None and data.limit < len(dialogues):
-        kept = set(shuffled([d.id for d in dialogues], "limit", run.config.seed)[: data.limit])
-        dialogues = [d for d in dialogues if d.id in kept]
+        ids = set(shuffled([d.id for d in dialogues], "limit", run.config.seed)[: data.limit])
+        dialogues = [d for d in dialogues if d.id in ids]
     write_dialogues(run.path("dialogues.parquet"), dialogues)
-    found = {
+    account = {
         "dialogues": len(imported.dialogues),
         "used": len(dialogues),
         "malformed": dict(imported.malformed),
     }
-    write_json(run.path("import.json"), found)
-    left = "; ".join(f"{n} malformed: {reason}" for reason, n in imported.malformed.items())
-    run.reporter.say(f"{len(dialogues):,} dialogues" + (f" ({left})" if left else ""))
+    write_json(run.path("import.json"), account)
+    malformed = "; ".join(f"{n} malformed: {reason}" for reason, n in imported.malformed.items())
+    run.reporter.say(f"{len(dialogues):,} dialogues" + (f" ({malformed})" if malformed else ""))
 
 
 def split_pairs(run: Run) -> None:
-    """Pairs with their sides and windows; too small a corpus stops here."""
+    """Write pairs with their sides and windows; too small a corpus stops here."""
     pairs, left_out = pairs_with_account(
         run.dialogues.values(), run.config.pairs, seed=run.config.seed
     )
     eligible = eligible_speakers(pairs, run.config.pairs)
     PAIRS.write(run.path("pairs.parquet"), pairs)
     train = sum(pair.split == "train" for pair in pairs)
-    left = "; ".join(f"{n:,} {reason}" for reason, n in left_out.items())
+    reasons = "; ".join(f"{n:,} {reason}" for reason, n in left_out.items())
     run.reporter.say(
         f"{train:,} training and {len(pairs) - train:,} held-out pairs, {len(eligible)} speakers "
-        "to benchmark" + (f" (left out: {left})" if left else "")
+        "to benchmark" + (f" (left out: {reasons})" if reasons else "")
     )
 
 
@@ -160,20 +160,20 @@ def encode_pairs(run: Run, shards: int | None = None) -> None:
         run.reporter.say(about)
     pairs = settings.subset(run.pairs, seed=seed)
     if shards:
-        found = _encode_shards(run, encoder, pairs, shards)
+        account = _encode_shards(run, encoder, pairs, shards)
     else:
         with run.reporter.task("encoding replies") as tick:
             encodings = encoder.encode(pairs, run.dialogues, progress=tick)
             ended = write_encodings(run.path("encodings.parquet"), encodings, run.space)
-        found = {
+        account = {
             "encoder": encoder.id,
             "pairs": dict(ended),
             "not_believed": dict(encoder.rejected),
             **encoder.accounts(),
         }
     write_text(run.path("encoder.json"), encoder.state())
-    write_json(run.path("encode.json"), found)
-    for line in _account(found):
+    write_json(run.path("encode.json"), account)
+    for line in _account(account):
         run.reporter.say(line)
 
 
@@ -185,10 +185,10 @@ def _encode_shards(
     reader = ShardReader(folder, encoder.state(), settings, run.space)
     write_shards(folder, pairs, run.dialogues, shards)
     with run.reporter.task("encoding shards on Ray") as tick:
-        found = encode_on_ray(reader, shards, progress=tick)
-    encoder.check_errors(unanswered(found["pairs"]), len(pairs), found["pairs"])
+        account = encode_on_ray(reader, shards, progress=tick)
+    encoder.check_errors(unanswered(account["pairs"]), len(pairs), account["pairs"])
     write_encodings(run.path("encodings.parquet"), merged(folder, pairs, shards), run.space)
-    return found
+    return account
 
 
 def plan_encoding(run: Run) -> Plan:
@@ -208,27 +208,27 @@ def plan_encoding(run: Run) -> Plan:
         )
 
 
-def _account(found: Mapping[str, Any]) -> Iterator[str]:
+def _account(account: Mapping[str, Any]) -> Iterator[str]:
     """What a person wants to know of an encoding that had its troubles."""
     for title, name in (
         ("replies", "pairs"),
         ("not accepted, made null", "not_believed"),
         ("calls", "attempts"),
     ):
-        counts: Mapping[str, int] = found.get(name, {})
+        counts: Mapping[str, int] = account.get(name, {})
         if set(counts) - {"ok"}:
             most = sorted(counts.items(), key=lambda item: -item[1])
             yield f"{title}: " + "; ".join(f"{n:,} {reason}" for reason, n in most)
-    if "prompt_tokens" in found:
-        cost = f", cost {found['cost']:.4f}" if found["cost"] is not None else ""
+    if "prompt_tokens" in account:
+        cost = f", cost {account['cost']:.4f}" if account["cost"] is not None else ""
         yield (
-            f"{found['prompt_tokens']:,} prompt and {found['completion_tokens']:,} completion "
+            f"{account['prompt_tokens']:,} prompt and {account['completion_tokens']:,} completion "
             f"tokens{cost}"
         )
 
 
 def count_prior(run: Run) -> None:
-    """Counts the prior over the training replies that were read."""
+    """Write the prior, counted over the training replies that were read."""
     encoder = json.loads(run.path("encode.json").read_text("utf-8"))["encoder"]
     pairs = learned_pairs(run.valid_pairs, run.config.pairs)
     ids = [pair.pair_id for pair in pairs if pair.split == "train"]
@@ -238,7 +238,7 @@ def count_prior(run: Run) -> None:
 
 
 def profile_speakers(run: Run) -> None:
-    """The speakers' profiles."""
+    """Write the speakers' profiles."""
     write_profiles(
         run.path("profiles.parquet"), build_profiles(run.valid_pairs, run.posteriors, run.space)
     )

@@ -58,10 +58,10 @@ def stages(run: Run) -> list[Stage]:
         "seed": config.seed,
         "prompts": PROMPT_VERSION,
     }
-    found: list[Stage] = []
+    result: list[Stage] = []
     for variant in run.variants:
         replies = f"replies/{variant.name}.parquet"
-        found.append(
+        result.append(
             Stage(
                 f"replies {variant.name}",
                 group="replies",
@@ -76,7 +76,7 @@ def stages(run: Run) -> list[Stage]:
             )
         )
         if reads_replies(config):
-            found.append(
+            result.append(
                 Stage(
                     f"readings {variant.name}",
                     group="replies",
@@ -88,7 +88,7 @@ def stages(run: Run) -> list[Stage]:
             )
     for variant in run.variants:
         if not variant.endpoint:  # an endpoint tells no likelihoods
-            found.append(
+            result.append(
                 Stage(
                     f"losses {variant.name}",
                     group="losses",
@@ -102,11 +102,11 @@ def stages(run: Run) -> list[Stage]:
                     work=partial(measure_losses, variant=variant),
                 )
             )
-    made = tuple(output for stage in found for output in stage.outputs)
+    outputs = tuple(output for stage in result for output in stage.outputs)
     bench = Stage(
         "bench",
         group="bench",
-        inputs=(*READ, *made),
+        inputs=(*READ, *outputs),
         outputs=("results.json",),
         settings={
             "variants": [variant_key(v, whole=True) for v in config.variants],
@@ -122,12 +122,12 @@ def stages(run: Run) -> list[Stage]:
     report = Stage(
         "report",
         group="report",
-        inputs=(*READ, *made, "results.json", "audit"),
+        inputs=(*READ, *outputs, "results.json", "audit"),
         outputs=("report.html",),
         settings={"notice": config.notice},
         work=draw_report,
     )
-    return [*found, bench, report]
+    return [*result, bench, report]
 
 
 def _inputs(variant: Variant) -> tuple[str, ...]:
@@ -146,10 +146,10 @@ def reads_replies(config: RunConfig) -> bool:
 def write_variant_replies(run: Run, variant: Variant) -> None:
     """Write a variant's replies to the benchmark's contexts, under own and swapped profiles."""
     config, conditions = run.config, run.conditions(variant)
-    wanted = run.benchmarked(variant, config.bench.replies)
-    under: list[tuple[Pair, str]] = [(pair, pair.speaker) for pair in wanted]
+    pairs = run.benchmarked(variant, config.bench.replies)
+    under: list[tuple[Pair, str]] = [(pair, pair.speaker) for pair in pairs]
     if variant.shows_persona:
-        swapped = ((pair, swapped_speaker(run, pair)) for pair in wanted[: config.bench.swapped])
+        swapped = ((pair, swapped_speaker(run, pair)) for pair in pairs[: config.bench.swapped])
         under += [(pair, other) for pair, other in swapped if other]
     write = _ask_endpoint if variant.endpoint else _generate
     replies = [
@@ -250,8 +250,8 @@ def read_variant_replies(run: Run, variant: Variant) -> None:
 def replies_of(run: Run, variant: Variant) -> list[WrittenReply]:
     """Return a variant's replies under the own profile."""
     replies = read_replies(run.path(f"replies/{variant.name}.parquet"))
-    written = (WrittenReply(run.corpus.by_id[r.pair_id], r.profile, r.reply) for r in replies)
-    return [reply for reply in written if reply.profile == reply.pair.speaker]
+    with_pairs = (WrittenReply(run.corpus.by_id[r.pair_id], r.profile, r.reply) for r in replies)
+    return [reply for reply in with_pairs if reply.profile == reply.pair.speaker]
 
 
 def readings_of(run: Run, variant: Variant) -> dict[str, Persona]:
@@ -299,7 +299,7 @@ def _phrases(run: Run, variant: Variant, decoder: Decoder) -> dict[str, float]:
     if dimension is None:
         return {}
     conditions = run.conditions(variant)
-    asked: dict[str, list[tuple[Branch, str]]] = {}
+    branches: dict[str, list[tuple[Branch, str]]] = {}
     chosen: list[Pair] = []
     for pair in run.benchmarked(variant, max(bench.replies, bench.losses, bench.forced)):
         phrase = run.profiles[pair.speaker].persona().value(dimension.name)
@@ -311,10 +311,10 @@ def _phrases(run: Run, variant: Variant, decoder: Decoder) -> dict[str, float]:
             "profile": conditions.test_line(pair, pair.speaker),
             "swapped": conditions.test_line(pair, other),
         }
-        asked[pair.pair_id] = [(Branch(name, line), phrase) for name, line in lines.items()]
+        branches[pair.pair_id] = [(Branch(name, line), phrase) for name, line in lines.items()]
     with run.reporter.task(f"probability of catchphrases: {variant.name}") as tick:
         return teacher_forcing.phrase_probability(
-            decoder, run.dialogues, chosen, asked, progress=tick
+            decoder, run.dialogues, chosen, branches, progress=tick
         )
 
 

@@ -34,10 +34,10 @@ DESCRIBED_REPLIES, DESCRIPTION_TOKENS = 12, 80
 def stages(run: Run) -> list[Stage]:
     """Return the stages that make descriptions and adapters."""
     config, space = run.config, run.space.to_dict()
-    found: list[Stage] = []
+    result: list[Stage] = []
     for variant in run.variants:
         if variant.prompt == "description":
-            found.append(
+            result.append(
                 Stage(
                     f"describe {variant.name}",
                     group="profiles",
@@ -59,7 +59,7 @@ def stages(run: Run) -> list[Stage]:
         if not variant.trained:
             continue
         described = variant.prompt == "description"
-        found.append(
+        result.append(
             Stage(
                 f"train {variant.name}",
                 group="train",
@@ -79,7 +79,7 @@ def stages(run: Run) -> list[Stage]:
                 resumes=True,
             )
         )
-    return found
+    return result
 
 
 def describe_speakers(run: Run, variant: Variant) -> None:
@@ -112,7 +112,7 @@ def describe_speakers(run: Run, variant: Variant) -> None:
 
 
 def consent(run: Run, *, required: bool = False) -> None:
-    """Holds training to the consent file.
+    """Raise where the consent file does not allow training on these chats.
 
     Raises:
         ConfigError: somebody has not agreed.
@@ -130,7 +130,7 @@ def consent(run: Run, *, required: bool = False) -> None:
 
 
 def train_variant(run: Run, variant: Variant) -> None:
-    """The adapter of one variant.
+    """Train the adapter of one variant and write it.
 
     Raises:
         ConfigError: somebody has not agreed to be learnt.
@@ -198,7 +198,7 @@ def _validation(run: Run, variant: Variant) -> Callable[[], float]:
 def export_adapter(
     run: Run, variant: Variant, *, gguf: bool, merged: bool, base: str | None = None
 ) -> list[Path]:
-    """A trained adapter as other software wants it, under `export/`; returns what was written.
+    """Write a trained adapter as other software wants it, under `export/`; return what was written.
 
     Args:
         base: what the Modelfile starts from; the small model's own file or the base's name by
@@ -206,7 +206,7 @@ def export_adapter(
     """
     model, adapter = run.config.decoder.model, run.path(f"adapters/{variant.name}")
     folder = run.path(f"export/{variant.name}")
-    written = []
+    paths = []
     if gguf:
         with run.reporter.task("writing a GGUF adapter"):
             adapter_to_gguf(adapter, model, folder / "adapter.gguf")
@@ -219,10 +219,10 @@ def export_adapter(
             example,
             folder,
         )
-        written += [folder / "adapter.gguf", folder / "Modelfile"]
+        paths += [folder / "adapter.gguf", folder / "Modelfile"]
     if merged:
         decoder = run.with_adapter(variant)
         with run.reporter.task("merging the adapter into its base"):
             merge(decoder, folder / "merged")
-        written.append(folder / "merged")
-    return written
+        paths.append(folder / "merged")
+    return paths

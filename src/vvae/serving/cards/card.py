@@ -69,31 +69,31 @@ _SAID = re.compile(r"^\s*\{\{(char|user)\}\}\s*:\s*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Card:
-    """A card: its JSON, and the image it came in."""
+    """A character card: its JSON, and the image it came in."""
 
     json: Mapping[str, Any]
     image: bytes | None = None
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The character's fields."""
-        found: Mapping[str, Any] = self.json["data"]
-        return found
+        """Return the character's fields."""
+        fields: Mapping[str, Any] = self.json["data"]
+        return fields
 
     @property
     def name(self) -> str:
-        """The character's name."""
+        """Return the character's name."""
         return str(self.data["name"])
 
     @property
     def own(self) -> Mapping[str, Any]:
-        """What this project wrote into it; empty in a foreign card."""
+        """Return what this project wrote into the card; empty in a foreign one."""
         extensions = self.data.get("extensions")
-        found = extensions.get(OWN) if isinstance(extensions, dict) else None
-        return found if isinstance(found, dict) and found.get("schema") == SCHEMA else {}
+        part = extensions.get(OWN) if isinstance(extensions, dict) else None
+        return part if isinstance(part, dict) and part.get("schema") == SCHEMA else {}
 
     def with_own(self, own: Mapping[str, Any]) -> Card:
-        """The card with this project's part replaced."""
+        """Return the card with this project's part replaced."""
         extensions = self.data.get("extensions")
         extensions = {
             **(extensions if isinstance(extensions, dict) else {}),
@@ -102,7 +102,7 @@ class Card:
         return Card({**self.json, "data": {**self.data, "extensions": extensions}}, self.image)
 
     def as_spec(self, spec: Spec) -> Card:
-        """The card in another version; one that is in it already stays as it is."""
+        """Return the card in another version; one that is in it already stays as it is."""
         if self.json["spec"] == f"chara_card_{spec}":
             return self
         data = dict(self.data)
@@ -113,12 +113,12 @@ class Card:
         return Card({"spec": "chara_card_v3", "spec_version": "3.0", "data": data}, self.image)
 
     def text(self) -> str:
-        """Its JSON, equal for equal cards."""
+        """Return the card's JSON, equal for equal cards."""
         return json.dumps(self.json, ensure_ascii=False, indent=2) + "\n"
 
     def png(self) -> bytes:
-        """Its image with the card in both chunks: ``ccv3``, and ``chara`` for those who know V2
-        alone.
+        """Return the card's image with the card in both chunks: ``ccv3``, and ``chara`` for those
+        who know V2 alone.
         """
         image = self.image or plain_image(self.name)
         texts = {"chara": self.as_spec("v2"), "ccv3": self.as_spec("v3")}
@@ -128,7 +128,7 @@ class Card:
         )
 
     def write(self, path: Path) -> None:
-        """Writes it, as PNG where the name ends so, else as JSON."""
+        """Write the card, as PNG where the name ends so, else as JSON."""
         write_bytes(
             path, self.png() if path.suffix.lower() == ".png" else self.text().encode("utf-8")
         )
@@ -136,8 +136,8 @@ class Card:
     # --- as a persona ---
 
     def profile(self, space: LatentSpace) -> Profile:
-        """The values in this project's part; what the space has not, dimension or label,
-        is left.
+        """Return the values in this project's part; what the space has not, dimension or label, is
+        left.
         """
         slots = self.own.get("slots")
         values: dict[str, tuple[Ranked, ...]] = {}
@@ -154,12 +154,12 @@ class Card:
                 Ranked(slot["value"], 1),
                 *(Ranked(str(v), 1) for v in counted if v != slot["value"]),
             ]
-            known = [one for one in named if _known(space, name, one.value)]
+            known = [rank for rank in named if _known(space, name, rank.value)]
             values |= {name: tuple(known[:RANKS])} if known else {}
         return Profile(self.name, 0, values)
 
     def steering(self, space: LatentSpace) -> Steering:
-        """What is asked of z wherever the persona is used.
+        """Return what is asked of z wherever the persona is used.
 
         Raises:
             ConfigError: it is not of this space.
@@ -172,11 +172,13 @@ class Card:
         return steering
 
     def read(self, encoder: Encoder, space: LatentSpace) -> dict[str, Any]:
-        """z of a foreign card: what the encoder reads in its text, sentence by sentence; nulls stay
-        null.
+        """Return z of a foreign card: what the encoder reads in its text, sentence by sentence;
+        nulls stay null.
         """
         sentences = [
-            one for field in READ for one in _sentences(str(self.data.get(field) or ""), self.name)
+            sentence
+            for field in READ
+            for sentence in _sentences(str(self.data.get(field) or ""), self.name)
         ]
         pairs = [
             Pair(f"card#{i}", "card", i, 0, self.name, ("you",), "heldout", s)
@@ -205,18 +207,18 @@ def _known(space: LatentSpace, name: str, value: str) -> bool:
 
 def _sentences(text: str, name: str) -> list[str]:
     """The sentences of a text that are about the character or said by it."""
-    found: list[str] = []
+    sentences: list[str] = []
     for line in text.splitlines():
-        said = _SAID.match(line)
-        if line.strip().upper() == "<START>" or (said and said[1].lower() == "user"):
+        mark = _SAID.match(line)
+        if line.strip().upper() == "<START>" or (mark and mark[1].lower() == "user"):
             continue
         plain = _MACRO.sub(lambda m: name if m[1].lower() == "char" else "you", _SAID.sub("", line))
-        found += [part.strip() for part in _SENTENCE.split(plain) if part.strip()]
-    return found
+        sentences += [part.strip() for part in _SENTENCE.split(plain) if part.strip()]
+    return sentences
 
 
 def read_card(path: Path) -> Card:
-    """A card from JSON or PNG; V1 becomes V2, what is missing in V2 is added.
+    """Return a card from JSON or PNG; V1 becomes V2, what is missing in V2 is added.
 
     Raises:
         DataError: there is no card in the file.
@@ -252,27 +254,29 @@ def read_card(path: Path) -> Card:
 
 def _object(data: bytes, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(data.decode("utf-8-sig"))
-        whole = is_whole(json.dumps(found, ensure_ascii=False))
+        content = json.loads(data.decode("utf-8-sig"))
+        whole = is_whole(json.dumps(content, ensure_ascii=False))
     except (ValueError, RecursionError):
-        found, whole = None, False
-    if not whole or not isinstance(found, dict):
+        content, whole = None, False
+    if not whole or not isinstance(content, dict):
         raise DataError(
             "no JSON object in UTF-8", where=where, fix="give a character card, V2 or V3"
         )
-    return found
+    return content
 
 
-def _card(found: dict[str, Any], where: str) -> Card:
-    if "spec" not in found and isinstance(found.get("name"), str) and "data" not in found:  # V1
-        fields = {key: found.get(key, "") for key in V1} | V2
-        found = {"spec": "chara_card_v2", "spec_version": "2.0", "data": fields}
-    data: Any = found.get("data")
-    if found.get("spec") not in ("chara_card_v2", "chara_card_v3") or not isinstance(data, dict):
+def _card(content: dict[str, Any], where: str) -> Card:
+    if (
+        "spec" not in content and isinstance(content.get("name"), str) and "data" not in content
+    ):  # V1
+        fields = {key: content.get(key, "") for key in V1} | V2
+        content = {"spec": "chara_card_v2", "spec_version": "2.0", "data": fields}
+    data: Any = content.get("data")
+    if content.get("spec") not in ("chara_card_v2", "chara_card_v3") or not isinstance(data, dict):
         raise DataError("no character card", where=where, fix="V1, V2 and V3 are known")
     if not isinstance(data.get("name"), str) or not data["name"].strip():
         raise DataError("the card names nobody", where=where, fix="give it a name")
     missing = {
         key: value for key, value in {**dict.fromkeys(V1, ""), **V2}.items() if key not in data
     }
-    return Card({**found, "data": {**data, **missing}} if missing else found)
+    return Card({**content, "data": {**data, **missing}} if missing else content)

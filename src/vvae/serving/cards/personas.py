@@ -44,7 +44,7 @@ SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 0.8, 0.95
 
 
 def persona_path(run: Run, name: str) -> Path:
-    """Where a persona is kept.
+    """Return the path where a persona is kept.
 
     Raises:
         ConfigError: the name cannot be one.
@@ -58,7 +58,7 @@ def persona_path(run: Run, name: str) -> Path:
 
 
 def saved_personas(run: Run) -> dict[str, Card]:
-    """Name -> card, of the personas kept in the run, by name.
+    """Return name -> card, of the personas kept in the run, by name.
 
     Raises:
         DataError: one of them is no card any more.
@@ -86,8 +86,9 @@ def _keep(run: Run, card: Card) -> Path:
 
 
 def import_card(run: Run, path: Path, name: str | None = None) -> tuple[Path, Card]:
-    """Keeps a card in the run; one that is not of this project is read by the run's encoder, and
-    keeps its nulls.
+    """Write a card into the run, and return where it is and the card as it is kept.
+
+    One that is not of this project is read by the run's encoder, and keeps its nulls.
 
     Args:
         name: in place of the card's own.
@@ -106,7 +107,8 @@ def import_card(run: Run, path: Path, name: str | None = None) -> tuple[Path, Ca
 
 
 def save_persona(run: Run, name: str, profile: Profile, steering: Steering) -> Card:
-    """Keeps a persona as it was set by hand: a profile's values, and the knobs over them.
+    """Write a persona as it was set by hand into the run: a profile's values, and the knobs over
+    them; return its card.
 
     Raises:
         ConfigError: the name is a speaker's, or the knobs are not of this space.
@@ -122,7 +124,7 @@ def save_persona(run: Run, name: str, profile: Profile, steering: Steering) -> C
         Steering(knobs=steering.knobs, rates=steering.rates, seed=steering.seed)
     )
     own = {"slots": slots, "steering": text, **_provenance(run)}
-    card = _written(
+    card = _card_in_words(
         name,
         Profile(name, profile.replies, {}),
         {n: s["value"] for n, s in slots.items()},
@@ -134,18 +136,18 @@ def save_persona(run: Run, name: str, profile: Profile, steering: Steering) -> C
 
 
 def delete_persona(run: Run, name: str) -> bool:
-    """Deletes a kept persona; whether there was one."""
+    """Delete a kept persona; return whether there was one."""
     path = persona_path(run, name)
     there = path.is_file()
-    for one in (path, path.with_suffix(".png")):
-        one.unlink(missing_ok=True)
+    for file in (path, path.with_suffix(".png")):
+        file.unlink(missing_ok=True)
     return there
 
 
 def card_of(
     run: Run, name: str, *, spec: Spec | None = None, samples: int = 4, variant: str = "SP+FT"
 ) -> Card:
-    """The card of a kept persona, as it is, or of a speaker.
+    """Return the card of a kept persona, as it is, or of a speaker.
 
     Args:
         spec: None for a kept card's own, and V3 for a speaker's.
@@ -155,18 +157,18 @@ def card_of(
         ConfigError: nobody is called so.
         DataError: samples are asked for and the adapter is not trained.
     """
-    kept = saved_personas(run)
-    if name in kept:
-        return kept[name].as_spec(spec) if spec else kept[name]
+    saved = saved_personas(run)
+    if name in saved:
+        return saved[name].as_spec(spec) if spec else saved[name]
     profile = run.profile(name)
     values = {dimension: slot.value for dimension, slot in profile.persona(_closest(profile))}
     greeting, examples = _samples(run, profile, variant, samples) if samples else ("", "")
     ranked = {**profile.by_listener.get(_closest(profile) or "", {}), **profile.values}
     own = {
-        "slots": {dimension: _slot(found) for dimension, found in ranked.items()},
+        "slots": {dimension: _slot(ranking) for dimension, ranking in ranked.items()},
         **_provenance(run, variant),
     }
-    card = _written(
+    card = _card_in_words(
         profile.speaker,
         profile,
         values,
@@ -181,19 +183,19 @@ def card_of(
 def _closest(profile: Profile) -> str | None:
     """The listener to whom most was said."""
     support = {
-        name: sum(r.support for one in v.values() for r in one)
+        name: sum(r.support for ranking in v.values() for r in ranking)
         for name, v in profile.by_listener.items()
     }
     return max(sorted(support), key=lambda name: support[name], default=None)
 
 
 def _slot(ranked: Sequence[Any]) -> dict[str, Any]:
-    total = sum(one.support for one in ranked)
+    total = sum(rank.support for rank in ranked)
     return {
         "value": ranked[0].value,
         "source": "observed",
         "confidence": round(ranked[0].support / total, 4),
-        "dist": {one.value: one.support for one in ranked},
+        "dist": {rank.value: rank.support for rank in ranked},
     }
 
 
@@ -227,17 +229,17 @@ def _samples(run: Run, profile: Profile, variant: str, number: int) -> tuple[str
     )
     own = [pair.response for pair in run.pairs if pair.speaker == profile.speaker][:200]
     openers = OPENERS[2 * sum(map(is_unspaced, own)) > len(own)]
-    said = [
-        (heard, replace(session, _turns=[]).reply(heard).messages)
-        for heard in (START, *openers)[:number]
+    exchanges = [
+        (prompt, replace(session, _turns=[]).reply(prompt).messages)
+        for prompt in (START, *openers)[:number]
     ]
     examples = "".join(
-        f"<START>\n{{{{user}}}}: {heard}\n"
+        f"<START>\n{{{{user}}}}: {prompt}\n"
         + "".join(f"{{{{char}}}}: {_plain(line)}\n" for line in messages)
-        for heard, messages in said[1:]
+        for prompt, messages in exchanges[1:]
         if messages
     )
-    return BURST.join(map(_plain, said[0][1])), examples
+    return BURST.join(map(_plain, exchanges[0][1])), examples
 
 
 def _plain(text: str) -> str:
@@ -245,7 +247,7 @@ def _plain(text: str) -> str:
     return text.replace("{{", "{ {")
 
 
-def _written(
+def _card_in_words(
     name: str,
     profile: Profile,
     values: Mapping[str, str],
@@ -256,8 +258,13 @@ def _written(
 ) -> Card:
     """A card in words: what each client shows its own model, which knows nothing of z."""
     read_by = {d.reader: values[d.name] for d in space.dimensions if d.name in values}
-    shown = {n: _plain(v) for n, v in values.items()}
-    style = [f"tone: {shown['tone']}"] if "tone" in shown else []
+    plain = {n: _plain(v) for n, v in values.items()}
+    closed = [d for d in space.dimensions if d.labels is not None and d.name in plain]
+    style = [
+        f"{d.name}: {plain[d.name]}"
+        for d in closed
+        if d.scope == "speaker" and d.name != "personality"  # a field of its own in a card
+    ]
     style += (
         [f'now and then says "{_plain(read_by["catchphrase"])}"']
         if "catchphrase" in read_by
@@ -267,13 +274,13 @@ def _written(
     line = f"How {{{{char}}}} writes: {'; '.join(style)}." if style else ""
     hobby = read_by.get("hobby")
     likes = f"{{{{char}}}} likes {_plain(hobby)}." if hobby else ""
-    named = [f"{key}: {shown[key]}" for key in ("relationship", "vibe", "topic") if key in shown]
+    situation = [f"{d.name}: {plain[d.name]}" for d in closed if d.scope != "speaker"]
     nickname = read_by.get("nickname")
     data: dict[str, Any] = {
         "name": name,
         "description": " ".join(filter(None, (likes, line))),
-        "personality": shown.get("personality", ""),
-        "scenario": "; ".join(named),
+        "personality": plain.get("personality", ""),
+        "scenario": "; ".join(situation),
         "first_mes": greeting,
         "mes_example": examples,
         "creator_notes": f"Made with vvae from {profile.replies:,} replies."

@@ -49,27 +49,27 @@ def _chunks(image: bytes, where: str) -> Iterator[Chunk]:
         at = end
 
 
-def _made(kind: bytes, body: bytes) -> bytes:
+def _chunk_bytes(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def texts_of(image: bytes, *, where: str = "image") -> dict[str, bytes]:
-    """Keyword -> text of its first ``tEXt`` chunk.
+    """Return keyword -> text of its first ``tEXt`` chunk.
 
     Raises:
         DataError: it is no PNG, or a damaged one.
     """
-    found: dict[str, bytes] = {}
+    texts: dict[str, bytes] = {}
     for chunk in _chunks(image, where):
         if chunk.kind == b"tEXt":
             keyword, _, text = chunk.body.partition(b"\0")
-            found.setdefault(keyword.decode("latin-1"), text)
-    return found
+            texts.setdefault(keyword.decode("latin-1"), text)
+    return texts
 
 
 def with_texts(image: bytes, texts: Mapping[str, bytes], *, where: str = "image") -> bytes:
-    """The image with these texts in place of any it had under their keywords; all other chunks as
-    they are.
+    """Return the image with these texts in place of any it had under their keywords; all other
+    chunks stay as they are.
 
     Raises:
         DataError: it is no PNG, or a damaged one.
@@ -79,7 +79,8 @@ def with_texts(image: bytes, texts: Mapping[str, bytes], *, where: str = "image"
         keyword = chunk.body.partition(b"\0")[0].decode("latin-1")
         if chunk.kind == b"IEND":
             parts += [
-                _made(b"tEXt", key.encode("latin-1") + b"\0" + text) for key, text in texts.items()
+                _chunk_bytes(b"tEXt", key.encode("latin-1") + b"\0" + text)
+                for key, text in texts.items()
             ]
         if chunk.kind != b"tEXt" or keyword not in texts:
             parts.append(chunk.raw)
@@ -87,14 +88,14 @@ def with_texts(image: bytes, texts: Mapping[str, bytes], *, where: str = "image"
 
 
 def plain_image(name: str) -> bytes:
-    """An avatar of one colour, which is the name's."""
+    """Return an avatar of one colour, which is the name's."""
     colour = bytes(80 + index_below(120, "avatar", name, channel) for channel in range(3))
     width, height = SIZE
     rows = (b"\0" + colour * width) * height
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         SIGNATURE
-        + _made(b"IHDR", header)
-        + _made(b"IDAT", zlib.compress(rows, 9))
-        + _made(b"IEND", b"")
+        + _chunk_bytes(b"IHDR", header)
+        + _chunk_bytes(b"IDAT", zlib.compress(rows, 9))
+        + _chunk_bytes(b"IEND", b"")
     )

@@ -42,7 +42,7 @@ class Admission:
 
     @property
     def seconds(self) -> float:
-        """Time left for its replies."""
+        """Return the time left for its replies."""
         return max(0.1, self._service.limits.seconds - (time.monotonic() - self._arrived))
 
     async def in_thread(self, receive: Callable[[], Awaitable[Any]], work: Callable[[], T]) -> T:

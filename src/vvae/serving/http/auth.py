@@ -27,7 +27,7 @@ _BRACKETS = re.compile(rb"[\[\]{}]")
 
 
 class RequestGuard:
-    """ASGI middleware; what it lets through has its whole body, in one message.
+    """An ASGI middleware; what it lets through has its whole body, in one message.
 
     Args:
         key: asked for as bearer token; None asks for none.
@@ -119,7 +119,7 @@ class RequestGuard:
 
 
 def depth(body: bytes) -> int:
-    """How deep JSON is nested; whether it is JSON is not asked.
+    """Return how deep JSON is nested; whether it is JSON is not asked.
 
     >>> depth(b'{"a": ["[[[", {}]}')
     3

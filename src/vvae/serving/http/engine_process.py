@@ -24,7 +24,8 @@ LOG = logging.getLogger("vvae.server")
 
 
 class EngineProcess:
-    """Starts the process, hands it replies to write, and starts another when it dies.
+    """A process that writes replies: it is started here, handed replies to write, and replaced when
+    it dies.
 
     Args:
         queue: replies that may wait for one of the slots.
@@ -38,14 +39,16 @@ class EngineProcess:
         self.restarts = 0
         self.outstanding = 0
         """Replies being written or waiting."""
-        self._asked: dict[int, asyncio.Queue[dict[str, Any]]] = {}
+        self._queues: dict[int, asyncio.Queue[dict[str, Any]]] = {}
         self._number = 0
         self._seconds = 2.0
         """A reply takes about so long."""
         self._process: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
-        """Until cancelled, or until it fails for a reason that another start cannot mend."""
+        """Run until cancelled, or until the process fails for a reason that another start cannot
+        mend.
+        """
         pause = 0.0
         try:
             while True:
@@ -88,8 +91,8 @@ class EngineProcess:
                 self.state = "ready"
             elif "fatal" in event:
                 self.failure = ModelError(event["fatal"])
-            elif (heard := self._asked.get(event["id"])) is not None:
-                heard.put_nowait(event)
+            elif (queue := self._queues.get(event["id"])) is not None:
+                queue.put_nowait(event)
         await self._process.wait()
 
     async def _kill(self) -> None:
@@ -103,11 +106,11 @@ class EngineProcess:
             self._process.stdin.write(json.dumps(what).encode() + b"\n")
 
     def _end_all(self, why: str) -> None:
-        for heard in self._asked.values():
-            heard.put_nowait({"gone": why})
+        for queue in self._queues.values():
+            queue.put_nowait({"gone": why})
 
     def enter(self, replies: int) -> Callable[[], None]:
-        """Takes room for so many replies; returns what gives it back.
+        """Take room for so many replies; return what gives it back.
 
         Raises:
             ApiError: 503 without an engine, 429 when full.
@@ -141,7 +144,7 @@ class EngineProcess:
         return leave
 
     async def events(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """What the engine says of one reply, to its end; closing the iterator frees its slot.
+        """Yield what the engine says of one reply, to its end; closing the iterator frees its slot.
 
         Raises:
             ApiError: 400 where the engine refuses the prompt, 503 where it is gone.
@@ -151,13 +154,13 @@ class EngineProcess:
                 503, "the engine stopped", kind="server_error", code="engine_died", retry_after=2
             )
         self._number += 1
-        name, heard = self._number, asyncio.Queue[dict[str, Any]]()
-        self._asked[name] = heard
+        name, queue = self._number, asyncio.Queue[dict[str, Any]]()
+        self._queues[name] = queue
         started, ended = time.monotonic(), False
         self._tell({"id": name, **body})
         try:
             while not ended:
-                event = await heard.get()
+                event = await queue.get()
                 if "gone" in event:
                     ended = True
                     raise ApiError(
@@ -178,6 +181,6 @@ class EngineProcess:
                     self._seconds += 0.1 * (time.monotonic() - started - self._seconds)
                 yield event
         finally:
-            del self._asked[name]
+            del self._queues[name]
             if not ended:
                 self._tell({"cancel": name})

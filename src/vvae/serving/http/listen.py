@@ -34,7 +34,7 @@ SHORTEST_KEY = 16
 
 @dataclass(frozen=True)
 class Listening:
-    """Where and for whom.
+    """An address to serve on, and for whom.
 
     Args:
         host: other than loopback it needs a key.
@@ -79,7 +79,7 @@ class _Protocol(H11Protocol):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
+    """Return whether only this machine can reach an address."""
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -87,7 +87,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listener(listening: Listening) -> socket.socket:
-    """A socket that listens there.
+    """Return a socket that listens there.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -105,7 +105,7 @@ def listener(listening: Listening) -> socket.socket:
 
 
 def key_of(listening: Listening) -> str | None:
-    """The key clients must have.
+    """Return the key that clients must have.
 
     Raises:
         ConfigError: it is needed and not there, or too short to keep anyone out.
@@ -132,7 +132,7 @@ def serve_run(
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serves until SIGINT or SIGTERM, and lets replies that are being written end.
+    """Serve until SIGINT or SIGTERM, and let replies that are being written end.
 
     Raises:
         ConfigError: the address needs a key, or the port is taken.

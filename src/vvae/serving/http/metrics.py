@@ -24,7 +24,7 @@ BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class ServerMetrics:
-    """Counters of one server."""
+    """A set of counters of one server."""
 
     media_type = CONTENT_TYPE_LATEST
 
@@ -59,11 +59,11 @@ class ServerMetrics:
         )
 
     def count(self, ended: str) -> None:
-        """A request that got no reply."""
+        """Count a request that got no reply."""
         self._requests.labels(ended).inc()
 
     def ended(self, ended: str, answer: Answer, arrived: float) -> None:
-        """A request that was being written for."""
+        """Count a request that was being written for."""
         self.count(ended)
         self._prompt.inc(answer.prompt_tokens)
         self._written.inc(answer.completion_tokens)
@@ -72,7 +72,7 @@ class ServerMetrics:
             self._first.observe(answer.first - arrived)
 
     def text(self, engine: EngineProcess) -> bytes:
-        """All of them."""
+        """Return all counters in Prometheus text format."""
         self._outstanding.set(engine.outstanding)
         self._ready.set(engine.state == "ready")
         self._restarts.set(engine.restarts)

@@ -39,7 +39,7 @@ const tell = (text, wrong = false) => {
 // --- knobs ------------------------------------------------------------------------------------------------------
 
 const MODES = { own: "profile's", fixed: "fixed", auto: "auto", sample: "sample", none: "none" };
-const LANES = ["vibe", "tone", "relationship"];
+const LANES = ["vibe", "tone", "relationship"]; // of the default space; another one shows its first closed dimensions
 let space = null;
 let turns = []; // {you: text} or {answers: [...], kept: index}
 let writing = null;
@@ -259,7 +259,10 @@ function draw() {
 
 function timeline() {
   const replies = turns.filter((turn) => turn.answers).map((turn) => turn.answers[turn.kept].z?.z).filter(Boolean);
-  $("timeline").replaceChildren(...LANES.filter((name) => space?.dimensions.some((one) => one.name === name)).map((name) => {
+  const dimensions = space?.dimensions ?? [];
+  const usual = LANES.filter((name) => dimensions.some((dimension) => dimension.name === name));
+  const closed = dimensions.filter((dimension) => dimension.labels.length).map((dimension) => dimension.name);
+  $("timeline").replaceChildren(...(usual.length ? usual : closed.slice(0, LANES.length)).map((name) => {
     const cells = replies.map((z, number) => {
       const value = z[name].value ?? "—";
       const cell = make("span", { class: "cell", title: `reply ${number + 1}: ${value} (${z[name].source ?? "null"})` }, value);

@@ -29,7 +29,7 @@ from vvae.pipeline.run import Run
 from vvae.serving.cards.personas import saved_personas
 from vvae.serving.engines import check_adapter
 from vvae.serving.http.schemas import ApiError, ChatMessage, ChatRequest, Headers
-from vvae.serving.session import ConversationReader, said
+from vvae.serving.session import ConversationReader, turn_of
 
 __all__ = ["PersonaResolver", "ReplySpec"]
 
@@ -38,7 +38,7 @@ _BLOCK = re.compile(r"^[ \t]*\[persona\][ \t]*(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ReplySpec:
-    """All that a reply needs."""
+    """A specification of a reply: all that is needed to write it."""
 
     adapter: str
     speaker: str
@@ -51,7 +51,7 @@ class ReplySpec:
     notes: tuple[str, ...]
 
     def body(self, number: int, seed: int) -> dict[str, Any]:
-        """What the engine's process is asked, for one of several replies."""
+        """Return what the engine's process is asked, for one of several replies."""
         return {
             "turns": [[turn.id, turn.speaker, turn.text] for turn in self.turns],
             "speaker": self.speaker,
@@ -63,15 +63,15 @@ class ReplySpec:
         }
 
     def described(self) -> dict[str, Any]:
-        """The field ``vvae`` of a response."""
+        """Return the field ``vvae`` of a response."""
         z: dict[str, Any] = {}
-        for name, found in self.steered.dimensions.items():
-            z[name] = {"value": found.value, "mode": found.mode, "source": found.origin}
-            if found.rate:
+        for name, slot in self.steered.dimensions.items():
+            z[name] = {"value": slot.value, "mode": slot.mode, "source": slot.origin}
+            if slot.rate:
                 z[name]["rate"] = {
-                    "asked": found.rate.asked,
-                    "given": round(found.rate.given, 4),
-                    "shown": found.rate.shown,
+                    "asked": slot.rate.asked,
+                    "given": round(slot.rate.given, 4),
+                    "shown": slot.rate.shown,
                 }
         return {
             "adapter": self.adapter,
@@ -84,7 +84,7 @@ class ReplySpec:
 
 
 class PersonaResolver:
-    """The adapters and speakers of a run.
+    """A resolver of model ids and requests to the adapters and speakers of a run.
 
     Raises:
         DataError: a file of the run is missing, or an adapter is of other data.
@@ -104,7 +104,7 @@ class PersonaResolver:
         self._reading = Lock()
 
     def read_personas(self) -> None:
-        """Reads the personas kept in the run, once more after one was added.
+        """Read the personas kept in the run, once more after one was added.
 
         Raises:
             DataError: one of them is no card any more.
@@ -125,7 +125,7 @@ class PersonaResolver:
 
     @property
     def models(self) -> list[tuple[str, str | None]]:
-        """(model id, the adapter that writes where it is none itself): adapters, speakers,
+        """Return (model id, the adapter that writes where it is none itself): adapters, speakers,
         personas.
         """
         first = next(iter(self.variants))
@@ -133,7 +133,7 @@ class PersonaResolver:
         return [*((name, None) for name in self.variants), *((name, first) for name in own)]
 
     def find(self, model: str) -> tuple[str, Steering]:
-        """The adapter and persona that a model id names.
+        """Return the adapter and persona that a model id names.
 
         Raises:
             ApiError: 404, nothing is called so.
@@ -144,14 +144,14 @@ class PersonaResolver:
         if model in self.profiles:
             return first, Steering(speaker=model)
         # A name may hold an "@" itself: the longest one that is known is the base.
-        for place in reversed([found.start() for found in re.finditer("@", model)]):
-            base, asked = model[:place], model[place + 1 :]
+        for place in reversed([match.start() for match in re.finditer("@", model)]):
+            base, persona = model[:place], model[place + 1 :]
             if base in self.variants or base in self.profiles:
                 adapter = base if base in self.variants else first
                 speaker = None if base in self.variants else base
-                named = Steering(speaker=asked) if asked in self.profiles else None
+                named = Steering(speaker=persona) if persona in self.profiles else None
                 return adapter, merged(
-                    [named or steering_from_text(asked, where="model"), Steering(speaker=speaker)]
+                    [named or steering_from_text(persona, where="model"), Steering(speaker=speaker)]
                 )
         raise ApiError(
             404,
@@ -163,7 +163,7 @@ class PersonaResolver:
     # --- from a request to z ---
 
     def resolve(self, request: ChatRequest, headers: Headers) -> ReplySpec:
-        """Everything about the next reply but its text.
+        """Return everything about the next reply but its text.
 
         Raises:
             ApiError: 404 for an unknown model.
@@ -213,9 +213,9 @@ class PersonaResolver:
             notes.append("the system message is shown to an adapter that was trained without one")
         if not variant.shows_slots:
             notes.append(f"{adapter} was trained without z and is shown none")
-        shown = persona_line(steered.persona, self.space) if variant.shows_slots else None
+        block = persona_line(steered.persona, self.space) if variant.shows_slots else None
         return ReplySpec(
-            adapter, speaker, conversation, turns, shown, preface, steered, seed, tuple(notes)
+            adapter, speaker, conversation, turns, block, preface, steered, seed, tuple(notes)
         )
 
     def _read(self, turns: Sequence[Turn], speaker: str) -> Any:
@@ -249,8 +249,8 @@ def _system(messages: Sequence[ChatMessage]) -> tuple[str, Steering]:
     counts first.
     """
     texts = [_text(message) for message in messages if message.role in ("system", "developer")]
-    blocks = [found[1] for text in texts for found in _BLOCK.finditer(text)]
-    preface = "\n\n".join(kept for text in texts if (kept := _BLOCK.sub("", text).strip()))
+    blocks = [match[1] for text in texts for match in _BLOCK.finditer(text)]
+    preface = "\n\n".join(rest for text in texts if (rest := _BLOCK.sub("", text).strip()))
     return preface, merged(
         steering_from_text(block, where="[persona]") for block in reversed(blocks)
     )
@@ -272,7 +272,7 @@ def _turns(messages: Sequence[ChatMessage], speaker: str) -> tuple[Turn, ...]:
         else:
             bursts.append((name, [text]))
     return tuple(
-        said(number, name, BURST.join(texts)) for number, (name, texts) in enumerate(bursts)
+        turn_of(number, name, BURST.join(texts)) for number, (name, texts) in enumerate(bursts)
     )
 
 

@@ -30,7 +30,7 @@ class ClientGoneError(Exception):
 
 
 class Chunk(NamedTuple):
-    """What has come of one choice."""
+    """A piece of one choice, as it came."""
 
     choice: int
     text: str = ""
@@ -64,25 +64,25 @@ class Answer:
     """The status of an error in the middle of a stream."""
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
-        """What is written, of all choices as it comes; the first chunk, without text, says that the
-        prompt is read.
+        """Yield what is written, of all choices as it comes; the first chunk, without text, says
+        that the prompt is read.
 
         Raises:
             ApiError: the prompt is refused, the engine is gone, or time is up.
         """
-        heard: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
-        tasks = [asyncio.create_task(self._choice(index, heard)) for index in range(self.number)]
-        left, end = self.number, time.monotonic() + self.seconds
+        queue: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
+        tasks = [asyncio.create_task(self._choice(index, queue)) for index in range(self.number)]
+        unfinished, end = self.number, time.monotonic() + self.seconds
         try:
-            while left:
+            while unfinished:
                 # for each piece anew: a stream's pieces are waited for in other tasks than its
                 # first one; and not by wait_for, which before Python 3.12 takes no notice of being
                 # cancelled where a piece has just come
                 async with asyncio.timeout(max(0.0, end - time.monotonic())):
-                    chunk = await heard.get()
+                    chunk = await queue.get()
                 if isinstance(chunk, Exception):
                     raise chunk
-                left -= chunk.finish_reason is not None
+                unfinished -= chunk.finish_reason is not None
                 yield chunk
         except TimeoutError:
             raise ApiError(
@@ -93,7 +93,7 @@ class Answer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _choice(self, index: int, heard: asyncio.Queue[Chunk | Exception]) -> None:
+    async def _choice(self, index: int, queue: asyncio.Queue[Chunk | Exception]) -> None:
         stream, tokens = TextStream(self.stops), 0
         body = {**self.spec.body(index, self.seed), **self.settings}
         try:
@@ -101,25 +101,25 @@ class Answer:
                 async for event in events:
                     if "prompt" in event:
                         self.prompt_tokens = event["prompt"]
-                        heard.put_nowait(Chunk(index))
+                        queue.put_nowait(Chunk(index))
                     elif "text" in event:
                         tokens += 1
                         self.first = self.first or time.monotonic()
                         if ready := stream.feed(event["text"]):
-                            heard.put_nowait(Chunk(index, ready))
+                            queue.put_nowait(Chunk(index, ready))
                         if stream.stopped:
                             self.completion_tokens += tokens
-                            heard.put_nowait(Chunk(index, "", "stop"))
+                            queue.put_nowait(Chunk(index, "", "stop"))
                             return
                     elif "done" in event:
                         self.completion_tokens += event["tokens"]
-                        heard.put_nowait(Chunk(index, stream.rest(), event["done"]))
+                        queue.put_nowait(Chunk(index, stream.rest(), event["done"]))
         except Exception as error:
-            heard.put_nowait(error)
+            queue.put_nowait(error)
 
     @property
     def usage(self) -> dict[str, int]:
-        """Tokens; of the prompt once, however many choices there are."""
+        """Return the numbers of tokens; of the prompt once, however many choices there are."""
         total = self.prompt_tokens + self.completion_tokens
         return {
             "prompt_tokens": self.prompt_tokens,
@@ -131,7 +131,7 @@ class Answer:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
     async def whole(self, chunks: AsyncIterator[Chunk]) -> dict[str, Any]:
-        """The body of an answer that is not streamed."""
+        """Return the body of an answer that is not streamed."""
         texts, finished = [""] * self.number, ["stop"] * self.number
         async for chunk in chunks:
             texts[chunk.choice] += chunk.text
@@ -153,7 +153,7 @@ class Answer:
         }
 
     async def lines(self, chunks: AsyncGenerator[Chunk], *, usage: bool) -> AsyncGenerator[bytes]:
-        """The events of an answer that is streamed."""
+        """Yield the events of an answer that is streamed."""
         head = self._head("chat.completion.chunk")
 
         def event(choices: list[dict[str, Any]], **further: Any) -> bytes:
@@ -194,7 +194,7 @@ class Answer:
 
 
 async def unless_gone(receive: Callable[[], Awaitable[Any]], work: Awaitable[T]) -> T:
-    """The result of some work, which is cancelled where the client goes before.
+    """Return the result of some work, which is cancelled where the client goes before.
 
     Raises:
         ClientGoneError: the client went.
@@ -218,8 +218,8 @@ async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
 
 
 class EventStream(Response):
-    """Server-sent events, until they end, the client goes, or it does not read them; `after` is
-    told how it went.
+    """A response of server-sent events, until they end, the client goes, or it does not read them;
+    `after` is told how it went.
     """
 
     media_type = "text/event-stream"

@@ -34,7 +34,7 @@ class _Draft(_Asked):
 
 
 def application(collection: Collection) -> Any:
-    """The ASGI application: a page and four calls.
+    """Return the ASGI application: a page and four calls.
 
     Raises:
         ModelError: FastAPI is not installed.
@@ -84,12 +84,12 @@ def application(collection: Collection) -> Any:
         )
 
     @app.post("/work")
-    def work(asked: _Asked) -> dict[str, Any]:
-        done = collection.work(asked.annotator)
-        return {"about": done.about, "tasks": [_task(name, done) for name in collection.tasks]}
+    def work(body: _Asked) -> dict[str, Any]:
+        record = collection.work(body.annotator)
+        return {"about": record.about, "tasks": [_task(name, record) for name in collection.tasks]}
 
-    def _task(name: str, done: Any) -> dict[str, Any]:
-        entry = done.entries.get(name)
+    def _task(name: str, record: Any) -> dict[str, Any]:
+        entry = record.entries.get(name)
         own = {"draft": "", "values": None, "filled": None, "done": False}
         if entry:
             values = entry.values or entry.prefilled
@@ -99,21 +99,21 @@ def application(collection: Collection) -> Any:
                 "filled": entry.prefilled,
                 "done": entry.done,
             }
-        return collection.shown(name) | own
+        return collection.task_view(name) | own
 
     @app.post("/about")
-    def about(asked: _About) -> dict[str, bool]:
-        collection.about(asked.annotator, asked.about)
+    def about(body: _About) -> dict[str, bool]:
+        collection.about(body.annotator, body.about)
         return {"kept": True}
 
     @app.post("/keep")
-    def keep(asked: _Draft) -> dict[str, bool]:
-        collection.keep(asked.annotator, asked.task, asked.reply, asked.values, done=asked.done)
+    def keep(body: _Draft) -> dict[str, bool]:
+        collection.keep(body.annotator, body.task, body.reply, body.values, done=body.done)
         return {"kept": True}
 
     @app.post("/fill")
-    def fill(asked: _Draft) -> dict[str, str | None]:
-        return collection.fill_in(asked.annotator, asked.task, asked.reply)
+    def fill(body: _Draft) -> dict[str, str | None]:
+        return collection.fill_in(body.annotator, body.task, body.reply)
 
     return app
 
@@ -125,7 +125,7 @@ POLICY = (
 
 
 def serve_collection(collection: Collection, port: int) -> None:
-    """Serves on loopback until interrupted."""
+    """Serve on loopback until interrupted."""
     try:
         import uvicorn
     except ImportError:

@@ -49,17 +49,17 @@ async def chat(request: Request, body: ChatRequest, service: ServiceDependency) 
 
 
 def _headers(request: Request) -> Headers:
-    found = request.headers
-    conversation = found.get("x-vvae-conversation") or found.get("x-openwebui-chat-id")
-    return Headers(found.get("x-vvae-persona"), conversation[:200] if conversation else None)
+    headers = request.headers
+    conversation = headers.get("x-vvae-conversation") or headers.get("x-openwebui-chat-id")
+    return Headers(headers.get("x-vvae-persona"), conversation[:200] if conversation else None)
 
 
 def _settings(body: ChatRequest, limits: Limits) -> dict[str, Any]:
     """Return what reaches an engine; at temperature 1 and top_p 1 it is the model as it is."""
     temperature = 1.0 if body.temperature is None else body.temperature
-    wanted = body.max_completion_tokens or body.max_tokens or limits.tokens
+    tokens = body.max_completion_tokens or body.max_tokens or limits.tokens
     return {
         "temperature": temperature * (temperature >= COLDEST),
         "top_p": 1.0 if body.top_p is None else max(body.top_p, COLDEST),
-        "max_tokens": min(wanted, limits.tokens),
+        "max_tokens": min(tokens, limits.tokens),
     }

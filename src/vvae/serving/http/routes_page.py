@@ -52,7 +52,7 @@ class KeptPersona(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What a person says of a value that was read."""
+    """A person's judgement of a value that was read."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -94,8 +94,8 @@ ReviewsDependency = Annotated[Reviews, Depends(_reviews)]
 
 @router.get("/vvae/space", responses=errors(503))
 def space(service: ServiceDependency) -> dict[str, Any]:
-    """Dimensions with the values to choose from, adapters with what they can do, speakers and
-    personas.
+    """Return dimensions with the values to choose from, adapters with what they can do, speakers
+    and personas.
     """
     personas = service.personas
     dimensions = [
@@ -128,40 +128,40 @@ def space(service: ServiceDependency) -> dict[str, Any]:
 
 @router.get("/vvae/personas/{name:path}", responses=errors(404, 503))
 def persona(name: str, service: ServiceDependency) -> dict[str, Any]:
-    """The values of a speaker or a kept persona, and the knobs kept with it."""
+    """Return the values of a speaker or a kept persona, and the knobs kept with it."""
     personas = service.personas
     profile = personas.profiles.get(name)
     if profile is None:
         raise ApiError(404, "nobody is called so", code="persona_not_found")
-    kept = personas.personas[name][1] if name in personas.personas else Steering()
+    steering = personas.personas[name][1] if name in personas.personas else Steering()
     values = {n: slot.value for n, slot in profile.persona()}
-    knobs: dict[str, dict[str, Any]] = {n: knob._asdict() for n, knob in kept.knobs.items()}
-    for dimension, rate in kept.rates.items():
+    knobs: dict[str, dict[str, Any]] = {n: knob._asdict() for n, knob in steering.knobs.items()}
+    for dimension, rate in steering.rates.items():
         knobs.setdefault(dimension, {})["rate"] = rate
-    return {"name": name, "values": values, "knobs": knobs, "seed": kept.seed}
+    return {"name": name, "values": values, "knobs": knobs, "seed": steering.seed}
 
 
 @router.put("/vvae/personas/{name:path}", responses=errors(400, 404, 408, 413, 415, 503))
 def keep(
-    name: str, kept: KeptPersona, service: ServiceDependency, reviews: ReviewsDependency
+    name: str, body: KeptPersona, service: ServiceDependency, reviews: ReviewsDependency
 ) -> dict[str, Any]:
-    """Keeps a persona in the run, as a character card."""
+    """Keep a persona in the run, as a character card."""
     from vvae.serving.cards.personas import save_persona
 
     personas = service.personas
-    profile = personas.profiles.get(kept.speaker)
+    profile = personas.profiles.get(body.speaker)
     if profile is None:
         raise ApiError(404, "nobody is called so", code="persona_not_found")
-    asked = steering_from_json(kept.persona)
+    steering = steering_from_json(body.persona)
     with reviews.lock:
-        save_persona(personas.run, name, profile, asked)
+        save_persona(personas.run, name, profile, steering)
         personas.read_personas()
     return persona(name, service)
 
 
 @router.delete("/vvae/personas/{name:path}", responses=errors(400, 404, 503))
 def drop(name: str, service: ServiceDependency, reviews: ReviewsDependency) -> dict[str, bool]:
-    """Deletes a kept persona."""
+    """Delete a kept persona."""
     from vvae.serving.cards.personas import delete_persona
 
     personas = service.personas
@@ -180,19 +180,19 @@ def items(
     start: int = 0,
     number: int = 10,
 ) -> dict[str, Any]:
-    """Replies with the values that the encoder read in them, and what was said of those."""
+    """Return replies with the values that the encoder read in them, and what was said of those."""
     start, number = max(0, min(start, 2**31)), max(1, min(number, MOST_ITEMS))
     review = reviews.of(service.personas.run)
-    found, total = review.items(speaker or None, start, number)
-    return {"items": found, "total": total, "counts": review.counts()}
+    replies, total = review.items(speaker or None, start, number)
+    return {"items": replies, "total": total, "counts": review.counts()}
 
 
 @router.post("/vvae/review", responses=errors(400, 408, 413, 415, 503))
-def say(said: Verdict, service: ServiceDependency, reviews: ReviewsDependency) -> dict[str, Any]:
-    """Keeps what a person says of a value."""
+def say(verdict: Verdict, service: ServiceDependency, reviews: ReviewsDependency) -> dict[str, Any]:
+    """Keep what a person says of a value."""
     review = reviews.of(service.personas.run)
     with reviews.lock:
-        review.say(said.pair, said.dimension, said.verdict, said.value)
+        review.say(verdict.pair, verdict.dimension, verdict.verdict, verdict.value)
     return {"counts": review.counts()}
 
 

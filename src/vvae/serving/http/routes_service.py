@@ -26,21 +26,21 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """All models."""
+    """A list of all models."""
 
     object: str = "list"
     data: list[Model]
 
 
 class Health(BaseModel):
-    """Whether requests are answered now."""
+    """A statement whether requests are answered now."""
 
     status: str
 
 
 @router.get("/health", responses={503: {"model": Health}, 421: {"model": ErrorAnswer}})
 async def health(service: ServiceDependency) -> Health:
-    """Say whether requests are answered now; 503 while the model loads."""
+    """Return whether requests are answered now; 503 while the model loads."""
     if service.status != "ok":
         return JSONResponse({"status": service.status}, 503)  # type: ignore[return-value]
     return Health(status="ok")
@@ -55,8 +55,8 @@ async def metrics(service: ServiceDependency) -> Response:
 
 @router.get("/v1/models", responses=errors(503))
 async def models(service: ServiceDependency) -> Models:
-    """List adapters and speakers."""
-    return Models(data=[_model(service, *one) for one in service.personas.models])
+    """Return adapters and speakers."""
+    return Models(data=[_model(service, *entry) for entry in service.personas.models])
 
 
 @router.get("/v1/models/{model:path}", responses=errors(404, 400, 503))

@@ -65,7 +65,7 @@ class ApiError(Exception):
 def error_body(
     message: str, *, kind: str, param: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
-    """OpenAI's error object."""
+    """Return OpenAI's error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
@@ -85,7 +85,7 @@ class ChatMessage(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """Of a stream."""
+    """A request's options of its stream."""
 
     include_usage: bool | None = None
 
@@ -114,7 +114,7 @@ class ChatRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Headers:
-    """What the headers of a request say."""
+    """A record of what the headers of a request say."""
 
     persona: str | None = None
     """``X-VVAE-Persona``, percent-encoded where it is not ASCII."""
@@ -123,7 +123,7 @@ class Headers:
 
 
 class ErrorObject(BaseModel):
-    """OpenAI's error."""
+    """An error as OpenAI puts it."""
 
     message: str
     type: str

@@ -28,7 +28,7 @@ READERS = 4
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may take.
+    """A bound on what one request may take.
 
     Args:
         tokens: of a reply; more is cut to it.
@@ -62,14 +62,14 @@ class Service:
 
     @property
     def status(self) -> str:
-        """``ok``, or what is going on instead."""
+        """Return ``ok``, or what is going on instead."""
         if self._personas is None:
             return "loading"
         return "ok" if self.engine.state == "ready" else self.engine.state
 
     @property
     def personas(self) -> PersonaResolver:
-        """Who can be talked to.
+        """Return who can be talked to.
 
         Raises:
             ApiError: 503, the run is not read yet.

@@ -20,7 +20,9 @@ LONGEST_LINE = 1 << 20
 
 
 class Piece(NamedTuple):
-    """Text as it is written; the last one has the finish reason and the number of tokens."""
+    """A piece of text as it is written; the last one has the finish reason and the number of
+    tokens.
+    """
 
     text: str
     finish_reason: str | None = None
@@ -28,7 +30,7 @@ class Piece(NamedTuple):
 
 
 class LiveEngine(Protocol):
-    """Writes replies as they are asked for."""
+    """An engine that writes replies as they are asked for."""
 
     context: int
     """Tokens of prompt and reply."""
@@ -36,11 +38,11 @@ class LiveEngine(Protocol):
     def stream(
         self, request: Request, adapter: str, config: GenerationConfig, *, seed: int
     ) -> AsyncGenerator[Piece]:
-        """A reply; closing the iterator frees its place."""
+        """Yield a reply as it is written; closing the iterator frees its place."""
         ...
 
     async def close(self) -> None:
-        """Lets go of what it holds."""
+        """Let go of what it holds."""
         ...
 
 
@@ -77,7 +79,7 @@ class BatchedEngine:
     async def stream(
         self, request: Request, adapter: str, config: GenerationConfig, *, seed: int
     ) -> AsyncGenerator[Piece]:
-        """A reply; closing the iterator frees its place.
+        """Yield a reply as it is written; closing the iterator frees its place.
 
         Raises:
             Exception: whatever the model raised for the batch.
@@ -85,33 +87,33 @@ class BatchedEngine:
         if self._writing is not None and self._writing.done():
             self._writing.result()  # what ended it; the batches cannot be trusted any more
         self._number += 1
-        name, heard = self._number, asyncio.Queue[Piece | Exception]()
-        self._waiting[name] = heard
+        name, queue = self._number, asyncio.Queue[Piece | Exception]()
+        self._waiting[name] = queue
         self._joining.append((adapter, name, request, config, seed))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
         try:
             while True:
-                found = await heard.get()
-                if isinstance(found, Exception):
-                    raise found
-                yield found
-                if found.finish_reason:
+                piece = await queue.get()
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+                if piece.finish_reason:
                     return
         finally:
             if self._waiting.pop(name, None) is not None and name in self._sent:
                 self._leaving.append((adapter, name))
 
     async def close(self) -> None:
-        """Nothing is held but memory."""
+        """Do nothing: only memory is held."""
 
     async def _write(self) -> None:
         try:
             while self._joining or any(batch.busy for batch in self._batches.values()):
                 await self._write_on()
         except Exception as error:
-            for heard in self._waiting.values():
-                heard.put_nowait(error)
+            for queue in self._waiting.values():
+                queue.put_nowait(error)
             raise  # for the next who asks: there may be nobody who waits
 
     async def _write_on(self) -> None:
@@ -125,21 +127,21 @@ class BatchedEngine:
             if self._sent.pop(name, None) is not None:
                 self._batches[adapter].drop(name)
         for name, piece in await asyncio.get_running_loop().run_in_executor(None, self._step):
-            if heard := self._waiting.get(name):
-                heard.put_nowait(piece)
+            if queue := self._waiting.get(name):
+                queue.put_nowait(piece)
         await asyncio.sleep(0)  # what was written goes out before the next step takes the cores
 
     def _step(self) -> list[tuple[int, Piece]]:
-        found: list[tuple[int, Piece]] = []
+        pieces: list[tuple[int, Piece]] = []
         for adapter, batch in self._batches.items():
             if batch.busy:
                 if adapter != self._used:
                     self._switch(adapter)
                     self._used = adapter
-                found += [
+                pieces += [
                     (wrote.name, piece) for wrote in batch.step() if (piece := self._piece(wrote))
                 ]
-        return found
+        return pieces
 
     def _piece(self, wrote: Wrote) -> Piece | None:
         text, sent = self._engine.text(wrote.tokens), self._sent.get(wrote.name, 0)
@@ -183,7 +185,8 @@ class CompletionsEngine:
     async def stream(
         self, request: Request, adapter: str, config: GenerationConfig, *, seed: int
     ) -> AsyncGenerator[Piece]:
-        """A reply; closing the iterator closes the connection, which frees the place there.
+        """Yield a reply as it is written; closing the iterator closes the connection, which frees
+        the place there.
 
         Raises:
             ModelError: the server cannot be reached or refuses.
@@ -242,6 +245,6 @@ class CompletionsEngine:
         yield Piece("", finish or "stop", counted or tokens)
 
     async def close(self) -> None:
-        """Closes its connections."""
+        """Close its connections."""
         if self._session is not None:
             await self._session.close()

@@ -8,8 +8,8 @@ __all__ = ["TextStream"]
 
 
 class TextStream:
-    """Holds back what may still turn out to be the end: white space, and the beginning of a stop
-    text.
+    """A stream of text that holds back what may still turn out to be the end: white space, and the
+    beginning of a stop text.
 
     >>> stream = TextStream(["END"])
     >>> stream.feed("  so E"), stream.feed("N route "), stream.feed("END ignored")
@@ -25,7 +25,7 @@ class TextStream:
         """Whether a stop text has come."""
 
     def feed(self, text: str) -> str:
-        """What can be sent now that this has been written."""
+        """Return what can be sent now that this has been written."""
         if self.stopped:
             return ""
         self._held += text
@@ -54,6 +54,6 @@ class TextStream:
         )
 
     def rest(self) -> str:
-        """What was held back, once nothing more comes."""
+        """Return what was held back, once nothing more comes."""
         rest, self._held = self._held.rstrip(), ""
         return rest

@@ -39,7 +39,7 @@ from vvae.pipeline.run import Run
 from vvae.serving.engines import end_of_turn, llama_base, llama_parts
 from vvae.serving.http.streaming import BatchedEngine, CompletionsEngine, LiveEngine
 from vvae.serving.http.worker_settings import WorkerSettings
-from vvae.serving.session import reply_request, said
+from vvae.serving.session import reply_request, turn_of
 
 __all__ = ["main"]
 
@@ -51,7 +51,7 @@ SHORTEST_REPLY = 8
 
 
 def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, object]:
-    """Prompter and engine, and what must live as long as they do.
+    """Return prompter and engine, and what must live as long as they do.
 
     Raises:
         VVAEError: the model or an adapter cannot be loaded.
@@ -77,14 +77,14 @@ def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, obj
         file, "base", context=CONTEXT, slots=settings.slots, adapters=loras, key=key
     )
     Thread(target=_end_with, args=(server,), daemon=True).start()
-    asked = {
+    models = {
         name: (
             "base",
             {"lora": [{"id": i, "scale": float(i == own)} for i in range(len(loras))], **SAMPLING},
         )
         for own, name in enumerate(settings.adapters)
     }
-    return prompter, _completions(server.base_url, asked, key, prompter), server
+    return prompter, _completions(server.base_url, models, key, prompter), server
 
 
 def _end_with(server: LlamaServer) -> None:
@@ -112,7 +112,7 @@ def _batched(decoder: Decoder, switch: Any, settings: WorkerSettings) -> Batched
 
 
 class Worker:
-    """Reads what is asked, one task for each reply, and says what is written."""
+    """A worker that reads what is asked, one task for each reply, and says what is written."""
 
     def __init__(
         self, prompter: Prompter, engine: LiveEngine, window_tokens: int, out: Any
@@ -121,37 +121,37 @@ class Worker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def say(self, **event: Any) -> None:
-        """One line to the parent."""
+        """Write one line to the parent."""
         self._out.write(json.dumps(event).encode() + b"\n")
         self._out.flush()
 
     async def listen(self, lines: asyncio.StreamReader) -> None:
-        """Until the parent closes its end."""
+        """Read lines until the parent closes its end."""
         while line := await lines.readline():
-            asked = json.loads(line)
-            if "cancel" in asked:
-                if task := self._tasks.get(asked["cancel"]):
+            message = json.loads(line)
+            if "cancel" in message:
+                if task := self._tasks.get(message["cancel"]):
                     task.cancel()
                 continue
-            task = asyncio.create_task(self._reply(asked))
-            self._tasks[asked["id"]] = task
-            task.add_done_callback(lambda _, name=asked["id"]: self._tasks.pop(name, None))  # type: ignore[misc]
+            task = asyncio.create_task(self._reply(message))
+            self._tasks[message["id"]] = task
+            task.add_done_callback(lambda _, name=message["id"]: self._tasks.pop(name, None))  # type: ignore[misc]
 
-    def _request(self, asked: dict[str, Any]) -> Request:
+    def _request(self, message: dict[str, Any]) -> Request:
         return reply_request(
             self._prompter,
-            [said(*turn) for turn in asked["turns"]],
-            asked["speaker"],
-            asked["block"],
+            [turn_of(*turn) for turn in message["turns"]],
+            message["speaker"],
+            message["block"],
             window_tokens=self._window,
-            key=asked["key"],
-            preface=asked["preface"],
+            key=message["key"],
+            preface=message["preface"],
         )
 
-    async def _reply(self, asked: dict[str, Any]) -> None:
-        name = asked["id"]
+    async def _reply(self, message: dict[str, Any]) -> None:
+        name = message["id"]
         try:
-            request = self._request(asked)
+            request = self._request(message)
         except Exception as error:
             known = isinstance(error, VVAEError)
             self.say(id=name, error=str(error) if known else "the prompt cannot be made", user=True)
@@ -165,12 +165,12 @@ class Worker:
                 )
                 raise DataError(what, where="messages", fix="send less")
             self.say(id=name, prompt=len(request.prompt))
-            limit = min(asked["max_tokens"], room)
+            limit = min(message["max_tokens"], room)
             config = GenerationConfig(
-                temperature=asked["temperature"], top_p=asked["top_p"], max_new_tokens=limit
+                temperature=message["temperature"], top_p=message["top_p"], max_new_tokens=limit
             )
             async with aclosing(
-                self._engine.stream(request, asked["adapter"], config, seed=asked["seed"])
+                self._engine.stream(request, message["adapter"], config, seed=message["seed"])
             ) as pieces:
                 async for piece in pieces:
                     if piece.text:
@@ -185,7 +185,7 @@ class Worker:
 
 
 async def serve(run: Run, settings: WorkerSettings, source: Any, out: Any) -> None:
-    """Loads the engine and works until the parent goes."""
+    """Load the engine and work until the parent goes."""
     try:
         prompter, engine, keep = build(run, settings)
     except (VVAEError, MemoryError):
@@ -205,7 +205,7 @@ async def serve(run: Run, settings: WorkerSettings, source: Any, out: Any) -> No
 
 
 def main() -> None:
-    """The process."""
+    """Run the process."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints goes to the log, not between the lines
     source = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115

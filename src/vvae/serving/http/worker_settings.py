@@ -15,7 +15,7 @@ EngineKind = Literal["auto", "transformers", "llama.cpp", "proxy"]
 
 
 class WorkerSettings(BaseModel):
-    """Which engine writes for which adapters of a run."""
+    """A choice of the engine that writes, and of the adapters of a run for which it does."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
