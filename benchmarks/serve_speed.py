@@ -31,7 +31,7 @@ from vvae.pipeline.run import Run
 from vvae.serving.http.streaming import LiveEngine
 from vvae.serving.http.worker import build
 from vvae.serving.http.worker_settings import WorkerSettings
-from vvae.serving.session import reply_request, said
+from vvae.serving.session import reply_request, turn_of
 
 ADAPTER = "SP+FT"
 
@@ -61,7 +61,7 @@ class Both:
     async def straight(self, number: int) -> tuple[float, float, int]:
         """Seconds to the first text, to the end, and tokens."""
         turns = [
-            said(i, ("you", self._speaker)[i % 2], text)
+            turn_of(i, ("you", self._speaker)[i % 2], text)
             for i, text in enumerate(self.texts(number))
         ]
         window = self._run.config.pairs.window_tokens

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -75,8 +77,23 @@ def test_a_module_imports_only_from_packages_below_its_own(module: str) -> None:
         )
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_public_names_exist(module: str) -> None:
+def constants_and_functions(module: str) -> list[str]:
+    """The functions and constants that a module offers: what `__all__` names, but for types."""
     loaded = importlib.import_module(module)
-    for name in getattr(loaded, "__all__", []):
-        assert hasattr(loaded, name), f"{module}.__all__ names {name}"
+    names: list[str] = getattr(loaded, "__all__", [])
+    return [n for n in names if n.isupper() or inspect.isfunction(getattr(loaded, n))]
+
+
+def test_what_a_module_offers_is_taken() -> None:
+    texts = {
+        path: path.read_text("utf-8")
+        for folder in ("src", "tests", "benchmarks", "examples", "scripts")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    for module in MODULES:
+        stem = SOURCE.joinpath(*module.split(".")[1:])
+        own = {stem / "__init__.py", stem.with_suffix(".py")}
+        elsewhere = "\n".join(text for path, text in texts.items() if path not in own)
+        words = set(re.findall(r"\w+", elsewhere))
+        for name in constants_and_functions(module):
+            assert name in words, f"{module} offers {name}, and nobody takes it"

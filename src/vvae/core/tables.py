@@ -18,15 +18,7 @@ from polars.io.plugins import register_io_source
 from vvae.core.errors import DataError
 from vvae.core.files import atomic_path
 
-__all__ = [
-    "FORMAT_VERSION",
-    "ROWS_AT_ONCE",
-    "Table",
-    "check_table",
-    "read_frame",
-    "write_frames",
-    "write_rows",
-]
+__all__ = ["ROWS_AT_ONCE", "Table", "check_table", "read_frame", "write_frames", "write_rows"]
 
 T = TypeVar("T")
 FORMAT_VERSION = "1"

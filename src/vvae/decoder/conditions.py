@@ -38,7 +38,7 @@ from vvae.latent.sampling import (
     pair_keys,
 )
 
-__all__ = ["FEW_SHOT_EXAMPLES", "Conditions", "training_examples"]
+__all__ = ["Conditions", "training_examples"]
 
 FEW_SHOT_EXAMPLES = 4
 

@@ -38,7 +38,7 @@ from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ
 from vvae.report.pages import build_control
 
-__all__ = ["control", "values_set"]
+__all__ = ["control"]
 
 HIDDEN = ""
 """In place of a value: the dimension is left out of z."""

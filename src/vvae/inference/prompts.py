@@ -26,11 +26,8 @@ from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 
 __all__ = [
-    "DESCRIBE",
-    "DESCRIBE_SYSTEM",
     "PLAIN",
     "PROMPT_VERSION",
-    "RARELY",
     "PersonaLine",
     "SpeakerVector",
     "Trunk",

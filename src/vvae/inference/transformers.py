@@ -23,7 +23,7 @@ from vvae.inference.engine import (
     Request,
 )
 
-__all__ = ["PREFILL_TOKENS", "SPARE_COLUMNS", "ReplyBatch", "TransformersEngine", "Wrote", "draw"]
+__all__ = ["SPARE_COLUMNS", "ReplyBatch", "TransformersEngine", "Wrote", "draw"]
 
 PREFILL_TOKENS = 4096
 """Prompt tokens, padding included, read at once."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from vvae.core.errors import ConfigError
 from vvae.latent import readers
 
-__all__ = ["RESERVED", "Dimension", "LatentSpace", "Scope", "Signs", "load_space"]
+__all__ = ["Dimension", "LatentSpace", "Scope", "Signs", "load_space"]
 
 Scope = Literal["speaker", "pair", "dialogue", "turn"]
 """To what a value belongs, and what shares a draw of it: a speaker, a pair of people (speaker and

@@ -43,7 +43,7 @@ from vvae.metrics.results import (
 from vvae.metrics.tables import Reply
 from vvae.metrics.text import repetition, spoken_length
 
-__all__ = ["MEASURABLE", "BenchConfig", "predicted", "score", "swapped_profile"]
+__all__ = ["BenchConfig", "predicted", "score", "swapped_profile"]
 
 TRAINING_SAMPLE = 20_000
 """Training replies looked at for what a variant is taught."""

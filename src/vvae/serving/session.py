@@ -55,10 +55,6 @@ def turn_of(number: int, speaker: str, text: str) -> Turn:
     return Turn(number, speaker, tuple(Message(line) for line in text.split(BURST)))
 
 
-said = turn_of
-"""The former name, which benchmarks/serve_speed.py imports."""
-
-
 class ConversationReader:
     """A reader of q(z|c): of each dimension the value read last, whoever said it; a catchphrase or
     nickname only as the persona's.

@@ -14,7 +14,7 @@ from pathlib import Path
 from vvae.core.dialogue import Dialogue, Message, Turn
 from vvae.core.errors import DataError
 
-__all__ = ["MIN_TURNS", "read_corpus"]
+__all__ = ["read_corpus"]
 
 MIN_TURNS = 4
 

@@ -31,7 +31,7 @@ from vvae.latent.readers.lexical import read_cue
 from vvae.latent.space import Dimension, LatentSpace
 from vvae.latent.tables import Encoding
 
-__all__ = ["RULES_VERSION", "RulesConfig", "RulesEncoder"]
+__all__ = ["RulesConfig", "RulesEncoder"]
 
 RULES_VERSION = 2
 """Raised whenever the same reply would be read differently."""

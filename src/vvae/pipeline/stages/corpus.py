@@ -26,17 +26,7 @@ from vvae.latent.tables import write_encodings, write_profiles
 from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 
-__all__ = [
-    "READ",
-    "count_prior",
-    "encode_pairs",
-    "encoder_settings",
-    "import_dialogues",
-    "plan_encoding",
-    "profile_speakers",
-    "split_pairs",
-    "stages",
-]
+__all__ = ["READ", "encoder_settings", "import_dialogues", "plan_encoding", "stages"]
 
 READ = (
     "dialogues.parquet",

@@ -29,17 +29,7 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ, encoder_settings
 
-__all__ = [
-    "draw_report",
-    "measure_losses",
-    "read_variant_replies",
-    "readings_of",
-    "reads_replies",
-    "replies_of",
-    "score_replies",
-    "stages",
-    "write_variant_replies",
-]
+__all__ = ["readings_of", "replies_of", "stages"]
 
 MISSING = 0.01
 """Largest share of an endpoint's replies that may be missing."""

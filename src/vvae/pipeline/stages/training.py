@@ -25,7 +25,7 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ
 
-__all__ = ["consent", "describe_speakers", "export_adapter", "stages", "train_variant"]
+__all__ = ["consent", "export_adapter", "stages"]
 
 DESCRIBED_REPLIES, DESCRIPTION_TOKENS = 12, 80
 """Training replies a description is made from, and its length at the most."""

@@ -22,14 +22,7 @@ from vvae.pipeline.run import Run
 from vvae.serving.cards.card import Card, Spec, read_card
 from vvae.serving.chat import open_session
 
-__all__ = [
-    "card_of",
-    "delete_persona",
-    "import_card",
-    "persona_path",
-    "save_persona",
-    "saved_personas",
-]
+__all__ = ["card_of", "delete_persona", "import_card", "save_persona", "saved_personas"]
 
 FOLDER = "personas"
 LONGEST_NAME = 100
