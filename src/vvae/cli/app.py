@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -41,3 +41,21 @@ card_app = typer.Typer(help="Character cards, V2 and V3, as JSON or PNG.", no_ar
 app.add_typer(card_app, name="card")
 engine_app = typer.Typer(help="A model's server on this machine.", no_args_is_help=True)
 app.add_typer(engine_app, name="engine")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import vvae
+
+        typer.echo(f"vvae {vvae.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass

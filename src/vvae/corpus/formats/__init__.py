@@ -254,7 +254,11 @@ def _dialogues(source: str, format: str) -> Iterator[Record]:
         return
     path = Path(source)
     if not path.is_file():
-        raise DataError("no such file", where=source, fix="check data.path in the config")
+        raise DataError(
+            "no such file",
+            where=source,
+            fix="give a file or folder that is there (data.path, in a config)",
+        )
     file = files_of(path)[0]
     if not file.head.strip():
         raise DataError(
