@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import vvae
+
 ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).parent / "uv"
 CHATS = ROOT / "tests" / "chats" / "whatsapp"
@@ -57,6 +59,8 @@ def test_the_wheel_brings_no_heavy_library(alone: Path, tmp_path: Path) -> None:
     help_ = run(alone, "vvae", "--help", cwd=tmp_path)
     assert "import" in help_.stdout
     assert help_.returncode == 0
+    version = run(alone, "vvae", "--version", cwd=tmp_path).stdout
+    assert version.strip() == f"vvae {vvae.__version__}"
 
 
 def test_the_wheel_imports_chats_and_says_what_they_can_carry(alone: Path, tmp_path: Path) -> None:
