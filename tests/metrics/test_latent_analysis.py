@@ -158,7 +158,7 @@ def test_kl_has_no_gradient_in_the_decoder(tiny_decoder: Decoder, corpus: list[D
     window = [p for p in pairs if p.dialogue == "d0" and p.speaker == pairs[0].speaker]
     personas = [shown(tone="sad") for _ in window]
     prior = count(personas * 3 + [shown(tone="excited")], SPACE, encoder="e", corpus="c")
-    kl = kl_to_prior(personas, prior, SPACE)["nats"]
+    kl = kl_to_prior(personas, prior, SPACE)["nats"] or 0.0
     assert kl > 0
     tiny_decoder.add_adapter(1)
     tree = tiny_decoder.tree(
@@ -207,7 +207,7 @@ def test_a_course_is_found_where_there_is_one_and_not_where_there_is_none() -> N
     assert found["shares"][0] == [0.0, 1.0]
     none = drift(*corpus_of(still), "tone", permutations=99)
     assert none is not None
-    assert none["p"] > 0.05
+    assert (none["p"] or 0) > 0.05
 
 
 def test_consistency_by_hand() -> None:
@@ -246,13 +246,13 @@ def test_nulls_that_depend_on_length_are_found_and_random_ones_are_not() -> None
         for p in pairs
     }
     found = missingness(pairs, by_length, dialogues, "tone", permutations=49)
-    assert found["auc"] > 0.95
+    assert (found["auc"] or 0) > 0.95
     assert found["p"] == 0.02
     assert found["by_length"][0] == 1.0
     assert found["by_length"][-1] == 0.0
     none = missingness(pairs, at_random, dialogues, "tone", permutations=49)
-    assert abs(none["auc"] - 0.5) < 0.1
-    assert none["p"] > 0.05
+    assert abs((none["auc"] or 0) - 0.5) < 0.1
+    assert (none["p"] or 0) > 0.05
 
 
 def test_sampled_values_are_never_looked_at() -> None:

@@ -251,7 +251,7 @@ def annotator_agreement(works: list[Work], space: LatentSpace, *, seed: int = 0)
         scored.append(agreement(personas[a], personas[b], space, dialogue_of, seed=seed))
     for name in space.names:
         kappas = [k for row in scored if (k := row[name]["kappa"]["value"]) is not None and k == k]
-        shares = [row[name]["agreement"] for row in scored if row[name]["agreement"] is not None]
+        shares = [share for row in scored if (share := row[name]["agreement"]) is not None]
         filled = [
             entry.prefilled.get(name) == entry.values.get(name)
             for work in works

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from vvae.core.dialogue import Pair
 from vvae.core.files import write_json, write_text
@@ -47,13 +47,58 @@ VALUES = 4
 LABELS = 8
 
 
+class Cell(TypedDict):
+    """What setting one dimension does to what is read in one: Cramer's V, corrected for bias."""
+
+    set: str
+    read: str
+    n: int
+    v: NotRequired[float]
+    """Where there were replies enough."""
+    p: NotRequired[float]
+    p_adjusted: NotRequired[float]
+
+
+class ShownRate(TypedDict):
+    """How often replies show a value."""
+
+    rate: float
+    low: float
+    high: float
+    n: int
+
+
+class RateLine(TypedDict):
+    """The two ends between which the rate of a value can be asked for."""
+
+    values: list[str]
+    asked_for: float
+    """r of the dimension."""
+    shown: ShownRate
+    hidden: ShownRate
+
+
+class Control(TypedDict):
+    """The contents of control.json."""
+
+    variant: str
+    model: str
+    contexts: int
+    dimensions: list[str]
+    read: list[str]
+    matrix: list[Cell]
+    confusion: dict[str, dict[str, dict[str, int]]]
+    """Dimension -> value set -> value read -> replies."""
+    rates: dict[str, RateLine]
+
+
 def values_set(run: Run, dimension: Dimension) -> list[str]:
     """Return the values that a dimension is set to: its most frequent ones in the prior."""
     most = LABELS if dimension.labels else VALUES
     return [value for value, _ in run.prior[dimension.name].ordered[:most]]
 
 
-def control(run: Run, variant: Variant, contexts: int) -> dict[str, Any]:
+def control(run: Run, variant: Variant, contexts: int) -> Control:
     """Write and read the replies that are missing, and write `control/<variant>/` with control.json
     and report.html; return what control.json holds.
 
@@ -138,13 +183,11 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -
         write_encodings(folder / f"{dimension.name}.readings.parquet", encodings, run.space)
 
 
-def _summary(
-    run: Run, variant: Variant, named: Sequence[Dimension], contexts: int
-) -> dict[str, Any]:
+def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: int) -> Control:
     pairs = {pair.pair_id: pair for pair in run.valid_pairs}
-    matrix: list[dict[str, Any]] = []
+    matrix: list[Cell] = []
     confusion: dict[str, dict[str, dict[str, int]]] = {}
-    rates: dict[str, Any] = {}
+    rates: dict[str, RateLine] = {}
     for dimension in named:
         folder, name = run.path(f"control/{variant.name}"), dimension.name
         replies = read_replies(folder / f"{name}.parquet")
@@ -163,10 +206,10 @@ def _summary(
                 [z.value(other.name) or HIDDEN for _, z in observations],
                 seed=run.config.seed,
             )
-            row: dict[str, Any] = {"set": name, "read": other.name, "n": len(observations)}
-            matrix.append(
-                row | ({"v": round(result.v, 4), "p": round(result.p, 4)} if result else {})
-            )
+            cell: Cell = {"set": name, "read": other.name, "n": len(observations)}
+            if result:
+                cell |= {"v": round(result.v, 4), "p": round(result.p, 4)}
+            matrix.append(cell)
         came_back: dict[str, Counter[str]] = {
             value: Counter() for value in values_set(run, dimension)
         }
@@ -195,7 +238,7 @@ def _summary(
 
 def _rates(
     run: Run, metric: str, replies: Sequence[Reply], name: str, pairs: dict[str, Pair]
-) -> dict[str, Any]:
+) -> RateLine:
     """How often a value stands in the replies when it is shown, and when it is hidden from the same
     contexts.
     """
@@ -209,13 +252,18 @@ def _rates(
             hits["shown" if own else "hidden"].append(hit)
     tables = {ends: tabulate(of_end) for ends, of_end in hits.items()}
     samples = bootstrap(tables, resamples=run.config.bench.resamples, seed=run.config.seed)
-    result: dict[str, Any] = {"values": values, "asked_for": run.prior[name].rate}
-    for ends, counts in tables.items():
-        low, high = interval(samples[ends])
-        result[ends] = {
+    ends: dict[str, ShownRate] = {}
+    for end, counts in tables.items():
+        low, high = interval(samples[end])
+        ends[end] = {
             "rate": round(rate(counts), 4),
             "low": round(low, 4),
             "high": round(high, 4),
-            "n": len(hits[ends]),
+            "n": len(hits[end]),
         }
-    return result
+    return {
+        "values": values,
+        "asked_for": run.prior[name].rate,
+        "shown": ends["shown"],
+        "hidden": ends["hidden"],
+    }

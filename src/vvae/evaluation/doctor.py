@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from vvae.config import RunConfig, load_config
 from vvae.core.dialogue import Dialogue, Pair
@@ -34,7 +34,7 @@ from vvae.encoders.rules.encoder import RulesConfig
 from vvae.inference.models import SMOLLM2, source_of
 from vvae.latent.persona import Persona
 from vvae.latent.prior import Prior, count
-from vvae.latent.profile import build_profiles
+from vvae.latent.profile import Profile, build_profiles
 from vvae.latent.sampling import predicted_rate
 from vvae.metrics.claims import LEAST_REPLIES
 from vvae.metrics.metric import scored
@@ -59,7 +59,94 @@ RUNTIME_BYTES = 3_200_000_000
 """What libraries, corpus and encoder take beside the model."""
 
 
-def examine(path: Path, *, reporter: Reporter | None = None) -> dict[str, Any]:
+CorpusCounts = TypedDict(
+    "CorpusCounts",
+    {
+        "dialogues": int,
+        "turns": int,
+        "messages": int,
+        "speakers": int,
+        "turns_a_dialogue": float,
+        "from": str | None,
+        "to": str | None,
+        "languages": dict[str, float],
+        "emoji_rate": float,
+    },
+)
+"""How large the chats are, when they were written, and the shares of their five languages."""
+
+
+class PairCounts(TypedDict):
+    """Training and held-out pairs, and what was left out, by reason."""
+
+    train: int
+    heldout: int
+    left_out: dict[str, int]
+
+
+class DimensionRates(TypedDict):
+    """How often a dimension is read, and how often SP+FT should show it at convergence."""
+
+    r: float
+    predicted: float
+
+
+class SpeakerRow(TypedDict):
+    """A speaker's pairs and the first value of each dimension of the profile."""
+
+    name: str
+    train: int
+    heldout: int
+    train_dialogues: int
+    profile: dict[str, str]
+
+
+class MetricPower(TypedDict):
+    """How well a metric will be known with these chats."""
+
+    dimension: str
+    speakers: int
+    replies: int
+    known_to_points: float
+    measurable: bool
+
+
+class Machine(TypedDict):
+    """What the run would be made on; gflops and gpu are None where torch is not installed."""
+
+    cores: int | None
+    memory_gb: float
+    gpu: str | None
+    gflops: int | None
+
+
+class Work(TypedDict):
+    """What the run will take: None where it cannot be told."""
+
+    parameters: int | None
+    seconds: dict[str, int] | None
+    """Stage -> seconds; ``all`` is their sum."""
+    memory_gb: float | None
+
+
+class Diagnosis(TypedDict):
+    """What can be said of chats before training; what follows `advice` is missing where there are
+    no pairs.
+    """
+
+    corpus: CorpusCounts
+    problems: list[str]
+    advice: list[str]
+    pairs: NotRequired[PairCounts]
+    dimensions: NotRequired[dict[str, DimensionRates]]
+    speakers: NotRequired[list[SpeakerRow]]
+    benchmarked: NotRequired[int]
+    metrics: NotRequired[dict[str, MetricPower]]
+    machine: NotRequired[Machine]
+    work: NotRequired[Work]
+
+
+def examine(path: Path, *, reporter: Reporter | None = None) -> Diagnosis:
     """Return what can be said of chats before training.
 
     Args:
@@ -98,9 +185,9 @@ def _config(path: Path, scratch: Path) -> RunConfig:
     return base.model_copy(update={"pairs": pairs})
 
 
-def _examined(run: Run) -> dict[str, Any]:
+def _examined(run: Run) -> Diagnosis:
     dialogues = list(run.dialogues.values())
-    report: dict[str, Any] = {"corpus": _corpus(dialogues), "problems": [], "advice": []}
+    report: Diagnosis = {"corpus": _corpus(dialogues), "problems": [], "advice": []}
     config = run.config
     try:
         pairs, left_out = pairs_with_account(dialogues, config.pairs, seed=config.seed)
@@ -148,7 +235,7 @@ def _examined(run: Run) -> dict[str, Any]:
     return report
 
 
-def _corpus(dialogues: Sequence[Dialogue]) -> dict[str, Any]:
+def _corpus(dialogues: Sequence[Dialogue]) -> CorpusCounts:
     turns = [turn for dialogue in dialogues for turn in dialogue.turns]
     times = sorted(m.time for turn in turns for m in turn.messages if m.time)
     sample = shuffled(dialogues, "doctor", name=[d.id for d in dialogues])[:SAMPLED_DIALOGUES]
@@ -182,13 +269,18 @@ def _read(run: Run, pairs: Sequence[Pair]) -> tuple[Encoder, dict[str, Persona],
     return encoder, personas, sample
 
 
-def _speakers(pairs: Sequence[Pair], profiles: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
+def _speakers(pairs: Sequence[Pair], profiles: Mapping[str, Profile]) -> list[SpeakerRow]:
+    rows: dict[str, SpeakerRow] = {}
     dialogues: dict[str, set[str]] = {}
     for pair in pairs:
-        row = rows.setdefault(pair.speaker, {"name": pair.speaker, "train": 0, "heldout": 0})
-        row[pair.split] += 1
-        if pair.split == "train":
+        row = rows.setdefault(
+            pair.speaker,
+            {"name": pair.speaker, "train": 0, "heldout": 0, "train_dialogues": 0, "profile": {}},
+        )
+        if pair.split == "heldout":
+            row["heldout"] += 1
+        else:
+            row["train"] += 1
             dialogues.setdefault(pair.speaker, set()).add(pair.dialogue)
     for name, row in rows.items():
         row["train_dialogues"] = len(dialogues.get(name, ()))
@@ -213,11 +305,11 @@ def _metrics(
     run: Run,
     pairs: Sequence[Pair],
     able: Sequence[str],
-    profiles: Mapping[str, Any],
+    profiles: Mapping[str, Profile],
     personas: Mapping[str, Persona],
     prior: Prior,
-) -> dict[str, Any]:
-    result: dict[str, Any] = {}
+) -> dict[str, MetricPower]:
+    result: dict[str, MetricPower] = {}
     for metric, dimension in scored(run.space).items():
         known = [s for s in able if s in profiles and profiles[s].persona()[dimension.name]]
         held = Counter(p.speaker for p in pairs if p.split == "heldout" and p.speaker in known)
@@ -236,14 +328,14 @@ def _metrics(
 # --- time and memory ------------------------------------------------------------------------------
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """Return cores, memory, and the peak of matrix products, measured for a moment where torch is
     installed.
     """
     pages = (
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     )
-    result: dict[str, Any] = {
+    result: Machine = {
         "cores": os.cpu_count(),
         "memory_gb": round(pages / 1e9, 1),
         "gpu": None,
@@ -291,7 +383,7 @@ def parameters(model: str) -> int | None:
     return size // 2 if size else None
 
 
-def work(run: Run, pairs: Sequence[Pair], gflops: float | None) -> dict[str, Any]:
+def work(run: Run, pairs: Sequence[Pair], gflops: float | None) -> Work:
     """Return seconds and memory of the run's stages on this machine; None where they cannot be
     told.
     """

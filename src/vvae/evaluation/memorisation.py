@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -57,7 +57,67 @@ BRANCHES = 16
 QUESTION = "what was the code again?"
 
 
-def probe(run: Run, variant: Variant, canaries: int) -> dict[str, Any]:
+class Share(TypedDict):
+    """A share with its 95 % interval (Wilson 1927)."""
+
+    share: float
+    low: float
+    high: float
+    n: int
+
+
+class Overlap(Share):
+    """How often replies repeat a training reply, and how long the repeated runs are, in words."""
+
+    longest: int
+    runs: list[int]
+    whole_replies: NotRequired[int]
+    """Replies that are nothing else; of a variant's."""
+
+
+class Verbatim(TypedDict):
+    """Runs of `run` words or more from one training reply, in a variant's replies and people's."""
+
+    run: int
+    variant: Overlap
+    people: Overlap
+
+
+class Membership(TypedDict):
+    """Whether training replies can be told from held-out ones: area under the ROC curve."""
+
+    auc: float
+    low: float
+    high: float
+    n: list[int]
+    """Training replies, held-out replies."""
+    gain: list[float]
+    """Nats per token that each of the two became likelier by."""
+
+
+class CanaryRow(TypedDict):
+    """A planted secret: how often it stood in the data, its rank among `SECRETS`, bits."""
+
+    times: int
+    rank: int
+    exposure: float
+
+
+class Probes(TypedDict):
+    """The contents of probes.json."""
+
+    variant: str
+    model: str
+    trained_on: int
+    verbatim: Verbatim
+    membership: Membership
+    canaries: list[CanaryRow]
+    secrets: int
+    chance: float
+    warnings: list[str]
+
+
+def probe(run: Run, variant: Variant, canaries: int) -> Probes:
     """Run the probes; write ``privacy/<variant>/probes.json`` and ``report.html``, and return what
     probes.json holds.
 
@@ -71,7 +131,7 @@ def probe(run: Run, variant: Variant, canaries: int) -> dict[str, Any]:
         seed=run.config.seed + variant.seed,
     )
     trained = {pair.pair_id: pair for pair in planned(steps)}
-    report: dict[str, Any] = {
+    report: Probes = {
         "variant": variant.name,
         "model": run.config.decoder.model,
         "trained_on": len(trained),
@@ -80,6 +140,7 @@ def probe(run: Run, variant: Variant, canaries: int) -> dict[str, Any]:
         "canaries": _canaries(run, variant, steps, canaries, folder) if canaries else [],
         "secrets": SECRETS,
         "chance": round(CHANCE, 3),
+        "warnings": [],
     }
     report["warnings"] = list(_warnings(report))
     write_json(folder / "probes.json", report)
@@ -87,7 +148,7 @@ def probe(run: Run, variant: Variant, canaries: int) -> dict[str, Any]:
     return report
 
 
-def _warnings(report: dict[str, Any]) -> Iterator[str]:
+def _warnings(report: Probes) -> Iterator[str]:
     """What is past its threshold."""
     model, people = report["verbatim"]["variant"], report["verbatim"]["people"]
     if model["low"] > people["share"]:
@@ -105,7 +166,7 @@ def _warnings(report: dict[str, Any]) -> Iterator[str]:
 # --- word for word --------------------------------------------------------------------------------
 
 
-def _verbatim(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str, Any]:
+def _verbatim(run: Run, variant: Variant, trained: Sequence[Pair]) -> Verbatim:
     replies = replies_of(run, variant)
     known = [pair.response for pair in trained]
     runs = longest_overlaps([reply.text for reply in replies], known)
@@ -114,19 +175,24 @@ def _verbatim(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str, 
         length >= LONG_RUN // 2 and length == len(words(reply.text))
         for length, reply in zip(runs, replies, strict=True)
     )
+    overlap = _overlap(runs)
+    overlap["whole_replies"] = whole
+    return {"run": LONG_RUN, "variant": overlap, "people": _overlap(human)}
+
+
+def _overlap(runs: list[int]) -> Overlap:
+    share = _share(runs)
     return {
-        "run": LONG_RUN,
-        "variant": {
-            **_share(runs),
-            "longest": max(runs, default=0),
-            "runs": runs,
-            "whole_replies": whole,
-        },
-        "people": {**_share(human), "longest": max(human, default=0), "runs": human},
+        "share": share["share"],
+        "low": share["low"],
+        "high": share["high"],
+        "n": share["n"],
+        "longest": max(runs, default=0),
+        "runs": runs,
     }
 
 
-def _share(runs: Sequence[int]) -> dict[str, Any]:
+def _share(runs: Sequence[int]) -> Share:
     """Share of long runs with its 95 % interval (Wilson 1927)."""
     n, hits, z = len(runs), sum(length >= LONG_RUN for length in runs), 1.96
     if not n:
@@ -140,7 +206,7 @@ def _share(runs: Sequence[int]) -> dict[str, Any]:
 # --- known or not ---------------------------------------------------------------------------------
 
 
-def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> dict[str, Any]:
+def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> Membership:
     """AUC of (loss of the base - loss of the adapter) per token, training replies against held-out
     ones.
     """
@@ -205,7 +271,7 @@ def exposure(rank: int) -> float:
 
 def _canaries(
     run: Run, variant: Variant, steps: Sequence[Step], number: int, folder: Path
-) -> list[dict[str, Any]]:
+) -> list[CanaryRow]:
     """Trains an adapter as the variant's was, with canaries among its pairs, and ranks each."""
     seed = run.config.seed
     speaker = run.profile(None).speaker
@@ -244,7 +310,7 @@ def _canaries(
                 progress=tick,
             )
     run.decoder.load_adapter(adapter)
-    results: list[dict[str, Any]] = []
+    results: list[CanaryRow] = []
     with run.reporter.task("ranking the canaries") as tick:
         for i, (name, dialogue) in enumerate(planted.items()):
             rank = _rank(run, variant, dialogue, pairs[name], i)

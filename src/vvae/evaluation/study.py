@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import regex
 import yaml
@@ -32,7 +32,7 @@ from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.metrics import human_chat
 from vvae.metrics.bootstrap import Counts, Hit, tabulate
-from vvae.metrics.claims import HUMAN, Adjust, Claim, Tables, judge, summarize
+from vvae.metrics.claims import HUMAN, Adjust, Claim, JudgedClaim, Summary, Tables, judge, summarize
 from vvae.metrics.habits import Yardstick, compare
 from vvae.metrics.latent_analysis import describe_prior
 from vvae.metrics.metric import WrittenReply, scored, shows
@@ -174,9 +174,34 @@ def load_study(name: str) -> Study:
     return study
 
 
+class StudyResult(TypedDict):
+    """The contents of claims.json."""
+
+    title: str
+    question: str
+    adjusted_by: Adjust
+    seeds: int
+    model: str
+    endpoint: str | None
+    """The model that wrote the prompted variants, where one did."""
+    pairs: int
+    variants: list[str]
+    predicted: dict[str, float | None]
+    observation_rate: dict[str, float]
+    claims: list[JudgedClaim]
+    measures: dict[str, dict[str, Summary]]
+    """Measure -> variant, or people -> its figures."""
+    habits: dict[str, Any]
+    folder: NotRequired[str]
+    """Under `studies/`."""
+    order: NotRequired[tuple[str, ...]]
+    """Of dimensions that are added one by one, and what says that it is theirs."""
+    ordered_by: NotRequired[str | None]
+
+
 def measure_chatbot(
     run: Run | str | Path, *, base_url: str, model: str, key_env: str = "OPENAI_API_KEY"
-) -> dict[str, Any]:
+) -> StudyResult:
     """Measure the chatbot behind an OpenAI-compatible endpoint against a corpus's own people.
 
     It is prompted in several ways; nothing is trained.
@@ -214,7 +239,7 @@ def run_study(
     *,
     reporter: Reporter,
     endpoint: EndpointConfig | None = None,
-) -> dict[str, Any]:
+) -> StudyResult:
     """Make what is missing, judge the claims, and write `studies/<name>/` in the run folder.
 
     Args:
@@ -357,7 +382,7 @@ def tables_of(rows: Sequence[Measured]) -> Tables:
     return {m: {v: tabulate(hits) for v, hits in variants.items()} for m, variants in held.items()}
 
 
-def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig) -> dict[str, Any]:
+def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig) -> StudyResult:
     tables = tables_of(rows)
     people: dict[str, Counts] = {m: of[HUMAN] for m, of in tables.items() if HUMAN in of}
     alone: list[Mapping[str, Mapping[str, Counts]]] = []

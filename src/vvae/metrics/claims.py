@@ -14,7 +14,7 @@ of few replies is undecided, whatever p says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, Required, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -24,18 +24,66 @@ from vvae.metrics.association import benjamini_hochberg, holm
 from vvae.metrics.bootstrap import Counts, bootstrap, interval, rate
 from vvae.metrics.metric import metrics_of
 
-__all__ = ["HUMAN", "Adjust", "Claim", "Tables", "judge", "needed", "summarize"]
+__all__ = [
+    "HUMAN",
+    "Adjust",
+    "Claim",
+    "JudgedClaim",
+    "Summary",
+    "Tables",
+    "judge",
+    "needed",
+    "summarize",
+]
 
 Vector = npt.NDArray[np.float64]
 Tables = Mapping[str, Mapping[str, Counts]]
 """measure -> variant (or `HUMAN`) -> its sums"""
 Adjust = Literal["holm", "benjamini-hochberg"]
+Verdict = Literal["holds", "does not hold", "undecided"]
 HUMAN = "human"
 ALPHA = 0.05
 LEAST_REPLIES = 100
 """A rate of fewer decides nothing: where no reply shows a value, a bootstrap sees no variance and
 is sure of itself.
 """
+
+
+class JudgedClaim(TypedDict, total=False):
+    """A claim and what became of it; figures are there where it was measured."""
+
+    claim: Required[str]
+    what: Required[str]
+    verdict: Verdict
+    why: str
+    """Of one that is undecided whatever p says."""
+    estimate: float
+    low: float
+    high: float
+    than: float
+    """What the estimate is compared with."""
+    unit: str
+    n: int
+    """Replies, or tokens of a loss."""
+    speakers: int
+    by_seed: list[float]
+    p: float
+    p_adjusted: float
+
+
+class Summary(TypedDict):
+    """A measure of a variant, or of people: a share, or nats per token."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    speakers: int
+    by_seed: NotRequired[list[float]]
+    deviation: NotRequired[float]
+    """From people, signed, with its interval; where people were measured."""
+    deviation_low: NotRequired[float]
+    deviation_high: NotRequired[float]
 
 
 class Claim(BaseModel):
@@ -117,7 +165,7 @@ def judge(
     adjust: Adjust = "holm",
     resamples: int = 2000,
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[JudgedClaim]:
     """Return a row for each claim: estimate, 95 % interval, n, p, adjusted p and verdict; rates in
     points, losses in nats.
 
@@ -139,16 +187,13 @@ def judge(
         m: {v: flat_samples[f"{m}|{v}"] for v in tables.get(m, {}) if f"{m}|{v}" in flat_samples}
         for m in measures
     }
-    judged: list[dict[str, Any]] = []
+    judged: list[JudgedClaim] = []
     tested: list[tuple[int, float, bool]] = []
     for claim in claims:
-        row: dict[str, Any] = {
-            "claim": claim.claim,
-            "what": claim.what,
-            **_unmeasured(claim, tables, predicted or {}),
-        }
+        row: JudgedClaim = {"claim": claim.claim, "what": claim.what}
         judged.append(row)
-        if "why" in row:
+        if missing := _unmeasured(claim, tables, predicted or {}):
+            row |= {"verdict": "undecided", "why": missing}
             continue
         than = _than(claim, predicted or {})
         spread = _reading(claim, samples) - than
@@ -158,14 +203,15 @@ def judge(
             for seed_tables in by_seed
             if not _unmeasured(claim, seed_tables, predicted or {})
         ]
-        counted = _counted(claim, tables)
+        replies, speakers = _counted(claim, tables)
         row |= {
             "estimate": _round(_reading(claim, _points(tables))),
             "low": _round(low),
             "high": _round(high),
             "than": _round(than),
             "unit": _unit(claim),
-            **counted,
+            "n": replies,
+            "speakers": speakers,
             "by_seed": [_round(float(point)) for point in points],
         }
         false, opposite = _tails(claim, spread)
@@ -189,14 +235,14 @@ def judge(
             tested.append((len(judged) - 1, row["p"], false < opposite))
     adjusted = (holm if adjust == "holm" else benjamini_hochberg)([p for _, p, _ in tested])
     for (index, _, holds), p in zip(tested, adjusted, strict=True):
-        verdict = "undecided" if p > ALPHA else "holds" if holds else "does not hold"
+        verdict: Verdict = "undecided" if p > ALPHA else "holds" if holds else "does not hold"
         judged[index] |= {"p_adjusted": round(p, 5), "verdict": verdict}
     return judged
 
 
 def summarize(
     tables: Tables, *, by_seed: Sequence[Tables] = (), resamples: int = 2000, seed: int = 0
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> dict[str, dict[str, Summary]]:
     """Return measure -> variant (or `HUMAN`) -> estimate, 95 % interval, n, speakers, and each
     seed's own estimate.
 
@@ -210,13 +256,13 @@ def summarize(
         if counts
     }
     flat_samples = bootstrap(flat, resamples=resamples, seed=seed)
-    result: dict[str, dict[str, dict[str, Any]]] = {}
+    result: dict[str, dict[str, Summary]] = {}
     for measure, variants in tables.items():
         people = variants.get(HUMAN)
         for variant, counts in variants.items():
             samples = flat_samples[f"{measure}|{variant}"]
             low, high = interval(samples)
-            row: dict[str, Any] = {
+            row: Summary = {
                 "estimate": _round(rate(counts)),
                 "low": _round(low),
                 "high": _round(high),
@@ -238,18 +284,16 @@ def summarize(
     return result
 
 
-def _unmeasured(
-    claim: Claim, tables: Tables, predicted: Mapping[str, float | None]
-) -> dict[str, str]:
-    """Why a claim cannot be tested; nothing where it can."""
+def _unmeasured(claim: Claim, tables: Tables, predicted: Mapping[str, float | None]) -> str | None:
+    """Why a claim cannot be tested; None where it can."""
     for measure in claim.measures:
         people = () if claim.how == "rate" else (HUMAN,)
         for variant in (*claim.variants, *people):
             if not tables.get(measure, {}).get(variant):
-                return {"verdict": "undecided", "why": f"{measure} of {variant} was not measured"}
+                return f"{measure} of {variant} was not measured"
     if claim.than == "predicted" and predicted.get(claim.of or "") is None:
-        return {"verdict": "undecided", "why": f"nothing is predicted for {claim.of}"}
-    return {}
+        return f"nothing is predicted for {claim.of}"
+    return None
 
 
 def _points(tables: Tables) -> dict[str, dict[str, Vector]]:
@@ -309,18 +353,14 @@ def _tails(claim: Claim, spread: Vector) -> tuple[float, float]:
             )
 
 
-def _counted(claim: Claim, tables: Tables) -> dict[str, int]:
+def _counted(claim: Claim, tables: Tables) -> tuple[int, int]:
     """Replies (dialogues' weights for a loss are tokens) and speakers of the smallest table it
     needs.
     """
     held = [tables[m][v] for m in claim.measures for v in claim.variants]
     smallest = min(held, key=len)
-    return {
-        "n": round(
-            min(sum(n for dialogues in c.values() for _, n in dialogues.values()) for c in held)
-        ),
-        "speakers": len(smallest),
-    }
+    totals = (sum(n for dialogues in c.values() for _, n in dialogues.values()) for c in held)
+    return round(min(totals)), len(smallest)
 
 
 def _unit(claim: Claim) -> str:

@@ -11,7 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,108 @@ FEATURES = ("log words", "question", "position", "turns before", "one message")
 # --- the prior ------------------------------------------------------------------------------------
 
 
-def describe_prior(prior: DimensionPrior) -> dict[str, Any]:
+class PriorShape(TypedDict):
+    """How spread the values of a dimension are; entropy in bits, evenness its share of the most
+    there can be.
+    """
+
+    values: int
+    observed: int
+    rate: float
+    entropy: float | None
+    evenness: float | None
+    top: list[str | float] | None
+    """The most frequent value and its share."""
+    dominated: NotRequired[bool]
+
+
+class KL(TypedDict):
+    """KL(q || p) of a reply in nats, in all and by dimension; and values unknown to the prior."""
+
+    nats: float | None
+    by_dimension: dict[str, float | None]
+    unseen: dict[str, int]
+
+
+class Missingness(TypedDict):
+    """Rates of null in parts of the replies, and whether observables tell where it is null."""
+
+    rate: float
+    by_length: list[float | None]
+    by_position: list[float | None]
+    by_topic: dict[str, float]
+    speakers: list[float] | None
+    """The 5th, 50th and 95th percentile of speakers' rates."""
+    auc: float | None
+    p: float | None
+    coefficients: dict[str, float] | None
+
+
+class AssociationRow(TypedDict):
+    """Two dimensions on the replies that show both; `within` one axis or across two."""
+
+    a: str
+    b: str
+    within: bool
+    n: int
+    v: NotRequired[float]
+    nmi: NotRequired[float]
+    p: NotRequired[float]
+    p_holm: NotRequired[float]
+
+
+class AssociationMean(TypedDict):
+    """The mean association of some pairs of dimensions."""
+
+    v: float | None
+    nmi: float | None
+    pairs: int
+
+
+class Orthogonality(TypedDict):
+    """Associations of all pairs of dimensions, and their means ``within`` and ``across`` axes."""
+
+    pairs: list[AssociationRow]
+    means: dict[str, AssociationMean]
+
+
+class Drift(TypedDict):
+    """The shares of a dimension's labels in each fifth of a dialogue."""
+
+    n: int
+    labels: list[str]
+    shares: list[list[float]]
+    distance: float
+    p: float
+
+
+class Consistency(TypedDict):
+    """How often two replies of one speaker show the same value, beside chance."""
+
+    speakers: int
+    observed: int
+    same: float
+    low: float
+    high: float
+    chance: float
+
+
+class Analysis(TypedDict):
+    """The contents of analysis.json."""
+
+    replies: int
+    encoder: str
+    prior: dict[str, PriorShape]
+    kl: KL
+    missingness: dict[str, Missingness]
+    orthogonality: Orthogonality
+    drift: dict[str, Drift]
+    consistency: dict[str, Consistency]
+    populations: NotRequired[dict[str, Any]]
+    """Two groups of speakers, where they were compared."""
+
+
+def describe_prior(prior: DimensionPrior) -> PriorShape:
     """Return the entropy in bits and as a share of the largest possible one, the most frequent
     value and whether it dominates.
     """
@@ -76,7 +177,7 @@ def describe_prior(prior: DimensionPrior) -> dict[str, Any]:
     }
 
 
-def kl_to_prior(personas: Iterable[Persona], prior: Prior, space: LatentSpace) -> dict[str, Any]:
+def kl_to_prior(personas: Iterable[Persona], prior: Prior, space: LatentSpace) -> KL:
     """Return KL(q || p) of a reply, in nats: the constant term of the bound.
 
     q is certain of an observed value, which contributes -log p(value); a null is drawn from the
@@ -146,7 +247,7 @@ def missingness(
     topics: Mapping[str, str] | None = None,
     permutations: int = 99,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Missingness:
     """Return the rates of null by length, position and topic, their spread over speakers, and
     whether they depend on observables.
 
@@ -165,7 +266,7 @@ def missingness(
     for pair, missing in zip(pairs, null, strict=True):
         by_speaker[pair.speaker].append(missing)
     speakers = [float(np.mean(own)) for own in by_speaker.values() if len(own) >= FEW]
-    result: dict[str, Any] = {
+    result: Missingness = {
         "rate": round(float(null.mean()), 4),
         "by_length": _means(null, bins),
         "by_position": _means(null, position),
@@ -173,10 +274,13 @@ def missingness(
         "speakers": [round(float(q), 4) for q in np.percentile(speakers, [5, 50, 95])]
         if speakers
         else None,
+        "auc": None,
+        "p": None,
+        "coefficients": None,
     }
     fitted = np.asarray([bits64("half", seed, pair.dialogue) & 1 for pair in pairs], dtype=bool)
     if min(null.sum(), len(null) - null.sum()) < FEW or fitted.all() or not fitted.any():
-        return result | {"auc": None, "p": None, "coefficients": None}
+        return result
     beta = logistic(x[fitted], null[fitted])
     value = auc(x[~fitted] @ beta[1:], null[~fitted])
     rng = np.random.default_rng(bits64("shuffled labels", seed, dimension))
@@ -186,7 +290,8 @@ def missingness(
         shuffles.append(auc(x[~fitted] @ logistic(x[fitted], y[fitted])[1:], y[~fitted]))
     p = (1 + sum(s >= value for s in shuffles)) / (1 + permutations)
     named = dict(zip(FEATURES, (round(float(b), 3) for b in beta[1:]), strict=True))
-    return result | {"auc": round(value, 4), "p": round(p, 4), "coefficients": named}
+    result |= {"auc": round(value, 4), "p": round(p, 4), "coefficients": named}
+    return result
 
 
 def _by_topic(pairs: Sequence[Pair], null: Vector, topics: Mapping[str, str]) -> dict[str, float]:
@@ -233,12 +338,12 @@ def _rank(values: Vector) -> Vector:
 
 def orthogonality(
     personas: Iterable[Persona], space: LatentSpace, *, permutations: int = 999, seed: int = 0
-) -> dict[str, Any]:
+) -> Orthogonality:
     """Return the association of every two dimensions on replies that show both, and the means
     within and across axes.
     """
     observed = [persona.only("observed") for persona in personas]
-    pairs: list[dict[str, Any]] = []
+    pairs: list[AssociationRow] = []
     for first, second in combinations(space.dimensions, 2):
         values = [
             (a.value, b.value) for p in observed if (a := p[first.name]) and (b := p[second.name])
@@ -246,7 +351,7 @@ def orthogonality(
         result = association(
             [a for a, _ in values], [b for _, b in values], permutations=permutations, seed=seed
         )
-        row: dict[str, Any] = {
+        row: AssociationRow = {
             "a": first.name,
             "b": second.name,
             "within": first.axis == second.axis,
@@ -258,14 +363,14 @@ def orthogonality(
     tested = [row for row in pairs if "p" in row]
     for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = round(adjusted, 4)
-    means = {}
+    means: dict[str, AssociationMean] = {}
     for name, within in (("within", True), ("across", False)):
         own = [row for row in pairs if row["within"] is within and "v" in row]
-        mean = {
-            k: round(float(np.mean([row[k] for row in own])), 4) if own else None
-            for k in ("v", "nmi")
+        means[name] = {
+            "v": round(float(np.mean([row["v"] for row in own])), 4) if own else None,
+            "nmi": round(float(np.mean([row["nmi"] for row in own])), 4) if own else None,
+            "pairs": len(own),
         }
-        means[name] = {**mean, "pairs": len(own)}
     return {"pairs": pairs, "means": means}
 
 
@@ -280,7 +385,7 @@ def drift(
     *,
     permutations: int = 999,
     seed: int = 0,
-) -> dict[str, Any] | None:
+) -> Drift | None:
     """Return the distribution of a dimension in each fifth of a dialogue, and whether the first
     differs from the last.
 
@@ -334,7 +439,7 @@ def consistency(
     *,
     resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, Any] | None:
+) -> Consistency | None:
     """Return how often two replies of one speaker, in different dialogues, show the same value,
     beside chance.
 
@@ -392,7 +497,7 @@ def analyze(
     *,
     permutations: int = 999,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Analysis:
     """Return the answers to all questions asked of z, by dimension where they are of one."""
     in_order = [personas[p.pair_id] for p in pairs]
     topics = dialogue_topics(pairs, personas, "topic") if "topic" in space.by_name else {}
@@ -422,8 +527,8 @@ def analyze(
             and (result := drift(pairs, personas, dialogues, d.name, **settings))
         },
         "consistency": {
-            d.name: result
+            d.name: lasting
             for d in space.dimensions
-            if (result := consistency(pairs, personas, d, seed=seed))
+            if (lasting := consistency(pairs, personas, d, seed=seed))
         },
     }

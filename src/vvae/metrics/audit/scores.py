@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,53 @@ Vector = npt.NDArray[np.float64]
 Same = Callable[[str, str], bool]
 
 
+class Interval(TypedDict):
+    """A figure with its 95 % interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class LabelRow(TypedDict):
+    """How one label of a closed dimension is read; predicted and labelled are counts."""
+
+    precision: float | None
+    recall: float | None
+    predicted: int
+    labelled: int
+
+
+class LabelScores(TypedDict):
+    """An encoder's readings of one dimension beside labels."""
+
+    n: int
+    dialogues: int
+    predicted: int
+    labelled: int
+    precision: Interval
+    recall: Interval
+    f1: Interval
+    coverage: Interval
+    confusion: NotRequired[dict[str, dict[str, int]]]
+    """Label -> value read -> replies; empty for an open dimension."""
+    labels: NotRequired[dict[str, LabelRow]]
+    """Of a closed dimension."""
+
+
+class Agreement(TypedDict):
+    """Two encoders' readings of one dimension."""
+
+    n: int
+    both: int
+    """Replies in which both read a value."""
+    coverage: list[float | None]
+    agreement: float | None
+    kappa: Interval
+    kappa_both: Interval
+    confusion: dict[str, dict[str, int]] | None
+
+
 def against_labels(
     personas: Mapping[str, Persona],
     gold: Mapping[str, Mapping[str, Gold]],
@@ -39,7 +86,7 @@ def against_labels(
     *,
     resamples: int = 2000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, LabelScores]:
     """Return the scores of each labelled dimension, with its confusion matrix where it is closed.
 
     Args:
@@ -47,7 +94,7 @@ def against_labels(
         gold: dimension -> pair id -> right values.
         dialogue_of: pair id -> dialogue, which the bootstrap draws.
     """
-    result: dict[str, Any] = {}
+    result: dict[str, LabelScores] = {}
     for name, labels in gold.items():
         rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         confusion: Counter[tuple[str, str]] = Counter()
@@ -63,7 +110,8 @@ def against_labels(
                 expected = value if hit and value else min(right) if right else NULL
                 confusion[expected, value or NULL] += 1
         table = np.asarray([rows[dialogue] for dialogue in sorted(rows)], dtype=float)
-        result[name] = _scores(table, resamples, seed) | {"confusion": _nested(confusion)}
+        result[name] = _scores(table, resamples, seed)
+        result[name]["confusion"] = _nested(confusion)
         if closed:
             result[name]["labels"] = _by_label(confusion)
     return result
@@ -73,16 +121,24 @@ def _same(a: str, b: str) -> bool:
     return normal_form(a) == normal_form(b)
 
 
-def _scores(table: Vector, resamples: int, seed: int) -> dict[str, Any]:
+def _scores(table: Vector, resamples: int, seed: int) -> LabelScores:
     """Of a table of (TP, P, G, N), a row for each dialogue."""
     resampled_totals = resampled(len(table), resamples, "audit", seed) @ table
-    names = ("precision", "recall", "f1", "coverage")
     point, spread = _rates(table.sum(0)[None]), _rates(resampled_totals)
-    result: dict[str, Any] = {"n": int(table[:, 3].sum()), "dialogues": len(table)}
-    result |= {"predicted": int(table[:, 1].sum()), "labelled": int(table[:, 2].sum())}
-    for name, value, samples in zip(names, point, spread, strict=True):
-        result[name] = _with_interval(float(value[0]), samples)
-    return result
+    precision, recall, f1, coverage = (
+        _with_interval(float(value[0]), samples)
+        for value, samples in zip(point, spread, strict=True)
+    )
+    return {
+        "n": int(table[:, 3].sum()),
+        "dialogues": len(table),
+        "predicted": int(table[:, 1].sum()),
+        "labelled": int(table[:, 2].sum()),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "coverage": coverage,
+    }
 
 
 def _rates(totals: Vector) -> tuple[Vector, Vector, Vector, Vector]:
@@ -91,7 +147,7 @@ def _rates(totals: Vector) -> tuple[Vector, Vector, Vector, Vector]:
         return hits / predicted, hits / labelled, 2 * hits / (predicted + labelled), predicted / n
 
 
-def _with_interval(value: float, samples: Vector) -> dict[str, float | None]:
+def _with_interval(value: float, samples: Vector) -> Interval:
     spread = interval(samples)
     if not np.isfinite((value, *spread)).all():
         return {"value": None, "low": None, "high": None}
@@ -105,9 +161,9 @@ def _nested(confusion: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
     return nested
 
 
-def _by_label(confusion: Counter[tuple[str, str]]) -> dict[str, dict[str, float | int | None]]:
+def _by_label(confusion: Counter[tuple[str, str]]) -> dict[str, LabelRow]:
     labels = sorted({label for pair in confusion for label in pair} - {NULL})
-    result: dict[str, dict[str, float | int | None]] = {}
+    result: dict[str, LabelRow] = {}
     for label in labels:
         hits = confusion[label, label]
         predicted = sum(n for (_, column), n in confusion.items() if column == label)
@@ -129,10 +185,10 @@ def agreement(
     *,
     resamples: int = 2000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, Agreement]:
     """Return how far two encoders agree on the pairs that both read, by dimension."""
     shared = sorted(set(first) & set(second))
-    result: dict[str, Any] = {}
+    result: dict[str, Agreement] = {}
     for dimension in space.dimensions:
         name = dimension.name
         values = [(p, _form(first[p].value(name)), _form(second[p].value(name))) for p in shared]
@@ -165,7 +221,7 @@ def _kappa(
     dialogue_of: Mapping[str, str],
     resamples: int,
     seed: int,
-) -> dict[str, float | None]:
+) -> Interval:
     """Cohen's kappa with its interval;
     the tables of all resamples are sums of the dialogues' own.
     """

@@ -13,14 +13,14 @@ from vvae.encoders.base import Encoder
 from vvae.metrics.audit.labels import read_labelled
 from vvae.metrics.audit.scores import against_labels, agreement
 from vvae.metrics.groups import populations
-from vvae.metrics.latent_analysis import analyze
+from vvae.metrics.latent_analysis import Analysis, analyze
 from vvae.pipeline.run import Run
 from vvae.pipeline.stages.measuring import replies_of
 
 __all__ = ["analyze_z", "audit_agreement", "audit_labels"]
 
 
-def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> dict[str, Any]:
+def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> Analysis:
     """Write analysis.json and analysis.html of an encoded run; return what analysis.json holds.
 
     Args:
