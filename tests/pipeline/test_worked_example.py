@@ -38,7 +38,7 @@ def test_each_command_of_the_page_does_what_it_says(
         for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
         for line in block.splitlines()
     ]
-    assert len(commands) == 9
+    assert len(commands) == 8
     said: dict[str, str] = {}
     for command in commands:
         words = shlex.split(command)
@@ -70,4 +70,4 @@ def test_each_command_of_the_page_does_what_it_says(
     assert "Ben" not in brought.replace("Chat with Ben", "")
     assert "these chats can carry a persona" in said["doctor chats"] or "✗" in said["doctor chats"]
     assert "You are talking to Ana" in said["chat runs/chats --speaker Ana"]
-    assert "turns removed" in said["forget Ben chats"]
+    assert "turns removed" in said["forget Ben runs/chats"]
