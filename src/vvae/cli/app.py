@@ -45,9 +45,9 @@ app.add_typer(engine_app, name="engine")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        import vvae
+        from importlib.metadata import version
 
-        typer.echo(f"vvae {vvae.__version__}")
+        typer.echo(f"vvae {version('vvae')}")
         raise typer.Exit
 
 
