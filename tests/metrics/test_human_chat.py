@@ -148,6 +148,8 @@ def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:
         BenchConfig(resamples=300),
         seed=0,
     ).to_json()
+    counts = (results["human"]["CP"]["replies"], results["variants"]["P+FT"]["CP"]["n"])
+    assert all(isinstance(count, int) for count in counts), "replies are counted, not measured"
     human = results["human"]["CP"]
     assert (human["rate"], human["speakers"], human["positives"], human["measurable"]) == (
         0.375,

@@ -51,8 +51,8 @@ class HumanRate(_Stored):
     """
 
     rate: Finite
-    positives: float
-    replies: float
+    positives: int
+    replies: int
     speakers: int
     measurable: bool
     """Whether there are positives enough to compare with."""
@@ -82,7 +82,7 @@ class VariantRate(_Stored):
     deviation: float | None
     low: float | None
     high: float | None
-    n: float
+    n: int
     predicted: float | None
     """The rate that training converges to; None where nothing is predicted."""
     in_training: float | None
