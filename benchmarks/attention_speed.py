@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -125,7 +126,6 @@ def step(tokenizer: Path, device: torch.device, note: Callable[..., None], token
     from vvae.decoder.loading import load_decoder
     from vvae.decoder.model import DecoderConfig, LoraConfig
 
-    folder = Path("attention-speed-model")
     words = AutoTokenizer.from_pretrained(str(tokenizer))
     torch.manual_seed(0)
     shape = LlamaConfig(
@@ -139,14 +139,16 @@ def step(tokenizer: Path, device: torch.device, note: Callable[..., None], token
         tie_word_embeddings=True,
         eos_token_id=words.eos_token_id,
     )
-    LlamaForCausalLM(shape).save_pretrained(folder)
-    words.save_pretrained(folder)
-    decoder = load_decoder(
-        DecoderConfig(model=str(folder), precision="bf16", lora=LoraConfig(r=16, alpha=32))
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        LlamaForCausalLM(shape).save_pretrained(folder)
+        words.save_pretrained(folder)
+        decoder = load_decoder(
+            DecoderConfig(model=folder, precision="bf16", lora=LoraConfig(r=16, alpha=32))
+        )
     decoder.add_adapter(0)
     chosen = decoder.attention
-    batch = collate(forest(tokens))
+    trees = forest(tokens)
+    batch, replies = collate(trees), sum(len(tree.nodes) - 1 for tree in trees)
     for kernel in (chosen, KERNELS["dense"]):
         decoder.attention = kernel
         times, loss = [], 0.0
@@ -156,7 +158,6 @@ def step(tokenizer: Path, device: torch.device, note: Callable[..., None], token
             losses.mean().backward()  # type: ignore[no-untyped-call]
             times.append(clock(device) - start)
             loss = float(losses.detach().mean())
-        replies = sum(tree.supervised > 0 and len(tree.nodes) - 1 for tree in forest(tokens))
         note(
             step=kernel.name,
             tokens=len(batch.ids),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 
 from rich.console import Console
@@ -28,11 +27,8 @@ def main() -> None:
     """Command line."""
     run = Run(load_config(Path(sys.argv[1])), reporter=ConsoleReporter(Console(stderr=True)))
     stages = [*training.stages(run), *measuring.stages(run)]
-    for stage in (stage for stage in stages if stage.group != "report"):
-        start = time.perf_counter()
-        make(run, [stage])
-        seconds = round(time.perf_counter() - start, 1)
-        print(json.dumps({"stage": stage.name, "seconds": seconds}), flush=True)
+    make(run, (stage for stage in stages if stage.group != "report"))
+    print(json.dumps(run.timings))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support.endpoint_server import Scripted, serving
-from tests.support.runs import write_config
+from tests.support.runs import vvae, write_config
 from vvae.config import load_config
 from vvae.core.dialogue import Dialogue
 from vvae.core.errors import ConfigError
@@ -160,22 +160,12 @@ def test_an_endpoint_is_measured_without_training(
     server = Scripted()
     with serving(server) as url:
         server.say = "haha, fair enough\nand you?"
-        command = [
-            sys.executable,
-            "-m",
-            "vvae.cli",
-            "bench",
-            str(config),
-            "--endpoint",
-            url,
-            "--model",
-            "org/chat:1.5",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        command = ("bench", str(config), "--endpoint", url, "--model", "org/chat:1.5")
+        done = vvae(*command)
         assert done.returncode == 0, done.stderr + done.stdout
         first = sum(server.asked.values())
         bodies = list(server.bodies)
-        assert subprocess.run(command, capture_output=True, text=True, timeout=300).returncode == 0
+        assert vvae(*command).returncode == 0
         assert sum(server.asked.values()) == first, "every answer was in the ledger"
     folder = tmp_path / "run/studies/endpoint@org-chat-1.5"
     found = json.loads((folder / "claims.json").read_text())
@@ -203,22 +193,11 @@ def test_an_endpoint_that_does_not_answer_is_one_line(
     server = Scripted()
     with serving(server) as url:
         server.status = 401
-        command = [
-            sys.executable,
-            "-m",
-            "vvae.cli",
-            "bench",
-            str(config),
-            "--endpoint",
-            url,
-            "--model",
-            "m",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = vvae("bench", str(config), "--endpoint", url, "--model", "m")
     assert done.returncode == 2
     assert "the key is missing or refused" in done.stderr
     assert done.stderr.count("\n") == 1
-    alone = subprocess.run([*command[:-2]], capture_output=True, text=True, timeout=60)
+    alone = vvae("bench", str(config), "--endpoint", url)
     assert "needs a URL and a model" in alone.stderr
 
 

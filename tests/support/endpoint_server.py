@@ -17,6 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
+from vvae.latent.space import load_space
+
 LABELS = {"tone": ["tender", "playful", None], "topic": ["games", None]}
 FAULTS = ("429", "500", "timeout", "half body", "white space", "length", "filter", "prose", "drop")
 
@@ -80,19 +82,7 @@ class Scripted:
         return self.said(self.say if self.say is not None else self.answer(kind, prompt))
 
     def answer(self, kind: str, prompt: str) -> str:
-        values: dict[str, str | None] = dict.fromkeys(
-            (
-                "catchphrase",
-                "emoji",
-                "tone",
-                "nickname",
-                "relationship",
-                "vibe",
-                "topic",
-                "personality",
-                "hobby",
-            )
-        )
+        values: dict[str, str | None] = dict.fromkeys(load_space("default").names)
         for name, labels in LABELS.items():
             values[name] = labels[draw(name, prompt) % len(labels)]
         if "hiking" in prompt.splitlines()[-1]:

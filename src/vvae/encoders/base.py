@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -73,10 +74,11 @@ class EncoderSettings(BaseModel):
         """Return whether reading costs calls to somebody's endpoint."""
         return False
 
+    @abstractmethod
     def key(self, space: LatentSpace) -> list[Any]:
         """Return what encodings depend on, the encoder's own version included."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fit(
         self,
         pairs: Sequence[Pair],
@@ -95,15 +97,14 @@ class EncoderSettings(BaseModel):
         Raises:
             EndpointError: a model is to be called and does not answer.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, state: str, *, ledger: Path, where: str = "encoder.json") -> Encoder:
         """Return the encoder of a state.
 
         Raises:
             DataError: the text is no state of this version and these settings.
         """
-        raise NotImplementedError
 
     def subset(self, pairs: Sequence[Pair], *, seed: int) -> Sequence[Pair]:
         """Return the pairs that are to be read, in dialogue order: all, where nothing limits."""

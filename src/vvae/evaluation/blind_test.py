@@ -87,8 +87,7 @@ def make_page(run: Run, names: Sequence[str], number: int) -> Path:
                 **{side: replies[side].strip() for side in SIDES},
             }
     order = sorted(page_items)  # ids are hashes: neither variant nor context can be told from them
-    key_text = json.dumps([item.__dict__ for item in items], ensure_ascii=False, indent=1)
-    write_text(run.path("turing/key.json"), key_text + "\n")
+    write_json(run.path("turing/key.json"), [item.__dict__ for item in items])
     page = run.path("turing/page.html")
     write_text(page, build_turing([page_items[name] for name in order]))
     return page

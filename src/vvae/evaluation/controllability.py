@@ -252,18 +252,19 @@ def _rates(
             hits["shown" if own else "hidden"].append(hit)
     tables = {ends: tabulate(of_end) for ends, of_end in hits.items()}
     samples = bootstrap(tables, resamples=run.config.bench.resamples, seed=run.config.seed)
-    ends: dict[str, ShownRate] = {}
-    for end, counts in tables.items():
+
+    def rate_at(end: str) -> ShownRate:
         low, high = interval(samples[end])
-        ends[end] = {
-            "rate": round(rate(counts), 4),
+        return {
+            "rate": round(rate(tables[end]), 4),
             "low": round(low, 4),
             "high": round(high, 4),
             "n": len(hits[end]),
         }
+
     return {
         "values": values,
         "asked_for": run.prior[name].rate,
-        "shown": ends["shown"],
-        "hidden": ends["hidden"],
+        "shown": rate_at("shown"),
+        "hidden": rate_at("hidden"),
     }

@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -71,15 +71,19 @@ class Overlap(Share):
 
     longest: int
     runs: list[int]
-    whole_replies: NotRequired[int]
-    """Replies that are nothing else; of a variant's."""
+
+
+class VariantOverlap(Overlap):
+    """The same of a variant's replies, and how many of them are nothing else."""
+
+    whole_replies: int
 
 
 class Verbatim(TypedDict):
     """Runs of `run` words or more from one training reply, in a variant's replies and people's."""
 
     run: int
-    variant: Overlap
+    variant: VariantOverlap
     people: Overlap
 
 
@@ -175,21 +179,15 @@ def _verbatim(run: Run, variant: Variant, trained: Sequence[Pair]) -> Verbatim:
         length >= LONG_RUN // 2 and length == len(words(reply.text))
         for length, reply in zip(runs, replies, strict=True)
     )
-    overlap = _overlap(runs)
-    overlap["whole_replies"] = whole
-    return {"run": LONG_RUN, "variant": overlap, "people": _overlap(human)}
+    return {
+        "run": LONG_RUN,
+        "variant": {**_overlap(runs), "whole_replies": whole},
+        "people": _overlap(human),
+    }
 
 
 def _overlap(runs: list[int]) -> Overlap:
-    share = _share(runs)
-    return {
-        "share": share["share"],
-        "low": share["low"],
-        "high": share["high"],
-        "n": share["n"],
-        "longest": max(runs, default=0),
-        "runs": runs,
-    }
+    return {**_share(runs), "longest": max(runs, default=0), "runs": runs}
 
 
 def _share(runs: Sequence[int]) -> Share:

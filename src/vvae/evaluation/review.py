@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from vvae.core.dialogue import Pair, context
 from vvae.core.errors import ConfigError, DataError
-from vvae.core.files import write_text
+from vvae.core.files import write_json
 from vvae.core.random import shuffled
 from vvae.pipeline.run import Run
 
@@ -95,7 +95,7 @@ class Review:
             )
         verdicts = {**self._verdicts, pair: own}
         self._verdicts = {name: of_pair for name, of_pair in verdicts.items() if of_pair}
-        write_text(self._path, json.dumps(self._verdicts, ensure_ascii=False, indent=1) + "\n")
+        write_json(self._path, self._verdicts)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return dimension -> how many values were accepted, corrected and taken back."""

@@ -24,6 +24,7 @@ __all__ = [
     "rate",
     "resampled",
     "tabulate",
+    "weight_of",
 ]
 
 Vector = npt.NDArray[np.float64]
@@ -63,6 +64,15 @@ def _totals(counts: Counts) -> tuple[Vector, Vector]:
     hits = [sum(h for h, _ in dialogues.values()) for dialogues in counts.values()]
     replies = [sum(n for _, n in dialogues.values()) for dialogues in counts.values()]
     return np.asarray(hits, dtype=float), np.asarray(replies, dtype=float)
+
+
+def weight_of(counts: Counts) -> float:
+    """Return the sum of the weights: how many replies, or tokens of a loss.
+
+    >>> weight_of({"a": {"d": (1, 2)}, "b": {"d": (0, 10)}})
+    12
+    """
+    return sum(weight for dialogues in counts.values() for _, weight in dialogues.values())
 
 
 def rate(counts: Counts) -> float:

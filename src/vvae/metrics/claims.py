@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.metrics.association import benjamini_hochberg, holm
-from vvae.metrics.bootstrap import Counts, bootstrap, interval, rate
+from vvae.metrics.bootstrap import Counts, bootstrap, interval, rate, weight_of
 from vvae.metrics.metric import metrics_of
 
 __all__ = [
@@ -266,7 +266,7 @@ def summarize(
                 "estimate": _round(rate(counts)),
                 "low": _round(low),
                 "high": _round(high),
-                "n": round(sum(n for of in counts.values() for _, n in of.values())),
+                "n": round(weight_of(counts)),
                 "speakers": len(counts),
             }
             if variant != HUMAN:
@@ -359,8 +359,7 @@ def _counted(claim: Claim, tables: Tables) -> tuple[int, int]:
     """
     held = [tables[m][v] for m in claim.measures for v in claim.variants]
     smallest = min(held, key=len)
-    totals = (sum(n for dialogues in c.values() for _, n in dialogues.values()) for c in held)
-    return round(min(totals)), len(smallest)
+    return round(min(map(weight_of, held))), len(smallest)
 
 
 def _unit(claim: Claim) -> str:

@@ -26,6 +26,7 @@ from vvae.metrics.bootstrap import (
     interval,
     rate,
     tabulate,
+    weight_of,
 )
 from vvae.metrics.metric import Metric, get, scored
 from vvae.metrics.rates import CP, emoji_consistency
@@ -156,7 +157,7 @@ def score(
                 deviation=points(rate(tables[variant]) - rate(counts)),
                 low=points(beyond.low),
                 high=points(beyond.high),
-                n=sum(n for of in tables[variant].values() for _, n in of.values()),
+                n=weight_of(tables[variant]),
                 predicted=predicted(condition, dimension.name),
                 in_training=_in_training(condition, metric, dimension.name),
                 slope=calibration_slope(tables[variant], counts),
@@ -184,7 +185,7 @@ def _human_rate(counts: Counts, **further: Any) -> HumanRate:
     return HumanRate(
         rate=rate(counts),
         positives=positives,
-        replies=sum(n for of in counts.values() for _, n in of.values()),
+        replies=weight_of(counts),
         speakers=len(counts),
         measurable=positives >= MEASURABLE,
         **further,

@@ -50,9 +50,10 @@ def variant_key(variant: str | Variant, *, whole: bool = False) -> Any:
     settings = variant.model_dump(mode="json", exclude_defaults=not whole)
     renamed: dict[str, Any] = {}
     for name, value in settings.items():
-        renamed["scope" if name == "draw_per" else name] = (
-            _scope(value) if name == "draw_per" else value
-        )
+        if name == "draw_per":
+            renamed["scope"] = _scope(value)
+        else:
+            renamed[name] = value
         if name == "name" and (whole or not variant.trained):
             renamed["trained"] = variant.trained
     if variant.endpoint and not whole:

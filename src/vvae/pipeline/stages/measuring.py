@@ -292,9 +292,11 @@ def _phrases(run: Run, variant: Variant, decoder: Decoder) -> dict[str, float]:
     branches: dict[str, list[tuple[Branch, str]]] = {}
     chosen: list[Pair] = []
     for pair in run.benchmarked(variant, max(bench.replies, bench.losses, bench.forced)):
+        if len(chosen) >= bench.forced:
+            break
         phrase = run.profiles[pair.speaker].persona().value(dimension.name)
         other = swapped_speaker(run, pair)
-        if phrase is None or other is None or len(chosen) >= bench.forced:
+        if phrase is None or other is None:
             continue
         chosen.append(pair)
         lines = {
