@@ -19,6 +19,7 @@ from aiohttp import web
 
 from vvae.latent.space import load_space
 
+NAMES = load_space("default").names
 LABELS = {"tone": ["tender", "playful", None], "topic": ["games", None]}
 FAULTS = ("429", "500", "timeout", "half body", "white space", "length", "filter", "prose", "drop")
 
@@ -82,7 +83,7 @@ class Scripted:
         return self.said(self.say if self.say is not None else self.answer(kind, prompt))
 
     def answer(self, kind: str, prompt: str) -> str:
-        values: dict[str, str | None] = dict.fromkeys(load_space("default").names)
+        values: dict[str, str | None] = dict.fromkeys(NAMES)
         for name, labels in LABELS.items():
             values[name] = labels[draw(name, prompt) % len(labels)]
         if "hiking" in prompt.splitlines()[-1]:
