@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import numpy as np
-
 from vvae.core.random import bits64
 
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ from vvae.inference.engine import (
     GenerationConfig,
     Request,
 )
+from vvae.inference.noise import uniform_rows
 
 __all__ = ["SPARE_COLUMNS", "ReplyBatch", "TransformersEngine", "Wrote", "draw"]
 
@@ -294,15 +293,9 @@ def draw(
         scores = _nucleus(
             scores, torch.tensor([[configs[row].top_p] for row in noisy], device=logits.device)
         )
-    uniform = torch.from_numpy(np.stack([_row(*places[row], scores.shape[1]) for row in noisy]))
-    tokens[noisy] = (scores - torch.log(-torch.log(uniform)).to(scores.device)).argmax(-1)
+    uniform = uniform_rows([places[row] for row in noisy], scores.shape[1], scores.device)
+    tokens[noisy] = (scores - torch.log(-torch.log(uniform))).argmax(-1)
     return tokens
-
-
-def _row(key: int, position: int, size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Uniform numbers strictly between 0 and 1 for one position of one request."""
-    generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, position]))
-    return generator.random(size, dtype=np.float32) * np.float32(1 - 2**-23) + np.float32(2**-25)
 
 
 def _nucleus(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
