@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from vvae.decoder.kernels.lm_head import ROWS, HeadLoss, capped
+from vvae.decoder.kernels.lm_head import HeadLoss, capped, rows_at_once
+
+ROWS = rows_at_once(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("cap", [None, 5.0])

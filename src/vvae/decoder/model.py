@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Branch", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "per_token"]
 
+EVALUATION_TOKENS = {"cpu": 2048}
+"""Tokens at once without gradients, by device: a CPU gains nothing from more, a GPU does."""
+
 
 class DecoderConfig(BaseModel):
     """A set of options that say which model speaks."""
@@ -164,10 +167,23 @@ class Decoder:
 
     def logits(self, batch: TreeBatch) -> torch.Tensor:
         """Return logits at the supervised positions only, shape (S, vocabulary), in fp32."""
+        return self._scores(self.hidden(batch))
+
+    def logits_in_parts(self, batch: TreeBatch) -> Iterator[torch.Tensor]:
+        """Yield the rows of `logits` in order, a few at a time, so that any batch fits the
+        memory.
+        """
+        from vvae.decoder.kernels.lm_head import rows_at_once
+
+        hidden, rows = self.hidden(batch), rows_at_once(self.device)
+        for start in range(0, len(hidden), rows):
+            yield self._scores(hidden[start : start + rows])
+
+    def _scores(self, hidden: torch.Tensor) -> torch.Tensor:
         from vvae.decoder.kernels.lm_head import capped
 
         with self._autocast():
-            scores = self.causal.get_output_embeddings()(self.hidden(batch)).float()
+            scores = self.causal.get_output_embeddings()(hidden).float()
         return capped(scores, self._logit_cap)
 
     def token_losses(self, batch: TreeBatch) -> torch.Tensor:
@@ -187,13 +203,24 @@ class Decoder:
     def _logit_cap(self) -> float | None:
         return getattr(self.causal.config, "final_logit_softcapping", None)
 
-    def losses(self, trees: Sequence[Tree], *, budget: int = 2048) -> dict[str, tuple[float, int]]:
-        """Return by node key (summed cross-entropy in nats, number of tokens), no gradients."""
+    @property
+    def evaluation_tokens(self) -> int:
+        """Return how many tokens are computed at once where no gradient is wanted."""
+        return EVALUATION_TOKENS.get(self.device.type, 16_384)
+
+    def losses(
+        self, trees: Sequence[Tree], *, budget: int | None = None
+    ) -> dict[str, tuple[float, int]]:
+        """Return by node key (summed cross-entropy in nats, number of tokens), no gradients.
+
+        Args:
+            budget: tokens at once; `evaluation_tokens` by default.
+        """
         import torch
 
         result: dict[str, tuple[float, int]] = {}
         with self.evaluating():
-            for group in batches(trees, budget):
+            for group in batches(trees, budget or self.evaluation_tokens):
                 batch = collate(group)
                 losses = self.token_losses(batch).double().cpu()
                 owners = torch.from_numpy(batch.owners)

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from vvae.core.dialogue import BURST, Dialogue, Pair
 from vvae.core.reporting import Progress
 from vvae.core.text import is_unspaced, normal_form
 from vvae.decoder.model import Branch, Decoder, per_token
-from vvae.decoder.trees import Node, Tree, collate
+from vvae.decoder.trees import Node, Tree, batches, collate
 from vvae.metrics.results import Phrase, VariantResults
 from vvae.metrics.tables import Likelihood
 
@@ -43,11 +44,14 @@ def reply_losses(
     """Return ``pair_id|name`` -> (summed cross-entropy of the human reply in nats, its tokens), for
     each way to ask for it.
     """
+    trees = (decoder.tree(dialogues[pair.dialogue], [pair], branches) for pair in pairs)
     result: dict[str, tuple[float, int]] = {}
-    for number, pair in enumerate(pairs, start=1):
-        result |= decoder.losses([decoder.tree(dialogues[pair.dialogue], [pair], branches)])
+    done = 0
+    for group in batches(trees, decoder.evaluation_tokens):
+        result |= decoder.losses(group)
+        done += len(group)
         if progress:
-            progress(number, len(pairs))
+            progress(done, len(pairs))
     return result
 
 
@@ -66,17 +70,25 @@ def phrase_probability(
             pair.
     """
     boundary = _boundary(decoder)
-    result: dict[str, float] = {}
-    for number, pair in enumerate(pairs, start=1):
+    tried = {}
+    for pair in pairs:
         blocks = {pair.pair_id: [alternative for alternative, _ in branches[pair.pair_id]]}
         tree = decoder.tree(dialogues[pair.dialogue], [pair], blocks)
         phrases = [normal_form(phrase) for _, phrase in branches[pair.pair_id]]
-        for branch, hazards in zip(
-            tree.nodes[1:], _hazards(decoder, tree, phrases, boundary), strict=True
-        ):
-            result[branch.key] = 1 - math.prod(1 - min(p, 1.0) for p in hazards)
+        tried[pair.pair_id] = _with_tries(decoder, tree, phrases)
+    result: dict[str, float] = {}
+    waiting = iter(tried.values())
+    done = 0
+    for group in batches((attempt.tree for attempt in tried.values()), decoder.evaluation_tokens):
+        rows = iter(_tried_rows(decoder, group, boundary))
+        for attempt in islice(waiting, len(group)):
+            result |= {
+                key: 1 - math.prod(1 - min(p, 1.0) for p in hazards.values())
+                for key, hazards in _hazards(attempt, rows).items()
+            }
+        done += len(group)
         if progress:
-            progress(number, len(pairs))
+            progress(done, len(pairs))
     return result
 
 
@@ -108,13 +120,23 @@ def add_summary(results: VariantResults, rows: Sequence[Likelihood]) -> None:
         results.forced = Phrase(**means, n=len(phrases["profile"]))
 
 
-def _hazards(
-    decoder: Decoder, tree: Tree, phrases: Sequence[str], boundary: torch.Tensor
-) -> list[list[float]]:
-    """Return for each branch and its phrase the p_t of each place where a word may begin.
+class _Tries(NamedTuple):
+    """A tree in which phrases are tried at all places of its replies."""
 
-    The phrase is tried at all places of a reply in one forward pass: each try is a branch of the
-    branch, which leaves the reply where the phrase would begin::
+    tree: Tree
+    branches: tuple[str, ...]
+    """Keys of the replies' branches."""
+    spaced: tuple[bool, ...]
+    """Whether a word boundary must follow each branch's phrase."""
+    places: tuple[tuple[int, int], ...]
+    """(number of the branch, place in its reply) of each try, in the order of the nodes."""
+
+
+def _with_tries(decoder: Decoder, tree: Tree, phrases: Sequence[str]) -> _Tries:
+    """Return a tree with a phrase for each branch, tried at each place where a word may begin.
+
+    All places of a reply are tried in one forward pass: each try is a branch of the branch, which
+    leaves the reply where the phrase would begin::
 
         branch   z z z  i  was  so  tired  <end>
         try 1          └ oh  my  gosh  ·          place 0 of the reply
@@ -124,40 +146,57 @@ def _hazards(
     them. The last token of a try (·) is never scored itself: it stands where what follows the
     phrase is predicted, so its row of probabilities is the boundary's.
     """
-    import torch
-
     trunk, *branches = tree.nodes
     nodes = [trunk, *(branch._replace(supervised=0) for branch in branches)]
-    tries: list[tuple[int, int]] = []  # (number of the branch, place in its reply)
+    places: list[tuple[int, int]] = []
     for number, (branch, phrase) in enumerate(zip(branches, phrases, strict=True)):
         header = len(branch.tokens) - branch.supervised
         for place, tokens in _openings(decoder, branch.tokens[header:], phrase):
-            tries.append((number, place))
+            places.append((number, place))
             nodes.append(
                 Node(
-                    f"{number}|{place}",
+                    f"{branch.key}|{place}",
                     tokens=(*tokens, decoder.prompter.stops[0]),
                     parent=1 + number,
                     cut=header + place,
                     supervised=len(tokens) + 1,
                 )
             )
+    return _Tries(
+        Tree(tuple(nodes)),
+        tuple(branch.key for branch in branches),
+        tuple(not is_unspaced(phrase) for phrase in phrases),
+        tuple(places),
+    )
+
+
+def _tried_rows(
+    decoder: Decoder, trees: Sequence[Tree], boundary: torch.Tensor
+) -> list[tuple[float, float]]:
+    """Return of each supervised token its log probability and that of a word boundary there."""
+    import torch
+
+    batch = collate(trees)
+    rows: list[tuple[float, float]] = []
     with decoder.evaluating():
-        batch = collate([Tree(tuple(nodes))])
-        logprobs = decoder.logits(batch).log_softmax(-1)
-        targets = torch.from_numpy(batch.targets).to(logprobs.device)
-        of_token = logprobs.gather(1, targets[:, None])[:, 0].tolist()
-        of_boundary = logprobs[:, boundary].logsumexp(-1).tolist()
-    hazards: list[dict[int, float]] = [{} for _ in branches]
-    first = 0  # the first row of a try
-    for (number, place), node in zip(tries, nodes[1 + len(branches) :], strict=True):
-        last = first + node.supervised - 1
-        log_p = sum(of_token[first:last])
-        if not is_unspaced(phrases[number]):
-            log_p += of_boundary[last]
-        hazards[number][place] = hazards[number].get(place, 0.0) + math.exp(log_p)
-        first = last + 1
-    return [list(of_branch.values()) for of_branch in hazards]
+        targets = torch.from_numpy(batch.targets).to(decoder.device)
+        for scores in decoder.logits_in_parts(batch):
+            logprobs = scores.log_softmax(-1)
+            token = logprobs.gather(1, targets[len(rows) : len(rows) + len(scores), None])[:, 0]
+            rows += zip(token.tolist(), logprobs[:, boundary].logsumexp(-1).tolist(), strict=True)
+    return rows
+
+
+def _hazards(tries: _Tries, rows: Iterator[tuple[float, float]]) -> dict[str, dict[int, float]]:
+    """Return for each branch the p_t of each place where a word may begin, from its rows."""
+    hazards: dict[str, dict[int, float]] = {key: {} for key in tries.branches}
+    nodes = tries.tree.nodes[1 + len(tries.branches) :]
+    for (number, place), node in zip(tries.places, nodes, strict=True):
+        *tokens, last = islice(rows, node.supervised)
+        log_p = sum(token for token, _ in tokens) + (last[1] if tries.spaced[number] else 0.0)
+        at = hazards[tries.branches[number]]
+        at[place] = at.get(place, 0.0) + math.exp(log_p)
+    return hazards
 
 
 def _openings(
