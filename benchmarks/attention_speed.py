@@ -148,19 +148,20 @@ def step(tokenizer: Path, device: torch.device, note: Callable[..., None], token
     decoder.add_adapter(0)
     chosen = decoder.attention
     trees = forest(tokens)
-    batch, replies = collate(trees), sum(len(tree.nodes) - 1 for tree in trees)
+    replies = sum(len(tree.nodes) - 1 for tree in trees)
     for kernel in (chosen, KERNELS["dense"]):
         decoder.attention = kernel
+        inputs = decoder.inputs(trees)
         times, loss = [], 0.0
         for _ in range(8):
             start = clock(device)
-            losses = decoder.token_losses(batch)
+            losses = decoder.token_losses(inputs)
             losses.mean().backward()  # type: ignore[no-untyped-call]
             times.append(clock(device) - start)
             loss = float(losses.detach().mean())
         note(
             step=kernel.name,
-            tokens=len(batch.ids),
+            tokens=len(inputs.ids),
             first_ms=round(1000 * times[0]),
             ms=round(1000 * median(times[3:]), 1),
             replies_per_s=round(replies / median(times[3:]), 1),

@@ -73,11 +73,10 @@ def test_voices_learn_with_the_adapter_and_are_saved_beside_it(
     learnt = [p for p in tiny_decoder.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnt, lr=5e-3)
     before = losses(tiny_decoder, "ana")
-    from vvae.decoder.trees import collate
 
     for _ in range(8):
         tree = tiny_decoder.tree(CHAT, [PAIR], {"d#1": [Branch("", SpeakerVector("ana"))]})
-        tiny_decoder.token_losses(collate([tree])).mean().backward()  # type: ignore[no-untyped-call]
+        tiny_decoder.token_losses(tiny_decoder.inputs([tree])).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
     voices = tiny_decoder._vectors

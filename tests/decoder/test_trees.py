@@ -114,7 +114,7 @@ def gradients(
     decoder.model.zero_grad()
     loss = 0.0
     for batch in batches:
-        part = decoder.token_losses(collate(batch)).sum() / total
+        part = decoder.token_losses(decoder.inputs(batch)).sum() / total
         part.backward()  # type: ignore[no-untyped-call]
         loss += float(part.detach())
     return loss, {

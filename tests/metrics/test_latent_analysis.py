@@ -20,7 +20,6 @@ from vvae.core.dialogue import Dialogue, Message, Pair, Turn
 from vvae.core.random import index_below, uniform
 from vvae.corpus.pairs import PairsConfig, pairs_with_account
 from vvae.decoder.model import Branch, Decoder
-from vvae.decoder.trees import collate
 from vvae.encoders.rules.encoder import RulesEncoder
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import DimensionPrior, Prior, count
@@ -169,7 +168,7 @@ def test_kl_has_no_gradient_in_the_decoder(tiny_decoder: Decoder, corpus: list[D
     def gradients(extra: float) -> list[torch.Tensor]:
         for weight in weights:
             weight.grad = None
-        bound = tiny_decoder.token_losses(collate([tree])).sum() + extra
+        bound = tiny_decoder.token_losses(tiny_decoder.inputs([tree])).sum() + extra
         bound.backward()  # type: ignore[no-untyped-call]
         return [weight.grad.clone() for weight in weights if weight.grad is not None]
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vvae.core.errors import ModelError
 from vvae.decoder.distributed import local_device
-from vvae.decoder.trees import Node, Tree, collate
+from vvae.decoder.model import Decoder, DecoderConfig
+from vvae.decoder.trees import Node, Tree
 from vvae.inference.models import quiet, source_of, unloadable
 from vvae.inference.tokenizer import load_prompter
-
-if TYPE_CHECKING:
-    pass
-from vvae.decoder.model import Decoder, DecoderConfig
 
 __all__ = ["load_decoder"]
 
@@ -102,9 +99,9 @@ def _check_head(decoder: Decoder) -> None:
 
     tokens = (decoder.prompter.tokens("The quick brown fox jumps over the lazy dog.") * 2)[:12]
     sibling = Node("", tokens[::-1], 0, 4, 0)  # must not be seen by the branch that is checked
-    batch = collate([Tree((Node("", tokens[:6]), sibling, Node("check", tokens[6:], 0, 6, 6)))])
+    tree = Tree((Node("", tokens[:6]), sibling, Node("check", tokens[6:], 0, 6, 6)))
     with decoder.evaluating():
-        ours = decoder.logits(batch)
+        ours = decoder.logits(decoder.inputs([tree]))
         theirs = (
             decoder.causal(input_ids=torch.tensor([tokens], device=decoder.device))
             .logits[0, 5:11]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,7 @@ from vvae.core.dialogue import Dialogue, Pair
 from vvae.core.errors import DataError
 from vvae.decoder import adapters
 from vvae.decoder.adapters import LoraConfig
+from vvae.decoder.ahead import on_device
 from vvae.decoder.trees import Node, Tree, TreeBatch, batches, collate
 from vvae.inference.models import SMOLLM2, hub_name
 from vvae.inference.prompts import PersonaLine, trunk
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from vvae.decoder.speaker_vectors import SpeakerVectors
 
-__all__ = ["Branch", "Decoder", "DecoderConfig", "LoraConfig", "grouped", "per_token"]
+__all__ = ["Branch", "Decoder", "DecoderConfig", "Inputs", "LoraConfig", "grouped", "per_token"]
 
 EVALUATION_TOKENS = {"cpu": 2048}
 """Tokens at once without gradients, by device: a CPU gains nothing from more, a GPU does."""
@@ -60,6 +61,22 @@ class Branch:
 
     name: str
     line: PersonaLine
+
+
+class Inputs(NamedTuple):
+    """A batch of trees as the model takes it: N tokens, S of them supervised, on its device."""
+
+    batch: TreeBatch
+    ids: torch.Tensor
+    """(N,)"""
+    positions: torch.Tensor
+    """(N,)"""
+    sources: torch.Tensor
+    """(S,) the token each supervised token is predicted from."""
+    targets: torch.Tensor
+    """(S,)"""
+    plan: Any
+    """What the attention kernel needs of the batch."""
 
 
 class Decoder:
@@ -139,7 +156,19 @@ class Decoder:
 
     # --- tokens to loss ---
 
-    def hidden(self, batch: TreeBatch) -> torch.Tensor:
+    def inputs(self, trees: Sequence[Tree]) -> Inputs:
+        """Return a batch of trees as the model takes it; a thread may make it ahead of its use."""
+        batch = collate(trees)
+        # Not of the first parameters: those may be learnt ones, in fp32.
+        dtype = self.causal.get_output_embeddings().weight.dtype
+        plan = self.attention.plan(batch, self.device, dtype)
+        ids, positions, sources, targets = (
+            on_device(array, self.device)
+            for array in (batch.ids, batch.positions, batch.sources, batch.targets)
+        )
+        return Inputs(batch, ids, positions, sources, targets, plan)
+
+    def hidden(self, inputs: Inputs) -> torch.Tensor:
         """Return the last hidden states where supervised tokens are predicted from, shape (S,
         width).
         """
@@ -147,35 +176,29 @@ class Decoder:
 
         from vvae.decoder.kernels.attention import Planned
 
-        device, causal = self.device, self.causal
-        ids, positions, sources = (
-            torch.from_numpy(a).to(device) for a in (batch.ids, batch.positions, batch.sources)
-        )
-        # Not of the first parameters: those may be learnt ones, in fp32.
-        dtype = causal.get_output_embeddings().weight.dtype
-        planned = Planned(self.attention, self.attention.plan(batch, device, dtype))
+        causal = self.causal
         with self._autocast():
             states = getattr(causal, causal.base_model_prefix)(
-                input_ids=ids[None],
+                input_ids=inputs.ids[None],
                 # Four dimensions say "made already": the library then makes no mask of its own.
-                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
-                position_ids=positions[None],
+                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device),
+                position_ids=inputs.positions[None],
                 use_cache=False,
-                planned=planned,
+                planned=Planned(self.attention, inputs.plan),
             ).last_hidden_state
-        return cast("torch.Tensor", states[0, sources])
+        return cast("torch.Tensor", states[0, inputs.sources])
 
-    def logits(self, batch: TreeBatch) -> torch.Tensor:
+    def logits(self, inputs: Inputs) -> torch.Tensor:
         """Return logits at the supervised positions only, shape (S, vocabulary), in fp32."""
-        return self._scores(self.hidden(batch))
+        return self._scores(self.hidden(inputs))
 
-    def logits_in_parts(self, batch: TreeBatch) -> Iterator[torch.Tensor]:
+    def logits_in_parts(self, inputs: Inputs) -> Iterator[torch.Tensor]:
         """Yield the rows of `logits` in order, a few at a time, so that any batch fits the
         memory.
         """
         from vvae.decoder.kernels.lm_head import rows_at_once
 
-        hidden, rows = self.hidden(batch), rows_at_once(self.device)
+        hidden, rows = self.hidden(inputs), rows_at_once(self.device)
         for start in range(0, len(hidden), rows):
             yield self._scores(hidden[start : start + rows])
 
@@ -186,17 +209,17 @@ class Decoder:
             scores = self.causal.get_output_embeddings()(hidden).float()
         return capped(scores, self._logit_cap)
 
-    def token_losses(self, batch: TreeBatch) -> torch.Tensor:
+    def token_losses(self, inputs: Inputs) -> torch.Tensor:
         """Return the cross-entropy of each supervised token, shape (S,), in nats."""
-        import torch
+        from torch.nn.functional import cross_entropy
 
         from vvae.decoder.kernels.lm_head import HeadLoss
 
         head = self.causal.get_output_embeddings()
-        targets = torch.from_numpy(batch.targets).to(self.device)
         if head.bias is not None:
-            return torch.nn.functional.cross_entropy(self.logits(batch), targets, reduction="none")
-        losses = HeadLoss.apply(self.hidden(batch), head.weight, targets, self._logit_cap)  # type: ignore[no-untyped-call]
+            return cross_entropy(self.logits(inputs), inputs.targets, reduction="none")
+        hidden = self.hidden(inputs)
+        losses = HeadLoss.apply(hidden, head.weight, inputs.targets, self._logit_cap)  # type: ignore[no-untyped-call]
         return cast("torch.Tensor", losses)
 
     @property
@@ -221,8 +244,8 @@ class Decoder:
         result: dict[str, tuple[float, int]] = {}
         with self.evaluating():
             for group in batches(trees, budget or self.evaluation_tokens):
-                batch = collate(group)
-                losses = self.token_losses(batch).double().cpu()
+                inputs = self.inputs(group)
+                batch, losses = inputs.batch, self.token_losses(inputs).double().cpu()
                 owners = torch.from_numpy(batch.owners)
                 totals = torch.zeros(len(batch.keys), dtype=torch.float64).index_add(
                     0, owners, losses

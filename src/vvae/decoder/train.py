@@ -22,9 +22,10 @@ from vvae.core.files import write_json
 from vvae.core.random import bits64, shuffled
 from vvae.core.reporting import Progress
 from vvae.decoder import distributed
+from vvae.decoder.ahead import made_ahead
 from vvae.decoder.checkpoints import Checkpoints
-from vvae.decoder.model import Decoder, grouped
-from vvae.decoder.trees import Tree, batches, collate
+from vvae.decoder.model import Decoder, Inputs, grouped
+from vvae.decoder.trees import Tree, batches
 
 __all__ = [
     "BuildTree",
@@ -207,11 +208,12 @@ def train(
     total = sum(len(window) for step in steps for window in step.windows)
     done = sum(len(window) for step in steps[: len(log)] for window in step.windows)
     with _training(decoder, config), _tracker(decoder, config, folder, description) as track:
-        for index in range(len(log), len(steps)):
+        prepared = made_ahead(_work(decoder, steps[len(log) :], build, config))
+        for index, work in enumerate(prepared, start=len(log)):
             if _enough(validation, config.patience):
                 break
             rate = rate_at(index, len(steps), config)
-            loss = _gradients(decoder, steps[index], index, build, config, seed)
+            loss = _gradients(decoder, work, steps[index], index, seed)
             distributed.sum_gradients(weights)
             torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
             for group in optimizer.param_groups:
@@ -247,24 +249,43 @@ def train(
     checkpoints.clear()
 
 
-def _gradients(
-    decoder: Decoder, step: Step, index: int, build: BuildTree, config: TrainConfig, seed: int
-) -> float:
+class _Work(NamedTuple):
+    """This process's part of a step, as the model takes it."""
+
+    supervised: int
+    """Tokens that carry loss."""
+    batches: tuple[Inputs, ...]
+
+
+def _work(
+    decoder: Decoder, steps: Iterable[Step], build: BuildTree, config: TrainConfig
+) -> Iterator[_Work]:
+    """Yield this process's part of each step."""
+    mine, several = distributed.rank(), distributed.world_size()
+    for step in steps:
+        trees = [build(window, step.draw) for window in step.windows[mine::several]]
+        groups = batches(trees, config.token_budget)
+        yield _Work(
+            sum(tree.supervised for tree in trees), tuple(decoder.inputs(group) for group in groups)
+        )
+
+
+def _gradients(decoder: Decoder, work: _Work, step: Step, index: int, seed: int) -> float:
     """Leaves this process's part of a step's gradients in the weights; returns the loss of the
     whole step.
     """
     import torch
 
-    mine, several = distributed.rank(), distributed.world_size()
+    mine = distributed.rank()
     torch.manual_seed(bits64("step", seed, index, *([mine] if mine else [])) % 2**63)
-    trees = [build(window, step.draw) for window in step.windows[mine::several]]
-    tokens = distributed.summed(sum(tree.supervised for tree in trees), decoder.device)
-    loss = 0.0
-    for group in batches(trees, config.token_budget):
-        part = decoder.token_losses(collate(group)).sum() / tokens
+    tokens = distributed.summed(work.supervised, decoder.device)
+    parts = []
+    for inputs in work.batches:
+        part = decoder.token_losses(inputs).sum() / tokens
         part.backward()  # type: ignore[no-untyped-call]
-        loss += float(part.detach())
-    loss = distributed.summed(loss, decoder.device)
+        parts.append(part.detach())
+    # Asked for once: each question waits until the device has done what it was given.
+    loss = distributed.summed(sum(map(float, parts)), decoder.device)
     if not math.isfinite(loss):
         ids = ", ".join(pair.pair_id for window in step.windows for pair in window)
         raise VVAEError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from vvae.core.dialogue import Dialogue, Pair, context
@@ -28,6 +29,7 @@ class Prompter:
         self.tokenizer, self.frame = tokenizer, frame
         self.speaker_id: Callable[[str], int] | None = None
         """The token id of a speaker's learned vector, while an adapter with vectors is loaded."""
+        self._one_at_a_time = Lock()  # a tokenizer in use by two threads says "already borrowed"
         self._remembered = lru_cache(REMEMBERED)(self._tokens)
         end = self.tokens(frame.end)
         self.stops = tuple(
@@ -43,7 +45,8 @@ class Prompter:
         return self._remembered(text) if len(text) <= LONGEST_REMEMBERED else self._tokens(text)
 
     def _tokens(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        with self._one_at_a_time:
+            return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def header(self, line: PersonaLine) -> tuple[int, ...]:
         """Return the token ids between the last user content and the reply.

@@ -21,7 +21,7 @@ from vvae.core.dialogue import BURST, Dialogue, Pair
 from vvae.core.reporting import Progress
 from vvae.core.text import is_unspaced, normal_form
 from vvae.decoder.model import Branch, Decoder, per_token
-from vvae.decoder.trees import Node, Tree, batches, collate
+from vvae.decoder.trees import Node, Tree, batches
 from vvae.metrics.results import Phrase, VariantResults
 from vvae.metrics.tables import Likelihood
 
@@ -174,15 +174,15 @@ def _tried_rows(
     decoder: Decoder, trees: Sequence[Tree], boundary: torch.Tensor
 ) -> list[tuple[float, float]]:
     """Return of each supervised token its log probability and that of a word boundary there."""
-    import torch
 
-    batch = collate(trees)
+    inputs = decoder.inputs(trees)
     rows: list[tuple[float, float]] = []
     with decoder.evaluating():
-        targets = torch.from_numpy(batch.targets).to(decoder.device)
-        for scores in decoder.logits_in_parts(batch):
+        for scores in decoder.logits_in_parts(inputs):
             logprobs = scores.log_softmax(-1)
-            token = logprobs.gather(1, targets[len(rows) : len(rows) + len(scores), None])[:, 0]
+            token = logprobs.gather(1, inputs.targets[len(rows) : len(rows) + len(scores), None])[
+                :, 0
+            ]
             rows += zip(token.tolist(), logprobs[:, boundary].logsumexp(-1).tolist(), strict=True)
     return rows
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vvae.decoder.ahead import on_device
+
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
@@ -47,14 +49,14 @@ class FlexKernel:
 
         n = len(batch.ids)
         numbers, ends = (
-            torch.from_numpy(x).to(device, torch.int32, non_blocking=True)
-            for x in (batch.preorder, batch.subtree_end)
+            on_device(array.astype(np.int32), device)
+            for array in (batch.preorder, batch.subtree_end)
         )
 
         def sees(b: Any, h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
             return (numbers[j] <= numbers[i]) & (numbers[i] < ends[j])
 
-        partial, full = (torch.from_numpy(mask)[None, None].to(device) for mask in tiles(batch))
+        partial, full = (on_device(mask, device)[None, None] for mask in tiles(batch))
         return BlockMask.from_kv_blocks(
             partial.sum(-1, dtype=torch.int32),
             _ordered(partial),
