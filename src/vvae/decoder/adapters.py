@@ -103,7 +103,8 @@ def bare(model: Any) -> Any:
 def _prepared(model: Any, bf16: bool) -> Any:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    from vvae.decoder.kernels.lora import fuse
+    from vvae.decoder.kernels.lora import forgetful_mlps, fuse
+    from vvae.decoder.kernels.recompute import forgetful_norms
 
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
@@ -111,6 +112,9 @@ def _prepared(model: Any, bf16: bool) -> Any:
             # copies of every activation for nothing.
             module.cast_input_dtype_enabled = not bf16
     fuse(model)
+    forgetful_mlps(model)
+    if model.device.type != "cpu":  # there the norms take 7 % of a step, and memory is plenty
+        forgetful_norms(model)
     return model
 
 
