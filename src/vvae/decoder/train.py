@@ -199,6 +199,7 @@ def train(
     else:
         decoder.load_adapter(last.folder, trainable=True)
     weights = [p for p in decoder.model.parameters() if p.requires_grad]
+    # Not fused: that writes weights without counting their versions, by which `kernels.lora` knows.
     optimizer = torch.optim.AdamW(
         weights, lr=config.learning_rate, weight_decay=config.weight_decay
     )
