@@ -248,12 +248,14 @@ def test_a_moved_run_is_itself(finished: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("shard", [False, True], ids=["whole", "sharded"])
 def test_two_processes_train_as_one_does(
-    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path, shard: bool
 ) -> None:
+    # Steps of one window and of several, in unequal numbers of batches: somebody has nothing to do.
     shape = {
         "variants": ["SP+FT"],
-        "train": {"pairs": 30, "batch_replies": 8, "checkpoint_every": 2},
+        "train": {"pairs": 30, "batch_replies": 5, "token_budget": 200, "checkpoint_every": 2},
     }
     together, alone = tmp_path / "together", tmp_path / "alone"
     for folder in (together, alone):
@@ -269,6 +271,10 @@ def test_two_processes_train_as_one_does(
         "vvae.cli",
     ]
     config = write_config(together, corpus, tiny_model, **shape)
+    if shard:
+        keys = yaml.safe_load(config.read_text())
+        keys["decoder"]["shard"] = True
+        config.write_text(yaml.safe_dump(keys))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.run(
         [*several, "train", str(config)],

@@ -11,12 +11,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from vvae.core.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["barrier", "is_first", "local_device", "rank", "sum_gradients", "summed", "world_size"]
+__all__ = [
+    "barrier",
+    "is_first",
+    "local_device",
+    "most",
+    "rank",
+    "shard",
+    "sum_gradients",
+    "summed",
+    "world_size",
+]
 
 TIMEOUT = timedelta(hours=12)
 """How long processes wait for the first one, which may be encoding a large corpus."""
@@ -63,6 +75,54 @@ def summed(value: float, device: torch.device) -> float:
     summed = torch.tensor(value, dtype=kind, device=device)
     dist.all_reduce(summed)
     return float(summed)
+
+
+def most(number: int) -> int:
+    """Return the largest of the processes' numbers."""
+    if not _together():
+        return number
+    import torch
+    import torch.distributed as dist
+
+    largest = torch.tensor(number, device=local_device())
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
+def shard(model: Any) -> None:
+    """Spread the weights of a model's layers over all processes (FSDP2), and move the rest to this
+    process's device.
+
+    A layer is brought together while it computes, forward and backward. Embeddings, head and
+    last norm stay whole everywhere, and so does an adapter, which is put on later.
+
+    Args:
+        model: a transformers causal language model, on the CPU.
+
+    Raises:
+        ConfigError: there is one process only.
+    """
+    if not _together():
+        raise ConfigError(
+            "one process has nobody to share the weights with",
+            where="decoder.shard",
+            fix="start it with torchrun --nproc-per-node N -m vvae.cli train CONFIG",
+        )
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    device = local_device()
+    mesh = init_device_mesh(device.split(":")[0], (world_size(),))
+    inner = getattr(model, model.base_model_prefix)
+    for layer in inner.layers:
+        fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+    layers = {id(parameter) for parameter in inner.layers.parameters()}
+    whole = {p for p in model.parameters() if id(p) not in layers}
+    fully_shard(inner, mesh=mesh, ignored_params=whole)
+    for parameter in whole:
+        parameter.data = parameter.data.to(device)
+    for buffer in inner.buffers():
+        buffer.data = buffer.data.to(device)
 
 
 def sum_gradients(weights: Sequence[torch.Tensor]) -> None:

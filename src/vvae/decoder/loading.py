@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vvae.core.errors import ModelError
-from vvae.decoder.distributed import local_device
+from vvae.decoder import distributed
 from vvae.decoder.model import Decoder, DecoderConfig
 from vvae.decoder.trees import Node, Tree
 from vvae.inference.models import quiet, source_of, unloadable
@@ -35,7 +35,7 @@ def load_decoder(config: DecoderConfig) -> Decoder:
         ) from None
 
     prompter = load_prompter(config.model)
-    device, source = local_device(), source_of(config.model)
+    device, source = distributed.local_device(), source_of(config.model)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and _fast_bf16())
     weights = _four_bits(bf16, device) if config.quantize else {}
     try:
@@ -50,6 +50,10 @@ def load_decoder(config: DecoderConfig) -> Decoder:
             )
     except Exception as error:
         raise unloadable(config.model, error) from None
+    if config.shard:  # on the CPU as long as it is whole
+        _check_head(Decoder(model, prompter, config, bf16=bf16))
+        distributed.shard(model)
+        return Decoder(model, prompter, config, bf16=bf16)
     if not config.quantize:
         model = model.to(device)
     decoder = Decoder(model, prompter, config, bf16=bf16)

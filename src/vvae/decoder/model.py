@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.core.dialogue import Dialogue, Pair
 from vvae.core.errors import DataError
@@ -50,9 +50,19 @@ class DecoderConfig(BaseModel):
     quantize: Literal["nf4"] | None = Field(
         None, description="nf4: the frozen weights in 4 bits (QLoRA), on a GPU"
     )
+    shard: bool = Field(
+        False,
+        description="the frozen weights spread over several processes (FSDP2), for training only",
+    )
     precision: str = Field(
         "auto", pattern="^(auto|bf16|fp32)$", description="bf16 where the processor has it"
     )
+
+    @model_validator(mode="after")
+    def _whole_if_quantized(self) -> DecoderConfig:
+        if self.shard and self.quantize:
+            raise ValueError("quantize needs the weights whole: leave out shard")
+        return self
 
 
 @dataclass(frozen=True)
@@ -265,7 +275,8 @@ class Decoder:
         was = self.model.training
         self.model.eval()
         try:
-            with torch.inference_mode():
+            # Weights gathered in inference mode could not be used in training.
+            with torch.no_grad() if self.config.shard else torch.inference_mode():
                 yield
         finally:
             self.model.train(was)

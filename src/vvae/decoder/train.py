@@ -214,7 +214,7 @@ def train(
             if _enough(validation, config.patience):
                 break
             rate = rate_at(index, len(steps), config)
-            loss = _gradients(decoder, work, steps[index], index, seed)
+            loss = _gradients(decoder, work, build, steps[index], index, seed)
             distributed.sum_gradients(weights)
             torch.nn.utils.clip_grad_norm_(weights, config.max_grad_norm)
             for group in optimizer.param_groups:
@@ -271,7 +271,9 @@ def _work(
         )
 
 
-def _gradients(decoder: Decoder, work: _Work, step: Step, index: int, seed: int) -> float:
+def _gradients(
+    decoder: Decoder, work: _Work, build: BuildTree, step: Step, index: int, seed: int
+) -> float:
     """Leaves this process's part of a step's gradients in the weights; returns the loss of the
     whole step.
     """
@@ -280,9 +282,13 @@ def _gradients(decoder: Decoder, work: _Work, step: Step, index: int, seed: int)
     mine = distributed.rank()
     torch.manual_seed(bits64("step", seed, index, *([mine] if mine else [])) % 2**63)
     tokens = distributed.summed(work.supervised, decoder.device)
+    passes = list(work.batches)
+    if decoder.config.shard and (missing := distributed.most(len(passes)) - len(passes)):
+        # A layer is brought together by all or not at all: who has less to do computes along.
+        passes += [decoder.inputs([build(step.windows[0], step.draw)])] * missing
     parts = []
-    for inputs in work.batches:
-        part = decoder.token_losses(inputs).sum() / tokens
+    for number, inputs in enumerate(passes):
+        part = decoder.token_losses(inputs).sum() / tokens * (number < len(work.batches))
         part.backward()  # type: ignore[no-untyped-call]
         parts.append(part.detach())
     # Asked for once: each question waits until the device has done what it was given.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from vvae.decoder.model import DecoderConfig
 from vvae.decoder.variants import Variant
 from vvae.latent.sampling import SamplingConfig
 from vvae.metrics.human_chat import BenchConfig
 
-__all__ = ["bench_key", "sampling_key", "variant_key"]
+__all__ = ["bench_key", "decoder_key", "sampling_key", "variant_key"]
 
 _OLD_SCOPES = {"turn": "pair", "pair": "people"}
 
@@ -24,6 +25,11 @@ def _scope(draw_per: str | None) -> str | None:
 def sampling_key(sampling: SamplingConfig) -> dict[str, Any]:
     """Return the settings of sampling."""
     return {"scope": _scope(sampling.draw_per), "s": sampling.s}
+
+
+def decoder_key(decoder: DecoderConfig) -> dict[str, Any]:
+    """Return the settings of the decoder on which what it learns and writes depends."""
+    return decoder.model_dump(mode="json", exclude={"shard"})
 
 
 def bench_key(bench: BenchConfig) -> dict[str, Any]:

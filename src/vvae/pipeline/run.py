@@ -266,7 +266,14 @@ class Run(Artifacts):
         return decoder
 
     def with_adapter(self, variant: Variant) -> Decoder:
-        """Return the decoder as a variant uses it."""
+        """Return the decoder as a variant uses it.
+
+        Raises:
+            ConfigError: its weights are spread over processes, which is for training only.
+        """
+        if self.config.decoder.shard:
+            fix = "leave it out from here on, or let vLLM write (docs/training.md)"
+            raise ConfigError("spread weights only train", where="decoder.shard", fix=fix)
         if variant.trained:
             self.decoder.load_adapter(self.path(f"adapters/{variant.name}"))
         else:

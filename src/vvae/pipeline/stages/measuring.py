@@ -24,7 +24,7 @@ from vvae.metrics.latent_analysis import kl_to_prior
 from vvae.metrics.metric import WrittenReply, scored
 from vvae.metrics.results import Results
 from vvae.metrics.tables import LIKELIHOODS, Likelihood, Reply, read_replies, write_replies
-from vvae.pipeline.keys import bench_key, sampling_key, variant_key
+from vvae.pipeline.keys import bench_key, decoder_key, sampling_key, variant_key
 from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ, encoder_settings
@@ -41,7 +41,7 @@ def stages(run: Run) -> list[Stage]:
     """Return the stages from replies to the report."""
     config, space = run.config, run.space.to_dict()
     measured = {
-        "decoder": config.decoder,
+        "decoder": decoder_key(config.decoder),
         "space": space,
         "bench": config.bench.model_dump(include=BENCHED),
         "pairs": config.pairs,

@@ -20,7 +20,7 @@ from vvae.inference.engine import GenerationConfig, Request
 from vvae.inference.models import gguf_of, hub_name
 from vvae.inference.prompts import PROMPT_VERSION, description_request
 from vvae.inference.tokenizer import load_prompter
-from vvae.pipeline.keys import sampling_key, variant_key
+from vvae.pipeline.keys import decoder_key, sampling_key, variant_key
 from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ
@@ -46,7 +46,7 @@ def stages(run: Run) -> list[Stage]:
                     settings={
                         "variant seed": variant.seed,
                         "training pairs": config.train.pairs,
-                        "decoder": config.decoder,
+                        "decoder": decoder_key(config.decoder),
                         "pairs": config.pairs,
                         "bench": config.bench.model_dump(include={"known"}),
                         "seed": config.seed,
@@ -68,7 +68,7 @@ def stages(run: Run) -> list[Stage]:
                 settings={
                     "variant": variant_key(variant),
                     "train": config.train.model_dump(exclude={"tracker"}),
-                    "decoder": config.decoder,
+                    "decoder": decoder_key(config.decoder),
                     "pairs": config.pairs,
                     "sampling": sampling_key(config.sampling),
                     "space": space,
