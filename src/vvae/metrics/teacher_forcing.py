@@ -23,12 +23,20 @@ from vvae.core.text import is_unspaced, normal_form
 from vvae.decoder.model import Branch, Decoder, per_token
 from vvae.decoder.trees import Node, Tree, batches
 from vvae.metrics.results import Phrase, VariantResults
-from vvae.metrics.tables import Likelihood
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["add_summary", "phrase_probability", "reply_losses"]
+    from vvae.metrics.tables import Likelihood
+
+__all__ = [
+    "Tries",
+    "add_summary",
+    "phrase_probability",
+    "reply_losses",
+    "said",
+    "with_tries",
+]
 
 PHRASE_UNDER = ("profile", "swapped")
 
@@ -69,17 +77,24 @@ def phrase_probability(
         branches: pair id -> (z block under a name, the phrase looked for); names are unique per
             pair.
     """
-    boundary = _boundary(decoder)
-    tried = {}
+    tries = []
     for pair in pairs:
         blocks = {pair.pair_id: [alternative for alternative, _ in branches[pair.pair_id]]}
         tree = decoder.tree(dialogues[pair.dialogue], [pair], blocks)
         phrases = [normal_form(phrase) for _, phrase in branches[pair.pair_id]]
-        tried[pair.pair_id] = _with_tries(decoder, tree, phrases)
+        tries.append(with_tries(decoder, tree, phrases))
+    return said(decoder, tries, progress=progress)
+
+
+def said(
+    decoder: Decoder, tries: Sequence[Tries], *, progress: Progress | None = None
+) -> dict[str, float]:
+    """Return key of a branch -> probability that its phrase stands in the reply at least once."""
+    boundary = _boundary(decoder)
     result: dict[str, float] = {}
-    waiting = iter(tried.values())
+    waiting = iter(tries)
     done = 0
-    for group in batches((attempt.tree for attempt in tried.values()), decoder.evaluation_tokens):
+    for group in batches((attempt.tree for attempt in tries), decoder.evaluation_tokens):
         rows = iter(_tried_rows(decoder, group, boundary))
         for attempt in islice(waiting, len(group)):
             result |= {
@@ -88,7 +103,7 @@ def phrase_probability(
             }
         done += len(group)
         if progress:
-            progress(done, len(pairs))
+            progress(done, len(tries))
     return result
 
 
@@ -120,7 +135,7 @@ def add_summary(results: VariantResults, rows: Sequence[Likelihood]) -> None:
         results.forced = Phrase(**means, n=len(phrases["profile"]))
 
 
-class _Tries(NamedTuple):
+class Tries(NamedTuple):
     """A tree in which phrases are tried at all places of its replies."""
 
     tree: Tree
@@ -132,7 +147,7 @@ class _Tries(NamedTuple):
     """(number of the branch, place in its reply) of each try, in the order of the nodes."""
 
 
-def _with_tries(decoder: Decoder, tree: Tree, phrases: Sequence[str]) -> _Tries:
+def with_tries(decoder: Decoder, tree: Tree, phrases: Sequence[str]) -> Tries:
     """Return a tree with a phrase for each branch, tried at each place where a word may begin.
 
     All places of a reply are tried in one forward pass: each try is a branch of the branch, which
@@ -162,7 +177,7 @@ def _with_tries(decoder: Decoder, tree: Tree, phrases: Sequence[str]) -> _Tries:
                     supervised=len(tokens) + 1,
                 )
             )
-    return _Tries(
+    return Tries(
         Tree(tuple(nodes)),
         tuple(branch.key for branch in branches),
         tuple(not is_unspaced(phrase) for phrase in phrases),
@@ -187,7 +202,7 @@ def _tried_rows(
     return rows
 
 
-def _hazards(tries: _Tries, rows: Iterator[tuple[float, float]]) -> dict[str, dict[int, float]]:
+def _hazards(tries: Tries, rows: Iterator[tuple[float, float]]) -> dict[str, dict[int, float]]:
     """Return for each branch the p_t of each place where a word may begin, from its rows."""
     hazards: dict[str, dict[int, float]] = {key: {} for key in tries.branches}
     nodes = tries.tree.nodes[1 + len(tries.branches) :]
