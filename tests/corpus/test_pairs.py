@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +90,20 @@ def test_only_chosen_speakers_are_learnt_and_all_are_compared_with(corpus: list[
     assert eligible_speakers(pairs, config) == ["ana"]
     with pytest.raises(DataError, match="no replies of 'zoe'"):
         learned_pairs(pairs, PairsConfig(speakers=("ana", "zoe")))
+
+
+def test_only_those_who_can_be_benchmarked_are_learnt(corpus: list[Dialogue]) -> None:
+    many = PairsConfig(min_train_dialogues=1, min_heldout_replies=1)
+    pairs, _ = pairs_with_account(corpus, many, seed=0)
+    held = Counter(p.speaker for p in pairs if p.split == "heldout")
+    most = max(held.values())
+    config = many.model_copy(update={"speakers": "benchmarked", "min_heldout_replies": most})
+    able = {speaker for speaker, number in held.items() if number == most}
+    assert len(able) < len(held)
+    assert {p.speaker for p in learned_pairs(pairs, config)} == able
+    assert set(eligible_speakers(pairs, config)) == able
+    with pytest.raises(DataError, match="min_heldout_replies"):
+        learned_pairs(pairs, config.model_copy(update={"min_heldout_replies": most + 1}))
 
 
 def test_too_small_a_corpus_says_how_near_it_comes() -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "benchmark_pairs",
     "eligible_speakers",
     "learned_pairs",
+    "learned_speakers",
     "make_pairs",
     "pairs_with_account",
     "side",
@@ -42,8 +43,10 @@ class PairsConfig(BaseModel):
         0.3, gt=0, lt=1, description="share of dialogues held out for the benchmark"
     )
     window_tokens: int = Field(384, ge=32, description="budget of a window, in estimated tokens")
-    speakers: tuple[str, ...] | None = Field(
-        None, description="learn only these speakers; all when null"
+    speakers: tuple[str, ...] | Literal["benchmarked"] | None = Field(
+        None,
+        description="learn only these speakers, or only those who can be benchmarked; all when "
+        "null",
     )
     min_train_dialogues: int = Field(
         4, ge=1, description="a speaker is benchmarked with at least this many"
@@ -150,23 +153,37 @@ def pairs_with_account(
     return kept, +left_out
 
 
-def learned_pairs(pairs: Iterable[Pair], config: PairsConfig) -> list[Pair]:
+def learned_pairs(pairs: Sequence[Pair], config: PairsConfig) -> list[Pair]:
     """Return the pairs of the speakers to be learnt. All others still serve as what a habit is
     measured against.
 
     Raises:
-        DataError: a speaker to be learnt has no pair.
+        DataError: a speaker to be learnt has no pair, or nobody can be benchmarked who should be.
     """
     if config.speakers is None:
         return list(pairs)
-    chosen = [pair for pair in pairs if pair.speaker in config.speakers]
-    if missing := set(config.speakers) - {pair.speaker for pair in chosen}:
+    speakers = learned_speakers(pairs, config)
+    chosen = [pair for pair in pairs if pair.speaker in speakers]
+    if missing := set(speakers) - {pair.speaker for pair in chosen}:
         raise DataError(
             f"no replies of {sorted(missing)[0]!r}",
             where="pairs.speakers",
             fix="use the names of the chats",
         )
     return chosen
+
+
+def learned_speakers(pairs: Sequence[Pair], config: PairsConfig) -> list[str]:
+    """Return the names of the speakers to be learnt, without asking whether they have replies.
+
+    Raises:
+        DataError: nobody can be benchmarked, and only those are to be learnt.
+    """
+    if config.speakers is None:
+        return sorted({pair.speaker for pair in pairs})
+    if config.speakers == "benchmarked":
+        return _eligible(pairs, config)
+    return list(config.speakers)
 
 
 def _capped(pairs: Sequence[Pair], cap: int, seed: int) -> list[Pair]:
@@ -183,15 +200,21 @@ def _capped(pairs: Sequence[Pair], cap: int, seed: int) -> list[Pair]:
     return [pair for pair in pairs if pair.pair_id not in dropped]
 
 
-def eligible_speakers(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
+def eligible_speakers(pairs: Sequence[Pair], config: PairsConfig) -> list[str]:
     """Return the speakers who can be benchmarked, by name.
 
     Raises:
         DataError: nobody has enough dialogues, with how near the best one comes.
     """
+    return _eligible(
+        pairs if config.speakers == "benchmarked" else learned_pairs(pairs, config), config
+    )
+
+
+def _eligible(pairs: Iterable[Pair], config: PairsConfig) -> list[str]:
     dialogues: dict[str, set[str]] = defaultdict(set)
     replies: Counter[str] = Counter()
-    for pair in learned_pairs(pairs, config):
+    for pair in pairs:
         if pair.split == "train":
             dialogues[pair.speaker].add(pair.dialogue)
         else:

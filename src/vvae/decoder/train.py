@@ -28,6 +28,7 @@ from vvae.decoder.model import Decoder, Inputs, grouped
 from vvae.decoder.trees import Tree, batches
 
 __all__ = [
+    "CPU_TOKENS",
     "BuildTree",
     "Progress",
     "Step",
@@ -44,6 +45,11 @@ Window = Sequence[Pair]
 """The pairs of one speaker in one window: what one tree is made of."""
 BuildTree = Callable[[Window, int], Tree]
 """(window, pass number) -> its tree. The z of a pass is drawn here."""
+
+CPU_TOKENS, TRIAL_TOKENS, MOST_TOKENS = 1024, 2048, 32_768
+"""Tokens at once: on a CPU, in the trial that tells what a GPU holds, and at the most."""
+MEMORY_SHARE = 0.8
+"""How much of a GPU's free memory a batch may take."""
 
 
 class TrainConfig(BaseModel):
@@ -66,7 +72,11 @@ class TrainConfig(BaseModel):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    token_budget: int = Field(1024, ge=64, description="tokens in memory at once")
+    token_budget: int | None = Field(
+        None,
+        ge=64,
+        description="tokens in memory at once; null: what fits on a GPU, 1,024 on a CPU",
+    )
     gradient_checkpointing: bool = Field(
         False, description="a third more time for a fraction of the memory"
     )
@@ -209,7 +219,9 @@ def train(
     total = sum(len(window) for step in steps for window in step.windows)
     done = sum(len(window) for step in steps[: len(log)] for window in step.windows)
     with _training(decoder, config), _tracker(decoder, config, folder, description) as track:
-        prepared = made_ahead(_work(decoder, steps[len(log) :], build, config))
+        left = steps[len(log) :]
+        budget = config.token_budget or _fitting(decoder, left[:1], build)
+        prepared = made_ahead(_work(decoder, left, build, budget))
         for index, work in enumerate(prepared, start=len(log)):
             if _enough(validation, config.patience):
                 break
@@ -259,16 +271,39 @@ class _Work(NamedTuple):
 
 
 def _work(
-    decoder: Decoder, steps: Iterable[Step], build: BuildTree, config: TrainConfig
+    decoder: Decoder, steps: Iterable[Step], build: BuildTree, budget: int
 ) -> Iterator[_Work]:
     """Yield this process's part of each step."""
     mine, several = distributed.rank(), distributed.world_size()
     for step in steps:
         trees = [build(window, step.draw) for window in step.windows[mine::several]]
-        groups = batches(trees, config.token_budget)
+        groups = batches(trees, budget)
         yield _Work(
             sum(tree.supervised for tree in trees), tuple(decoder.inputs(group) for group in groups)
         )
+
+
+def _fitting(decoder: Decoder, steps: Sequence[Step], build: BuildTree) -> int:
+    """Return how many tokens the memory holds at once, from what some of the first step took.
+
+    Gradients that the trial leaves are dropped.
+    """
+    import torch
+
+    if decoder.device.type != "cuda" or not steps:
+        return CPU_TOKENS
+    trees = (build(window, steps[0].draw) for window in steps[0].windows)
+    inputs = decoder.inputs(next(batches(trees, TRIAL_TOKENS)))
+    for _ in range(2):  # the first one compiles, and takes memory for that
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        decoder.token_losses(inputs).sum().backward()  # type: ignore[no-untyped-call]
+        taken = torch.cuda.max_memory_allocated() - before
+        decoder.model.zero_grad(set_to_none=True)
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    fitting = round(MEMORY_SHARE * free / (taken / len(inputs.batch.ids)))
+    return max(CPU_TOKENS, min(fitting, MOST_TOKENS))
 
 
 def _gradients(

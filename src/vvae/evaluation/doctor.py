@@ -28,6 +28,7 @@ from vvae.corpus.formats import find
 from vvae.corpus.importing import DIALOGUES, SUMMARY, Intake, bring_in, speakers_to_learn
 from vvae.corpus.pairs import eligible_speakers, learned_pairs, pairs_with_account
 from vvae.decoder.model import grouped
+from vvae.decoder.train import CPU_TOKENS
 from vvae.decoder.variants import Variant
 from vvae.encoders.base import Encoder
 from vvae.encoders.rules.encoder import RulesConfig
@@ -408,7 +409,11 @@ def work(run: Run, pairs: Sequence[Pair], gflops: float | None) -> Work:
     )
     rounded = {name: round(value) for name, value in seconds.items()}
     width = 2 if config.decoder.precision != "fp32" else 4
-    memory = size * width * 1.5 + RUNTIME_BYTES + config.train.token_budget * math.sqrt(size) * 60
+    memory = (
+        size * width * 1.5
+        + RUNTIME_BYTES
+        + (config.train.token_budget or CPU_TOKENS) * math.sqrt(size) * 60
+    )
     return {
         "parameters": size,
         "seconds": {**rounded, "all": sum(rounded.values())},

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from vvae.decoder.model import DecoderConfig
+from vvae.decoder.train import CPU_TOKENS, TrainConfig
 from vvae.decoder.variants import Variant
 from vvae.latent.sampling import SamplingConfig
 from vvae.metrics.human_chat import BenchConfig
 
-__all__ = ["bench_key", "decoder_key", "sampling_key", "variant_key"]
+__all__ = ["bench_key", "decoder_key", "sampling_key", "train_key", "variant_key"]
 
 _OLD_SCOPES = {"turn": "pair", "pair": "people"}
 
@@ -30,6 +31,12 @@ def sampling_key(sampling: SamplingConfig) -> dict[str, Any]:
 def decoder_key(decoder: DecoderConfig) -> dict[str, Any]:
     """Return the settings of the decoder on which what it learns and writes depends."""
     return decoder.model_dump(mode="json", exclude={"shard"})
+
+
+def train_key(train: TrainConfig) -> dict[str, Any]:
+    """Return the settings of training; the budget had a number where it now may have none."""
+    settings = train.model_dump(mode="json", exclude={"tracker"})
+    return {**settings, "token_budget": train.token_budget or CPU_TOKENS}
 
 
 def bench_key(bench: BenchConfig) -> dict[str, Any]:

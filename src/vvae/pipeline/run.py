@@ -14,7 +14,7 @@ from vvae.config import RunConfig, load_config
 from vvae.core.dialogue import Pair
 from vvae.core.errors import ConfigError, DataError
 from vvae.core.reporting import Reporter, Silent
-from vvae.corpus.pairs import benchmark_pairs, eligible_speakers
+from vvae.corpus.pairs import benchmark_pairs, eligible_speakers, learned_speakers
 from vvae.decoder.conditions import Conditions
 from vvae.decoder.loading import load_decoder
 from vvae.decoder.model import Decoder
@@ -157,8 +157,8 @@ class Run(Artifacts):
     @property
     def learned_profiles(self) -> dict[str, Profile]:
         """Return the profiles of the speakers whom adapters learn, most replies first."""
-        chosen = self.config.pairs.speakers
-        known = [p for name, p in self.profiles.items() if chosen is None or name in chosen]
+        chosen = set(learned_speakers(self.valid_pairs, self.config.pairs))
+        known = [p for name, p in self.profiles.items() if name in chosen]
         ordered = sorted(known, key=lambda profile: (-profile.replies, profile.speaker))
         return {profile.speaker: profile for profile in ordered}
 

@@ -70,7 +70,7 @@ def stages(run: Run, *, shards: int | None = None) -> list[Stage]:
             group="encode",
             inputs=("dialogues.parquet", "pairs.parquet"),
             outputs=("encodings.parquet", "encoder.json", "encode.json"),
-            settings=encoder_settings(run),
+            settings=encoder_settings(run) | _read_settings(run),
             work=partial(encode_pairs, shards=shards),
         ),
         Stage(
@@ -95,6 +95,18 @@ def stages(run: Run, *, shards: int | None = None) -> list[Stage]:
 def encoder_settings(run: Run) -> dict[str, Any]:
     """Return what the encoder's readings depend on."""
     return {str(place): value for place, value in enumerate(run.config.encoder.key(run.space))}
+
+
+def _read_pairs(run: Run) -> Sequence[Pair]:
+    """The pairs that are read: all, or only those who can be benchmarked. Of the others the encoder
+    knows the words, against which a habit is measured.
+    """
+    pairs, config = run.pairs, run.config.pairs
+    return learned_pairs(pairs, config) if config.speakers == "benchmarked" else pairs
+
+
+def _read_settings(run: Run) -> dict[str, Any]:
+    return {"pairs": run.config.pairs} if run.config.pairs.speakers == "benchmarked" else {}
 
 
 def import_dialogues(run: Run) -> None:
@@ -148,7 +160,7 @@ def encode_pairs(run: Run, shards: int | None = None) -> None:
         )
     if about := encoder.about():
         run.reporter.say(about)
-    pairs = settings.subset(run.pairs, seed=seed)
+    pairs = settings.subset(_read_pairs(run), seed=seed)
     if shards:
         account = _encode_shards(run, encoder, pairs, shards)
     else:
@@ -189,7 +201,7 @@ def plan_encoding(run: Run) -> Plan:
     """
     with run.reporter.task("counting tokens"):
         return run.config.encoder.plan(
-            run.pairs,
+            _read_pairs(run),
             run.space,
             topics=run.topics,
             dialogues=run.dialogues,

@@ -10,7 +10,7 @@ from vvae.core.errors import ConfigError
 from vvae.core.files import digest, write_json
 from vvae.core.random import shuffled
 from vvae.corpus.consent import CONSENT, check_consent, read_consent
-from vvae.corpus.pairs import learned_pairs
+from vvae.corpus.pairs import learned_pairs, learned_speakers
 from vvae.decoder.conditions import training_examples
 from vvae.decoder.export import adapter_to_gguf, merge, modelfile
 from vvae.decoder.model import grouped, per_token
@@ -20,7 +20,7 @@ from vvae.inference.engine import GenerationConfig, Request
 from vvae.inference.models import gguf_of, hub_name
 from vvae.inference.prompts import PROMPT_VERSION, description_request
 from vvae.inference.tokenizer import load_prompter
-from vvae.pipeline.keys import decoder_key, sampling_key, variant_key
+from vvae.pipeline.keys import decoder_key, sampling_key, train_key, variant_key
 from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ
@@ -67,7 +67,7 @@ def stages(run: Run) -> list[Stage]:
                 outputs=(f"adapters/{variant.name}",),
                 settings={
                     "variant": variant_key(variant),
-                    "train": config.train.model_dump(exclude={"tracker"}),
+                    "train": train_key(config.train),
                     "decoder": decoder_key(config.decoder),
                     "pairs": config.pairs,
                     "sampling": sampling_key(config.sampling),
@@ -118,11 +118,11 @@ def consent(run: Run, *, required: bool = False) -> None:
         ConfigError: somebody has not agreed.
     """
     path = run.config.data.consent_file
-    learnt_speakers = run.config.pairs.speakers
+    chosen = run.config.pairs.speakers
     present = {name for dialogue in run.dialogues.values() for name in dialogue.speakers}
     check_consent(
         read_consent(path) if path else None,
-        present if learnt_speakers is None else learnt_speakers,
+        present if chosen is None else learned_speakers(run.pairs, run.config.pairs),
         present,
         required=required,
         where=str(path or f"{run.config.data.path}/{CONSENT}"),
