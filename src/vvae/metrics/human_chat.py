@@ -7,9 +7,11 @@ signed, in percentage points: plus says too often.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.core.dialogue import Pair
@@ -35,16 +37,17 @@ from vvae.metrics.results import (
     HumanResults,
     PrimaryComparison,
     Results,
+    Share,
     SwappedRate,
     VariantRate,
     VariantResults,
     finite,
     points,
 )
-from vvae.metrics.tables import Reply
+from vvae.metrics.tables import Likelihood, Reply
 from vvae.metrics.text import repetition, spoken_length
 
-__all__ = ["BenchConfig", "predicted", "score", "swapped_profile"]
+__all__ = ["BenchConfig", "compare_phrases", "predicted", "score", "swapped_profile"]
 
 TRAINING_SAMPLE = 20_000
 """Training replies looked at for what a variant is taught."""
@@ -135,11 +138,7 @@ def score(
     for name, dimension in scored(corpus.space).items():
         metric = get(name)
         values = _profile_values(corpus, speakers, dimension.name)
-        counts = tabulate(
-            Hit(pair.speaker, pair.dialogue, metric.shows(values[pair.speaker], pair.response))
-            for pair in corpus.pairs
-            if pair.split == "heldout" and pair.speaker in values and pair.speaker in judged
-        )
+        counts = _human_counts(corpus, metric, values, judged)
         tables = {
             n: _own_counts(metric, variant_replies, by_id, values)
             for n, variant_replies in own.items()
@@ -168,6 +167,74 @@ def score(
             results.primary = _primary(tables, samples, rate(counts))
     _add_emoji_consistency(results, corpus, own, benched)
     return results
+
+
+def compare_phrases(
+    results: Results,
+    corpus: EncodedCorpus,
+    speakers: Sequence[str],
+    likelihoods: Mapping[str, Sequence[Likelihood]],
+    config: BenchConfig,
+    *,
+    seed: int,
+) -> None:
+    """Add to each variant's probability of the catchphrase its intervals and people's rate, and
+    the primary comparison by these probabilities.
+
+    Args:
+        speakers: who is benchmarked.
+        likelihoods: variant -> what was measured on people's replies.
+    """
+    if CP.name not in scored(corpus.space):
+        return
+    tables: dict[str, Counts] = {}
+    for name, rows in likelihoods.items():
+        for shown in ("profile", "swapped"):
+            tables[f"{name}|{shown}"] = tabulate(
+                Hit(pair.speaker, pair.dialogue, row.phrase)
+                for row in rows
+                if row.shown == shown and row.phrase is not None
+                for pair in [corpus.by_id[row.pair_id]]
+            )
+    judged = {speaker for table in tables.values() for speaker in table}
+    if not judged:
+        return
+    values = _profile_values(corpus, speakers, scored(corpus.space)[CP.name].name)
+    people = _human_counts(corpus, CP, values, judged)
+    samples = bootstrap({"human": people, **tables}, resamples=config.resamples, seed=seed)
+    measured = [name for name in likelihoods if tables[f"{name}|profile"]]
+    for name in measured:
+        own, others = f"{name}|profile", f"{name}|swapped"
+        phrase = results.variants[name].forced
+        assert phrase is not None
+        phrase.profile, phrase.swapped = (round(rate(tables[way]), 4) for way in (own, others))
+        phrase.own = _share(phrase.profile, samples[own])
+        phrase.others = _share(phrase.swapped, samples[others])
+        phrase.read = _share(phrase.profile - phrase.swapped, samples[own] - samples[others])
+        beyond = rate(tables[own]) - rate(people)
+        phrase.people = _share(beyond, samples[own] - samples["human"])
+    results.primary_forced = _primary(
+        {name: tables[f"{name}|profile"] for name in measured},
+        {"human": samples["human"], **{name: samples[f"{name}|profile"] for name in measured}},
+        rate(people),
+        "P(catchphrase)",
+    )
+
+
+def _share(value: float, samples: npt.NDArray[np.float64]) -> Share:
+    spread = interval(samples)
+    return Share(value=value, low=spread.low, high=spread.high)
+
+
+def _human_counts(
+    corpus: EncodedCorpus, metric: Metric, values: Mapping[str, str], judged: Collection[str]
+) -> Counts:
+    """Return how often people show the value of their profile in all their held-out replies."""
+    return tabulate(
+        Hit(pair.speaker, pair.dialogue, metric.shows(values[pair.speaker], pair.response))
+        for pair in corpus.pairs
+        if pair.split == "heldout" and pair.speaker in values and pair.speaker in judged
+    )
 
 
 def _variant_results(replies: Sequence[Reply]) -> VariantResults:
@@ -281,9 +348,9 @@ def _swapped(
 
 
 def _primary(
-    tables: Mapping[str, Counts], samples: Mapping[str, Any], target: float
+    tables: Mapping[str, Counts], samples: Mapping[str, Any], target: float, measure: str = "CP"
 ) -> PrimaryComparison | None:
-    """Return SP+FT against P+FT on CP: below 0 where SP+FT is nearer to people."""
+    """Return SP+FT against P+FT on a measure: below 0 where SP+FT is nearer to people."""
     if not {"SP+FT", "P+FT"} <= set(tables):
         return None
     spread = interval(
@@ -291,7 +358,7 @@ def _primary(
     )
     difference = abs(rate(tables["SP+FT"]) - target) - abs(rate(tables["P+FT"]) - target)
     return PrimaryComparison(
-        claim="|deviation of SP+FT| - |deviation of P+FT| on CP",
+        claim=f"|deviation of SP+FT| - |deviation of P+FT| on {measure}",
         difference=points(difference),
         low=points(spread.low),
         high=points(spread.high),

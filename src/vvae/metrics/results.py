@@ -20,6 +20,7 @@ __all__ = [
     "Phrase",
     "PrimaryComparison",
     "Results",
+    "Share",
     "SwappedRate",
     "VariantRate",
     "VariantResults",
@@ -92,12 +93,28 @@ class VariantRate(_Stored):
     swapped: SwappedRate | None
 
 
+class Share(_Stored):
+    """A share of replies, or a difference of two, with its 95 % interval over speakers."""
+
+    value: Finite
+    low: Finite
+    high: Finite
+
+
 class Phrase(_Stored):
-    """The probability of the speaker's catchphrase by teacher forcing."""
+    """The probability of the speaker's catchphrase by teacher forcing; speakers count equally."""
 
     profile: float
     swapped: float
     n: int
+    own: Share | None = None
+    """Under the own profile."""
+    others: Share | None = None
+    """Under another's."""
+    read: Share | None = None
+    """Under the own less under another's: 0 where the decoder does not look at z."""
+    people: Share | None = None
+    """Under the own, less people's rate."""
 
 
 class HumanResults(BaseModel):
@@ -183,6 +200,8 @@ class Results(BaseModel):
     human: HumanResults
     variants: dict[str, VariantResults]
     primary: PrimaryComparison | None = None
+    primary_forced: PrimaryComparison | None = None
+    """The same by teacher forcing."""
     habits: dict[str, FigureResult] = {}
     kl: float | None = None
     timings: dict[str, float] = {}

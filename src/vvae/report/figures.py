@@ -186,29 +186,32 @@ def losses(results: Mapping[str, Any]) -> str:
 
 def reading(results: Mapping[str, Any]) -> str:
     """Return P(own catchphrase stands in the reply) by teacher forcing, under the own and under a
-    swapped profile.
+    swapped profile, with intervals over speakers, beside people's rate.
     """
     names = [n for n, v in results["variants"].items() if v.get("forced")]
     if not names:
         return ""
-    figure, axes = _axes(6.4, 0.42 * len(names) + 1.2)
+    figure, axes = _axes(6.4, 0.5 * len(names) + 1.4)
     axis = axes[0][0]
-    for shift, key, colour, label in (
-        (-0.18, "profile", MODEL, "own profile shown"),
-        (0.18, "swapped", SOFT, "another's profile shown"),
+    if people := results["human"].get("CP"):
+        axis.axvspan(100 * people["low"], 100 * people["high"], color=HUMAN, alpha=0.15, lw=0)
+        axis.axvline(100 * people["rate"], color=HUMAN, lw=1.6, label="people (95 %)")
+    for shift, mean, spread, colour, label in (
+        (-0.16, "profile", "own", MODEL, "own profile shown"),
+        (0.16, "swapped", "others", SOFT, "another's profile shown"),
     ):
-        values = [100 * results["variants"][name]["forced"][key] for name in names]
-        axis.barh(
-            [i + shift for i in range(len(names))], values, height=0.34, color=colour, label=label
-        )
-        for row, value in enumerate(values):
-            axis.text(value, row + shift, f" {value:.1f}", va="center", fontsize=8)
-    if "CP" in results["human"]:
-        axis.axvline(100 * results["human"]["CP"]["rate"], color=HUMAN, lw=1.6, label="human CP")
+        for row, name in enumerate(names):
+            forced = results["variants"][name]["forced"]
+            value, around = 100 * forced[mean], forced.get(spread)
+            low, high = (100 * around[end] if around else value for end in ("low", "high"))
+            axis.plot([low, high], [row + shift] * 2, color=colour, lw=2, solid_capstyle="butt")
+            axis.plot(value, row + shift, "o", color=colour, ms=6, label=label if not row else "")
+            axis.text(high, row + shift, f"  {value:.1f}", va="center", fontsize=8)
     axis.set_yticks(range(len(names)), names)
-    axis.invert_yaxis()
-    axis.set_xlabel("% probability that the speaker's own catchphrase stands in the reply")
-    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.set_xlim(left=0)
+    axis.set_xlabel("% probability that the speaker's own catchphrase stands in the reply (95 %)")
+    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3)
     return _svg(figure)
 
 

@@ -60,6 +60,7 @@ def build_report(
         rates=figures.rates(data, [name for name, rate in rates.items() if rate.measurable]),
         losses=figures.losses(data),
         reading=figures.reading(data),
+        found=_found(data),
         habits=data["habits"],
         habits_figure=figures.habits(data["habits"]),
         prior_figure=figures.prior(corpus.prior, corpus.space),
@@ -71,6 +72,30 @@ def build_report(
         observation={d.name: corpus.prior[d.name].rate for d in corpus.space.dimensions},
     )
     return page
+
+
+def _found(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (variant, verdict, what it rests on) of each variant whose catchphrase was measured by
+    its probability.
+    """
+    found = []
+    for name, variant in results["variants"].items():
+        phrase = variant.get("forced")
+        if not phrase or not phrase.get("people"):
+            continue
+        people, read = phrase["people"], phrase["read"]
+        if people["low"] > 0:
+            verdict = "says it more often than people"
+        elif people["high"] < 0:
+            verdict = "says it more rarely than people"
+        else:
+            verdict = "cannot be told from people"
+        if read["low"] > 0:
+            verdict += "; reads it from the profile"
+        beyond, low, high = (100 * people[end] for end in ("value", "low", "high"))
+        basis = f"{beyond:+.1f} points ({low:+.1f} … {high:+.1f}), n = {phrase['n']}"
+        found.append((name, verdict, f"{100 * phrase['profile']:.1f} %, {basis}"))
+    return found
 
 
 def build_analysis(analysis: Mapping[str, Any], space: LatentSpace, name: str) -> str:

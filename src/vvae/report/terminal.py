@@ -118,6 +118,7 @@ def print_results(path: Path, report: Path | None = None) -> None:
             )
             table.add_row(name, *row)
         console.print(table)
+    _print_phrases(console, results)
     if primary := results.get("primary"):
         spread = f"{_points(primary['low'])} … {_points(primary['high'])}"
         console.print(
@@ -133,6 +134,24 @@ def print_results(path: Path, report: Path | None = None) -> None:
         console.print(Text(results["notice"], "yellow"))
     if report is not None:
         print(report)  # noqa: T201
+
+
+def _print_phrases(console: Console, results: Mapping[str, Any]) -> None:
+    """Print the probability of the catchphrase shown, by teacher forcing, beside people's rate."""
+    measured = {n: f for n, v in results["variants"].items() if (f := v.get("forced"))}
+    measured = {name: phrase for name, phrase in measured.items() if phrase.get("people")}
+    if not measured:
+        return
+    table = Table(title="P(catchphrase), by teacher forcing", title_justify="left")
+    for column in ("variant", "own profile", "another's", "beyond people", "95 % interval", "n"):
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    for name, phrase in measured.items():
+        beyond, low, high = (
+            _points(100 * phrase["people"][end]) for end in ("value", "low", "high")
+        )
+        own, others = _percent(phrase["profile"]), _percent(phrase["swapped"])
+        table.add_row(name, own, others, beyond, f"{low} … {high}", str(phrase["n"]))
+    console.print(table)
 
 
 def print_audit(audit: Mapping[str, Any]) -> None:

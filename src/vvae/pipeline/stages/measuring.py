@@ -335,10 +335,15 @@ def score_replies(run: Run) -> None:
             resamples=bench.resamples,
             seed=run.config.seed,
         )
-    for variant in run.variants:
-        path = run.path(f"losses/{variant.name}.parquet")
-        rows = [] if variant.endpoint else LIKELIHOODS.read(path)
-        teacher_forcing.add_summary(results.variants[variant.name], rows)
+    likelihoods = {
+        v.name: [] if v.endpoint else LIKELIHOODS.read(run.path(f"losses/{v.name}.parquet"))
+        for v in run.variants
+    }
+    for name, rows in likelihoods.items():
+        teacher_forcing.add_summary(results.variants[name], rows)
+    human_chat.compare_phrases(
+        results, run.corpus, run.speakers, likelihoods, bench, seed=run.config.seed
+    )
     held = run.benchmarked(run.variants[0], bench.losses)
     posteriors = [run.posteriors[pair.pair_id] for pair in held]
     results.kl = kl_to_prior(posteriors, run.prior, run.space)["nats"]
