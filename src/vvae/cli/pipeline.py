@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,6 +24,9 @@ from vvae.cli.options import (
 )
 from vvae.core.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    from vvae.pipeline.run import Run
+
 __all__: list[str] = []
 
 EncodeEngine = Literal["local", "ray"]
@@ -39,8 +42,32 @@ def run(config: ConfigPath, require_consent: RequireConsent = False) -> None:
 
     if require_consent:
         check_consent(config)
-    opened = run_until(config, "report")
+    opened = run_until(config, "pairs")
+    if not opened.path("results.json").exists():
+        _say_how_long(opened)
+    opened.make()
     print_results(opened.path("results.json"), opened.path("report.html"))
+
+
+def _say_how_long(run: Run) -> None:
+    """Say how long the stages to come will take on this machine, after a short measurement."""
+    from vvae.corpus.pairs import learned_pairs
+    from vvae.decoder.distributed import is_first
+    from vvae.evaluation.doctor import machine, work
+
+    if not is_first():
+        return
+    there = machine()
+    learned = learned_pairs(run.pairs, run.config.pairs)
+    seconds = work(run, learned, there["gflops"])["seconds"]
+    if seconds is None:
+        return
+    minutes = {what: f"{round(took / 60)}" for what, took in seconds.items()}
+    parts = ", ".join(f"{what} {took}" for what, took in minutes.items() if what != "all")
+    run.reporter.say(
+        f"about {minutes['all']} minutes from here on this machine "
+        f"({there['gflops']:,} GFLOP/s measured): {parts}"
+    )
 
 
 @app.command()

@@ -48,8 +48,14 @@ MOST_READ = 10_000
 """Replies the encoder reads here; a keyed choice of them."""
 SAMPLED_DIALOGUES = 500
 FEWEST, RARE = 200, 0.01
-Z_TOKENS, REPLY_FRAME = 70, 8
-"""Tokens of a z block, and of what stands around a reply."""
+Z_FRAME, SLOT_TOKENS, REPLY_FRAME = 9, 7, 8
+"""Tokens of a z block without its slots, of a slot, and of what stands around a reply."""
+OBSERVED_SLOTS = 0.15
+"""Share of the slots that a reply gives evidence of (BYU: 1.1 of nine in the posteriors)."""
+SIGHTINGS_A_DIMENSION = 90
+"""Sightings of a catchphrase, for each dimension that z shows beside it, after which P+FT says it
+as often as people (docs/training.md, "How much training").
+"""
 TRAIN_SHARE, WRITE_SHARE, READ_SHARE = 0.36, 0.22, 0.30
 """Of the peak of matrix products, what training, generation and likelihoods reach
 (docs/findings.md, speed).
@@ -121,6 +127,19 @@ class Machine(TypedDict):
     gflops: int | None
 
 
+class Reading(TypedDict):
+    """How much training it takes until a decoder reads the catchphrase in z (docs/training.md)."""
+
+    sightings: int
+    """Training replies in which it must be seen."""
+    pairs: int | None
+    """Training pairs in which that many are; None where it was never read."""
+    planned: int
+    """Training pairs that the config will use, all passes."""
+    minutes: int | None
+    """Of training one variant on so many pairs here."""
+
+
 class Work(TypedDict):
     """What the run will take: None where it cannot be told."""
 
@@ -145,6 +164,7 @@ class Diagnosis(TypedDict):
     metrics: NotRequired[dict[str, MetricPower]]
     machine: NotRequired[Machine]
     work: NotRequired[Work]
+    reading: NotRequired[Reading]
 
 
 def examine(path: Path, *, reporter: Reporter | None = None) -> Diagnosis:
@@ -232,8 +252,27 @@ def _examined(run: Run) -> Diagnosis:
     report["metrics"] = _metrics(run, mine, able, profiles, personas, prior)
     report["machine"] = machine()
     report["work"] = work(run, mine, report["machine"]["gflops"])
+    if reading := _reading(run, prior, report["work"], report["pairs"]["train"]):
+        report["reading"] = reading
     report["advice"] += _advice(report, config)
     return report
+
+
+def _reading(run: Run, prior: Prior, work: Work, there: int) -> Reading | None:
+    named = run.space.read_by("catchphrase")
+    trained = [variant for variant in run.variants if variant.trained and variant.shows_slots]
+    if not named or not trained:
+        return None
+    shown = len(trained[0].dimensions or run.space.names)
+    sightings = SIGHTINGS_A_DIMENSION * shown
+    r, train = prior[named[0].name].rate, run.config.train
+    pairs = round(sightings / r) if r else None
+    planned = min(train.pairs, there) * train.passes
+    minutes = None
+    if pairs and work["seconds"]:
+        seconds = work["seconds"][f"train {trained[0].name}"]
+        minutes = max(1, round(seconds / 60 * pairs / planned))
+    return {"sightings": sightings, "pairs": pairs, "planned": planned, "minutes": minutes}
 
 
 def _corpus(dialogues: Sequence[Dialogue]) -> CorpusCounts:
@@ -403,7 +442,7 @@ def work(run: Run, pairs: Sequence[Pair], gflops: float | None) -> Work:
         len(run.variants) * replies * 2 * size * (context + 30) / (WRITE_SHARE * gflops * 1e9)
     )
     losses = min(config.bench.losses, len(heldout)) + min(config.bench.forced, len(heldout))
-    branch = Z_TOKENS + REPLY_FRAME + 20
+    branch = _block(len(run.space.names)) + REPLY_FRAME + 20
     seconds["likelihoods"] = (
         len(run.variants) * losses * 2 * size * (context + 4 * branch) / (READ_SHARE * gflops * 1e9)
     )
@@ -426,8 +465,8 @@ def _training_tokens(run: Run, variant: Variant, pairs: Sequence[Pair]) -> float
     windows = list(grouped(pair for pair in pairs if pair.split == "train").values())
     if not windows:
         return 0
-    z = Z_TOKENS if variant.shows_slots else 0
-    tokens = replies = 0
+    z = _z_tokens(run, variant)
+    tokens, replies = 0.0, 0
     for window in windows[:500]:
         turns = {turn.id: turn for turn in run.dialogues[window[0].dialogue].turns}
         trunk = sum(
@@ -441,16 +480,28 @@ def _training_tokens(run: Run, variant: Variant, pairs: Sequence[Pair]) -> float
     return tokens / replies * number
 
 
+def _z_tokens(run: Run, variant: Variant) -> float:
+    """Tokens of the z block of a training reply, on average."""
+    if not variant.shows_slots:
+        return 0
+    shown = len(variant.dimensions or run.space.names)
+    return _block(shown if variant.z == "sampled" else OBSERVED_SLOTS * shown)
+
+
+def _block(slots: float) -> float:
+    """Tokens of a z block of so many slots."""
+    return Z_FRAME + SLOT_TOKENS * slots
+
+
 def _context_tokens(run: Run, pairs: Sequence[Pair]) -> float:
     """Tokens before a reply, on average."""
     some = pairs[:: max(1, len(pairs) // 200)]
-    total = 0
+    total = 0.0
     for pair in some:
         turns = run.dialogues[pair.dialogue].turns
-        total += (
-            sum(estimated_tokens(t.text) for t in turns if pair.window <= t.id < pair.turn)
-            + Z_TOKENS
-        )
+        total += sum(
+            estimated_tokens(t.text) for t in turns if pair.window <= t.id < pair.turn
+        ) + _block(len(run.space.names))
     return total / max(len(some), 1)
 
 
@@ -461,6 +512,13 @@ def _advice(report: Mapping[str, Any], config: RunConfig) -> list[str]:
         advice.append(
             f"{train:,} training replies, {target:,} asked for: raise train.passes, or bring more "
             "chats"
+        )
+    reading = report.get("reading")
+    if reading and reading["pairs"] and reading["planned"] < reading["pairs"]:
+        advice.append(
+            f"z is hardly read after {reading['planned']:,} training replies, about "
+            f"{reading['pairs']:,} are needed: raise train.pairs or train.passes, or show fewer "
+            "dimensions"
         )
     if train < FEWEST:
         advice.append(

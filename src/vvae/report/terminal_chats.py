@@ -203,6 +203,13 @@ def _print_readings(console: Console, diagnosis: Mapping[str, Any]) -> None:
         )
     else:
         console.print("how long the run takes cannot be told for this model", highlight=False)
+    if (reading := diagnosis.get("reading")) and reading["pairs"]:
+        here_too = f", about {reading['minutes']} min a variant here" if reading["minutes"] else ""
+        console.print(
+            f"z is read after about {reading['pairs']:,} training replies ({reading['sightings']} "
+            f"in which the catchphrase is seen){here_too}; this config has {reading['planned']:,}",
+            highlight=False,
+        )
 
 
 def print_memorisation(probes: Mapping[str, Any]) -> None:
