@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 
 def made_ahead(items: Iterator[T], number: int = 2) -> Iterator[T]:
-    """Yield items in order, up to so many of them made by a thread before they are asked for.
+    """Yield items in order, up to so many of them made by a thread before they are asked for; with
+    0 there is no thread.
 
     An error comes where its item would have come. A reader that stops early lets the thread finish
     the item that it is at.
@@ -25,6 +26,9 @@ def made_ahead(items: Iterator[T], number: int = 2) -> Iterator[T]:
     >>> list(made_ahead(iter("abc")))
     ['a', 'b', 'c']
     """
+    if not number:
+        yield from items
+        return
     end = object()
     pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
