@@ -1,7 +1,7 @@
 """Which recipe lets z be read after the fewest replies? A sweep, measured against sightings.
 
-    python -m benchmarks.recipes configs/recipes.yaml --out recipes.jsonl
-    python -m benchmarks.recipes configs/recipes.yaml --out recipes.jsonl --plot recipes.svg
+    python -m benchmarks.recipes benchmarks/recipes.yaml --out recipes.jsonl
+    python -m benchmarks.recipes benchmarks/recipes.yaml --out recipes.jsonl --plot recipes.svg
 
 The file holds a run's config under `run` and the recipes by name: a variant, and what is changed of
 the config's `train` and `decoder.lora`; `speakers: listed` trains on the replies of those who have
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -83,7 +84,7 @@ def learn(run: Run, name: str, recipe: Mapping[str, Any], replies: int, out: Pat
             steps,
             partial(run.conditions(variant).training_tree, run.decoder),
             config.model_copy(update={"checkpoint_every": len(steps)}),
-            run.path(f"recipes/{name}"),
+            run.path("recipes") / re.sub(r"\W+", "-", name),
             seed=run.config.seed,
             description={},
             progress=tick,

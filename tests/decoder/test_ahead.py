@@ -17,8 +17,9 @@ def counted(until: int, made: list[int]) -> Iterator[int]:
     raise OSError("the disk is gone")
 
 
-def test_items_come_in_order_and_an_error_in_its_place() -> None:
-    reader = made_ahead(counted(7, []))
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_items_come_in_order_and_an_error_in_its_place(number: int) -> None:
+    reader = made_ahead(counted(7, []), number)
     assert [next(reader) for _ in range(7)] == list(range(7))
     with pytest.raises(OSError, match="the disk is gone"):
         next(reader)

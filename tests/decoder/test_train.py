@@ -16,7 +16,16 @@ from vvae.core.errors import ModelError, VVAEError
 from vvae.corpus.pairs import PairsConfig, pairs_with_account
 from vvae.decoder.loading import load_decoder
 from vvae.decoder.model import Branch, Decoder, DecoderConfig, LoraConfig
-from vvae.decoder.train import BuildTree, Step, TrainConfig, Window, plan, rate_at, train
+from vvae.decoder.train import (
+    STEPS_AHEAD,
+    BuildTree,
+    Step,
+    TrainConfig,
+    Window,
+    plan,
+    rate_at,
+    train,
+)
 from vvae.decoder.trees import Tree
 
 CONFIG = TrainConfig(pairs=60, batch_replies=6, checkpoint_every=2, learning_rate=3e-3)
@@ -186,6 +195,23 @@ def test_recomputed_activations_train_the_same_adapter(
         load_file(tmp_path / name / "adapter_model.safetensors") for name in ("kept", "recomputed")
     )
     assert all(torch.allclose(kept[name], again[name], atol=1e-6) for name in kept)
+
+
+def test_steps_prepared_by_a_thread_train_the_same_adapter(
+    tiny_model: Path,
+    corpus: list[Dialogue],
+    pairs: list[Pair],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = plan(pairs, CONFIG, seed=1)[:5]
+    run(loaded(tiny_model), corpus, steps, tmp_path / "in-place")
+    monkeypatch.setitem(STEPS_AHEAD, "cpu", 2)
+    run(loaded(tiny_model), corpus, steps, tmp_path / "ahead")
+    here, ahead = (
+        load_file(tmp_path / name / "adapter_model.safetensors") for name in ("in-place", "ahead")
+    )
+    assert all(torch.equal(here[name], ahead[name]) for name in here)
 
 
 def test_the_plan_is_keyed_whole_and_a_prefix_of_a_larger_one(pairs: list[Pair]) -> None:

@@ -16,6 +16,8 @@ from vvae.evaluation.doctor import examine, half_width
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
 
+NARROW = {"name": "narrow", "z": "sampled", "dimensions": ["catchphrase"]}
+
 
 def test_it_says_what_the_run_will_say(
     tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
@@ -38,6 +40,12 @@ def test_it_says_what_the_run_will_say(
     assert (found["work"]["parameters"] or 0) > 1000
     assert set(found["work"]["seconds"] or ()) >= {"train SP+FT", "replies", "likelihoods", "all"}
     assert not found["metrics"]["CP"]["measurable"]
+    reading = found["reading"]
+    assert reading["planned"] == 24
+    assert reading["pairs"] == round(reading["sightings"] / run.prior["catchphrase"].rate)
+    assert any("z is hardly read after 24" in line for line in found["advice"])
+    narrow = write_config(tmp_path, corpus, tiny_model, variants=[NARROW])
+    assert examine(narrow)["reading"]["sightings"] * 9 == reading["sightings"]
 
 
 def test_chats_that_are_too_small_are_told_what_to_do(tmp_path: Path) -> None:

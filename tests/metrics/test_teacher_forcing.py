@@ -89,3 +89,30 @@ def test_the_loss_of_a_reply_is_its_cross_entropy(tiny_decoder: Decoder) -> None
         assert loss == pytest.approx(float(expected), rel=1e-5)
         assert count == len(reply)
     assert reply[-1] in tiny_decoder.prompter.stops, "the end of the turn is learnt"
+
+
+def test_replies_measured_together_are_as_likely_as_alone(tiny_decoder: Decoder) -> None:
+    words = ["well I ate\nsome soup", "no", "oh my that is far too long for me to read now"]
+    chats, pairs = {}, []
+    for number, text in enumerate(words):
+        turns = (Turn(0, "ben", (Message(f"hi there {number}"),)), Turn(1, "ana", (Message(text),)))
+        chats[f"d{number}"] = Dialogue(f"d{number}", turns)
+        pairs.append(Pair(f"d{number}#1", f"d{number}", 1, 0, "ana", ("ben",), "heldout", text))
+    ways = {p.pair_id: [Branch("z", BLOCK), Branch("none", None)] for p in pairs}
+    phrases = {
+        name: [(way, phrase) for way, phrase in zip(of, ("oh my", "真的假的"), strict=True)]
+        for name, of in ways.items()
+    }
+    alone: dict[str, float] = {}
+    for pair in pairs:
+        alone |= phrase_probability(tiny_decoder, chats, [pair], phrases)
+    assert phrase_probability(tiny_decoder, chats, pairs, phrases) == pytest.approx(alone, rel=1e-4)
+    losses = {
+        key: row
+        for pair in pairs
+        for key, row in reply_losses(tiny_decoder, chats, [pair], ways).items()
+    }
+    together = reply_losses(tiny_decoder, chats, pairs, ways)
+    assert list(together) == list(losses)
+    for key, (nats, tokens) in losses.items():
+        assert together[key] == (pytest.approx(nats, rel=1e-5), tokens)

@@ -88,7 +88,17 @@ def test_the_road_leaves_the_files_of_the_contract(finished: Path) -> None:
         assert variant["loss_profile_z"] > 0
         assert variant["loss_posterior_z"] > 0
         assert variant["n"] == 10
+        phrase = variant["forced"]
+        own, people = phrase["own"], phrase["people"]
+        assert own["value"] == phrase["profile"]
+        assert own["low"] <= own["value"] <= own["high"]
+        assert people["low"] <= people["value"] <= people["high"]
+        assert phrase["read"]["value"] == pytest.approx(phrase["profile"] - phrase["swapped"])
+    assert results["primary_forced"]["claim"].endswith("on P(catchphrase)")
+    page = (run / "report.html").read_text("utf-8")
+    assert "<b>SP+FT</b> says it" in page or "<b>SP+FT</b> cannot be told from people" in page
     ft = results["variants"]["FT"]
+    assert ft["forced"]["read"]["value"] == 0, "FT is shown no z"
     assert ft["loss_profile_z"] == ft["loss_posterior_z"] == ft["loss_none_z"], "FT is shown no z"
 
 
