@@ -74,28 +74,45 @@ def build_report(
     return page
 
 
-def _found(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (variant, verdict, what it rests on) of each variant whose catchphrase was measured by
-    its probability.
+def _found(results: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
+    """Return (variant, verdict, what it rests on) of each variant whose catchphrase was measured
+    both by its probability and by counting.
     """
     found = []
     for name, variant in results["variants"].items():
-        phrase = variant.get("forced")
-        if not phrase or not phrase.get("people"):
+        phrase, counted = variant.get("forced"), variant.get("CP")
+        if not phrase or not phrase.get("people") or not counted:
             continue
-        people, read = phrase["people"], phrase["read"]
-        if people["low"] > 0:
-            verdict = "says it more often than people"
-        elif people["high"] < 0:
-            verdict = "says it more rarely than people"
-        else:
-            verdict = "cannot be told from people"
-        if read["low"] > 0:
+        by_probability = {end: 100 * phrase["people"][end] for end in ("value", "low", "high")}
+        by_count = {"value": counted["deviation"], **{e: counted[e] for e in ("low", "high")}}
+        verdict = _against_people((by_probability, by_count))
+        if phrase["read"]["low"] > 0:
             verdict += "; reads it from the profile"
-        beyond, low, high = (100 * people[end] for end in ("value", "low", "high"))
-        basis = f"{beyond:+.1f} points ({low:+.1f} … {high:+.1f}), n = {phrase['n']}"
-        found.append((name, verdict, f"{100 * phrase['profile']:.1f} %, {basis}"))
+        basis = [
+            f"by probability {_beside(phrase['profile'], by_probability, phrase['n'])}",
+            f"counted {_beside(counted['rate'], by_count, counted['n'])}",
+        ]
+        found.append((name, verdict, basis))
     return found
+
+
+def _against_people(measures: Sequence[Mapping[str, float | None]]) -> str:
+    """Return in words what the intervals of deviations from people say together."""
+    known = [(m["low"], m["high"]) for m in measures if m["low"] is not None]
+    more = any(low is not None and low > 0 for low, _ in known)
+    less = any(high is not None and high < 0 for _, high in known)
+    if more and less:
+        return "cannot be judged: its measures disagree"
+    if more:
+        return "says it more often than people"
+    return "says it more rarely than people" if less else "cannot be told from people"
+
+
+def _beside(rate: float, deviation: Mapping[str, float | None], n: int) -> str:
+    if deviation["low"] is None:
+        return f"{100 * rate:.1f} %, n\u00a0=\u00a0{n}"
+    value, low, high = (f"{deviation[end]:+.1f}" for end in ("value", "low", "high"))
+    return f"{100 * rate:.1f} %, {value} points ({low} … {high}), n\u00a0=\u00a0{n}"
 
 
 def build_analysis(analysis: Mapping[str, Any], space: LatentSpace, name: str) -> str:
