@@ -16,8 +16,6 @@ from vvae.evaluation.doctor import examine, half_width
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
 
-NARROW = {"name": "narrow", "z": "sampled", "dimensions": ["catchphrase"]}
-
 
 def test_it_says_what_the_run_will_say(
     tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
@@ -44,8 +42,6 @@ def test_it_says_what_the_run_will_say(
     assert reading["planned"] == 24
     assert reading["pairs"] == round(reading["sightings"] / run.prior["catchphrase"].rate)
     assert any("z is hardly read after 24" in line for line in found["advice"])
-    narrow = write_config(tmp_path, corpus, tiny_model, variants=[NARROW])
-    assert examine(narrow)["reading"]["sightings"] * 9 == reading["sightings"]
 
 
 def test_chats_that_are_too_small_are_told_what_to_do(tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ class TrainConfig(BaseModel):
         1, ge=1, description="draws of z for each reply in a pass; they share its context"
     )
     batch_replies: int = Field(8, ge=1, description="replies per step, at the least")
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(
+        1e-3, gt=0, description="for the small model; 1e-4 to 2e-4 for models of billions"
+    )
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0)

@@ -52,9 +52,9 @@ Z_FRAME, SLOT_TOKENS, REPLY_FRAME = 9, 7, 8
 """Tokens of a z block without its slots, of a slot, and of what stands around a reply."""
 OBSERVED_SLOTS = 0.15
 """Share of the slots that a reply gives evidence of (BYU: 1.1 of nine in the posteriors)."""
-SIGHTINGS_A_DIMENSION = 90
-"""Sightings of a catchphrase, for each dimension that z shows beside it, after which P+FT says it
-as often as people (docs/training.md, "How much training").
+SIGHTINGS = 250
+"""Training replies with a catchphrase after which P+FT says the one it is shown as often as people:
+140 to 240 with steps of 4 to 16 replies (docs/training.md, "How much training"). SP+FT needs more.
 """
 TRAIN_SHARE, WRITE_SHARE, READ_SHARE = 0.36, 0.22, 0.30
 """Of the peak of matrix products, what training, generation and likelihoods reach
@@ -263,16 +263,14 @@ def _reading(run: Run, prior: Prior, work: Work, there: int) -> Reading | None:
     trained = [variant for variant in run.variants if variant.trained and variant.shows_slots]
     if not named or not trained:
         return None
-    shown = len(trained[0].dimensions or run.space.names)
-    sightings = SIGHTINGS_A_DIMENSION * shown
     r, train = prior[named[0].name].rate, run.config.train
-    pairs = round(sightings / r) if r else None
+    pairs = round(SIGHTINGS / r) if r else None
     planned = min(train.pairs, there) * train.passes
     minutes = None
     if pairs and work["seconds"]:
         seconds = work["seconds"][f"train {trained[0].name}"]
         minutes = max(1, round(seconds / 60 * pairs / planned))
-    return {"sightings": sightings, "pairs": pairs, "planned": planned, "minutes": minutes}
+    return {"sightings": SIGHTINGS, "pairs": pairs, "planned": planned, "minutes": minutes}
 
 
 def _corpus(dialogues: Sequence[Dialogue]) -> CorpusCounts:
@@ -517,8 +515,7 @@ def _advice(report: Mapping[str, Any], config: RunConfig) -> list[str]:
     if reading and reading["pairs"] and reading["planned"] < reading["pairs"]:
         advice.append(
             f"z is hardly read after {reading['planned']:,} training replies, about "
-            f"{reading['pairs']:,} are needed: raise train.pairs or train.passes, or show fewer "
-            "dimensions"
+            f"{reading['pairs']:,} are needed: raise train.pairs or train.passes"
         )
     if train < FEWEST:
         advice.append(
