@@ -249,6 +249,7 @@ def _plain(decoder: Decoder) -> None:
     """Take back whatever vvae put in place of the libraries' own code."""
     for module in decoder.model.modules():
         module.__dict__.pop("forward", None)
+        module.__dict__.pop("cast_input_dtype_enabled", None)
         if hasattr(module, "config"):
             module.config._attn_implementation = "sdpa"
 
@@ -379,7 +380,7 @@ def large(bench: Bench, *, tiny: bool) -> None:
             decoder, as_trees(decoder), groups_of(decoder, flat(corpus), budget), most=6
         ),
     )
-    rows, size = examples(corpus), 2 if tiny else 16
+    rows, size = examples(corpus), 2 if tiny else 8
     bench.attempt(
         f"8B: padded PEFT loop, {size} replies a batch",
         lambda: bench.training(

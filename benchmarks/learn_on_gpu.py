@@ -137,7 +137,7 @@ def learn(
         lambda window, _: tree_of(trees[window[0].pair_id]),
         TrainConfig(**packed["train"]),
         folder,
-        seed=packed["seed"],
+        seed=variant["seed"],
         description={"variant": name},
         each_step=each_step,
     )

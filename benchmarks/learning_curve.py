@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 from rich.console import Console
 
 from vvae.config import load_config
@@ -35,7 +36,7 @@ from vvae.core.dialogue import Pair
 from vvae.corpus.pairs import benchmark_pairs
 from vvae.decoder.conditions import Conditions
 from vvae.decoder.model import Branch, Decoder, per_token
-from vvae.decoder.train import plan, train
+from vvae.decoder.train import TrainConfig, plan, train
 from vvae.decoder.variants import Variant
 from vvae.inference.prompts import PersonaLine
 from vvae.latent.persona import Persona
@@ -49,6 +50,8 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
 
 DIMENSION = "catchphrase"
+FIRST_RATE = 5e-4
+"""The learning rate by default when rows were first measured: they are found by what differs."""
 
 
 def sentences(block: str) -> str:
@@ -168,9 +171,7 @@ def curve(
         ).append(mark)
     models = (config, run.config.decoder, variant)
     form = [] if (run.wording, run.place) == ("persona", "own") else [run.wording, run.place]
-    settings = json.dumps(
-        [*(model.model_dump(exclude_defaults=True) for model in models), len(chosen), *form]
-    )
+    settings = json.dumps([*(_changed_settings(model) for model in models), len(chosen), *form])
     made = blake2b(settings.encode(), digest_size=4).hexdigest()
     known = {(row["variant"], row["mark"]) for row in read([out]) if row["settings"] == made}
     decoder = run.decoder
@@ -222,6 +223,18 @@ def curve(
             each_step=each_step,
         )
     return folder
+
+
+def _changed_settings(model: BaseModel) -> dict[str, Any]:
+    """The settings that are not at their defaults, those of the rate at the time of the first
+    rows.
+    """
+    changed = model.model_dump(exclude_defaults=True)
+    if isinstance(model, TrainConfig):
+        changed.pop("learning_rate", None)
+        if model.learning_rate != FIRST_RATE:
+            changed = {"learning_rate": model.learning_rate, **changed}
+    return changed
 
 
 def count(run: Run, variant: Variant, adapter: Path, chosen: Sequence[Pair], out: Path) -> None:

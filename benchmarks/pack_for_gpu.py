@@ -129,6 +129,7 @@ def experiment(config: Path, number: int) -> dict[str, Any]:
         "people": rate(people),
         "variants": {
             variant.name: {
+                "seed": run.config.seed + variant.seed,
                 "steps": training_rows(run, variant),
                 **measured_rows(run, variant, number),
             }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vvae.core.errors import ConfigError
 from vvae.corpus.consent import CONSENT
@@ -83,6 +83,21 @@ class RunConfig(BaseModel):
     notice: str | None = Field(
         None, description="a sentence the report and the results table carry"
     )
+
+    @model_validator(mode="after")
+    def _spread_weights_only_train(self) -> RunConfig:
+        described = [v for v in self._variants_given() if v.prompt == "description"]
+        if self.decoder.shard and described:
+            raise ValueError(
+                f"decoder.shard is for training alone, and {described[0].name} has its base model "
+                "write descriptions first: leave one of them out"
+            )
+        return self
+
+    def _variants_given(self) -> list[Variant]:
+        """Return the variants whose names are known; an unknown one is refused elsewhere."""
+        named = (PRESETS.get(v) if isinstance(v, str) else v for v in self.variants)
+        return [variant for variant in named if variant is not None]
 
     @property
     def resolved_variants(self) -> tuple[Variant, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -16,7 +16,7 @@ __all__ = ["made_ahead", "on_device"]
 T = TypeVar("T")
 
 
-def made_ahead(items: Iterator[T], number: int = 2) -> Iterator[T]:
+def made_ahead(items: Iterator[T], number: int = 2) -> Generator[T]:
     """Yield items in order, up to so many of them made by a thread before they are asked for; with
     0 there is no thread.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -224,11 +224,17 @@ def train(
     log, validation = (list(last.log), list(last.validation)) if last else ([], [])
     total = sum(len(window) for step in steps for window in step.windows)
     done = sum(len(window) for step in steps[: len(log)] for window in step.windows)
-    with _training(decoder, config), _tracker(decoder, config, folder, description) as track:
+    with (
+        _training(decoder, config),
+        _tracker(decoder, config, folder, description) as track,
+        ExitStack() as work_of,  # whose thread must not outlive the loop
+    ):
         left = steps[len(log) :]
         budget = config.token_budget or _fitting(decoder, left[:1], build)
         ahead = STEPS_AHEAD.get(decoder.device.type, 0)
-        prepared = made_ahead(_work(decoder, left, build, budget), ahead)
+        prepared = work_of.enter_context(
+            closing(made_ahead(_work(decoder, left, build, budget), ahead))
+        )
         for index, work in enumerate(prepared, start=len(log)):
             if _enough(validation, config.patience):
                 break
@@ -293,7 +299,8 @@ def _work(
 def _fitting(decoder: Decoder, steps: Sequence[Step], build: BuildTree) -> int:
     """Return how many tokens the memory holds at once, from what some of the first step took.
 
-    Gradients that the trial leaves are dropped.
+    Gradients that the trial leaves are dropped. Where not even the trial fits, or where attention
+    has a dense mask, whose memory grows with the square of the tokens, the answer is careful.
     """
     import torch
 
@@ -301,16 +308,23 @@ def _fitting(decoder: Decoder, steps: Sequence[Step], build: BuildTree) -> int:
         return CPU_TOKENS
     trees = (build(window, steps[0].draw) for window in steps[0].windows)
     inputs = decoder.inputs(next(batches(trees, TRIAL_TOKENS)))
-    for _ in range(2):  # the first one compiles, and takes memory for that
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        decoder.token_losses(inputs).sum().backward()  # type: ignore[no-untyped-call]
-        taken = torch.cuda.max_memory_allocated() - before
+    taken = 0
+    try:
+        for _ in range(2):  # the first one compiles, and takes memory for that
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            decoder.token_losses(inputs).sum().backward()  # type: ignore[no-untyped-call]
+            taken = torch.cuda.max_memory_allocated() - before
+            decoder.model.zero_grad(set_to_none=True)
+    except torch.OutOfMemoryError:
         decoder.model.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        return CPU_TOKENS
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
     fitting = round(MEMORY_SHARE * free / (taken / len(inputs.batch.ids)))
-    return max(CPU_TOKENS, min(fitting, MOST_TOKENS))
+    most = TRIAL_TOKENS if decoder.attention.name == "dense" else MOST_TOKENS
+    return max(CPU_TOKENS, min(fitting, most))
 
 
 def _gradients(

@@ -202,6 +202,7 @@ def compare_phrases(
     values = _profile_values(corpus, speakers, scored(corpus.space)[CP.name].name)
     people = _human_counts(corpus, CP, values, judged)
     samples = bootstrap({"human": people, **tables}, resamples=config.resamples, seed=seed)
+    results.people_forced = _share(rate(people), samples["human"])
     measured = [name for name in likelihoods if tables[f"{name}|profile"]]
     for name in measured:
         own, others = f"{name}|profile", f"{name}|swapped"

@@ -202,6 +202,8 @@ class Results(BaseModel):
     primary: PrimaryComparison | None = None
     primary_forced: PrimaryComparison | None = None
     """The same by teacher forcing."""
+    people_forced: Share | None = None
+    """People's rate, of the speakers on whose replies probabilities were measured."""
     habits: dict[str, FigureResult] = {}
     kl: float | None = None
     timings: dict[str, float] = {}

@@ -190,9 +190,9 @@ def _tried_rows(
 ) -> list[tuple[float, float]]:
     """Return of each supervised token its log probability and that of a word boundary there."""
 
-    inputs = decoder.inputs(trees)
     rows: list[tuple[float, float]] = []
     with decoder.evaluating():
+        inputs = decoder.inputs(trees)
         for scores in decoder.logits_in_parts(inputs):
             logprobs = scores.log_softmax(-1)
             token = logprobs.gather(1, inputs.targets[len(rows) : len(rows) + len(scores), None])[

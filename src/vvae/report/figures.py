@@ -193,9 +193,11 @@ def reading(results: Mapping[str, Any]) -> str:
         return ""
     figure, axes = _axes(6.4, 0.5 * len(names) + 1.4)
     axis = axes[0][0]
-    if people := results["human"].get("CP"):
+    if people := results.get("people_forced"):
         axis.axvspan(100 * people["low"], 100 * people["high"], color=HUMAN, alpha=0.15, lw=0)
-        axis.axvline(100 * people["rate"], color=HUMAN, lw=1.6, label="people (95 %)")
+        axis.axvline(100 * people["value"], color=HUMAN, lw=1.6, label="people (95 %)")
+    elif counted := results["human"].get("CP"):
+        axis.axvline(100 * counted["rate"], color=HUMAN, lw=1.6, label="people")
     for shift, mean, spread, colour, label in (
         (-0.16, "profile", "own", MODEL, "own profile shown"),
         (0.16, "swapped", "others", SOFT, "another's profile shown"),

@@ -76,16 +76,18 @@ def build_report(
 
 def _found(results: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
     """Return (variant, verdict, what it rests on) of each variant whose catchphrase was measured
-    both by its probability and by counting.
+    both by its probability and by counting; none where people show too few.
     """
-    found = []
+    found: list[tuple[str, str, list[str]]] = []
+    if not results["human"].get("CP", {}).get("measurable"):
+        return found
     for name, variant in results["variants"].items():
         phrase, counted = variant.get("forced"), variant.get("CP")
         if not phrase or not phrase.get("people") or not counted:
             continue
         by_probability = {end: 100 * phrase["people"][end] for end in ("value", "low", "high")}
         by_count = {"value": counted["deviation"], **{e: counted[e] for e in ("low", "high")}}
-        verdict = _against_people((by_probability, by_count))
+        verdict = _against_people(by_probability, by_count)
         if phrase["read"]["low"] > 0:
             verdict += "; reads it from the profile"
         basis = [
@@ -96,16 +98,21 @@ def _found(results: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
     return found
 
 
-def _against_people(measures: Sequence[Mapping[str, float | None]]) -> str:
-    """Return in words what the intervals of deviations from people say together."""
-    known = [(m["low"], m["high"]) for m in measures if m["low"] is not None]
-    more = any(low is not None and low > 0 for low, _ in known)
-    less = any(high is not None and high < 0 for _, high in known)
-    if more and less:
-        return "cannot be judged: its measures disagree"
-    if more:
+def _against_people(
+    by_probability: Mapping[str, float | None], by_count: Mapping[str, float | None]
+) -> str:
+    """Return in words what the intervals of two deviations from people say together.
+
+    The probability follows people's words and is the lower of the two, so it may say that a variant
+    is above people, but not alone that it is below.
+    """
+    above = [m["low"] is not None and m["low"] > 0 for m in (by_probability, by_count)]
+    below = [m["high"] is not None and m["high"] < 0 for m in (by_probability, by_count)]
+    if any(above) and not any(below):
         return "says it more often than people"
-    return "says it more rarely than people" if less else "cannot be told from people"
+    if all(below):
+        return "says it more rarely than people"
+    return "cannot be told from people"
 
 
 def _beside(rate: float, deviation: Mapping[str, float | None], n: int) -> str:

@@ -138,6 +138,8 @@ def print_results(path: Path, report: Path | None = None) -> None:
 
 def _print_phrases(console: Console, results: Mapping[str, Any]) -> None:
     """Print the probability of the catchphrase shown, by teacher forcing, beside people's rate."""
+    if not results["human"].get("CP", {}).get("measurable"):
+        return
     measured = {n: f for n, v in results["variants"].items() if (f := v.get("forced"))}
     measured = {name: phrase for name, phrase in measured.items() if phrase.get("people")}
     if not measured:

@@ -9,7 +9,7 @@ with the sum of the trees' squares.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,36 +43,20 @@ class FlexKernel:
             return f"heads of width {width} are computed with a dense mask"
         return None
 
-    def plan(self, batch: TreeBatch, device: torch.device, dtype: torch.dtype) -> BlockMask:
-        """Return the block mask: full tiles, tiles to look into, and the rule inside them."""
-        from torch.nn.attention.flex_attention import BlockMask
-
-        n = len(batch.ids)
+    def plan(self, batch: TreeBatch, device: torch.device, dtype: torch.dtype) -> FlexPlan:
+        """Return which tiles are seen, and the integers of the rule inside them."""
         numbers, ends = (
             on_device(array.astype(np.int32), device)
             for array in (batch.preorder, batch.subtree_end)
         )
-
-        def sees(b: Any, h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-            return (numbers[j] <= numbers[i]) & (numbers[i] < ends[j])
-
-        partial, full = (on_device(mask, device)[None, None] for mask in tiles(batch))
-        return BlockMask.from_kv_blocks(
-            partial.sum(-1, dtype=torch.int32),
-            _ordered(partial),
-            full.sum(-1, dtype=torch.int32),
-            _ordered(full),
-            BLOCK_SIZE=TILE,
-            mask_mod=sees,
-            seq_lengths=(n, n),
-        )
+        return FlexPlan(numbers, ends, *(on_device(mask, device) for mask in tiles(batch)))
 
     def attend(
         self,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        plan: BlockMask,
+        plan: FlexPlan,
         *,
         scaling: float,
         softcap: float | None,
@@ -82,9 +66,49 @@ class FlexKernel:
         run = _kernel(query.device.type == "cuda")
         capped = _capped(softcap) if softcap else None
         output: torch.Tensor = run(
-            query, key, value, score_mod=capped, block_mask=plan, scale=scaling, enable_gqa=True
+            query,
+            key,
+            value,
+            score_mod=capped,
+            block_mask=plan.mask,
+            scale=scaling,
+            enable_gqa=True,
         )
         return output.transpose(1, 2)
+
+
+class FlexPlan:
+    """A plan whose block mask is made when it is first asked for.
+
+    The library's constructor changes global state that compilation reads, so it must not run in a
+    thread beside it.
+    """
+
+    def __init__(
+        self, numbers: torch.Tensor, ends: torch.Tensor, partial: torch.Tensor, full: torch.Tensor
+    ) -> None:
+        self._numbers, self._ends, self._partial, self._full = numbers, ends, partial, full
+
+    @cached_property
+    def mask(self) -> BlockMask:
+        """Return the block mask: full tiles, tiles to look into, and the rule inside them."""
+        from torch.nn.attention.flex_attention import BlockMask
+
+        numbers, ends, n = self._numbers, self._ends, len(self._numbers)
+
+        def sees(b: Any, h: Any, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+            return (numbers[j] <= numbers[i]) & (numbers[i] < ends[j])
+
+        partial, full = self._partial[None, None], self._full[None, None]
+        return BlockMask.from_kv_blocks(
+            partial.sum(-1, dtype=torch.int32),
+            _ordered(partial),
+            full.sum(-1, dtype=torch.int32),
+            _ordered(full),
+            BLOCK_SIZE=TILE,
+            mask_mod=sees,
+            seq_lengths=(n, n),
+        )
 
 
 def tiles(batch: TreeBatch) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -160,8 +160,9 @@ def _is_gated_mlp(kind: Any) -> bool:
     """Whether a class computes down(act(gate(x)) up(x)) and nothing else, by its own words."""
     if not kind.__module__.startswith("transformers.models."):
         return False
-    body = "".join(inspect.getsource(kind.forward).split())
-    return "self.down_proj(self.act_fn(self.gate_proj(x))*self.up_proj(x))" in body
+    code = "".join(inspect.getsource(kind.forward).split())
+    product = "self.down_proj(self.act_fn(self.gate_proj(x))*self.up_proj(x))"
+    return code.endswith((f":return{product}", f":down_proj={product}returndown_proj"))
 
 
 def _linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
