@@ -29,6 +29,6 @@ def test_a_reader_who_stops_early_leaves_no_thread_behind() -> None:
     made: list[int] = []
     reader = made_ahead(counted(1000, made), 2)
     assert [next(reader), next(reader)] == [0, 1]
-    reader.close()  # type: ignore[attr-defined]
+    reader.close()
     assert len(made) <= 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
