@@ -124,14 +124,23 @@ def plot(rows: Sequence[Mapping[str, Any]], people: float, path: Path) -> None:
     left.set_ylabel("P(own catchphrase in the reply), %")
     left.set_title("solid: own profile; dotted: another's; black: people", fontsize=9)
     right.axhline(0, color="gray", lw=0.8)
-    right.set_ylabel("own profile against another's, thousandths of a nat a token")
+    right.set_ylabel("loss, another's less own profile, nats/1,000 tokens")
     for axis in (left, right):
-        axis.set_xlabel("sightings (training replies in which the catchphrase was read)")
+        axis.set_xlabel("sightings (training replies that show a catchphrase)")
         axis.spines[["top", "right"]].set_visible(False)
-    right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        frameon=False,
+        fontsize=8,
+        loc="upper center",
+        ncols=2,
+        bbox_to_anchor=(0.5, 0.02),
+    )
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 def main() -> None:
