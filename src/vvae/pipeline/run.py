@@ -84,7 +84,7 @@ class Run(Artifacts):
         """Drop what was read of files that a stage has written anew, and what was made of it."""
         super().rewritten(names)
         self._conditions.clear()
-        for attribute in ("speakers", "_benchmark"):
+        for attribute in ("speakers", "_benchmark", "_learned"):
             self.__dict__.pop(attribute, None)
 
     # --- variants and speakers ---
@@ -154,11 +154,19 @@ class Run(Artifacts):
             )
         return sorted(there, key=lambda name: name != DEFAULT_VARIANT)
 
+    @cached_property
+    def _learned(self) -> frozenset[str] | None:
+        """The speakers to be learnt; None where that is everybody."""
+        chosen = self.config.pairs.speakers
+        if chosen == "benchmarked":
+            return frozenset(learned_speakers(self.valid_pairs, self.config.pairs))
+        return None if chosen is None else frozenset(chosen)
+
     @property
     def learned_profiles(self) -> dict[str, Profile]:
         """Return the profiles of the speakers whom adapters learn, most replies first."""
-        chosen = set(learned_speakers(self.valid_pairs, self.config.pairs))
-        known = [p for name, p in self.profiles.items() if name in chosen]
+        chosen = self._learned
+        known = [p for name, p in self.profiles.items() if chosen is None or name in chosen]
         ordered = sorted(known, key=lambda profile: (-profile.replies, profile.speaker))
         return {profile.speaker: profile for profile in ordered}
 
