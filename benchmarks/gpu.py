@@ -1,7 +1,7 @@
 """What a GPU makes of prefix-tree training and of writing replies, in under four minutes.
 
-    python benchmarks/gpu.py --out gpu.jsonl              # on a CUDA machine
-    python benchmarks/gpu.py --tiny                       # anywhere: does the script run?
+    python -m benchmarks.gpu --out gpu.jsonl              # on a CUDA machine
+    python -m benchmarks.gpu --tiny                       # anywhere: does the script run?
 
 It needs torch, transformers and peft, and of vvae what `pack_for_gpu.py` carries; no network, no
 corpus, no polars. Weights are random, in the shapes of Qwen3-8B and of SmolLM2-135M; trees are made
