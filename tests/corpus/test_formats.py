@@ -55,7 +55,9 @@ def told(path: Path) -> list[object]:
         else:
             row = {
                 type(record).__name__: [
-                    part for part in record if not str(part).startswith(str(CHATS))
+                    part
+                    for part in record
+                    if part is not None and not str(part).startswith(str(CHATS))
                 ]
             }
         rows.append({"format": format, **row})

@@ -1,7 +1,7 @@
 """From a stream of messages to dialogues: who is who, where one conversation ends, who was there.
 
-Two passes over an export. The first (`Survey`) counts people and the silences between messages; the
-second (`Builder`) makes dialogues as it goes, so that an export may be larger than memory.
+Two passes over an export. The first (`Survey`) counts people and silences, and sees which way time
+runs; the second (`Builder`) makes dialogues as it goes, so that an export may be larger than memory.
 """
 
 from __future__ import annotations
@@ -9,48 +9,65 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from vvae.core.dialogue import Dialogue, Message, Reaction, Turn
 from vvae.corpus.formats import Person, Presence, Sent, Speech, bursts
 
-__all__ = ["Builder", "Chat", "Identities", "Silences", "Survey"]
+__all__ = ["GAPS", "Builder", "Chat", "Identities", "Silences", "Survey", "Unit"]
+
+Array = npt.NDArray[np.float64]
 
 LEAST_GAP, USUAL_GAP, MOST_GAP = 10 * 60.0, 60 * 60.0, 12 * 3600.0
 ENOUGH_GAPS = 50
+LIKELY = 1 / 3
+ENOUGH_LONG = 20
+"""So many silences of an hour or more tell until when an answer is one; a chat with fewer borrows
+those of all chats.
+"""
 BINS_AN_OCTAVE = 4
 BINS = 28 * BINS_AN_OCTAVE
 """From one second to eight years."""
+GAPS = (3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 3 * 86400.0)
+"""Silences, in seconds, of which is told how many messages they would leave unanswered."""
 LONGEST = 250
 """Messages after which a conversation that never falls silent is cut; models see less."""
 MOST_OPEN = 4096
+MOST_UNITS = 1 << 16
 SYMBOLS = {"user", "assistant", "human", "gpt", "model", "bot", "me", "chatgpt", "bing"}
 """Roles, which are nobody's name."""
 
+Unit = tuple[str, str, str | None]
+"""What has an order of time of its own: format, chat, and thread where there are threads."""
+
 
 class Silences:
-    """A histogram of how long the silences of a chat are, on a logarithmic scale."""
+    """Two histograms of how long the silences of a chat are, on a logarithmic scale: of those that
+    another person broke, and of those that the same person broke.
+    """
 
     def __init__(self) -> None:
-        self.counts = [0] * BINS
+        self.changed = [0] * BINS
+        self.same = [0] * BINS
 
-    def add(self, seconds: float) -> None:
-        """Count one silence."""
-        self.counts[_bin(seconds)] += 1
+    def add(self, seconds: float, *, changed: bool) -> None:
+        """Count one silence; `changed` says whether another person broke it."""
+        (self.changed if changed else self.same)[_bin(seconds)] += 1
 
     def threshold(self) -> float:
-        """Return the silence, in seconds, that ends a conversation.
+        """Return the silence, in seconds, after which whoever spoke last begins something new.
 
         Silences within a conversation and between two are two heaps on a logarithmic scale; the cut
         is where their variance between the two is greatest (Otsu 1979), held between ten minutes
         and twelve hours. With fewer than 50
         silences: an hour.
         """
-        if sum(self.counts) < ENOUGH_GAPS:
+        counts = np.array(self.changed, dtype=np.float64) + np.array(self.same)
+        if counts.sum() < ENOUGH_GAPS:
             return USUAL_GAP
-        counts = np.array(self.counts, dtype=np.float64)
         n = counts.cumsum()
         total = counts @ np.arange(BINS)
         below = (counts * np.arange(BINS)).cumsum()
@@ -60,6 +77,44 @@ class Silences:
         cuts = np.flatnonzero(between >= best * (1 - 1e-9))
         edge = float(2 ** ((cuts.mean() + 1) / BINS_AN_OCTAVE))
         return min(max(edge, LEAST_GAP), MOST_GAP)
+
+    def patience(self, chance: float, others: Silences) -> float:
+        """Return the silence, in seconds, after which what another person writes is no answer.
+
+        When a conversation is over, whoever begins the next is another person than the last with
+        probability b. So S(t) silences of length t that the same person broke tell of
+        S(t) b / (1 - b) openings by others; of the C(t) that others broke, the rest are answers.
+        The share of answers is made to fall with t (isotonic regression), from an hour on, and the
+        cut is where it falls below a third: to miss an answer costs more than to see one too many.
+        Held between an hour and twelve hours, and twelve hours where too few silences tell.
+
+        Args:
+            chance: b, the probability that two messages drawn at random are of different people.
+            others: the silences of all chats, in place of few.
+        """
+        hour = _bin(3600)
+        changed, same = (np.array(part[hour:], float) for part in (self.changed, self.same))
+        if changed.sum() + same.sum() < ENOUGH_LONG:
+            changed, same = (np.array(part[hour:], float) for part in (others.changed, others.same))
+        if changed.sum() + same.sum() < ENOUGH_LONG:
+            return MOST_GAP
+        openings = np.minimum(changed, same * chance / max(1 - chance, 1e-3))
+        over = np.flatnonzero(_falling(changed - openings, changed) < LIKELY)
+        edge = 2 ** ((hour + (over[0] if len(over) else BINS)) / BINS_AN_OCTAVE)
+        return min(max(float(edge), USUAL_GAP), MOST_GAP)
+
+
+def _falling(part: Array, whole: Array) -> Array:
+    """The shares part / whole of bins, pooled over neighbours until they fall (pool adjacent
+    violators).
+    """
+    pools: list[tuple[float, float, int]] = []
+    for p, n in zip(part.tolist(), whole.tolist(), strict=True):
+        pools.append((p, n, 1))
+        while len(pools) > 1 and pools[-1][0] * pools[-2][1] >= pools[-2][0] * pools[-1][1]:
+            (p2, n2, k2), (p1, n1, k1) = pools.pop(), pools.pop()
+            pools.append((p1 + p2, n1 + n2, k1 + k2))
+    return np.repeat([p / n if n else 0.0 for p, n, _ in pools], [k for *_, k in pools])
 
 
 def _bin(seconds: float) -> int:
@@ -74,10 +129,44 @@ class Chat:
     """What it is called from here on; its own name may be somebody's."""
     messages: int = 0
     silences: Silences = field(default_factory=Silences)
-    people: set[str] = field(default_factory=set)
+    people: Counter[str] = field(default_factory=Counter)
+    """Messages of each, of the first 250 people."""
     first: str | None = None
     last: str | None = None
     group: bool = False
+    unanswered: list[int] = field(default_factory=lambda: [0] * len(GAPS))
+    """Messages that nobody would answer if a silence of each of `GAPS` ended a conversation."""
+
+    @property
+    def chance(self) -> float:
+        """Return the probability that two messages are of different people."""
+        total = sum(self.people.values()) or 1
+        return 1 - sum((n / total) ** 2 for n in self.people.values())
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Which way time runs in a unit, and what each of `GAPS` would leave unanswered in it."""
+
+    last: float
+    who: str
+    highest: float
+    lowest: float
+    forward: int = 0
+    back: int = 0
+    early: int = 0
+    """Messages earlier than one before them."""
+    late: int = 0
+    """Messages later than one before them."""
+    number: int = 0
+    changed_at: int = 0
+    """Number of the last message that another person wrote than the one before."""
+    starts: list[int] = field(default_factory=lambda: [0] * len(GAPS))
+
+    def close(self, gap: int) -> int:
+        """Begin a conversation anew; return how many messages of the last nobody answered."""
+        start, self.starts[gap] = self.starts[gap], self.number
+        return self.number - start if self.changed_at <= start else 0
 
 
 class Identities:
@@ -135,14 +224,19 @@ def _free(name: str, key: str, owner: dict[str, str]) -> str:
 
 
 class Survey:
-    """A first pass over an export: it counts people, chats and silences."""
+    """A first pass over an export: it counts people, chats and silences, and sees which way time
+    runs.
+    """
 
     def __init__(self, identities: Identities) -> None:
         self.identities = identities
         self.chats: dict[tuple[str, str], Chat] = {}
         self.messages: Counter[str] = Counter()
         """By speaker."""
-        self._last: dict[tuple[str, str, str | None], float] = {}
+        self.silences = Silences()
+        """Of all chats."""
+        self._clocks: OrderedDict[Unit, _Clock] = OrderedDict()
+        self._broken: dict[Unit, _Clock] = {}
         self._numbers: Counter[str] = Counter()
 
     def chat(self, format: str, name: str) -> Chat:
@@ -160,16 +254,77 @@ class Survey:
         self.messages[name] += 1
         chat.messages += 1
         chat.group |= sent.group
-        if len(chat.people) < LONGEST:
-            chat.people.add(name)
+        if len(chat.people) < LONGEST or name in chat.people:
+            chat.people[name] += 1
         if (time := sent.message.time) is not None:
             chat.first = time if chat.first is None or time < chat.first else chat.first
             chat.last = time if chat.last is None or time > chat.last else chat.last
-        if sent.at is not None and sent.thread is None:
-            key = (format, sent.chat, None)
-            if key in self._last:
-                chat.silences.add(sent.at - self._last[key])
-            self._last[key] = sent.at
+        if sent.at is not None:
+            self._tick(chat, (format, sent.chat, sent.thread), name, sent.at)
+
+    def _tick(self, chat: Chat, unit: Unit, name: str, at: float) -> None:
+        clock = self._clocks.get(unit)
+        if clock is None:
+            self._clocks[unit] = _Clock(at, name, at, at, number=1)
+            if len(self._clocks) > MOST_UNITS:
+                unit, clock = self._clocks.popitem(last=False)
+                if clock.back:
+                    self._broken[unit] = clock
+            return
+        step, changed = at - clock.last, name != clock.who
+        if step < 0:
+            clock.back += 1
+        elif step > 0:
+            clock.forward += 1
+        if at < clock.highest:
+            clock.early += 1
+        else:
+            clock.highest = at
+        if at > clock.lowest:
+            clock.late += 1
+        else:
+            clock.lowest = at
+        if unit[2] is None:
+            silence = abs(step)  # of a chat that is told backwards, too
+            chat.silences.add(silence, changed=changed)
+            self.silences.add(silence, changed=changed)
+            for gap, seconds in enumerate(GAPS):
+                if silence <= seconds:
+                    break
+                chat.unanswered[gap] += clock.close(gap)
+            if changed:
+                clock.changed_at = clock.number
+            clock.number += 1
+        clock.last, clock.who = at, name
+
+    def disordered(self) -> dict[Unit, bool]:
+        """Return the units in which time runs back somewhere, and whether they are told newest
+        first.
+        """
+        return {unit: clock.back > clock.forward for unit, clock in self._out_of_order().items()}
+
+    def out_of_order(self) -> int:
+        """Return how many messages stand behind one that was sent later (in a chat that is told
+        newest first, behind one that was sent earlier).
+        """
+        clocks = self._out_of_order().values()
+        return sum(c.late if c.back > c.forward else c.early for c in clocks)
+
+    def _out_of_order(self) -> dict[Unit, _Clock]:
+        return self._broken | {unit: clock for unit, clock in self._clocks.items() if clock.back}
+
+    def unanswered(self) -> dict[float, int]:
+        """Return, for each of `GAPS`, how many messages nobody would answer if it ended a
+        conversation.
+        """
+        total = [sum(each) for each in zip(*(c.unanswered for c in self.chats.values()))]
+        for (*_, thread), clock in self._clocks.items():
+            if thread is None:
+                total = [
+                    n + replace(clock, starts=list(clock.starts)).close(gap)
+                    for gap, n in enumerate(total)
+                ]
+        return dict(zip(GAPS, total, strict=False))
 
     def dialogue(self, dialogue: Dialogue) -> None:
         """Count the messages of a ready-made dialogue by speaker."""
@@ -183,6 +338,7 @@ class Survey:
 class _Open:
     speeches: list[Speech] = field(default_factory=list)
     last: float | None = None
+    answered: bool = False
 
 
 class Builder:
@@ -200,22 +356,26 @@ class Builder:
         self._survey, self._rename, self._gap = survey, rename, gap
         self._open: OrderedDict[tuple[str, str, str | None], _Open] = OrderedDict()
         self._members: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-        self._limits: dict[tuple[str, str], float] = {}
+        self._limits: dict[tuple[str, str], tuple[float, float]] = {}
         self._last: dict[str, str] = {}
         self._again: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         """Messages of conversations that are none, by reason."""
 
-    def limit(self, format: str, chat: str) -> float:
-        """Return the silence that ends a conversation in a chat, in seconds."""
-        if (format, chat) not in self._limits:
-            seconds = (
-                self._survey.chat(format, chat).silences.threshold()
-                if self._gap is None
-                else self._gap
-            )
-            self._limits[format, chat] = seconds
-        return self._limits[format, chat]
+    def limits(self, format: str, chat: str) -> tuple[float, float]:
+        """Return the silences that end a conversation in a chat, in seconds: one that the same
+        person breaks, and one that another person breaks, who may answer.
+        """
+        known = self._limits.get((format, chat))
+        if known is None:
+            own = self._survey.chat(format, chat)
+            if self._gap is None:
+                same = own.silences.threshold()
+                known = same, max(same, own.silences.patience(own.chance, self._survey.silences))
+            else:
+                known = self._gap, self._gap
+            self._limits[format, chat] = known
+        return known
 
     def presence(self, format: str, event: Presence) -> None:
         """Note that somebody came or went."""
@@ -234,7 +394,7 @@ class Builder:
         members = self._members[format, sent.chat]
         members[speaker] = None
         current = self._open.get(key)
-        if current is not None and self._over(current, sent, format):
+        if current is not None and self._over(current, sent, format, speaker):
             yield from self._close(key)
             current = None
         if current is None:
@@ -242,18 +402,22 @@ class Builder:
             if len(self._open) > MOST_OPEN:
                 yield from self._close(next(iter(self._open)))
         chat = self._survey.chat(format, sent.chat)
+        if current.speeches and speaker != current.speeches[-1].speaker:
+            current.answered = True
         current.speeches.append(
             Speech(speaker, self._finished(format, sent.message, chat, tuple(members)))
         )
         if sent.at is not None:
             current.last = sent.at if current.last is None else max(current.last, sent.at)
 
-    def _over(self, current: _Open, sent: Sent, format: str) -> bool:
+    def _over(self, current: _Open, sent: Sent, format: str, speaker: str) -> bool:
         if len(current.speeches) >= LONGEST:
             return True
         if sent.thread is not None or sent.at is None or current.last is None:
             return False
-        return sent.at - current.last > self.limit(format, sent.chat)
+        same, other = self.limits(format, sent.chat)
+        waiting = not current.answered or speaker != current.speeches[-1].speaker
+        return sent.at - current.last > (other if waiting else same)
 
     def _finished(
         self, format: str, message: Message, chat: Chat, members: tuple[str, ...]

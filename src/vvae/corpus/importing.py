@@ -33,6 +33,7 @@ from vvae.corpus.formats import (
     find,
     read,
 )
+from vvae.corpus.ordering import in_order
 from vvae.corpus.privacy.names import Pseudonyms, name_replacer
 from vvae.corpus.privacy.patterns import masked
 from vvae.corpus.tables import write_dialogues
@@ -211,7 +212,8 @@ def bring_in(
     )
     work = _Work(counted, people, options, Forgotten(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    write_dialogues(folder / DIALOGUES, work.dialogues(_watched(files, options.hints, tick)))
+    stream = in_order(_watched(files, options.hints, tick), counted.disordered())
+    write_dialogues(folder / DIALOGUES, work.dialogues(stream))
     summary = work.summary(files)
     if options.private:
         people.pseudonyms.save(mapping_path(folder))
@@ -409,7 +411,7 @@ class _Work:
     def summary(self, files: Sequence[RecognisedFile]) -> dict[str, Any]:
         """What became of every message; no real name stands in it but of those who are learnt."""
         limits = {
-            c.label: self._builder.limit(f, name) for (f, name), c in self._counted.chats.items()
+            c.label: self._builder.limits(f, name) for (f, name), c in self._counted.chats.items()
         }
         return {
             "files": dict(Counter(file.format or file.why for file in files)),
@@ -417,6 +419,11 @@ class _Work:
             "kept": self._kept,
             "left_out": dict(self.left_out.most_common()),
             "malformed": dict(self.malformed.most_common()),
+            "out_of_order": self._counted.out_of_order(),
+            "newest_first": sum(self._counted.disordered().values()),
+            "unanswered_by_gap": {
+                f"{seconds / 60:g}": n for seconds, n in self._counted.unanswered().items()
+            },
             "dialogues": self._written,
             "kinds": dict(self.kinds.most_common()),
             "private": self._options.private,
@@ -433,7 +440,8 @@ class _Work:
                     "people": len(chat.people),
                     "from": chat.first,
                     "to": chat.last,
-                    "gap_minutes": round(limits[chat.label] / 60, 1),
+                    "gap_minutes": round(limits[chat.label][0] / 60, 1),
+                    "answer_minutes": round(limits[chat.label][1] / 60, 1),
                 }
                 for chat in self._counted.chats.values()
             },

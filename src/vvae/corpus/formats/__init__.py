@@ -75,6 +75,8 @@ class Presence(NamedTuple):
     chat: str
     people: tuple[str, ...]
     here: bool
+    at: float | None = None
+    """As of a message; None where it stands behind the message before it."""
 
 
 class Skipped(NamedTuple):
