@@ -45,7 +45,9 @@ def told(path: Path) -> list[object]:
             message = {k: v for k, v in asdict(record.message).items() if v is not None}
             row = {"chat": record.chat, "who": list(record.person), "at": record.at, **message}
             row |= {
-                k: v for k in ("group", "thread", "bot", "forwarded") if (v := getattr(record, k))
+                k: v
+                for k in ("group", "thread", "bot", "forwarded", "shown", "doubt")
+                if (v := getattr(record, k))
             }
         elif isinstance(record, Dialogue):
             row = {
@@ -57,7 +59,7 @@ def told(path: Path) -> list[object]:
                 type(record).__name__: [
                     part
                     for part in record
-                    if part is not None and not str(part).startswith(str(CHATS))
+                    if part not in (None, "") and not str(part).startswith(str(CHATS))
                 ]
             }
         rows.append({"format": format, **row})

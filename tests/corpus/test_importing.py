@@ -6,6 +6,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from subprocess import run as start
 from typing import Any
 
@@ -71,12 +72,60 @@ def test_silence_ends_a_conversation_and_bursts_are_turns(tmp_path: Path) -> Non
 def test_the_threshold_lies_between_two_heaps_of_silences() -> None:
     silences = Silences()
     for second in range(20, 120):
-        silences.add(second)
-        silences.add(1000 * second)
+        silences.add(second, changed=True)
+        silences.add(1000 * second, changed=bool(second % 2))
     assert 120 < silences.threshold() <= 20_000
     few = Silences()
-    few.add(5)
+    few.add(5, changed=True)
     assert few.threshold() == 3600
+
+
+def test_an_answer_after_hours_is_an_answer_where_people_answer_after_hours(tmp_path: Path) -> None:
+    hour, said = 3600, []
+    for day in range(40):  # a question in the morning, an answer at noon, thanks in the evening
+        at = START + 24 * hour * day
+        said += [
+            Line("Ana", at, f"q{day}"),
+            Line("Ben", at + 4 * hour, "a"),
+            Line("Ana", at + 9 * hour, "b"),
+        ]
+    dialogues, summary = brought(table(tmp_path, said))
+    assert summary["left_out"] == {}
+    assert [turn.text for turn in dialogues[0].turns] == ["q0", "a", "b"]
+    assert summary["unanswered_by_gap"]["60"] == len(said)
+    assert summary["unanswered_by_gap"]["720"] == 0
+
+
+def test_whoever_begins_anew_after_hours_does_not_answer() -> None:
+    silences, none = Silences(), Silences()
+    for _ in range(50):
+        silences.add(3 * 3600, changed=True)
+        silences.add(9 * 3600, changed=True)
+        silences.add(9 * 3600, changed=False)  # either may begin: nobody answers any more
+    assert 3 * 3600 < silences.patience(0.5, none) <= 9 * 3600
+    assert none.patience(0.5, none) == 12 * 3600  # nothing tells
+    assert none.patience(0.5, silences) == silences.patience(0.5, none)  # other chats do
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 40), min_size=2, max_size=30), st.randoms(use_true_random=False))
+def test_the_order_of_a_file_does_not_matter(steps: list[int], rng: Random) -> None:
+    at = START
+    lines = [Line("Ana", at, "first"), Line("Ben", at + 1, "second")]
+    for number, step in enumerate(steps):
+        at = lines[-1].at + 60 * step + 1
+        lines.append(Line(rng.choice(["Ana", "Ben", "Cleo"]), at, f"m{number}"))
+    shuffled = rng.sample(lines, len(lines))
+    for told in (lines[::-1], shuffled):
+        with tempfile.TemporaryDirectory() as folder:
+            (home := Path(folder, "a")).mkdir(), (other := Path(folder, "b")).mkdir()
+            right, summary = brought(discord(home, lines), out=Path(folder, "x"))
+            sorted_, again = brought(discord(other, told), out=Path(folder, "y"))
+            assert texts(sorted_) == texts(right)
+            assert summary["out_of_order"] == 0
+            assert again["kept"] == summary["kept"]
+            if told == lines[::-1]:
+                assert (again["newest_first"], again["out_of_order"]) == (1, 0)
 
 
 def test_who_was_there_in_a_group(tmp_path: Path) -> None:
@@ -174,7 +223,7 @@ def test_the_same_message_twice_and_other_languages_are_left_out(tmp_path: Path)
     spanish = talk(
         ("Ana", "qué hiciste anoche amiga mía"),
         ("Ben", "fuimos juntos al cine del barrio"),
-        start=START + 9000,
+        start=START + 90_000,
     )
     rows = [*english, *spanish]
     base = json.loads(telegram(tmp_path, rows).read_text())

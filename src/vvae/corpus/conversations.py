@@ -1,7 +1,8 @@
 """From a stream of messages to dialogues: who is who, where one conversation ends, who was there.
 
 Two passes over an export. The first (`Survey`) counts people and silences, and sees which way time
-runs; the second (`Builder`) makes dialogues as it goes, so that an export may be larger than memory.
+runs; the second (`Builder`) makes dialogues as it goes, so that an export may be larger than
+memory.
 """
 
 from __future__ import annotations
@@ -317,7 +318,8 @@ class Survey:
         """Return, for each of `GAPS`, how many messages nobody would answer if it ended a
         conversation.
         """
-        total = [sum(each) for each in zip(*(c.unanswered for c in self.chats.values()))]
+        counts = [chat.unanswered for chat in self.chats.values()]
+        total = [sum(each) for each in zip(*counts, strict=True)]
         for (*_, thread), clock in self._clocks.items():
             if thread is None:
                 total = [

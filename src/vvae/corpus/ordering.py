@@ -74,4 +74,4 @@ class _Waiting:
         order = np.lexsort((-numbers if self._turned else numbers, np.array(self._times)))
         for number in order.tolist():
             self._spool.seek(self._places[number])
-            yield pickle.load(self._spool)  # noqa: S301 -- written by this object
+            yield pickle.load(self._spool)

@@ -67,6 +67,10 @@ class Sent(NamedTuple):
     """A conversation within the chat that is not cut by silence."""
     bot: bool = False
     forwarded: bool = False
+    shown: str = ""
+    """What the export shows in place of the message's text, where they differ."""
+    doubt: bool = False
+    """Whether it may be the app's own words, though taken for speech, or speech, though not."""
 
 
 class Presence(NamedTuple):
@@ -80,9 +84,10 @@ class Presence(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A line that nobody said: the reason it is counted under."""
+    """A line that nobody said: the reason it is counted under, and the line."""
 
     reason: str
+    shown: str = ""
 
 
 class Malformed(NamedTuple):

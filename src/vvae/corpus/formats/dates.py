@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Dates
 
-__all__ = ["Clock", "Order", "iso_seconds", "iso_utc", "order_of"]
+__all__ = ["Clock", "Dating", "Order", "iso_seconds", "iso_utc"]
 
 
 class Order(NamedTuple):
@@ -23,58 +22,70 @@ class Order(NamedTuple):
 YEAR_FIRST, DAY_FIRST, MONTH_FIRST = Order(0, 1, 2), Order(2, 1, 0), Order(2, 0, 1)
 
 
-def order_of(
-    dates: Iterable[tuple[str, str, str]], *, dotted: bool, option: Dates, where: str
-) -> Order:
-    """Return the order of the numbers of all dates of a file.
+class Dating:
+    """A look at all dates of a file that tells the order of their numbers.
 
     A number above 12 is no month and one above 31 is a year; where that leaves two readings, the
-    one under which time runs backwards less often is taken; dots mean day first.
+    one under which time changes its direction less often is taken; dots mean day first.
 
     Args:
-        dates: three runs of digits each.
-        dotted: whether dots stand between them.
-
-    Raises:
-        DataError: both readings remain, and the user did not say which.
+        dotted: whether dots stand between the numbers.
+        option: what the user says of it.
+        where: the file, for an error.
     """
-    if option != "auto":
-        first = next(iter(dates), ("0", "0", "0"))
-        return (
-            YEAR_FIRST
-            if len(first[0]) == 4
-            else DAY_FIRST
-            if option == "day-first"
-            else MONTH_FIRST
-        )
-    open_ = [DAY_FIRST, MONTH_FIRST]
-    back = dict.fromkeys(open_, 0)
-    last: dict[Order, tuple[int, int, int]] = {}
-    before: tuple[str, str, str] | None = None
-    for date in dates:
-        if date == before:
-            continue
-        before = date
+
+    def __init__(self, *, dotted: bool, option: Dates, where: str) -> None:
+        self._dotted, self._option, self._where = dotted, option, where
+        self._open = [DAY_FIRST, MONTH_FIRST]
+        self._forward = dict.fromkeys(self._open, 0)
+        self._back = dict.fromkeys(self._open, 0)
+        self._last: dict[Order, tuple[int, int, int]] = {}
+        self._before: tuple[str, str, str] | None = None
+        self._settled: Order | None = None
+
+    def see(self, date: tuple[str, str, str]) -> None:
+        """Take a date: three runs of digits."""
+        if date == self._before or self._settled is not None:
+            return
+        self._before = date
         if len(date[0]) == 4 or int(date[0]) > 31:
-            return YEAR_FIRST
-        for order in list(open_):
+            self._settled = YEAR_FIRST
+        elif self._option != "auto":
+            self._settled = DAY_FIRST if self._option == "day-first" else MONTH_FIRST
+        else:
+            self._count(date)
+
+    def _count(self, date: tuple[str, str, str]) -> None:
+        for order in list(self._open):
             if not (1 <= int(date[order.month]) <= 12):
-                open_.remove(order)
+                self._open.remove(order)
                 continue
             now = (int(date[order.year]), int(date[order.month]), int(date[order.day]))
-            back[order] += now < last.get(order, now)
-            last[order] = now
-        if len(open_) == 1:
-            return open_[0]
-    if len(open_) == 2 and back[DAY_FIRST] != back[MONTH_FIRST]:
-        return min(open_, key=back.__getitem__)
-    if dotted or not open_ or before is None:
-        return DAY_FIRST
-    raise DataError(
-        f"is {'/'.join(before)} the day or the month first? No date of this file tells",
-        where=where,
-        fix="say --dates day-first or --dates month-first",
-    )
+            last = self._last.get(order, now)
+            self._back[order] += now < last
+            self._forward[order] += now > last
+            self._last[order] = now
+        if len(self._open) == 1:
+            self._settled = self._open[0]
+
+    def order(self) -> Order:
+        """Return where year, month and day stand.
+
+        Raises:
+            DataError: both readings remain, and the user did not say which.
+        """
+        if self._settled is not None:
+            return self._settled
+        turns = {order: min(self._back[order], self._forward[order]) for order in self._open}
+        if len(set(turns.values())) == 2:
+            return min(turns, key=turns.__getitem__)
+        if self._dotted or not self._open or self._before is None:
+            return DAY_FIRST
+        raise DataError(
+            f"is {'/'.join(self._before)} the day or the month first? No date of this file tells",
+            where=self._where,
+            fix="say --dates day-first or --dates month-first",
+        )
 
 
 class Clock:
@@ -105,7 +116,7 @@ class Clock:
         year = numbers[self._order.year]
         try:
             day = datetime(
-                year + 2000 if year < 100 else year,
+                year + 2000 if year < 100 else year - 543 if year > 2400 else year,  # Buddhist era
                 numbers[self._order.month],
                 numbers[self._order.day],
             )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from vvae.core.dialogue import Message
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
-from vvae.corpus.formats.dates import Clock, iso_seconds, iso_utc, order_of
+from vvae.corpus.formats.dates import Clock, Dating, iso_seconds, iso_utc
 from vvae.corpus.formats.files import File
 
 __all__ = ["read", "recognise"]
@@ -220,11 +220,10 @@ class _Times:
         cells = (row.cells[column] for row in _rows(file) if len(row.cells) > column)
         dates = [m for m in (NUMBERS.match(cell) for cell in cells) if m and len(m[1]) < 4]
         if dates:
-            numbers = ((m[1], m[3], m[4]) for m in dates)
-            order = order_of(
-                numbers, dotted=dates[0][2] == ".", option=hints.dates, where=file.where
-            )
-            self._clock = Clock(order)
+            dating = Dating(dotted=dates[0][2] == ".", option=hints.dates, where=file.where)
+            for match in dates:
+                dating.see((match[1], match[3], match[4]))
+            self._clock = Clock(dating.order())
 
     def read(self, text: str) -> tuple[float | None, str | None]:
         """(seconds, ISO 8601)."""

@@ -3,17 +3,21 @@ in a zip.
 
     [31/12/24, 23:59:01] Ana: Happy new year       iOS
     31/12/24, 23:59 - Ana: Happy new year          Android
+    31/12/24, 23:59:01: Ana: Happy new year        iOS before 2017
 
 The order of day and month, the separators and the clock are those of the phone's region. There are
-no ids, replies, reactions or time zones in these files.
+no ids, replies, reactions or time zones in these files. What the app itself writes stands among the
+messages in the same shape, in the phone's language (whatsapp.yaml), often behind a mark that is not
+seen (U+200E).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 from typing import NamedTuple
@@ -23,7 +27,7 @@ import yaml
 from vvae.core.dialogue import Message
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Dates, Hints, Malformed, Person, Presence, Record, Sent, Skipped
-from vvae.corpus.formats.dates import Clock, Order, order_of
+from vvae.corpus.formats.dates import Clock, Dating, Order
 from vvae.corpus.formats.files import File
 
 __all__ = ["read", "recognise"]
@@ -32,32 +36,51 @@ MARKS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufef
 SPACE = "[ \u00a0\u2009\u202f]"
 MERIDIEM = (
     rf"[AaPp]\.?{SPACE}?[Mm]\.?|[AaPp]\b|上午|中午|下午|晚上|凌晨|早上|清晨|午前|午後|오전|오후|ص|م|"
-    "पूर्वाह्न|अपराह्न"
+    "पूर्वाह्न|अपराह्न|π\\.μ\\.|μ\\.μ\\."
 )
-LATE = re.compile(r"p|下午|晚上|午後|오후|م|अपराह्न|中午", re.IGNORECASE)
+LATE = re.compile(r"p|下午|晚上|午後|오후|م|अपराह्न|中午|μ\.μ", re.IGNORECASE)
 HEADER = re.compile(
     rf"""[{MARKS}]*
     (?P<bracket>\[)?
     (?P<a>\d{{1,4}})(?P<dot>[./\-年]){SPACE}?(?P<b>\d{{1,2}})[./\-月]{SPACE}?(?P<c>\d{{1,4}})[.日]?
-    [,،]?{SPACE}*(?:(?:at|um|à|às|a\ las|alle|om|kl\.|в){SPACE})?
+    [,،]?{SPACE}*(?:(?:at|um|à|às|a\ las|alle|om|klo|kl\.|в){SPACE})?
     (?P<before>{MERIDIEM})?{SPACE}*
     (?P<hour>\d{{1,2}})[:.](?P<minute>\d{{2}})(?:[:.](?P<second>\d{{2}}))?
     {SPACE}*(?P<after>{MERIDIEM})?
-    (?(bracket)\]{SPACE}?|{SPACE}?[-–]{SPACE})
+    (?(bracket)\]{SPACE}?|(?P<end>{SPACE}?[-–]|:){SPACE})
     (?P<rest>.*)""",
     re.VERBOSE | re.DOTALL,
 )
+MARK_BEFORE = re.compile(rf"[{MARKS}]+(?=[\d\[/.\-، ])|(?<=[\d/.\-، ])[{MARKS}]+")
 WHOLE_PLACEHOLDER = re.compile(r"<[^<>\n]{4,60}>")
-ATTACHED = re.compile(
-    r"(?:<[^<>:\n]{1,40}: )?(?P<name>[\w\-. ()]{1,120}\.(?P<type>\w{2,4}))(?:>| \([^()\n]{3,60}\))"
+NAME = r"(?P<name>[^<>\n]{1,200}\.(?P<type>\w{1,5}))"
+ATTACHED = re.compile(rf" ?<[^<>:\n]{{1,40}}: ?[{MARKS}]*{NAME}>")
+ATTACHED_BEHIND = re.compile(rf"{NAME} <[^<>:\n]{{3,40}}>")
+ATTACHED_ANDROID = re.compile(rf"{NAME} \((?P<word>[^()\n]{{3,60}})\)")
+OWN_FILE = re.compile(r"[A-Z]{3}-\d{8}-WA\d{4}\.\w{2,5}")
+"""What the app itself calls a file; what stands in parentheses behind it is the app's word."""
+DESCRIBED = re.compile(rf"(?P<file>[^\n]{{1,200}}\.\w{{1,5}}) • [{MARKS}]*\d+ \S{{1,12}} ?")
+PLACE = re.compile(
+    r"[^\n:]{2,20}: https?://(?:maps\.google|maps\.app|www\.google\.\w+/maps|goo\.gl/maps)\S*"
 )
+POLL = re.compile(
+    r"[^\s:：]{2,15} ?[:：]\n.+(?:\n[^\s:：]{2,15} ?[:：].*\(\d+ [^()]{1,20}\))+", re.DOTALL
+)
+LASTED = re.compile(
+    rf"[{MARKS}]*\d+ ?[^\W\d]{{1,12}}\.?(?: \d+ ?[^\W\d]{{1,12}}\.?)*"
+    r"|\d{1,2}:\d{2}(?::\d{2})?"
+)
+QUOTES = (("“", "”"), ("„", "“"), ("«", "»"), ("「", "」"))
+QUOTED = re.compile(r"[\"“„«「]([^\"“”„«»「」\n]{1,100})[\"”“»」]")
+QUOTED_NAME = r"[\"“”„«»「」] ?.{1,100}? ?[\"“”„«»「」]"
 ONE_NAME_IN = 3
 """So many messages of a speaker show whether a colon belongs to the name."""
+MOST_NAMES = 10_000
 KINDS = {
     **dict.fromkeys(("jpg", "jpeg", "png", "heic"), "image"),
     **dict.fromkeys(("mp4", "mov", "3gp"), "video"),
     **dict.fromkeys(("opus", "m4a", "mp3", "ogg", "aac"), "audio"),
-    **dict.fromkeys(("webp", "was"), "sticker"),
+    **dict.fromkeys(("webp", "was", "tgs"), "sticker"),
     "gif": "gif",
     "vcf": "contact",
 }
@@ -79,21 +102,48 @@ class _Style(NamedTuple):
     bracket: bool
     seconds: bool
     separator: str
+    colon: bool
     meridiem: bool
+
+
+@dataclass
+class _Facts:
+    """What only the whole file tells."""
+
+    style: _Style
+    order: Order
+    long_names: dict[str, str]
+    """What stands before the first colon -> the whole name, of names with a colon."""
+    nobody: frozenset[str]
+    """What stands before a colon and is nobody's name: the group's own, which signs notices on
+    iOS, and the beginnings of notices.
+    """
+    group: bool
+    attached: frozenset[str]
+    """What stands in parentheses behind the app's own names of files."""
 
 
 def recognise(file: File) -> str | None:
     """Return why a file is WhatsApp's: a text in whose first lines messages begin as the app writes
     them.
     """
+    if file.begins("{", "<"):
+        return None
     lines = file.head.splitlines()[:40]
-    begun = sum(HEADER.match(line) is not None for line in lines)
+    begun = [line for line in lines if (match := _match(line)) and not _other_app(match, line)]
     if begun and (": " in file.head or len(lines) < 3):
-        first = next(line for line in lines if HEADER.match(line))
         return (
-            f"{begun} of the first {len(lines)} lines begin with date and time, {_style_of(first)}"
+            f"{len(begun)} of the first {len(lines)} lines begin with date and time, "
+            f"{_style_of(begun[0])}"
         )
     return None
+
+
+def _other_app(match: re.Match[str], line: str) -> bool:
+    """A line as signal-export writes it: an ISO date without a comma, two spaces at the end."""
+    return re.match(r"\[\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\] ", line) is not None or (
+        match["end"] == ":" and ": " not in match["rest"] and "end-to-end" not in line
+    )
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
@@ -116,10 +166,10 @@ def _style_of(line: str) -> str:
 
 
 def _read(file: File, hints: Hints) -> Iterator[Record]:
-    style, order, long_names = _facts(file, hints.dates)
-    chat = _Chat(file, Clock(order), long_names)
+    facts = _facts(file, hints.dates)
+    chat = _Chat(file, facts)
     pending: tuple[int, _Header, str, list[str]] | None = None
-    for number, header, line in _headers(file, style):
+    for number, header, line in _headers(file, facts.style):
         if header is not None:
             if pending:
                 yield from chat.records(*pending)
@@ -142,14 +192,35 @@ MOST_TEXT = 1_000_000
 
 
 @lru_cache(maxsize=16)
-def _facts(file: File, dates: Dates) -> tuple[_Style, Order, dict[str, str]]:
-    """What only the whole file tells: its style, the order of its dates, the names that hold a
-    colon.
-    """
+def _facts(file: File, dates: Dates) -> _Facts:
     style = _style(file)
-    numbers = (header.date for _, header, _ in _headers(file, style) if header)
-    order = order_of(numbers, dotted=style.separator == ".", option=dates, where=file.where)
-    return style, order, _long_names(file, style)
+    dating = Dating(dotted=style.separator == ".", option=dates, where=file.where)
+    names = _Names(_title(file))
+    attached: set[str] = set()
+    for _, header, _ in _headers(file, style):
+        if header is None:
+            continue
+        dating.see(header.date)
+        names.see(header.rest)
+        if "-WA" in header.rest and (match := ATTACHED_ANDROID.search(header.rest)):
+            own = OWN_FILE.fullmatch(match["name"].rpartition(" ")[2].strip(MARKS))
+            attached |= {_folded(match["word"])} if own and len(attached) < 10 else set()
+    titles = names.titles()
+    nobody = titles | names.beginnings()
+    return _Facts(
+        style,
+        dating.order(),
+        names.with_colon(),
+        nobody,
+        names.people(nobody) > 2 or names.has_group_notices,
+        frozenset(attached),
+    )
+
+
+def _title(file: File) -> str:
+    """The chat's name, which is the file's, or that of its folder."""
+    name = file.folder if file.stem == "_chat" and file.folder else file.stem
+    return re.sub(r" ?\(\d+\)$", "", name)
 
 
 def _style(file: File) -> _Style:
@@ -159,10 +230,14 @@ def _style(file: File) -> _Style:
         DataError: none does.
     """
     for line in file.lines():
-        if match := HEADER.match(line.text):
+        if match := _match(line.text):
             meridiem = bool(match["before"] or match["after"])
             return _Style(
-                match["bracket"] is not None, match["second"] is not None, match["dot"], meridiem
+                match["bracket"] is not None,
+                match["second"] is not None,
+                match["dot"],
+                match["end"] == ":",
+                meridiem,
             )
     raise DataError(
         "no line begins with a date and a time", where=file.where, fix="is this a chat of WhatsApp?"
@@ -171,20 +246,16 @@ def _style(file: File) -> _Style:
 
 def _headers(file: File, style: _Style) -> Iterator[tuple[int, _Header | None, str]]:
     """Each line, taken apart where a message of the file's style begins in it."""
-    match_header = HEADER.match
+    begins = "[" if style.bracket else ""
     for number, text in file.lines():
-        match = (
-            match_header(text)
-            if (text[:1] != "" and (text[0] == "[") is style.bracket) or _marked(text)
-            else None
-        )
+        first = text[:1]
+        likely = first == "[" if begins else first.isdecimal()
+        match = _match(text) if likely or (first and first in MARKS) else None
         if match is None:
             yield number, None, text
             continue
-        a, dot, b, c, bracket, before, hour, minute, second, after, rest = match.group(
-            "a", "dot", "b", "c", "bracket", "before", "hour", "minute", "second", "after", "rest"
-        )
-        same = (bracket is not None, second is not None, dot) == style[:3]
+        (bracket, a, dot, b, c, before, hour, minute, second, after, end, rest) = match.groups()
+        same = (bracket is not None, second is not None, dot, end == ":") == style[:4]
         if not same or (style.meridiem and not (before or after)):
             yield number, None, text
             continue
@@ -197,8 +268,12 @@ def _headers(file: File, style: _Style) -> Iterator[tuple[int, _Header | None, s
         )
 
 
-def _marked(text: str) -> bool:
-    return text[:1] in MARKS and text[:1] != ""
+def _match(line: str) -> re.Match[str] | None:
+    """The parts of a line that begins a message. Arabic phones put marks between the numbers."""
+    match = HEADER.match(line)
+    if match is None and not line.isascii() and any(mark in line[:30] for mark in MARKS):
+        match = HEADER.match(MARK_BEFORE.sub("", line[:40]) + line[40:])
+    return match
 
 
 def _hour(hour: int, meridiem: str | None) -> int:
@@ -210,39 +285,96 @@ def _hour(hour: int, meridiem: str | None) -> int:
     return 0 if hour == 12 else hour
 
 
-def _long_names(file: File, style: _Style) -> dict[str, str]:
-    """Names with a colon in them: what stands before the first colon -> the whole name, where all
-    messages agree.
-    """
-    candidates: dict[str, tuple[str | None, int]] = defaultdict(lambda: (None, 0))
-    settled: set[str] = set()
-    for _, header, _ in _headers(file, style):
-        if header is None or len(candidates) > 10_000:
-            continue
-        name, colon, text = header.rest.partition(": ")
-        if not colon or name in settled:
-            continue
+class _Names:
+    """Who signs the lines of a file: people, some with a colon in their name, the group itself."""
+
+    def __init__(self, title: str) -> None:
+        self._candidates: dict[str, tuple[str | None, int]] = defaultdict(lambda: (None, 0))
+        self._settled: set[str] = set()
+        self._signed: Counter[str] = Counter()
+        self._texts: dict[str, list[str]] = {}
+        """The first lines of who may be the group."""
+        self._may_be_group = {title, re.sub(r"^.*WhatsApp\W*(?:\w+ )?(?:with |[-–] )?", "", title)}
+        self.has_group_notices = False
+
+    def see(self, rest: str) -> None:
+        """Take what stands behind the time."""
+        name, colon, text = rest.partition(": ")
+        if not colon or _unbalanced(name):
+            self._notice(rest)
+            return
+        if name in self._signed or len(self._signed) < MOST_NAMES:
+            self._signed[name] += 1
+        if name not in self._settled and len(self._candidates) <= MOST_NAMES:
+            self._colon(name, text)
+        if (marked := text[:1] in MARKS and text != "") or self._signed[name] == 1:
+            if marked and _phrases().encryption.search(text):
+                self._may_be_group.add(name)
+            if text.endswith(('"', "”", "“", "»", "」")) and _notice(text):
+                self._notice(text)
+        texts = self._texts.setdefault(name, []) if len(self._texts) < MOST_NAMES else []
+        if len(texts) < 50:
+            texts.append(text)
+
+    def _notice(self, line: str) -> None:
+        if len(line) < 300:
+            quoted = QUOTED.findall(line)
+            self._may_be_group.update(quoted)
+            found = _notice(line)
+            self.has_group_notices |= isinstance(found, _Move) or bool(found and quoted)
+
+    def _colon(self, name: str, text: str) -> None:
         longer, again, _ = text.partition(": ")
-        before, n = candidates[name]
+        before, n = self._candidates[name]
         if not again or len(longer) > 40 or (n and longer != before):
-            settled.add(name)
-            candidates.pop(name, None)
-            continue
-        candidates[name] = longer, n + 1
-    return {
-        name: f"{name}: {longer}" for name, (longer, n) in candidates.items() if n >= ONE_NAME_IN
-    }
+            self._settled.add(name)
+            self._candidates.pop(name, None)
+        else:
+            self._candidates[name] = longer, n + 1
+
+    def with_colon(self) -> dict[str, str]:
+        """What stands before the first colon -> the whole name, where all messages agree."""
+        return {
+            name: f"{name}: {longer}"
+            for name, (longer, n) in self._candidates.items()
+            if n >= ONE_NAME_IN
+        }
+
+    def people(self, nobody: frozenset[str]) -> int:
+        """How many people sign."""
+        return sum(name not in nobody for name in self._signed)
+
+    def beginnings(self) -> frozenset[str]:
+        """What stands once before a colon, is long, and begins with somebody's whole name."""
+        return frozenset(
+            name
+            for name, n in self._signed.items()
+            if n == 1 and len(name) > 25 and (self._of_another(name) or _notice(name))
+        )
+
+    def titles(self) -> frozenset[str]:
+        """The names of the group: those by which nothing is signed but notices."""
+        return frozenset(
+            name
+            for name, texts in self._texts.items()
+            if name.strip(MARKS + " ") in self._may_be_group
+            and all(text[:1] in MARKS or _notice(text) or self._of_another(text) for text in texts)
+        )
+
+    def _of_another(self, text: str) -> bool:
+        """A line that begins with somebody's whole name."""
+        return any(
+            text.startswith(f"{name} ") for name, n in self._signed.most_common(200) if n > 1
+        )
 
 
 class _Chat:
     """Makes records of the messages of one file."""
 
-    def __init__(self, file: File, clock: Clock, long_names: dict[str, str]) -> None:
-        self._file, self._clock, self._long_names = file, clock, long_names
-        self._people: dict[str, Person] = {}
-        self.name = re.sub(
-            r" ?\(\d+\)$", "", file.folder if file.stem == "_chat" and file.folder else file.stem
-        )
+    def __init__(self, file: File, facts: _Facts) -> None:
+        self._file, self._facts, self._clock = file, facts, Clock(facts.order)
+        self._people: dict[str, Person | None] = {}
+        self.name = _title(file)
 
     def records(
         self, number: int, header: _Header, first: str, more: list[str]
@@ -254,45 +386,67 @@ class _Chat:
         name, colon, text = first.partition(": ")
         if not colon and first.endswith(":"):
             name, colon, text = first[:-1], ":", ""
-        if not colon:
-            yield from self._system(first)
-            return
-        if longer := self._long_names.get(name):
+        if longer := self._facts.long_names.get(name):
             name, text = longer, text[len(longer) - len(name) :]
+        person = self._person(name) if colon else None
+        if person is None:
+            yield from self._system(first, time[0], text)
+            return
         if more:
             text = "\n".join([text, *more])
-        person = self._people.get(name) or self._person(name)
         if any(0xD800 <= ord(c) <= 0xDFFF for c in text) if not text.isascii() else False:
             yield Malformed(f"{self._file.where}:{number}", "not UTF-8")
             return
-        message = _message(text, time[1])
-        if message is None:
-            yield from self._system(text)
+        own = text.startswith(person.name) and text != person.name
+        if own and not more and (_notice(text) or _marked(text)):
+            yield from self._system(first, time[0], text)
             return
-        yield Sent(self.name, person, message, time[0])
+        message = _message(text, time[1], self._facts)
+        if message is None:
+            yield from self._system(first, time[0], text)
+            return
+        shown = "" if message.text == text else text
+        doubt = _doubtful(message, text) or (own and self._facts.style.bracket)
+        yield Sent(
+            self.name, person, message, time[0], group=self._facts.group, shown=shown, doubt=doubt
+        )
 
-    def _person(self, name: str) -> Person:
-        plain = name.strip(MARKS + " \u00a0\u202f~").encode("utf-8", "replace").decode() or "?"
-        return self._people.setdefault(name, Person(plain, plain))
+    def _person(self, name: str) -> Person | None:
+        """Who signs; None for the group, and for a notice with a colon in it."""
+        if name not in self._people:
+            known = name not in self._facts.nobody and not _unbalanced(name)
+            plain = name.strip(MARKS + " \u00a0\u202f~").encode("utf-8", "replace").decode() or "?"
+            self._people[name] = Person(plain, plain) if known else None
+        return self._people[name]
 
-    def _system(self, line: str) -> Iterator[Record]:
-        plain = line.strip(MARKS + " ")
-        for joined, patterns in ((True, _phrases().joined), (False, _phrases().left)):
-            for pattern in patterns:
-                if (match := pattern.fullmatch(plain)) and len(plain) < 200:
-                    names = re.split(r", | and | y | und | et | e |、", match["who"].strip())
-                    yield Presence(self.name, tuple(n.strip(MARKS + " ~") for n in names), joined)
-                    yield Skipped("somebody came or went")
-                    return
-        yield Skipped("system line")
+    def _system(self, line: str, at: float, text: str = "") -> Iterator[Record]:
+        found = _notice(text or line)
+        if isinstance(found, _Move):
+            names = re.split(r", | and | y | und | et | e |、", found.who.strip())
+            people = tuple(n.strip(MARKS + " ~") for n in names)
+            yield Presence(self.name, people, found.joined, at)
+            yield Skipped("somebody came or went", line)
+            return
+        yield Skipped("system line", line)
 
 
-def _message(text: str, time: str) -> Message | None:
+def _unbalanced(name: str) -> bool:
+    """A quotation is open in what stands before a colon: the colon belongs to a notice."""
+    return name.count('"') % 2 == 1 or any(
+        name.count(a) != name.count(b) for a, b in QUOTES if a in name
+    )
+
+
+def _marked(text: str) -> bool:
+    return "\u200e" in text[:3]
+
+
+def _message(text: str, time: str, facts: _Facts) -> Message | None:
     """A message from its text; None for a line of the app's own that carries a name."""
-    if text.isascii() and text[:1] != "<" and text[-1:] not in (")", ">") and len(text) > 60:
+    if len(text) > 150 and "<" not in text and "(" not in text and text.isascii():
         return Message(text, time=time, kind="text")
     phrases = _phrases()
-    marked = "\u200e" in text[:3]
+    marked = _marked(text)
     plain = text.strip(MARKS + " \n\u202f")
     edited = False
     if (
@@ -301,43 +455,136 @@ def _message(text: str, time: str) -> Message | None:
         and _folded(plain[at:]) in phrases.edited
     ):
         plain, edited = plain[:at].rstrip(MARKS + " \n"), True
-    folded = _folded(plain)
-    if folded in phrases.deleted:
-        return Message("", time=time, kind="deleted")
-    if kind := phrases.media.get(folded):
-        return Message("", time=time, kind=kind)
-    if match := ATTACHED.match(plain):
-        caption = plain[match.end() :].strip(MARKS + " \n")
-        return Message(caption, time=time, kind=KINDS.get(match["type"].lower(), "file"))
-    if plain == "null" or (WHOLE_PLACEHOLDER.fullmatch(plain) and " " in plain):
-        return Message("", time=time, kind="media")
-    if marked and text[1:].lstrip().startswith("<"):
-        return Message("", time=time, kind="media")
+    if (found := _placeholder(plain, facts, marked=marked)) is not None:
+        kind, caption = found
+        return Message(caption, time=time, kind=kind)
     if marked and not edited:
-        return _marked_message(plain, time)
+        return None
+    if not plain.isascii() and ("\u2068" in plain or "\u2069" in plain):  # around a mention
+        plain = plain.replace("\u2068", "").replace("\u2069", "")
     return Message(plain, time=time, kind="text", edited=edited or None)
 
 
-def _marked_message(plain: str, time: str) -> Message | None:
-    """iOS puts a mark before what the app wrote itself: calls, polls, locations, and the notice on
-    encryption.
-    """
-    folded = _folded(plain)
-    for kind, signs in (
-        ("poll", ("poll", "encuesta", "umfrage", "sondage", "enquete", "投票")),
-        ("location", ("http",)),
+def _placeholder(plain: str, facts: _Facts, *, marked: bool) -> tuple[str, str] | None:
+    """The kind of something that is no text, and the caption with it; None for what was said."""
+    phrases = _phrases()
+    first, newline, rest = plain.partition("\n")
+    folded = _folded(first)
+    kind = phrases.whole.get(folded)
+    if kind is not None and (not newline or first.startswith("<") or marked):
+        return kind, rest.strip(MARKS + " \n")
+    if not newline and phrases.deleted_by.fullmatch(folded):
+        return "deleted", ""
+    if not newline and (plain == "null" or _is_call(first, marked=marked)):
+        return ("media" if plain == "null" else "call"), ""
+    if ":" in plain and (PLACE.fullmatch(plain) or POLL.fullmatch(plain)):
+        return ("poll" if newline else "location"), ""
+    if found := _attached(plain, first, rest, facts):
+        return found
+    if WHOLE_PLACEHOLDER.fullmatch(plain) and " " in plain:
+        return "media", ""
+    if not plain.isascii() and "\u200e" in plain:
+        before, _, last = plain.rpartition("\u200e")
+        if (kind := phrases.whole.get(_folded(last))) is not None:
+            return kind, _caption(before, "")
+    if (match := DESCRIBED.match(plain)) and (
+        (kind := phrases.whole.get(_folded(plain[match.end() :]))) is not None
     ):
-        if folded.startswith(signs) or (kind == "location" and "maps" in folded):
-            return Message("", time=time, kind=kind)
+        return kind, ""
+    if marked:
+        if plain.startswith("<"):
+            return "media", ""
+        if folded.startswith("http") or "maps" in folded:
+            return "location", ""
+        if folded.startswith(("poll", "encuesta", "umfrage", "sondage", "enquete", "投票")):
+            return "poll", ""
     return None
 
 
+def _attached(plain: str, first: str, rest: str, facts: _Facts) -> tuple[str, str] | None:
+    """A file that is named, wherever the app names it, and what was said with it."""
+    if "<" in plain:
+        if match := ATTACHED.search(plain):
+            around = f"{plain[: match.start()]}\n{plain[match.end() :]}"
+            return _file_kind(match), _caption(around, match["name"])
+        if match := ATTACHED_BEHIND.fullmatch(first):
+            return _file_kind(match), _caption(rest, match["name"])
+    if "(" in first and (match := ATTACHED_ANDROID.fullmatch(first)):
+        word = _folded(match["word"])
+        if word in _phrases().attached or word in facts.attached:
+            return _file_kind(match), _caption(rest, match["name"])
+    return None
+
+
+def _file_kind(match: re.Match[str]) -> str:
+    return KINDS.get(match["type"].lower(), "file")
+
+
+def _caption(text: str, name: str) -> str:
+    """What was said with a file, without the file's own name and number of pages."""
+    plain = text.strip(MARKS + " \n")
+    if match := DESCRIBED.match(plain):
+        plain = plain[match.end() :].strip(MARKS + " \n")
+    bare = re.sub(r"^\d{8}-", "", name)
+    return "" if plain in (name, bare, bare.rpartition(".")[0]) else plain
+
+
+def _is_call(line: str, *, marked: bool) -> bool:
+    """A call with how it ended; without a mark only where the end is one that the app writes."""
+    head, separator, end = re.sub(rf"[{MARKS}]", "", line).partition(", ")
+    if not separator:
+        head, separator, end = line.partition(". ")
+    phrases = _phrases()
+    if _folded(head) not in phrases.calls:
+        return False
+    end = end.strip(MARKS + " .")
+    return marked or not end or _folded(end) in phrases.call_ends or bool(LASTED.fullmatch(end))
+
+
+def _doubtful(message: Message, text: str) -> bool:
+    """Whether a line may as well be the other: a person's and taken for the app's, or the app's and
+    taken for a person's.
+    """
+    first = text.partition("\n")[0]
+    if message.kind != "text":
+        unknown = first.startswith("<") and _folded(first) not in _phrases().whole
+        return text == "null" or (message.kind == "media" and unknown)
+    return "(" in first and ATTACHED_ANDROID.fullmatch(first) is not None
+
+
+class _Move(NamedTuple):
+    """A notice that somebody came or went."""
+
+    who: str
+    joined: bool
+
+
+@lru_cache(maxsize=4096)
+def _notice(line: str) -> _Move | bool:
+    """What a line says if the app wrote it; False for any other."""
+    plain = line.strip(MARKS + " ~").rstrip(".。")
+    if len(plain) > 300 or "\n" in plain:
+        return False
+    phrases = _phrases()
+    for joined, pattern in ((True, phrases.joined), (False, phrases.left)):
+        if (match := pattern.fullmatch(plain)) and len(plain) < 200:
+            who = next((part for part in match.groups() if part), None)
+            return _Move(who, joined) if who else True
+    return bool(phrases.notices.fullmatch(plain) or phrases.encryption.search(plain))
+
+
 class _Phrases(NamedTuple):
-    deleted: frozenset[str]
+    whole: dict[str, str]
+    """A whole message, folded -> the kind that it stands for."""
+    deleted_by: re.Pattern[str]
     edited: frozenset[str]
-    media: dict[str, str]
-    joined: tuple[re.Pattern[str], ...]
-    left: tuple[re.Pattern[str], ...]
+    attached: frozenset[str]
+    calls: frozenset[str]
+    call_ends: frozenset[str]
+    encryption: re.Pattern[str]
+    joined: re.Pattern[str]
+    left: re.Pattern[str]
+    notices: re.Pattern[str]
 
 
 @cache
@@ -346,9 +593,33 @@ def _phrases() -> _Phrases:
         resources.files("vvae.corpus.formats").joinpath("whatsapp.yaml").read_text("utf-8")
     )
     media = {_folded(phrase): kind for kind, phrases in data["media"].items() for phrase in phrases}
-    moves = [tuple(re.compile(p, re.IGNORECASE) for p in data[name]) for name in ("joined", "left")]
-    deleted, edited = (frozenset(map(_folded, data[name])) for name in ("deleted", "edited"))
-    return _Phrases(deleted, edited, media, *moves)
+    calls, call_ends, edited, attached, deleted = (
+        frozenset(map(_folded, data[name]))
+        for name in ("calls", "call_ends", "edited", "attached", "deleted")
+    )
+    return _Phrases(
+        media | dict.fromkeys(calls, "call") | dict.fromkeys(deleted, "deleted"),
+        _any(_folded(phrase) for phrase in data["deleted"] if "NAME" in phrase),
+        edited,
+        attached,
+        calls,
+        call_ends,
+        re.compile("|".join(map(re.escape, data["encryption"])), re.IGNORECASE),
+        _any(data["joined"]),
+        _any(data["left"]),
+        _any(data["notices"], then=r"(?:[.,] .{1,150})?"),
+    )
+
+
+def _any(phrases: Iterable[str], then: str = "") -> re.Pattern[str]:
+    """Any of some phrases with names and numbers in them; WHO is a group of the match."""
+    patterns = []
+    for phrase in sorted(phrases, key=lambda phrase: "WHO" in phrase):  # "added you" is no WHO
+        pattern = re.escape(re.sub(r'["“”„«»「」]', '"', phrase)).replace("WHO", "(.{1,150}?)")
+        pattern = pattern.replace('"NAME"', '"\\ NAME\\ "').replace('"\\ NAME\\ "', QUOTED_NAME)
+        pattern = re.sub("NAME|name", ".{1,100}?", pattern).replace("N", r"\d+")
+        patterns.append(pattern)
+    return re.compile(f"(?:{'|'.join(patterns)}){then}", re.IGNORECASE)
 
 
 def _folded(text: str) -> str:
