@@ -44,6 +44,20 @@ FILES = {
     "table": ("chat.csv",),
     "openai": ("chat.jsonl",),
     "sharegpt": ("share.jsonl",),
+    "alpaca": ("alpaca.json",),
+    "qq": ("x/manifest.json", "x/chunks/c1.jsonl"),
+    "weflow": ("b.json",),
+    "imessage": ("chat.db",),
+    "signal": ("Ben/main.jsonl",),
+    "telegram_html": ("chat/messages2.html", "chat/messages.html"),
+    "assistants": ("conversations.json",),
+    "sillytavern": ("Vera.jsonl",),
+    "sms": ("sms-2024.xml",),
+    "line": ("[LINE] Ben.txt",),
+    "kakaotalk": ("KakaoTalk.txt",),
+    "google_chat": ("DM g/messages.json",),
+    "element": ("export.json",),
+    "meta_html": ("inbox/ben/message_1.html",),
 }
 SEPARATOR = b"\xff\x00\xff"
 
@@ -158,7 +172,8 @@ def main() -> None:
                 if "\n" in str(error):
                     raise AssertionError("an error of more than one line") from error
 
-    mutator = {} if name in ("archive", "whatsapp", "table") else {"custom_mutator": json_mutator}
+    json_seeds = any(path.read_bytes().lstrip()[:1] in (b"{", b"[") for path in corpus.iterdir())
+    mutator = {"custom_mutator": json_mutator} if json_seeds else {}
     atheris.Setup([*sys.argv, str(corpus)], one, **mutator)
     atheris.Fuzz()
 

@@ -118,7 +118,9 @@ def test_the_order_of_a_file_does_not_matter(steps: list[int], rng: Random) -> N
     shuffled = rng.sample(lines, len(lines))
     for told in (lines[::-1], shuffled):
         with tempfile.TemporaryDirectory() as folder:
-            (home := Path(folder, "a")).mkdir(), (other := Path(folder, "b")).mkdir()
+            home, other = Path(folder, "a"), Path(folder, "b")
+            home.mkdir()
+            other.mkdir()
             right, summary = brought(discord(home, lines), out=Path(folder, "x"))
             sorted_, again = brought(discord(other, told), out=Path(folder, "y"))
             assert texts(sorted_) == texts(right)

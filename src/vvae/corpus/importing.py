@@ -394,10 +394,12 @@ class _Work:
     def _check(self) -> None:
         bad = self.malformed.total()
         if self._first and bad > self._options.malformed_limit * self._seen:
+            most = 2 * bad > self._seen
+            fix = "--explain says what it was taken for" if most else "raise --malformed-limit"
             raise DataError(
                 f"{bad:,} of {self._seen:,} messages are malformed; first: {self._first.reason}",
                 where=self._first.where,
-                fix="export again, or raise --malformed-limit",
+                fix=f"export again, or {fix}",
             )
         if not self._written:
             reasons = ", ".join(

@@ -179,9 +179,21 @@ def find(path: Path, format: str = "auto") -> list[RecognisedFile]:
         return [RecognisedFile(file, format, "asked for") for file in files]
     recognised_files = [_recognised(file, modules) for file in files]
     if not any(entry.format for entry in recognised_files):
-        fix = f"name it with --format ({', '.join(modules)})"
-        raise DataError("no chat in a format that is known", where=str(path), fix=fix)
+        raise _unknown(path, recognised_files)
     return recognised_files
+
+
+def _unknown(path: Path, files: Sequence[RecognisedFile]) -> DataError:
+    """The error for an export of which nothing is read: what it is, and what to do."""
+    from vvae.corpus.formats.others import app_of
+
+    for entry in files:
+        if (app := app_of(entry.file)) is not None:
+            return DataError(f"this is {app.what}", where=entry.file.where, fix=app.fix)
+    if all(entry.file.size == 0 for entry in files):
+        return DataError("the file is empty", where=str(path), fix="export the chat again")
+    fix = "export the chat as docs/chats.md says, or give a table (CSV) with --columns"
+    return DataError("no chat in a format that is known", where=str(path), fix=fix)
 
 
 def _recognised(file: File, modules: dict[str, Format]) -> RecognisedFile:
@@ -191,11 +203,12 @@ def _recognised(file: File, modules: dict[str, Format]) -> RecognisedFile:
     if len(claims) > 1:
         names = " or ".join(name for name, _ in claims)
         raise DataError(f"this may be {names}", where=file.where, fix="say which with --format")
-    return (
-        RecognisedFile(file, *claims[0])
-        if claims
-        else RecognisedFile(file, None, "of no known format")
-    )
+    if claims:
+        return RecognisedFile(file, *claims[0])
+    from vvae.corpus.formats.others import app_of
+
+    app = app_of(file)
+    return RecognisedFile(file, None, app.what if app else "of no known format")
 
 
 def read(

@@ -4,6 +4,7 @@ JSONL.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from vvae.corpus.formats.files import LONGEST_RECORD, File
 from vvae.corpus.formats.json_stream import parts
 from vvae.corpus.formats.jsonl import json_of, plain_text
 
-__all__ = ["read", "recognise"]
+__all__ = ["read", "recognise", "transcript"]
 
 KINDS = {
     0: "text",
@@ -38,6 +39,7 @@ KINDS = {
     99: "media",
 }
 FORWARD = 26
+PATH = re.compile(r"\S*\.(?:mp3|wav|ogg|opus|amr|silk|m4a|aac)", re.IGNORECASE)
 
 
 def recognise(file: File) -> str | None:
@@ -51,6 +53,13 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     """Yield the messages of each file; a file is a chat."""
     for file in files:
         yield from _Chat(file).read()
+
+
+def transcript(text: str) -> str:
+    """Return the words of a voice message, where the export has them; what stands in brackets is
+    the app's.
+    """
+    return re.sub(r"^(?:\[[^\[\]]{0,60}\]\s*)+", "", text) if not PATH.fullmatch(text) else ""
 
 
 class _Chat:
@@ -101,12 +110,15 @@ class _Chat:
             return Malformed(self._file.where, "a message without time")
         kind = KINDS.get(number, "media") if isinstance(number, int) else "text"
         if kind == "system":
-            return Skipped("system line")
+            return Skipped("system line", str(message.get("content") or ""))
         content = message.get("content")
         text = plain_text("" if content is None or kind in ("deleted", "call") else content)
         if text is None:
             return Malformed(self._file.where, "a message whose text cannot be read")
-        if kind not in ("text", "link"):
+        shown = text
+        if kind == "audio":
+            text = transcript(text)
+        elif kind not in ("text", "link"):
             text = ""  # a file's name or a placeholder such as [动画表情], nothing that was said
         own, reply = message.get("platformMessageId"), message.get("replyToMessageId")
         name = self._names.get(sender) or str(
@@ -126,4 +138,5 @@ class _Chat:
             float(time),
             group=self.group,
             forwarded=number == FORWARD,
+            shown="" if shown == text else shown,
         )

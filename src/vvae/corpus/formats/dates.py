@@ -1,14 +1,20 @@
-"""Dates that do not say which of their numbers is the day."""
+"""Dates that do not say which of their numbers is the day, and dates in words of many languages."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from datetime import UTC, datetime
+from functools import cache, lru_cache
+from importlib import resources
 from typing import NamedTuple
+
+import yaml
 
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Dates
 
-__all__ = ["Clock", "Dating", "Order", "iso_seconds", "iso_utc"]
+__all__ = ["Clock", "Dating", "Order", "iso_seconds", "iso_utc", "late", "written"]
 
 
 class Order(NamedTuple):
@@ -139,3 +145,79 @@ def iso_seconds(text: str) -> float | None:
     except ValueError:
         return None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+AM = {"am", "a", "上午", "凌晨", "早上", "清晨", "午前", "오전", "ص", "πμ", "पूर्वाह्न"}
+PM = {"pm", "p", "下午", "晚上", "中午", "午後", "오후", "م", "μμ", "अपराह्न"}
+HOUR = re.compile(
+    r"(?<![\d.])(\d{1,2})\s?[:.時时시]\s?(\d{1,2})(?:\s?[:.分분]\s?(\d{1,2}))?\s?[秒초분分]?(?![\d.]\d)"
+)
+HALF = re.compile(rf"{'|'.join(sorted((AM | PM) - {'am', 'a', 'pm', 'p'}))}|\b[ap]\.? ?m\b|[πμ]\.μ")
+NUMBERED = (
+    re.compile(r"(?P<y>\d{4}) ?[年년./\-] ?(?P<m>\d{1,2}) ?[月월./\-] ?(?P<d>\d{1,2})"),
+    re.compile(r"(?P<d>\d{1,2}) tháng (?P<m>\d{1,2})\D+(?P<y>\d{4})"),
+)
+IN_WORDS = re.compile(r"[^\W\d_][^\W\d_׳॰’.]*[׳॰]?")
+
+
+def late(half: str) -> bool:
+    """Return whether a word stands for the second half of the day."""
+    return re.sub(r"[\W_]", "", half.casefold()) in PM
+
+
+def written(text: str) -> tuple[float, str] | None:
+    """Return (seconds, ISO 8601 without an offset) of a date with the month in words of any of 37
+    languages, or in CJK numerals, and a time; None for what is none. No time is midnight.
+
+    >>> written("mardi 17 mai 2022 à 17:29:42 UTC")
+    (1652808582.0, '2022-05-17T17:29:42')
+    """
+    plain = re.sub(r"[\u00a0\u2009\u202f]", " ", re.sub(r"[\u200b-\u200f]", "", text[:120]))
+    times = list(HOUR.finditer(plain))
+    time = times[-1] if times else None
+    date = _written_date(
+        plain if time is None else plain[: time.start()] + " " + plain[time.end() :]
+    )
+    if date is None:
+        return None
+    hour, minute, second = (int(part or 0) for part in time.groups()) if time else (0, 0, 0)
+    if (half := HALF.search(plain.casefold())) and hour <= 12:
+        hour = hour % 12 + (12 if late(half.group()) else 0)
+    if hour > 24 or minute > 59 or second > 60:
+        return None
+    iso = f"{date.date().isoformat()}T{hour % 24:02d}:{minute:02d}:{min(second, 59):02d}"
+    return date.replace(tzinfo=UTC).timestamp() + 3600 * hour + 60 * minute + second, iso
+
+
+@lru_cache(maxsize=4096)
+def _written_date(text: str) -> datetime | None:
+    for pattern in NUMBERED:
+        if match := pattern.search(text):
+            return _date(int(match["y"]), int(match["m"]), int(match["d"]))
+    months = _months()
+    words = IN_WORDS.findall(unicodedata.normalize("NFC", text.casefold()))
+    words = [word if word in months else word.removeprefix("ב") for word in words]  # Hebrew "in"
+    named = [months[word] for word in words if word in months]
+    numbers = re.findall(r"\d+", text)
+    years = [number for number in numbers if len(number) == 4]
+    days = [number for number in numbers if len(number) < 3]
+    if not named or not days or not (years or len(days) > 1):
+        return None
+    return _date(int(years[0]) if years else 2000 + int(days[1]), named[-1], int(days[0]))
+
+
+def _date(year: int, month: int, day: int) -> datetime | None:
+    try:
+        return datetime(year - 543 if year > 2400 else year, month, day)
+    except ValueError:
+        return None
+
+
+@cache
+def _months() -> dict[str, int]:
+    text = resources.files("vvae.corpus.formats").joinpath("months.yaml").read_text("utf-8")
+    return {
+        unicodedata.normalize("NFC", name): number
+        for number, names in yaml.safe_load(text).items()
+        for name in names
+    }

@@ -15,7 +15,7 @@ from vvae.corpus.formats.files import File
 from vvae.corpus.formats.json_stream import parts
 from vvae.corpus.formats.jsonl import plain_text
 
-__all__ = ["media_kind", "read", "recognise"]
+__all__ = ["media_kind", "objects", "read", "recognise"]
 
 SPEECH = {"Default", "Reply", "0", "19"}
 CALLS = {"Call", "3"}
@@ -63,18 +63,19 @@ def _record(message: dict[str, Any], channel: dict[str, Any], file: File) -> Rec
     )
     kind = str(message.get("type", "Default"))
     if kind in CAME | WENT:
-        mentioned = [str(m["id"]) for m in _objects(message.get("mentions")) if "id" in m]
-        return Presence(chat, tuple(mentioned) or (person.id,), kind in CAME)
+        mentioned = [str(m["id"]) for m in objects(message.get("mentions")) if "id" in m]
+        at = iso_seconds(str(message.get("timestamp")))
+        return Presence(chat, tuple(mentioned) or (person.id,), kind in CAME, at)
     if kind not in SPEECH | CALLS:
-        return Skipped("system line")
+        return Skipped("system line", str(message.get("content") or ""))
     forwarded = message.get("forwardedMessage")
     text = plain_text((forwarded if isinstance(forwarded, dict) else message).get("content"))
     if text is None:
         return Malformed(
             f"{file.where}: message {number[:30]}", "a message whose text cannot be read"
         )
-    stickers = _objects(message.get("stickers"))
-    attachments = _objects(message.get("attachments"))
+    stickers = objects(message.get("stickers"))
+    attachments = objects(message.get("attachments"))
     what = "text"
     if kind in CALLS:
         text, what = "", "call"
@@ -111,17 +112,18 @@ def _record(message: dict[str, Any], channel: dict[str, Any], file: File) -> Rec
     )
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
+def objects(value: object) -> list[dict[str, Any]]:
+    """Return the objects of a JSON list, none where it is no list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _reactions(value: object) -> tuple[Reaction, ...] | None:
     result: list[Reaction] = []
-    for reaction in _objects(value):
+    for reaction in objects(value):
         emoji = reaction.get("emoji")
         name = str(emoji.get("name") or emoji.get("code") or "") if isinstance(emoji, dict) else ""
         by: list[str | None] = [
-            str(user["id"]) for user in _objects(reaction.get("users")) if "id" in user
+            str(user["id"]) for user in objects(reaction.get("users")) if "id" in user
         ]
         count = reaction.get("count")
         unnamed = min(count, MOST_REACTIONS) - len(by) if isinstance(count, int) else 0

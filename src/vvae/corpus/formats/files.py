@@ -54,6 +54,8 @@ class File:
     """What an error names it by."""
     size: int
     opener: Callable[[], IO[bytes]] = field(repr=False)
+    path: Path | None = None
+    """Where it lies on disk; None for a file in an archive."""
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -206,7 +208,7 @@ def _regular(path: Path) -> bool:
 
 
 def _plain(path: Path, name: str) -> File:
-    return File(name, str(path), path.stat().st_size, lambda: path.open("rb"))
+    return File(name, str(path), path.stat().st_size, lambda: path.open("rb"), path)
 
 
 def _zipped(path: Path) -> list[File]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator
 from typing import IO, Any, NamedTuple
@@ -11,7 +12,7 @@ import ijson
 from vvae.core.errors import DataError
 from vvae.corpus.formats.files import LONGEST_RECORD, TORN, File
 
-__all__ = ["START", "Part", "parts", "whole_escapes"]
+__all__ = ["START", "Part", "broken", "parts", "whole_escapes"]
 
 DEEPEST_PATH = 1000
 ESCAPE = re.compile(
@@ -21,6 +22,8 @@ ESCAPE = re.compile(
 """An escape of JSON: a surrogate pair, half of one (which stands for no character), or any other.
 """
 LONGEST_ESCAPE = 12
+SECOND_LOOK = 64 << 20
+"""Bytes of a broken file that is read once more, to say where it breaks."""
 START = object()
 """The value of an object that has just begun."""
 
@@ -70,12 +73,24 @@ def parts(file: File, whole: Collection[str], starts: Collection[str] = ()) -> I
                 elif event == "start_map" and path in starts:
                     yield Part(path, START)
         except (ijson.JSONError, ValueError, OverflowError, RecursionError) as error:
-            reason = (
-                "it ends too early"
-                if isinstance(error, ijson.IncompleteJSONError)
-                else "no JSON in UTF-8"
-            )
-            raise DataError(reason, where=file.where, fix="export it again") from None
+            raise broken(file, ended="premature EOF" in str(error)) from None
+
+
+def broken(file: File, *, ended: bool = False) -> DataError:
+    """Return the error for a file that is no JSON, with line and column where it is not too large
+    for a second look.
+    """
+    where, reason = file.where, "it ends too early" if ended else "no JSON in UTF-8"
+    if file.size <= SECOND_LOOK and not ended:
+        try:
+            json.loads(file.read(SECOND_LOOK).decode("utf-8-sig"))
+        except json.JSONDecodeError as error:
+            where = f"{where}:{error.lineno}:{error.colno}"
+            reason = f"no JSON from here on ({error.msg.lower()})"
+        except (UnicodeDecodeError, RecursionError):
+            pass
+    fix = "copy or export the file again" if ended else "mend that place, or export again"
+    return DataError(reason, where=where, fix=fix)
 
 
 def whole_escapes(data: bytes) -> bytes:

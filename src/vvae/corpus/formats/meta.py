@@ -2,24 +2,29 @@
 per chat, newest first.
 
 These files hold UTF-8 whose bytes were written as if each were a character; it is put right.
-Messenger's newer export of encrypted chats is a file per chat with other keys and correct text.
+Messenger's newer export of encrypted chats is a file per chat with other keys and correct text, in
+either order. What the app itself writes comes as the content of somebody's message (meta.yaml).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import resources
 from typing import Any
 
+import yaml
+
 from vvae.core.dialogue import Message, Reaction
-from vvae.core.errors import DataError
-from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
+from vvae.corpus.formats import Hints, Malformed, Person, Presence, Record, Sent, Skipped
 from vvae.corpus.formats.dates import iso_utc
 from vvae.corpus.formats.files import File
+from vvae.corpus.formats.json_stream import parts
 from vvae.corpus.formats.jsonl import storable
+from vvae.corpus.formats.phrases import Move, any_of, move_of
 
-__all__ = ["read", "recognise"]
+__all__ = ["app_words", "read", "recognise"]
 
 MEDIA = {
     "photos": "image",
@@ -30,14 +35,6 @@ MEDIA = {
     "sticker": "sticker",
     "share": "link",
 }
-OWN_WORDS = re.compile(
-    r"(?:.{1,80} (?:sent an attachment|sent a photo|sent a video|sent a sticker|sent a voice "
-    r"message|sent a GIF)s?\."
-    r"|(?:Liked|Reacted .{1,12} to|Disliked|Loved) (?:a|your|the) message ?"
-    r"|.{1,80} (?:unsent a message|missed (?:a|your) (?:video )?call.*|started a (?:video "
-    r"chat|call).*))",
-    re.DOTALL,
-)
 
 
 def recognise(file: File) -> str | None:
@@ -52,64 +49,69 @@ def recognise(file: File) -> str | None:
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
-    """Yield the messages of each chat, oldest first."""
+    """Yield the messages of each chat, as they stand: newest first, as a rule."""
     chats: dict[str, list[File]] = {}
     for file in files:
         numbered = re.fullmatch(r"message_\d+", file.stem)
         chats.setdefault(file.name.rpartition("/")[0] if numbered else file.name, []).append(file)
-    for chat, parts in chats.items():
-        for file in reversed(parts):  # message_1 is the newest
-            yield from _read(file, chat.rpartition("/")[2] or file.stem)
+    for chat, files_of_chat in chats.items():
+        name = chat.rpartition("/")[2]
+        for file in files_of_chat:
+            yield from _read(file, name.removesuffix(".json") or file.stem)
 
 
 def _read(file: File, chat: str) -> Iterator[Record]:
-    try:
-        data = json.loads(file.read())
-    except (ValueError, RecursionError):
-        raise DataError("no JSON in UTF-8", where=file.where, fix="export it again") from None
-    messages = data.get("messages") if isinstance(data, dict) else None
-    if not isinstance(messages, list):
-        raise DataError(
-            "no list 'messages'", where=file.where, fix="is this a chat of Messenger or Instagram?"
-        )
-    people = data.get("participants")
-    group = isinstance(people, list) and len(people) > 2
-    for message in reversed(messages):
-        if not isinstance(message, dict):
+    group = False
+    for path, value in parts(file, {"participants", "messages.item"}):
+        if path == "participants":
+            group = isinstance(value, list) and len(value) > 2
+        elif not isinstance(value, dict):
             yield Malformed(file.where, "a message that is no object")
         else:
-            yield _record(message, chat, file.where, group=group)
+            yield from _records(value, chat, file.where, group=group)
 
 
-def _record(message: dict[str, Any], chat: str, where: str, *, group: bool) -> Record:
+def _records(message: dict[str, Any], chat: str, where: str, *, group: bool) -> Iterator[Record]:
     newer = "senderName" in message
     sender = message.get("senderName" if newer else "sender_name")
     millis = message.get("timestamp" if newer else "timestamp_ms")
     if not isinstance(sender, str) or not sender:
-        return Malformed(where, "a message without sender")
+        yield Malformed(where, "a message without sender")
+        return
     if not isinstance(millis, int) or not 0 < millis < 10**14:
-        return Malformed(where, "a message without time")
+        yield Malformed(where, "a message without time")
+        return
     mend = storable if newer else _mended
     text = message.get("text" if newer else "content") or ""
     if not isinstance(text, str):
-        return Malformed(where, "a message whose text cannot be read")
-    text = mend(text)
+        yield Malformed(where, "a message whose text cannot be read")
+        return
+    shown = text = mend(text)
+    name = mend(sender)
     kind = next(
         (kind for field, kind in MEDIA.items() if message.get(field)),
         "media" if message.get("media") else "",
     )
-    if message.get("is_unsent") or message.get("isUnsent"):
+    at = millis / 1000
+    own = app_words(text, name)
+    doubt = own is None and " " not in name and text.startswith(f"{name} ")
+    if message.get("is_unsent") or message.get("isUnsent") or message.get("type") == "placeholder":
         text, kind = "", "deleted"
     elif "call_duration" in message or message.get("type") == "Call":
         text, kind = "", "call"
-    elif OWN_WORDS.fullmatch(text):
-        if not kind:
-            return Skipped("system line")
-        text = ""
+    elif own is not None and (kind or own == "attachment"):
+        text, kind = "", kind or "media"
+    elif isinstance(own, Move):
+        yield Presence(chat, own.who, own.here, at)
+        yield Skipped("somebody came or went", shown)
+        return
+    elif own is not None:
+        yield Skipped("system line", shown)
+        return
     elif message.get("type") in ("Subscribe", "Unsubscribe"):
-        return Skipped("somebody came or went")
-    time = iso_utc(millis / 1000)
-    name = mend(sender)
+        yield Skipped("somebody came or went", shown)
+        return
+    time = iso_utc(at)
     entries = [entry for entry in message.get("reactions") or [] if isinstance(entry, dict)]
     reactions = tuple(
         Reaction(mend(str(r.get("reaction", ""))), mend(str(r.get("actor", "")))) for r in entries
@@ -117,7 +119,41 @@ def _record(message: dict[str, Any], chat: str, where: str, *, group: bool) -> R
     body = Message(
         text, time=time, kind=kind or ("text" if text else "media"), reactions=reactions or None
     )
-    return Sent(chat, Person(name, name), body, millis / 1000, group=group)
+    yield Sent(
+        chat,
+        Person(name, name),
+        body,
+        at,
+        group=group,
+        shown="" if shown == text else shown,
+        doubt=doubt,
+    )
+
+
+def app_words(text: str, name: str) -> Move | str | None:
+    """Return what a message says that the app wrote: who came or went, ``notice``, ``reaction`` or
+    ``attachment``; None for what a person wrote.
+
+    A text that begins with the whole name of its sender is the app's, in whatever language: of a
+    name of one word only where a stop ends the text.
+    """
+    plain = text.strip().rstrip(".!。")
+    if not plain or len(plain) > 300 or "\n" in plain:
+        return None
+    phrases = _phrases()
+    if move := move_of(plain, phrases["joined"], phrases["left"]):
+        return move
+    for kind in ("attachment", "reaction", "notice"):
+        if phrases[f"{kind}s"].fullmatch(plain):
+            return kind
+    whole = " " in name or text.rstrip().endswith((".", "。"))
+    return "notice" if text.startswith(f"{name} ") and whole else None
+
+
+@cache
+def _phrases() -> dict[str, re.Pattern[str]]:
+    text = resources.files("vvae.corpus.formats").joinpath("meta.yaml").read_text("utf-8")
+    return {kind: any_of(phrases) for kind, phrases in yaml.safe_load(text).items()}
 
 
 def _mended(text: str) -> str:

@@ -1,23 +1,32 @@
-"""ShareGPT records: ``{"conversations": [{"from", "value"}]}``, a line each or in a list. `from`
-says who speaks.
+"""ShareGPT records: ``{"conversations": [{"from", "value"}]}``, a line each or in a list; or each
+record just such a list. `from` says who speaks; some write `role` and `content` instead.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vvae.corpus.formats import Hints, Record, Speech
+from vvae.corpus.formats import Hints, Record
 from vvae.corpus.formats.files import File
-from vvae.corpus.formats.jsonl import read_records, speech_of
+from vvae.corpus.formats.jsonl import read_records
 
 __all__ = ["read", "recognise"]
+
+TURNS = re.compile(
+    r'"conversations?"\s*:\s*\[\s*\{[^{}\[\]]{0,200}?"(?:from|value|role|content)"\s*:'
+)
+LIST = re.compile(r'\s*\[\s*(?:\[\s*)?\{\s*"(?:from|value)"\s*:')
 
 
 def recognise(file: File) -> str | None:
     """Return why a file is of this format: records with a list of conversations."""
-    is_match = {"conversations", "from"} <= file.keys
-    return "records with 'conversations' that have a 'from'" if is_match else None
+    if not ({"from", "value"} <= file.keys or {"role", "content"} <= file.keys):
+        return None
+    if TURNS.search(file.head) and not {"MessageList", "conversation_id"} & file.keys:
+        return "records with 'conversations' of turns"
+    return "lists of turns that have a 'from'" if LIST.match(file.head) else None
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
@@ -25,18 +34,8 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     return read_records(files, _parse)
 
 
-def _parse(record: dict[str, Any]) -> list[Speech] | str:
-    turns = record.get("conversations")
-    if not isinstance(turns, list):
-        return "no list 'conversations'"
-    result: list[Speech] = []
-    for index, turn in enumerate(turns):
-        if not isinstance(turn, dict):
-            return "a message that is no object"
-        if turn.get("from") in ("system", "tool", "observation"):
-            continue
-        speech = speech_of(turn.get("from"), turn.get("value"), index)
-        if isinstance(speech, str):
-            return speech
-        result.append(speech)
-    return result
+def _parse(record: Any) -> list[Any] | str:
+    turns = record
+    if isinstance(record, dict):
+        turns = record.get("conversations", record.get("conversation"))
+    return turns if isinstance(turns, list) else "no list 'conversations'"

@@ -16,7 +16,7 @@ import emoji
 from vvae.core.dialogue import Message, Reaction
 from vvae.corpus.formats import Hints, Malformed, Person, Presence, Record, Sent, Skipped
 from vvae.corpus.formats.dates import iso_utc
-from vvae.corpus.formats.discord import media_kind
+from vvae.corpus.formats.discord import media_kind, objects
 from vvae.corpus.formats.files import File
 from vvae.corpus.formats.json_stream import parts, whole_escapes
 from vvae.corpus.formats.jsonl import plain_text
@@ -101,16 +101,17 @@ def _record(
     if not isinstance(user, str):
         user = str(message.get("username") or "") if subtype == "bot_message" else ""
     if subtype in CAME | WENT and user:
-        return Presence(chat, (user,), subtype in CAME)
+        return Presence(chat, (user,), subtype in CAME, float(ts))
     deleted = subtype == "tombstone"
     call = isinstance(subtype, str) and subtype.startswith("huddle")
     if not deleted and not call and not (subtype is None or subtype in SAID):
-        return Skipped("system line")
-    text = plain_text(message.get("text", ""))
-    if not user or text is None:
-        return Malformed(
-            where, "a message whose text cannot be read" if user else "a message without sender"
-        )
+        return Skipped("system line", str(message.get("text") or ""))
+    text = plain_text(message.get("text") or "")
+    if text is None:
+        return Malformed(where, "a message whose text cannot be read")
+    if not user:  # Slack writes such messages itself
+        return Skipped("a message without sender", text)
+    text = _plain(text, names) or _of_blocks(message.get("blocks"), names)
     profile = message.get("user_profile")
     display_name = names.get(user) or (
         _name({"id": user, "profile": profile}) if isinstance(profile, dict) else user
@@ -122,7 +123,7 @@ def _record(
     thread = message.get("thread_ts")
     thread = thread if isinstance(thread, str) else None
     body = Message(
-        "" if deleted or call else _plain(text, names),
+        "" if deleted or call else text,
         id=ts,
         time=iso_utc(float(ts)),
         kind=kind if kind != "text" or text else "media",
@@ -148,7 +149,45 @@ def _plain(text: str, names: Mapping[str, str]) -> str:
         return label or target
 
     plain = html.unescape(MARKUP.sub(spell, text))
-    return emoji.emojize(plain, language="alias") if ":" in plain else plain
+    if ":" not in plain:
+        return plain
+    # A skin tone is a shortcode of its own behind the emoji's.
+    spelled = re.sub(r":skin-tone-([2-6]):", lambda m: chr(0x1F3F9 + int(m[1])), plain)
+    return emoji.emojize(spelled, language="alias")
+
+
+def _of_blocks(value: object, names: Mapping[str, str]) -> str:
+    """The text of blocks: what somebody wrote where the message has no text beside them.
+
+    https://docs.slack.dev/reference/block-kit/blocks/rich-text-block
+    """
+    lines = [_of_block(block, names) for block in objects(value)]
+    return "\n".join(line for line in lines if line)
+
+
+def _of_block(block: dict[str, Any], names: Mapping[str, str]) -> str:
+    kind = block.get("type")
+    nested = block.get("elements")
+    if kind in ("rich_text", "rich_text_list"):
+        return _of_blocks(nested, names)
+    if kind in ("section", "header", "markdown"):
+        text = block.get("text")
+        return _plain(str((text.get("text") if isinstance(text, dict) else text) or ""), names)
+    if not str(kind).startswith("rich_text_"):
+        return ""
+    return "".join(_of_inline(element, names) for element in objects(nested))
+
+
+def _of_inline(element: dict[str, Any], names: Mapping[str, str]) -> str:
+    kind = element.get("type")
+    if kind == "user":
+        user = str(element.get("user_id"))
+        return f"@{names.get(user, user)}"
+    if kind == "emoji":
+        return emoji.emojize(f":{element.get('name')}:", language="alias")
+    if kind == "broadcast":
+        return f"@{element.get('range')}"
+    return str(element.get("text") or element.get("url") or element.get("fallback") or "")
 
 
 def _reactions(value: object) -> tuple[Reaction, ...] | None:

@@ -140,8 +140,8 @@ def _service(message: dict[str, Any], chat: str) -> Record:
         members = [m for m in message.get("members") or [] if isinstance(m, str)]
         actor = message.get("actor_id")
         people = members or ([actor] if isinstance(actor, str) else [])
-        return Presence(chat, tuple(people), action in CAME)
-    return Skipped("system line")
+        return Presence(chat, tuple(people), action in CAME, _seconds(message))
+    return Skipped("system line", str(action or ""))
 
 
 def _kind(message: dict[str, Any], text: str) -> str:

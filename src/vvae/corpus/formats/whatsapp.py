@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
@@ -29,6 +29,7 @@ from vvae.core.errors import DataError
 from vvae.corpus.formats import Dates, Hints, Malformed, Person, Presence, Record, Sent, Skipped
 from vvae.corpus.formats.dates import Clock, Dating, Order
 from vvae.corpus.formats.files import File
+from vvae.corpus.formats.phrases import Move, any_of, move_of
 
 __all__ = ["read", "recognise"]
 
@@ -72,7 +73,6 @@ LASTED = re.compile(
 )
 QUOTES = (("“", "”"), ("„", "“"), ("«", "»"), ("「", "」"))
 QUOTED = re.compile(r"[\"“„«「]([^\"“”„«»「」\n]{1,100})[\"”“»」]")
-QUOTED_NAME = r"[\"“”„«»「」] ?.{1,100}? ?[\"“”„«»「」]"
 ONE_NAME_IN = 3
 """So many messages of a speaker show whether a colon belongs to the name."""
 MOST_NAMES = 10_000
@@ -127,10 +127,10 @@ def recognise(file: File) -> str | None:
     """Return why a file is WhatsApp's: a text in whose first lines messages begin as the app writes
     them.
     """
-    if file.begins("{", "<"):
-        return None
+    if file.begins("{", "<") or file.name.casefold().endswith(".md"):
+        return None  # .md is signal-export's
     lines = file.head.splitlines()[:40]
-    begun = [line for line in lines if (match := _match(line)) and not _other_app(match, line)]
+    begun = [line for line in lines if (match := _match(line)) and _is_message(match)]
     if begun and (": " in file.head or len(lines) < 3):
         return (
             f"{len(begun)} of the first {len(lines)} lines begin with date and time, "
@@ -139,11 +139,9 @@ def recognise(file: File) -> str | None:
     return None
 
 
-def _other_app(match: re.Match[str], line: str) -> bool:
-    """A line as signal-export writes it: an ISO date without a comma, two spaces at the end."""
-    return re.match(r"\[\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\] ", line) is not None or (
-        match["end"] == ":" and ": " not in match["rest"] and "end-to-end" not in line
-    )
+def _is_message(match: re.Match[str]) -> bool:
+    """A colon behind the time begins a message only where another stands behind a name."""
+    return match["end"] != ":" or ": " in match["rest"]
 
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
@@ -321,7 +319,7 @@ class _Names:
             quoted = QUOTED.findall(line)
             self._may_be_group.update(quoted)
             found = _notice(line)
-            self.has_group_notices |= isinstance(found, _Move) or bool(found and quoted)
+            self.has_group_notices |= isinstance(found, Move) or bool(found and quoted)
 
     def _colon(self, name: str, text: str) -> None:
         longer, again, _ = text.partition(": ")
@@ -421,10 +419,10 @@ class _Chat:
 
     def _system(self, line: str, at: float, text: str = "") -> Iterator[Record]:
         found = _notice(text or line)
-        if isinstance(found, _Move):
-            names = re.split(r", | and | y | und | et | e |、", found.who.strip())
-            people = tuple(n.strip(MARKS + " ~") for n in names)
-            yield Presence(self.name, people, found.joined, at)
+        if isinstance(found, Move):
+            people = tuple(name.strip(MARKS + " ~") for name in found.who)
+            if people:
+                yield Presence(self.name, people, found.here, at)
             yield Skipped("somebody came or went", line)
             return
         yield Skipped("system line", line)
@@ -552,24 +550,15 @@ def _doubtful(message: Message, text: str) -> bool:
     return "(" in first and ATTACHED_ANDROID.fullmatch(first) is not None
 
 
-class _Move(NamedTuple):
-    """A notice that somebody came or went."""
-
-    who: str
-    joined: bool
-
-
 @lru_cache(maxsize=4096)
-def _notice(line: str) -> _Move | bool:
+def _notice(line: str) -> Move | bool:
     """What a line says if the app wrote it; False for any other."""
     plain = line.strip(MARKS + " ~").rstrip(".。")
     if len(plain) > 300 or "\n" in plain:
         return False
     phrases = _phrases()
-    for joined, pattern in ((True, phrases.joined), (False, phrases.left)):
-        if (match := pattern.fullmatch(plain)) and len(plain) < 200:
-            who = next((part for part in match.groups() if part), None)
-            return _Move(who, joined) if who else True
+    if len(plain) < 200 and (move := move_of(plain, phrases.joined, phrases.left)):
+        return move
     return bool(phrases.notices.fullmatch(plain) or phrases.encryption.search(plain))
 
 
@@ -599,27 +588,16 @@ def _phrases() -> _Phrases:
     )
     return _Phrases(
         media | dict.fromkeys(calls, "call") | dict.fromkeys(deleted, "deleted"),
-        _any(_folded(phrase) for phrase in data["deleted"] if "NAME" in phrase),
+        any_of(_folded(phrase) for phrase in data["deleted"] if "NAME" in phrase),
         edited,
         attached,
         calls,
         call_ends,
         re.compile("|".join(map(re.escape, data["encryption"])), re.IGNORECASE),
-        _any(data["joined"]),
-        _any(data["left"]),
-        _any(data["notices"], then=r"(?:[.,] .{1,150})?"),
+        any_of(data["joined"]),
+        any_of(data["left"]),
+        any_of(data["notices"], then=r"(?:[.,] .{1,150})?"),
     )
-
-
-def _any(phrases: Iterable[str], then: str = "") -> re.Pattern[str]:
-    """Any of some phrases with names and numbers in them; WHO is a group of the match."""
-    patterns = []
-    for phrase in sorted(phrases, key=lambda phrase: "WHO" in phrase):  # "added you" is no WHO
-        pattern = re.escape(re.sub(r'["“”„«»「」]', '"', phrase)).replace("WHO", "(.{1,150}?)")
-        pattern = pattern.replace('"NAME"', '"\\ NAME\\ "').replace('"\\ NAME\\ "', QUOTED_NAME)
-        pattern = re.sub("NAME|name", ".{1,100}?", pattern).replace("N", r"\d+")
-        patterns.append(pattern)
-    return re.compile(f"(?:{'|'.join(patterns)}){then}", re.IGNORECASE)
 
 
 def _folded(text: str) -> str:

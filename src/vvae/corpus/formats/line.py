@@ -1,0 +1,221 @@
+"""LINE's "Export chat history" as text: a date above each day, and time, name and text of a message
+with tabs between them (phones) or single spaces (computers).
+
+https://help.line.me has no description; the layouts are those of its apps in English, Japanese,
+Chinese, Korean and Thai. Replies and reactions are not exported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import yaml
+
+from vvae.core.dialogue import Message
+from vvae.corpus.formats import Hints, Malformed, Person, Presence, Record, Sent, Skipped
+from vvae.corpus.formats.dates import Clock, Dating, late
+from vvae.corpus.formats.files import File
+from vvae.corpus.formats.phrases import any_of, move_of
+
+__all__ = ["read", "recognise"]
+
+HALVES = "[AaPp]\\.?[Mm]\\.?|上午|下午|午前|午後|오전|오후"
+CLOCK = (
+    rf"(?P<before>{HALVES})?\s?(?P<hour>\d{{1,2}})[:.](?P<minute>\d{{2}})\s?(?P<after>{HALVES})?"
+)
+LINE = re.compile(rf"{CLOCK}(?P<gap>\t| )(?P<rest>.*)", re.DOTALL)
+WEEKDAY = r"[(（]?[^\d\t:：()（）]{1,12}[)）]?"
+DATE = re.compile(
+    rf"(?:{WEEKDAY},? ?)?(?P<a>R?\d{{1,4}})(?P<dot>[./年년])\s?(?P<b>\d{{1,2}})[./月월]\s?"
+    rf"(?P<c>\d{{1,4}})[日일.]?,?\s?(?:{WEEKDAY})?"
+)
+REIWA = 2018
+CALL = re.compile(r"☎.*")
+BRACKETED = re.compile(r"\[([^\[\]]{1,20})\](?:\s.*)?", re.DOTALL)
+MOST_NAMES = 10_000
+
+
+def recognise(file: File) -> str | None:
+    """Return why a file is LINE's: its title, or a date above lines of time, name and text."""
+    lines = [line.rstrip("\r") for line in file.head.lstrip("\ufeff").split("\n")[:40]]
+    phrases = _phrases()
+    saved = any(line.startswith(phrases.saved) for line in lines[:3])
+    if lines[0].startswith("[LINE] ") or (saved and any("\t" in line for line in lines)):
+        return "the title of a chat of LINE"
+    dated = next((i for i, line in enumerate(lines) if DATE.fullmatch(line)), None)
+    tabs = sum(line.count("\t") >= 2 and LINE.match(line) is not None for line in lines)
+    return "days and lines of time, name and text" if dated is not None and tabs else None
+
+
+class _Facts(NamedTuple):
+    tabs: bool
+    names: tuple[str, ...]
+    """Of a file without tabs: who writes, the longest name first."""
+    clock: Clock
+
+
+def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
+    """Yield the messages of each file; a file is a chat."""
+    for file in files:
+        yield from _Chat(file, _facts(file, hints)).records()
+
+
+def _facts(file: File, hints: Hints) -> _Facts:
+    """What only the whole file tells: how fields are separated, the order of dates, who writes."""
+    dating: Dating | None = None
+    tabs = 0
+    starts: Counter[str] = Counter()
+    for _, text in file.lines():
+        if match := _date(text):
+            dating = dating or Dating(
+                dotted=match["dot"] == ".", option=hints.dates, where=file.where
+            )
+            dating.see(_numbers(match))
+        elif match := LINE.match(text):
+            tabs += match["gap"] == "\t"
+            words = match["rest"].split(" ")[:4]
+            if len(starts) < MOST_NAMES:
+                starts.update(" ".join(words[:n]) for n in range(1, len(words)))
+    common = [name for name, n in starts.items() if n > 1]
+    # A name is followed by many words, and no longer one is as common.
+    names = [
+        n
+        for n in common
+        if not any(m.startswith(f"{n} ") and starts[m] == starts[n] for m in common)
+    ]
+    order = (
+        dating.order()
+        if dating is not None
+        else Dating(dotted=True, option="auto", where="").order()
+    )
+    return _Facts(tabs > 0, tuple(sorted(names, key=len, reverse=True)[:500]), Clock(order))
+
+
+def _date(text: str) -> re.Match[str] | None:
+    return DATE.fullmatch(text.strip()) if len(text) < 40 else None
+
+
+def _numbers(match: re.Match[str]) -> tuple[str, str, str]:
+    first = match["a"]
+    if first.startswith("R"):
+        first = str(REIWA + int(first[1:] or 0))
+    return first, match["b"], match["c"]
+
+
+class _Chat:
+    def __init__(self, file: File, facts: _Facts) -> None:
+        self._file, self._facts = file, facts
+        self.name = re.sub(r"^\[LINE\] ?", "", file.stem)
+        self._day: tuple[str, str, str] | None = None
+        self._at = 0.0
+
+    def records(self) -> Iterator[Record]:
+        pending: tuple[int, re.Match[str], list[str]] | None = None
+        for number, text in self._file.lines():
+            date = _date(text)
+            match = None if date else self._begins(text)
+            if (date or match) and pending:
+                yield from self._record(*pending)
+                pending = None
+            if date:
+                self._day = _numbers(date)
+            elif match:
+                pending = number, match, []
+            elif pending:
+                pending[2].append(text)
+            elif text.strip() and self._day is not None:
+                yield Malformed(f"{self._file.where}:{number}", "a line before the first message")
+        if pending:
+            yield from self._record(*pending)
+
+    def _begins(self, text: str) -> re.Match[str] | None:
+        match = LINE.match(text) if self._day is not None else None
+        return match if match and (match["gap"] == "\t") is self._facts.tabs else None
+
+    def _record(self, number: int, match: re.Match[str], more: list[str]) -> Iterator[Record]:
+        hour, half = int(match["hour"]), match["before"] or match["after"]
+        if half and hour <= 12:
+            hour = hour % 12 + (12 if late(half) else 0)
+        assert self._day is not None
+        moment = self._facts.clock.read(self._day, hour, int(match["minute"]), 0)
+        where = f"{self._file.where}:{number}"
+        if moment is None:
+            yield Malformed(where, "a date that does not exist")
+            return
+        name, text = self._split(match["rest"])
+        text = "\n".join([text, *more]).rstrip("\n")
+        if any(0xD800 <= ord(c) <= 0xDFFF for c in name + text):
+            yield Malformed(where, "not UTF-8")
+            return
+        if not name:
+            yield from self._notice(text, moment[0])
+            return
+        if text.startswith('"') and text.endswith('"') and len(text) > 1 and "\n" in text:
+            text = text[1:-1].replace('""', '"')
+        kind, said = _said(text)
+        body = Message(said, time=moment[1], kind=kind)
+        shown = "" if said == text else text
+        yield Sent(self.name, Person(name, name), body, moment[0], shown=shown)
+
+    def _split(self, rest: str) -> tuple[str, str]:
+        """(name, text); no name for what nobody said."""
+        if self._facts.tabs:
+            name, tab, text = rest.partition("\t")
+            return (name.strip(), text) if tab else ("", rest)
+        name = next((n for n in self._facts.names if rest.startswith(f"{n} ")), "")
+        return (name, rest[len(name) + 1 :]) if name and not _unsent(rest) else ("", rest)
+
+    def _notice(self, text: str, at: float) -> Iterator[Record]:
+        phrases = _phrases()
+        plain = text.strip().rstrip(".。")
+        if (move := move_of(plain, phrases.joined, phrases.left)) and move.who:
+            yield Presence(self.name, move.who, move.here, at)
+            yield Skipped("somebody came or went", text)
+        elif _unsent(text):
+            yield Skipped("taken back", text)
+        else:
+            yield Skipped("system line", text)
+
+
+def _unsent(text: str) -> bool:
+    return _phrases().unsent.fullmatch(text.strip().rstrip(".。")) is not None
+
+
+def _said(text: str) -> tuple[str, str]:
+    """(kind, text) of a message."""
+    phrases = _phrases()
+    if CALL.fullmatch(text) or text in phrases.calls:
+        return "call", ""
+    if _unsent(text):
+        return "deleted", ""
+    match = BRACKETED.fullmatch(text)
+    kind = phrases.media.get(match[1]) if match else None
+    if kind is not None:
+        return kind, ""
+    return ("text" if text else "media"), text
+
+
+class _Phrases(NamedTuple):
+    saved: tuple[str, ...]
+    media: dict[str, str]
+    calls: frozenset[str]
+    unsent: re.Pattern[str]
+    joined: re.Pattern[str]
+    left: re.Pattern[str]
+
+
+@cache
+def _phrases() -> _Phrases:
+    text = resources.files("vvae.corpus.formats").joinpath("line.yaml").read_text("utf-8")
+    data: dict[str, Any] = yaml.safe_load(text)
+    return _Phrases(
+        tuple(data["saved"]),
+        {word: kind for kind, words in data["media"].items() for word in words},
+        frozenset(data["calls"]),
+        *(any_of(data[name]) for name in ("unsent", "joined", "left")),
+    )
