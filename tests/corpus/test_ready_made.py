@@ -71,7 +71,8 @@ def test_sharegpt_conversations(tmp_path: Path) -> None:
             {"from": "gpt", "value": "yo"},
         ]
     }
-    assert load(str(write(tmp_path / "s.jsonl", [row]))).dialogues[0].speakers == ("human", "gpt")
+    (dialogue,) = load(str(write(tmp_path / "s.jsonl", [row]))).dialogues
+    assert dialogue.speakers == ("human", "gpt")
 
 
 def test_the_byu_corpus_is_two_party_and_complete() -> None:

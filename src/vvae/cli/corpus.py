@@ -25,7 +25,11 @@ def import_chats(
         str, typer.Option(help="Told from the content; or whatsapp, telegram, ... (docs).")
     ] = "auto",
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say what each file was taken for; write nothing.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say what each file was taken for, and each line, with samples; write nothing.",
+        ),
     ] = False,
     who: Annotated[
         bool, typer.Option("--who", help="List who writes, by real name, and ask whom to learn.")
@@ -65,13 +69,23 @@ def import_chats(
     Other people's names and numbers do not come along.
     """
     from vvae.core.console import console_reporter
+    from vvae.corpus.explaining import readings
     from vvae.corpus.formats import Hints, find
     from vvae.corpus.importing import Intake, bring_in, read_aliases, read_columns, survey
-    from vvae.report.terminal_chats import print_files, print_import, print_people
+    from vvae.report.terminal_chats import (
+        print_files,
+        print_import,
+        print_people,
+        print_readings,
+    )
 
     files = find(path, format)
+    reporter = console_reporter()
     if explain:
         print_files(files)
+        with reporter.task("reading the export") as tick:
+            found = readings(files, Hints(dates, read_columns(columns)), tick)
+        print_readings(found)
         return
     finder = None
     if presidio:
@@ -89,7 +103,6 @@ def import_chats(
         malformed_limit=malformed_limit,
         finder=finder,
     )
-    reporter = console_reporter()
     with reporter.task("reading the export") as tick:
         counted = survey(files, options, tick)
     if who:

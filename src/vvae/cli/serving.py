@@ -218,7 +218,7 @@ def card_import(
 
 @app.command()
 def export(
-    run: RunPath,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or a folder of chats.")],
     variant: Annotated[str, typer.Option(help="Which adapter.")] = DEFAULT_VARIANT,
     gguf: Annotated[
         bool, typer.Option("--gguf", help="A GGUF adapter for llama.cpp, and an Ollama Modelfile.")
@@ -230,16 +230,31 @@ def export(
         str | None,
         typer.Option(help="What the Modelfile starts from: a GGUF file, an Ollama model."),
     ] = None,
+    format: Annotated[
+        Literal["sharegpt", "openai", "jsonl"] | None,
+        typer.Option(help="Of chats: how other trainers want them; jsonl is TRL's pairs."),
+    ] = None,
+    learn: Annotated[
+        list[str] | None, typer.Option(help="Of chats: whose turns are the assistant's.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Of chats: file to write.")
+    ] = None,
 ) -> None:
-    """Write a trained adapter as other software wants it.
+    """Write a trained adapter, or chats, as other software wants them.
 
     PEFT and vLLM take RUN/adapters/NAME as it is.
     """
+    if format is not None:
+        _export_chats(run, format, tuple(learn or ()), out)
+        return
     from vvae.pipeline.stages.training import export_adapter
 
     if not (gguf or merged):
         raise ConfigError(
-            "nothing to export", where="vvae export", fix="add --gguf, --merged or both"
+            "nothing to export",
+            where="vvae export",
+            fix="add --gguf, --merged or both; of chats, --format",
         )
     opened = open_run(run)
     for path in export_adapter(
@@ -285,3 +300,36 @@ def engine_up(
         signal.sigwait(ends)
     finally:
         server.close()
+
+
+def _export_chats(
+    folder: Path,
+    form: Literal["sharegpt", "openai", "jsonl"],
+    learn: tuple[str, ...],
+    out: Path | None,
+) -> None:
+    import json
+
+    from vvae.corpus.consent import CONSENT, check_consent, read_consent
+    from vvae.corpus.exporting import export_chats
+    from vvae.corpus.importing import DIALOGUES, SUMMARY, speakers_to_learn
+    from vvae.corpus.tables import StoredDialogues
+
+    if not (folder / DIALOGUES).is_file():
+        raise ConfigError(
+            "no folder of chats, and no run", where=str(folder), fix="make one with 'vvae import'"
+        )
+    private = json.loads((folder / SUMMARY).read_text("utf-8")).get("private", True)
+    path = out or folder.with_name(f"{folder.name}-{form}.jsonl")
+    learn = learn or speakers_to_learn(folder) or ()
+    dialogues = StoredDialogues(folder / DIALOGUES).values()
+    if (file := folder / CONSENT).is_file():
+        present = {name for dialogue in dialogues for name in dialogue.speakers}
+        check_consent(read_consent(file), learn or present, present, where=str(file))
+    found = export_chats(dialogues, path, form, learn=learn, rename=not private)
+    typer.echo(f"{found.records:,} records with {found.replies:,} replies to learn: {path}")
+    for reason, n in found.left_out.items():
+        if n:
+            typer.echo(f"{n:,} turns left out: {reason}")
+    if not private:
+        typer.echo("these chats have real names: everybody was renamed in the export")

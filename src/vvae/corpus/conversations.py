@@ -298,6 +298,14 @@ class Survey:
             clock.number += 1
         clock.last, clock.who = at, name
 
+    def company(self, name: str) -> tuple[int, Counter[str]]:
+        """Return in how many chats somebody writes, and who else writes there, by messages."""
+        chats = [chat for chat in self.chats.values() if name in chat.people]
+        partners: Counter[str] = Counter()
+        for chat in chats:
+            partners.update({other: n for other, n in chat.people.items() if other != name})
+        return len(chats), partners
+
     def disordered(self) -> dict[Unit, bool]:
         """Return the units in which time runs back somewhere, and whether they are told newest
         first.
@@ -473,7 +481,7 @@ class Builder:
         return (
             ("chat", chat.label),
             ("platform", format),
-            ("type", "group" if chat.group else "direct"),
+            ("type", "group" if chat.group or len(chat.people) > 2 else "direct"),
         )
 
     def rebuilt(self, number: int, format: str, dialogue: Dialogue) -> Dialogue:

@@ -293,7 +293,7 @@ class _Work:
         self.speakers: dict[str, Counter[str]] = {}
         self.dialogues_by_chat: Counter[str] = Counter()
         self.languages: Counter[str] = Counter()
-        self._seen = self._kept = self._written = self._numbered = 0
+        self._seen = self._kept = self._written = self._numbered = self._doubtful = 0
 
     def dialogues(self, stream: Iterator[tuple[str, Record]]) -> Iterator[Dialogue]:
         """The dialogues that stay."""
@@ -306,6 +306,7 @@ class _Work:
     def _take(self, format: str, record: Record) -> Iterator[Dialogue]:
         if isinstance(record, Sent):
             self._seen += 1
+            self._doubtful += record.doubt
             forgotten = (
                 self._forgotten
                 and self._counted.identities.meet(format, record.person) in self._forgotten
@@ -421,6 +422,7 @@ class _Work:
             "kept": self._kept,
             "left_out": dict(self.left_out.most_common()),
             "malformed": dict(self.malformed.most_common()),
+            "may_be_either": self._doubtful,
             "out_of_order": self._counted.out_of_order(),
             "newest_first": sum(self._counted.disordered().values()),
             "unanswered_by_gap": {

@@ -8,7 +8,7 @@ from pathlib import Path
 from vvae.core.dialogue import Dialogue
 from vvae.corpus.formats import Imported, load
 from vvae.corpus.importing import DIALOGUES
-from vvae.corpus.tables import read_dialogues
+from vvae.corpus.tables import StoredDialogues
 
 __all__ = ["load_dialogues", "load_with_account"]
 
@@ -27,7 +27,7 @@ def load_with_account(
         DataError: the source cannot be read, is empty, or has too many malformed records.
     """
     if (table := Path(path) / DIALOGUES).is_file() and format == "auto":
-        return Imported(read_dialogues(table), Counter())
+        return Imported(StoredDialogues(table).values(), Counter())
     return load(path, format=format, malformed_limit=malformed_limit)
 
 
@@ -47,4 +47,4 @@ def load_dialogues(path: str | Path, *, format: str = "auto") -> list[Dialogue]:
         >>> dialogues[0].turns[0].text  # doctest: +SKIP
         'hi, how was the film?'
     """
-    return load_with_account(str(path), format=format).dialogues
+    return list(load_with_account(str(path), format=format).dialogues)

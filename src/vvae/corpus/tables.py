@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from itertools import chain, islice
@@ -14,9 +15,13 @@ import polars as pl
 from vvae.core.dialogue import Dialogue, Message, Pair, Reaction, Turn
 from vvae.core.tables import ROWS_AT_ONCE, Table, check_table, read_frame, write_frames
 
-__all__ = ["PAIRS", "iterate_dialogues", "read_dialogues", "write_dialogues"]
+__all__ = ["PAIRS", "StoredDialogues", "iterate_dialogues", "read_dialogues", "write_dialogues"]
 
 DIALOGUES_AT_ONCE = 256
+WHOLE_TABLE = 128 << 20
+"""Bytes of a table up to which its dialogues are all held in memory."""
+BLOCK_OF_DIALOGUES, MOST_BLOCKS = 1024, 32
+"""Of a larger one: so many dialogues are read at a time, and so many of these blocks are held."""
 CHARACTERS_AT_ONCE = 4 << 20
 """Of dialogues in memory while they are written; how long they are is seen from the first ones."""
 
@@ -100,6 +105,45 @@ def iterate_dialogues(path: Path) -> Iterator[Dialogue]:
     table = pl.scan_parquet(path)
     for start in range(0, table.select(pl.len()).collect().item(), ROWS_AT_ONCE):
         yield from _dialogues(table.slice(start, ROWS_AT_ONCE).collect())
+
+
+class StoredDialogues(Mapping[str, Dialogue]):
+    """The dialogues that `write_dialogues` wrote, by id, in their order: read when they are asked
+    for, some at a time, where the table is large.
+
+    Raises:
+        DataError: the file is no such table.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_table(path, "dialogues")
+        self._path = path
+        ids = pl.scan_parquet(path).select("id").collect().to_series().to_list()
+        self._rows = {name: row for row, name in enumerate(ids)}
+        small = path.stat().st_size <= WHOLE_TABLE
+        self._at_once = max(len(ids), 1) if small else BLOCK_OF_DIALOGUES
+        self._blocks: OrderedDict[int, list[Dialogue]] = OrderedDict()
+
+    def __getitem__(self, name: str) -> Dialogue:
+        """Return a dialogue by its id."""
+        number, place = divmod(self._rows[name], self._at_once)
+        block = self._blocks.get(number)
+        if block is None:
+            table = pl.scan_parquet(self._path).slice(number * self._at_once, self._at_once)
+            block = self._blocks[number] = list(_dialogues(table.collect()))
+            if len(self._blocks) > MOST_BLOCKS:
+                self._blocks.popitem(last=False)
+        else:
+            self._blocks.move_to_end(number)
+        return block[place]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the ids, in the order of the table."""
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._rows)
 
 
 def _dialogues(frame: pl.DataFrame) -> Iterator[Dialogue]:

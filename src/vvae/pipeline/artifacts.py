@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vvae.core.dialogue import Dialogue, Pair
-from vvae.corpus.tables import PAIRS, read_dialogues
+from vvae.corpus.tables import PAIRS, StoredDialogues
 from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.persona import Persona
 from vvae.latent.prior import Prior
@@ -49,7 +49,7 @@ class Artifacts:
     @property
     def dialogues(self) -> Mapping[str, Dialogue]:
         """Return dialogue id -> dialogue."""
-        return self._once("dialogues.parquet", lambda p: {d.id: d for d in read_dialogues(p)})
+        return self._once("dialogues.parquet", StoredDialogues)
 
     @property
     def topics(self) -> dict[str, str]:

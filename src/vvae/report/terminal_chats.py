@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vvae.corpus.conversations import Survey
+from vvae.corpus.explaining import Reading
 from vvae.corpus.forgetting import Removed
 from vvae.corpus.formats import RecognisedFile
 from vvae.corpus.importing import mapping_path
@@ -25,9 +26,11 @@ __all__ = [
     "print_import",
     "print_memorisation",
     "print_people",
+    "print_readings",
 ]
 
 SHOWN = 12
+PARTNERS = 4
 
 
 def _table(*columns: str, title: str = "") -> Table:
@@ -50,15 +53,31 @@ def print_files(files: Sequence[RecognisedFile]) -> None:
     if len(known) > 4 * SHOWN:
         console.print(f"and {len(known) - 4 * SHOWN:,} more")
     for why, n in Counter(entry.why for entry in files if not entry.format).most_common():
-        console.print(f"{n:,} files {why}")
+        files_ = "1 file" if n == 1 else f"{n:,} files"
+        console.print(f"{files_} not read: {why}", highlight=False, markup=False)
+
+
+def print_readings(found: Sequence[Reading]) -> None:
+    """Print what messages and lines were read as, with samples as they stand in the export."""
+    console = Console()
+    for reading in found:
+        either = f" ({reading.doubtful:,} may be something else)" if reading.doubtful else ""
+        console.print(
+            Text.assemble(f"{reading.n:>9,}  {reading.format}: ", (reading.what, "bold"), either)
+        )
+        for sample in reading.samples:
+            console.print(Text(f"{'':11}{sample}", "dim"), no_wrap=True, overflow="ellipsis")
 
 
 def print_people(counted: Survey) -> None:
-    """Print who writes, by real name."""
-    table = _table("", "name", "messages", title="Who writes")
-    table.columns[1].justify = "left"
+    """Print who writes, by real name, in how many chats and with whom."""
+    table = _table("", "name", "messages", "chats", "with", title="Who writes")
+    table.columns[1].justify = table.columns[4].justify = "left"
     for number, (name, n) in enumerate(counted.messages.most_common(4 * SHOWN), start=1):
-        table.add_row(str(number), Text(name), f"{n:,}")
+        chats, partners = counted.company(name)
+        others = ", ".join(other for other, _ in partners.most_common(PARTNERS))
+        more = f" and {len(partners) - PARTNERS:,} more" if len(partners) > PARTNERS else ""
+        table.add_row(str(number), Text(name), f"{n:,}", f"{chats:,}", Text(others + more))
     Console().print(table)
     if len(counted.messages) > 4 * SHOWN:
         Console().print(f"and {len(counted.messages) - 4 * SHOWN:,} more")
@@ -72,6 +91,7 @@ def print_import(summary: Mapping[str, Any], folder: Path) -> None:
     for reason, n in {**summary["left_out"], **summary["malformed"]}.items():
         table.add_row(Text(f"left out: {reason}"), f"{n:,}")
     console.print(table)
+    _print_order(console, summary)
     people = _table("speaker", "messages", "turns")
     for name, counts in list(summary["speakers"].items())[:SHOWN]:
         mark = " (to be learnt)" if name in summary["learn"] else ""
@@ -92,6 +112,29 @@ def print_import(summary: Mapping[str, Any], folder: Path) -> None:
     console.print(
         f"then: vvae doctor {folder}; vvae init mine.yaml --data {folder}", highlight=False
     )
+
+
+def _print_order(console: Console, summary: Mapping[str, Any]) -> None:
+    """What was put in order, what may be something else, and what --gap would change."""
+    if n := summary["newest_first"]:
+        console.print(f"chats told newest first, turned round: {n:,}", highlight=False)
+    if n := summary["out_of_order"]:
+        console.print(f"out of order, sorted by time: {n:,} messages", highlight=False)
+    if n := summary["may_be_either"]:
+        console.print(
+            f"may be the app's own words or a person's: {n:,} messages (--explain shows some)",
+            highlight=False,
+        )
+    if summary["left_out"].get("nobody answered"):
+        gaps = ", ".join(
+            f"{float(minutes) / 60:g} h {n:,}"
+            for minutes, n in summary["unanswered_by_gap"].items()
+        )
+        console.print(
+            f"nobody would have answered, if this silence ended every conversation: {gaps} "
+            "(--gap MINUTES)",
+            highlight=False,
+        )
 
 
 def print_forgotten(removals: Mapping[Path, Removed]) -> None:

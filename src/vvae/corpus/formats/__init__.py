@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from itertools import groupby
@@ -136,9 +136,9 @@ class Speech(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """A list of the dialogues of a source, and what was left out, by reason."""
+    """The dialogues of a source, and what was left out, by reason."""
 
-    dialogues: list[Dialogue]
+    dialogues: Collection[Dialogue]
     malformed: Counter[str]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vvae.core.dialogue import Pair
+from vvae.core.dialogue import Dialogue, Pair
 from vvae.core.files import digest, write_json, write_text
 from vvae.core.random import shuffled
 from vvae.corpus.forgetting import without
@@ -116,24 +116,39 @@ def import_dialogues(run: Run) -> None:
         imported = load_with_account(
             data.path, format=data.format, malformed_limit=data.malformed_limit
         )
-    dialogues = imported.dialogues
-    if gone := Forgotten(run.folder):
-        names = {name for d in dialogues for name in d.speakers if name in gone}
-        for name in names:
-            dialogues = [without(name, d) for d in dialogues]
-        dialogues = [d for d in dialogues if len(d.speakers) > 1]
-    if data.limit is not None and data.limit < len(dialogues):
-        ids = set(shuffled([d.id for d in dialogues], "limit", run.config.seed)[: data.limit])
-        dialogues = [d for d in dialogues if d.id in ids]
-    write_dialogues(run.path("dialogues.parquet"), dialogues)
+    gone = Forgotten(run.folder)
+    names = {name for d in imported.dialogues for name in d.speakers if name in gone}
+    ids: set[str] | None = None
+    if data.limit is not None and data.limit < len(imported.dialogues):
+        present = [d.id for d in _remaining(imported.dialogues, names)]
+        ids = set(shuffled(present, "limit", run.config.seed)[: data.limit])
+    used = 0
+
+    def counted() -> Iterator[Dialogue]:
+        nonlocal used
+        for dialogue in _remaining(imported.dialogues, names):
+            if ids is None or dialogue.id in ids:
+                used += 1
+                yield dialogue
+
+    write_dialogues(run.path("dialogues.parquet"), counted())
     account = {
         "dialogues": len(imported.dialogues),
-        "used": len(dialogues),
+        "used": used,
         "malformed": dict(imported.malformed),
     }
     write_json(run.path("import.json"), account)
     malformed = "; ".join(f"{n} malformed: {reason}" for reason, n in imported.malformed.items())
-    run.reporter.say(f"{len(dialogues):,} dialogues" + (f" ({malformed})" if malformed else ""))
+    run.reporter.say(f"{used:,} dialogues" + (f" ({malformed})" if malformed else ""))
+
+
+def _remaining(dialogues: Iterable[Dialogue], gone: Collection[str]) -> Iterator[Dialogue]:
+    """Dialogues without those who were taken out; with fewer than two people left, not at all."""
+    for dialogue in dialogues:
+        for name in gone:
+            dialogue = without(name, dialogue)
+        if len(dialogue.speakers) > 1:
+            yield dialogue
 
 
 def split_pairs(run: Run) -> None:
