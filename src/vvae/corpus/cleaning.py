@@ -20,6 +20,7 @@ STEPS = {
 }
 """Name of a step -> the reason its messages are counted under."""
 LINKS = regex.compile(r"(?:(?:https?://|www\.)\S+\s*)+")
+LINK_BEGINS = ("http", "www.")
 REMEMBERED = 256
 LANGUAGE_SAMPLE = 2000
 
@@ -43,7 +44,7 @@ class Cleaning:
             if (step == "duplicates" and self._again(sent)) or (
                 (step == "bots" and sent.bot)
                 or (step == "forwarded" and sent.forwarded)
-                or (step == "links" and LINKS.fullmatch(sent.message.text.strip()) is not None)
+                or (step == "links" and _only_links(sent.message.text))
             ):
                 return STEPS[step]
         return None
@@ -60,6 +61,11 @@ class Cleaning:
         again = key in recent
         recent.append(key)
         return again
+
+
+def _only_links(text: str) -> bool:
+    text = text.strip()
+    return text[:4] in LINK_BEGINS and LINKS.fullmatch(text) is not None
 
 
 def language_of(dialogue: Dialogue) -> str | None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.dialogue import Dialogue, Pair, Turn
 from vvae.core.errors import DataError
 from vvae.core.random import shuffled, uniform
 from vvae.core.text import estimated_tokens
@@ -110,7 +110,8 @@ def pairs_with_account(
 
     A turn is left out when nobody else spoke before it in its window, when it is empty, or when its
     speaker is over the cap (`max_train_replies`, a keyed choice). Listeners are those who spoke
-    before it in its window.
+    before it in its window; in a group, those of them whom it answers, where it says so: by a
+    reply to their message, by @ and a name, or by a name at its beginning.
 
     Raises:
         DataError: a dialogue has one speaker, or no pair is left.
@@ -127,9 +128,12 @@ def pairs_with_account(
         split = side(dialogue.id, config.heldout, seed)
         starts = windows(dialogue, config.window_tokens)
         heard: dict[int, list[str]] = defaultdict(list)
+        authors = {m.id: turn.speaker for turn in dialogue.turns for m in turn.messages if m.id}
         for turn in dialogue.turns:
             window = starts[turn.id]
             listeners = tuple(dict.fromkeys(s for s in heard[window] if s != turn.speaker))
+            if len(listeners) > 1:
+                listeners = _addressed(turn, listeners, authors) or listeners
             heard[window].append(turn.speaker)
             if not turn.text or not listeners:
                 left_out["no context (first turn of a window)" if turn.text else "empty"] += 1
@@ -151,6 +155,18 @@ def pairs_with_account(
             fix="give more dialogues, or change 'pairs' in the config",
         )
     return kept, +left_out
+
+
+def _addressed(turn: Turn, listeners: Sequence[str], authors: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of the listeners whom a turn answers, as far as it says so."""
+    text = turn.text.casefold()
+    found = {authors.get(m.reply_to) for m in turn.messages if m.reply_to}
+    for name in listeners:
+        folded = name.casefold()
+        first = text[len(folded) : len(folded) + 1]
+        if f"@{folded}" in text or (text.startswith(folded) and first in (",", ":", "，", "：")):
+            found.add(name)
+    return tuple(name for name in listeners if name in found)
 
 
 def learned_pairs(pairs: Sequence[Pair], config: PairsConfig) -> list[Pair]:

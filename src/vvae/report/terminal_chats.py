@@ -4,6 +4,7 @@ probes of an adapter.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,6 +82,12 @@ def print_people(counted: Survey) -> None:
     Console().print(table)
     if len(counted.messages) > 4 * SHOWN:
         Console().print(f"and {len(counted.messages) - 4 * SHOWN:,} more")
+    if again := next((n for n in counted.messages if re.fullmatch(r".+ \(2\)", n)), None):
+        name = again.removesuffix(" (2)")
+        Console().print(
+            Text(f"{name} stands twice: one person in several apps? Write '{name}: []' into a file")
+            + Text(" and give it with --aliases")
+        )
 
 
 def print_import(summary: Mapping[str, Any], folder: Path) -> None:

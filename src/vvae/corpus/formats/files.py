@@ -153,7 +153,8 @@ class File:
                 *whole, rest = rest.split(b"\n")
                 for line in whole:
                     number += 1
-                    self._check(line, number, longest)
+                    if len(line) > longest or b"\0" in line:
+                        self._check(line, number, longest)
                     yield Line(number, line.decode("utf-8", "surrogateescape").removesuffix("\r"))
                 self._check(rest, number + 1, longest)
                 block = next(blocks, None)

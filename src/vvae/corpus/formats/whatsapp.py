@@ -64,6 +64,10 @@ DESCRIBED = re.compile(rf"(?P<file>[^\n]{{1,200}}\.\w{{1,5}}) • [{MARKS}]*\d+ 
 PLACE = re.compile(
     r"[^\n:]{2,20}: https?://(?:maps\.google|maps\.app|www\.google\.\w+/maps|goo\.gl/maps)\S*"
 )
+SIGNS = re.compile("[<(:•\u200e]")
+"""One of these stands in all that the app writes with a file, place or poll."""
+HALVES = re.compile("[\ud800-\udfff]")
+"""What stands for bytes that were no UTF-8."""
 POLL = re.compile(
     r"[^\s:：]{2,15} ?[:：]\n.+(?:\n[^\s:：]{2,15} ?[:：].*\(\d+ [^()]{1,20}\))+", re.DOTALL
 )
@@ -146,6 +150,9 @@ def _is_message(match: re.Match[str]) -> bool:
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     """Yield the messages of each file; a file is a chat, or a later export of one."""
+    if len(files) == 1:
+        yield from _read(files[0], hints)
+        return
     until: dict[str, float] = {}
     for file in files:
         last: dict[str, float] = {}
@@ -376,11 +383,10 @@ class _Chat:
 
     def records(
         self, number: int, header: _Header, first: str, more: list[str]
-    ) -> Iterator[Record]:
+    ) -> Sequence[Record]:
         time = self._clock.read(header.date, header.hour, header.minute, header.second)
         if time is None:
-            yield Malformed(f"{self._file.where}:{number}", "a date that does not exist")
-            return
+            return (Malformed(f"{self._file.where}:{number}", "a date that does not exist"),)
         name, colon, text = first.partition(": ")
         if not colon and first.endswith(":"):
             name, colon, text = first[:-1], ":", ""
@@ -388,26 +394,23 @@ class _Chat:
             name, text = longer, text[len(longer) - len(name) :]
         person = self._person(name) if colon else None
         if person is None:
-            yield from self._system(first, time[0], text)
-            return
+            return self._system(first, time[0], text)
         if more:
             text = "\n".join([text, *more])
-        if any(0xD800 <= ord(c) <= 0xDFFF for c in text) if not text.isascii() else False:
-            yield Malformed(f"{self._file.where}:{number}", "not UTF-8")
-            return
+        if not text.isascii() and HALVES.search(text):
+            return (Malformed(f"{self._file.where}:{number}", "not UTF-8"),)
         own = text.startswith(person.name) and text != person.name
         if own and not more and (_notice(text) or _marked(text)):
-            yield from self._system(first, time[0], text)
-            return
+            return self._system(first, time[0], text)
         message = _message(text, time[1], self._facts)
         if message is None:
-            yield from self._system(first, time[0], text)
-            return
+            return self._system(first, time[0], text)
         shown = "" if message.text == text else text
-        doubt = _doubtful(message, text) or (own and self._facts.style.bracket)
-        yield Sent(
-            self.name, person, message, time[0], group=self._facts.group, shown=shown, doubt=doubt
+        doubt = (own and self._facts.style.bracket) or (
+            (message.kind != "text" or "(" in text) and _doubtful(message, text)
         )
+        group = self._facts.group
+        return (Sent(self.name, person, message, time[0], group=group, shown=shown, doubt=doubt),)
 
     def _person(self, name: str) -> Person | None:
         """Who signs; None for the group, and for a notice with a colon in it."""
@@ -417,15 +420,13 @@ class _Chat:
             self._people[name] = Person(plain, plain) if known else None
         return self._people[name]
 
-    def _system(self, line: str, at: float, text: str = "") -> Iterator[Record]:
+    def _system(self, line: str, at: float, text: str = "") -> Sequence[Record]:
         found = _notice(text or line)
         if isinstance(found, Move):
             people = tuple(name.strip(MARKS + " ~") for name in found.who)
-            if people:
-                yield Presence(self.name, people, found.here, at)
-            yield Skipped("somebody came or went", line)
-            return
-        yield Skipped("system line", line)
+            moved = [Presence(self.name, people, found.here, at)] if people else []
+            return (*moved, Skipped("somebody came or went", line))
+        return (Skipped("system line", line),)
 
 
 def _unbalanced(name: str) -> bool:
@@ -471,10 +472,15 @@ def _placeholder(plain: str, facts: _Facts, *, marked: bool) -> tuple[str, str] 
     kind = phrases.whole.get(folded)
     if kind is not None and (not newline or first.startswith("<") or marked):
         return kind, rest.strip(MARKS + " \n")
-    if not newline and phrases.deleted_by.fullmatch(folded):
-        return "deleted", ""
-    if not newline and (plain == "null" or _is_call(first, marked=marked)):
-        return ("media" if plain == "null" else "call"), ""
+    if not newline:
+        if plain == "null":
+            return "media", ""
+        if _is_call(first, marked=marked):
+            return "call", ""
+        if folded[:6] in phrases.deleted_beginnings and phrases.deleted_by.fullmatch(folded):
+            return "deleted", ""
+    if not marked and not SIGNS.search(plain):
+        return None
     if ":" in plain and (PLACE.fullmatch(plain) or POLL.fullmatch(plain)):
         return ("poll" if newline else "location"), ""
     if found := _attached(plain, first, rest, facts):
@@ -529,13 +535,12 @@ def _caption(text: str, name: str) -> str:
 
 def _is_call(line: str, *, marked: bool) -> bool:
     """A call with how it ended; without a mark only where the end is one that the app writes."""
-    head, separator, end = re.sub(rf"[{MARKS}]", "", line).partition(", ")
-    if not separator:
-        head, separator, end = line.partition(". ")
+    at = line.find(", ")
+    at = line.find(". ") if at < 0 else at
     phrases = _phrases()
-    if _folded(head) not in phrases.calls:
+    if not 3 < at < 50 or _folded(line[:at]) not in phrases.calls:
         return False
-    end = end.strip(MARKS + " .")
+    end = line[at + 2 :].strip(MARKS + " .")
     return marked or not end or _folded(end) in phrases.call_ends or bool(LASTED.fullmatch(end))
 
 
@@ -566,6 +571,8 @@ class _Phrases(NamedTuple):
     whole: dict[str, str]
     """A whole message, folded -> the kind that it stands for."""
     deleted_by: re.Pattern[str]
+    deleted_beginnings: frozenset[str]
+    """The first six characters of what `deleted_by` matches."""
     edited: frozenset[str]
     attached: frozenset[str]
     calls: frozenset[str]
@@ -581,6 +588,7 @@ def _phrases() -> _Phrases:
     data = yaml.safe_load(
         resources.files("vvae.corpus.formats").joinpath("whatsapp.yaml").read_text("utf-8")
     )
+    by = [_folded(phrase) for phrase in data["deleted"] if "NAME" in phrase]
     media = {_folded(phrase): kind for kind, phrases in data["media"].items() for phrase in phrases}
     calls, call_ends, edited, attached, deleted = (
         frozenset(map(_folded, data[name]))
@@ -588,7 +596,8 @@ def _phrases() -> _Phrases:
     )
     return _Phrases(
         media | dict.fromkeys(calls, "call") | dict.fromkeys(deleted, "deleted"),
-        any_of(_folded(phrase) for phrase in data["deleted"] if "NAME" in phrase),
+        any_of(by),
+        frozenset(phrase[:6] for phrase in by),
         edited,
         attached,
         calls,

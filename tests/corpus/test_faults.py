@@ -1,0 +1,497 @@
+"""Inputs that came in wrong once, by kind of fault: what is said, by whom, and what is left out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.exports import Line, android, element, messenger, qq, telegram
+from tests.support.runs import vvae
+from vvae.core.dialogue import Dialogue, Message, Turn
+from vvae.core.errors import DataError
+from vvae.corpus.formats import Sent, find, read
+from vvae.corpus.importing import DIALOGUES, Intake, bring_in
+from vvae.corpus.pairs import make_pairs
+from vvae.corpus.tables import read_dialogues
+
+CHATS = Path(__file__).parent.parent / "chats"
+START = 1_579_996_800  # 2020-01-26, which tells the day from the month
+
+
+def brought(path: Path, out: Path) -> tuple[list[Dialogue], dict[str, Any]]:
+    summary = bring_in(find(path), out / "chats", Intake(private=False))
+    return read_dialogues(out / "chats" / DIALOGUES), summary
+
+
+def said(dialogues: list[Dialogue]) -> list[list[str]]:
+    """Each dialogue as lines of who and what; a message without words is its kind."""
+    return [
+        [
+            f"{turn.speaker}: {m.text or f'<{m.kind}>'}"
+            for turn in dialogue.turns
+            for m in turn.messages
+        ]
+        for dialogue in dialogues
+    ]
+
+
+NOBODY = "somebody came or went"
+EXPECTED: dict[str, tuple[list[list[str]], dict[str, int]]] = {
+    "whatsapp/ios-group-notices": (
+        [
+            [
+                "Dora: who rows on sunday?",
+                "Emil: me, 8am",
+                "+1 (777) 555‑0101: hi all, count me in",
+                "Emil: nice name",
+            ]
+        ],
+        {"system line": 5, NOBODY: 2},
+    ),
+    "whatsapp/ios-documents": (
+        [
+            [
+                "Lena Office: <file>",
+                "Lena Office: this is the contract",
+                "Omar: <file>",
+                "Omar: april bills",
+                "Omar: <file>",
+                "Lena Office: look at the balcony",
+                "Omar: <call>",
+                "Omar: <location>",
+                "Lena Office: lovely",
+            ],
+            ["Omar: signed", "Lena Office: great"],
+        ],
+        {"system line": 1},
+    ),
+    "whatsapp/old-ios-2016": (
+        [["Nora: hi", "Piet: morning", "Nora: coffee at ten?", "Piet: yes"]],
+        {},
+    ),
+    "whatsapp/android-colon-notices": (
+        [
+            [
+                "Ana: hi @Ben Lund are you coming?",
+                "Ben Lund: yes",
+                "Ben Lund: <poll>",
+                "Ana: <location>",
+                "Ben Lund: <location>",
+                "Ana: <media>",
+                "Ben Lund: <media>",
+                "Ana: the caption of the video",
+            ],
+            ["Ana: <media>", "Ben Lund: ok", "Ben Lund: <sticker>", "Ana: see you"],
+        ],
+        {"system line": 5},
+    ),
+    "whatsapp/android-captions": (
+        [
+            [
+                "Noa: look",
+                "Timo: wow",
+                "Noa: this is where we slept the first night",
+                "Timo: <deleted>",
+                "Timo: nice place",
+            ]
+        ],
+        {},
+    ),
+    "whatsapp/android-omitted-caption": (
+        [
+            [
+                "Noa: look at this",
+                "Timo: wow",
+                "Noa: <media>",
+                "Timo: <deleted>",
+                "Timo: <call>",
+                "Noa: <file>",
+                "Timo: ok",
+            ]
+        ],
+        {},
+    ),
+    "table/weflow-weclone": (
+        [
+            [
+                "陈雨: 在吗",
+                "李默: 在",
+                "陈雨: <image>",
+                "李默: 好看",
+                "陈雨: 那走吧",
+                "李默: 走, 五分钟",
+            ]
+        ],
+        {},
+    ),
+    "meta/messenger-notices": (
+        [
+            [
+                "Ana Ruiz: who brings bread?",
+                "Ben Lund: me",
+                "Cleo Marsh: i bring cheese",
+                "Cleo Marsh: <call>",
+                "Ben Lund: oh well",
+                "Cleo Marsh: see you",
+            ]
+        ],
+        {"system line": 8, NOBODY: 2},
+    ),
+    "table/dce-csv-old": ([["noa: anyone here?", "timo: yes", "noa: late"]], {}),
+    "openai/openai-tools": (
+        [
+            ["user: is it raining in Oslo?", "assistant: yep, pouring"],
+            ["user: look at this", "assistant: cute!", "user: and now?", "assistant: still cute"],
+            ["user: hi", "assistant: hey"],
+        ],
+        {"instructions and tools": 3},
+    ),
+    "sharegpt/sharegpt-tools": (
+        [
+            ["human: book a table", "gpt: done, at eight"],
+            ["human: hi", "gpt: hey"],
+            ["human: thanks", "assistant: np"],
+        ],
+        {"instructions and tools": 4},
+    ),
+    "sharegpt/conversations-role": (
+        [["user: hi", "assistant: hey"], ["user: tea?", "assistant: always"]],
+        {},
+    ),
+    "sharegpt/list-of-lists": ([["human: foo", "gpt: bar"], ["human: baz", "gpt: qux"]], {}),
+    "alpaca/alpaca": (
+        [
+            ["user: yo", "assistant: what's up", "user: hi there", "assistant: hey"],
+            ["user: tea?", "assistant: always"],
+        ],
+        {},
+    ),
+    "slack/slackdump": (
+        [
+            ["U3: lunch?", "Noa Hart: yes", "U3: 12 then"],
+            [
+                "Noa Hart: morning 👋🏼 @crew <3",
+                "timo: here is the plan",
+                "Noa Hart: only in the blocks",
+                "timo: ok @Noa Hart see the doc",
+            ],
+        ],
+        {"sent by a bot": 1, "a message without sender": 1},
+    ),
+    "table/linkedin-iso": (
+        [
+            ["Noa Hart: how are you?", "Me Myself: all well", "Noa Hart: glad to hear"],
+            ["Timo Berg: call at five?", "Me Myself: sure"],
+        ],
+        {},
+    ),
+    "kakaotalk/kakao-pc": ([["하늘: 안녕", "도윤: ㅎㅇ"]], {}),
+    "line/line": (
+        [
+            ["Aoi: hello", "Ren: two\nlines", "Aoi: <sticker>"],
+            ["Ren: morning", "Aoi: <call>"],
+        ],
+        {"taken back": 1},
+    ),
+    "imessage/imessage-exporter": (
+        [["+15550100: are you home", "Me: almost", "+15550100: <image>"]],
+        {},
+    ),
+    "sms/sms-backup": ([["Noa: home? 😆", "Me: almost"]], {}),
+    "signal/signal-desktop": ([["Noa: hi", "Me: yo"]], {}),
+    "google_chat/google-chat": ([["Noa: hi", "Me: yo"]], {"deleted, by nobody knows whom": 1}),
+    "qq/qq-chat-exporter": ([["小林: 在吗", "王芳: 在"]], {}),
+    "weflow/weflow-json": ([["陈雨: 在吗", "李默: 在"]], {}),
+    "assistants/chatgpt": ([["user: hi", "assistant: hey"]], {}),
+    "sillytavern/sillytavern": ([["Me: hi", "Vera: hey"]], {}),
+    "discord/dce-reversed": ([["noa: one?", "timo: two", "noa: three", "timo: four"]], {}),
+}
+
+
+@pytest.mark.parametrize("case", EXPECTED)
+def test_what_came_in_wrong_once(case: str, tmp_path: Path) -> None:
+    dialogues, summary = brought(CHATS / case, tmp_path)
+    expected, left_out = EXPECTED[case]
+    assert sorted(said(dialogues)) == sorted(expected)
+    assert summary["left_out"] == left_out
+    assert summary["malformed"] == {}
+    assert summary["messages"] == sum(map(len, expected)) + sum(left_out.values())
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+TALK = [Line(("Ana", "Ben")[i % 2], START + 60 * i, f"m{i}") for i in range(8)]
+
+
+def test_a_few_messages_out_of_place_are_sorted_and_counted(tmp_path: Path) -> None:
+    late = [*TALK[:3], *TALK[4:6], TALK[3], *TALK[6:]]
+    dialogues, summary = brought(android(tmp_path, late), tmp_path)
+    assert [m.text for d in dialogues for t in d.turns for m in t.messages] == [
+        f"m{i}" for i in range(8)
+    ]
+    assert (summary["out_of_order"], summary["newest_first"]) == (1, 0)
+
+
+def test_encrypted_messenger_files_come_in_either_order(tmp_path: Path) -> None:
+    rows = [
+        {"senderName": x.speaker, "text": x.text, "timestamp": x.at * 1000, "type": "text"}
+        for x in TALK
+    ]
+    for name, told in (("oldest", rows), ("newest", rows[::-1])):
+        folder = tmp_path / name
+        folder.mkdir()
+        data = {"participants": ["Ana", "Ben"], "threadName": "Ben_1", "messages": told}
+        (folder / "Ben_1.json").write_text(json.dumps(data))
+        dialogues, _ = brought(folder / "Ben_1.json", folder)
+        assert said(dialogues) == [[f"{x.speaker}: {x.text}" for x in TALK]]
+
+
+def test_dates_of_a_table_that_is_told_backwards_tell_their_order(tmp_path: Path) -> None:
+    rows = [f"{day:02d}/{3 + day // 9:02d}/2024 10:00,Ana,d{day}\n" for day in range(12, 0, -1)]
+    path = tmp_path / "t.csv"
+    path.write_text("date,speaker,text\n" + "".join(rows) + "01/03/2024 09:00,Ben,first\n")
+    dialogues, summary = brought(path, tmp_path)
+    assert summary["newest_first"] == 1
+    first = dialogues[0].turns[0].messages[0]
+    assert (first.text, first.time) == ("first", "2024-03-01T09:00:00")
+
+
+# --- nothing invented -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        'Ana hat den Gruppennamen von "Reise" zu "Reise: Rom" geändert',
+        'Ana cambió el nombre del grupo de "Viaje" a "Viaje: Roma"',
+        "Ana added Dan",
+        "Ana: Ana pinned a message",
+        "Your security code with Ben changed. Tap to learn more.",
+        "Ana changed the group description to the following words: be nice",
+    ],
+)
+def test_a_notice_is_nobody(notice: str, tmp_path: Path) -> None:
+    lines = [f"26/01/2020, 10:0{i} - {x.speaker}: {x.text}\n" for i, x in enumerate(TALK)]
+    lines.insert(4, f"26/01/2020, 10:04 - {notice}\n")
+    (path := tmp_path / "chat.txt").write_text("".join(lines))
+    dialogues, summary = brought(path, tmp_path)
+    assert {name for d in dialogues for name in d.speakers} == {"Ana", "Ben"}
+    assert summary["kept"] == 8
+    assert sum(summary["left_out"].values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "caption"),
+    [
+        ("<Medien ausgeschlossen>\nschau", "media", "schau"),
+        ("plan, v2 & more's.pdf (archivo adjunto)\nmira", "file", "mira"),
+        ("PTT-20240325-WA0003.opus (слово неизвестное)", "audio", ""),
+        ("IMG-20240325-WA0001.jpg <attached>", "image", ""),
+        ("Voice call, No answer", "call", ""),
+        ("Videollamada, 5 min", "call", ""),
+        ("Standort: https://maps.google.com/?q=1,2", "location", ""),
+        ("ENCUESTA:\n¿Cuándo?\nOPCIÓN: hoy (1 voto)\nOPCIÓN: nunca (0 votos)", "poll", ""),
+        ("Diese Nachricht wurde von Admin Ben gelöscht.", "deleted", ""),
+        ("video call, tonight? i have time", "text", "video call, tonight? i have time"),
+        ("see plan.pdf (the final one)", "text", "see plan.pdf (the final one)"),
+        ("location: the usual place", "text", "location: the usual place"),
+        ("Ben is tired of this", "text", "Ben is tired of this"),
+    ],
+)
+def test_what_the_app_writes_is_no_speech_and_speech_is(
+    text: str, kind: str, caption: str, tmp_path: Path
+) -> None:
+    lines = ["26/01/2020, 10:00 - Ana: hi\n", "26/01/2020, 10:01 - Ben: IMG-20200126-WA0009.jpg "]
+    lines += ["(слово неизвестное)\n", f"26/01/2020, 10:02 - Ben: {text}\n"]
+    (path := tmp_path / "chat.txt").write_text("".join(lines))
+    *_, (_, record) = read(find(path))
+    assert isinstance(record, Sent)
+    assert (record.message.kind, record.message.text) == (kind, caption)
+    assert record.shown == ("" if caption == text else text)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_speech"),
+    [
+        ("Ana Ruiz hat eine Umfrage erstellt: Wohin?", False),
+        ("Ana Ruiz změnila motiv na Láska.", False),
+        ("Reacted ❤ to your message ", False),
+        ("You missed a call from Ben.", False),
+        ("Liked a message", False),
+        ("i liked a message of yours", True),
+        ("ana ruiz is my name", True),
+    ],
+)
+def test_messengers_own_lines_by_structure(text: str, is_speech: bool, tmp_path: Path) -> None:
+    talk = [
+        Line("Ana Ruiz", START, "hi"),
+        Line("Ben", START + 9, "yo"),
+        Line("Ana Ruiz", START + 19, text),
+    ]
+    dialogues, summary = brought(messenger(tmp_path, talk), tmp_path)
+    assert summary["kept"] == 2 + is_speech
+    assert (
+        text.strip() in [line.split(": ", 1)[1].strip() for line in said(dialogues)[0]]
+    ) is is_speech
+
+
+def test_quotations_and_recalls_of_qq_are_nobodys_words(tmp_path: Path) -> None:
+    path = qq(
+        tmp_path,
+        [Line("小林", START, "在吗"), Line("王芳", START + 9, "x"), Line("小林", START + 19, "y")],
+    )
+    data = json.loads(path.read_text())
+    first, second, third = data["messages"]
+    second["content"]["text"] = "[回复 小林: 在吗]\n在的[/捂脸][图片: a.png]"
+    second["content"]["elements"].append(
+        {"type": "reply", "data": {"referencedMessageId": first["id"]}}
+    )
+    third["recalled"] = True
+    path.write_text(json.dumps(data))
+    records = [record for _, record in read(find(path)) if isinstance(record, Sent)]
+    assert [(r.message.text, r.message.kind, r.message.reply_to) for r in records] == [
+        ("在吗", "text", None),
+        ("在的[捂脸]", "text", "m0"),
+        ("", "deleted", None),
+    ]
+
+
+def test_a_transcribed_voice_message_keeps_its_words(tmp_path: Path) -> None:
+    rows = [
+        {"_type": "header", "chatlab": {"version": "0.0.2"}, "meta": {"type": "private"}},
+        *(
+            {
+                "_type": "message",
+                "sender": who,
+                "timestamp": START + i,
+                "type": kind,
+                "content": text,
+            }
+            for i, (who, kind, text) in enumerate(
+                [("a", 2, "[语音消息] 我到家了"), ("b", 2, "[语音消息]"), ("a", 2, "media/1.mp3")]
+            )
+        ),
+    ]
+    (path := tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    texts = [r.message.text for _, r in read(find(path)) if isinstance(r, Sent)]
+    assert texts == ["我到家了", "", ""]
+
+
+def test_edits_and_replies_of_a_matrix_room(tmp_path: Path) -> None:
+    path = element(tmp_path, [Line("Ana", START, "hi"), Line("Ben", START + 9, "x")])
+    data = json.loads(path.read_text())
+    answer = data["messages"][-1]
+    answer["content"] |= {
+        "body": "> <@0:example.org> hi\n\nyo",
+        "m.relates_to": {"m.in_reply_to": {"event_id": "$m0"}},
+    }
+    data["messages"].append(
+        answer
+        | {
+            "event_id": "$e",
+            "content": {
+                "msgtype": "m.text",
+                "body": "* hello",
+                "m.new_content": {"body": "hello"},
+                "m.relates_to": {"rel_type": "m.replace", "event_id": "$m0"},
+            },
+        }
+    )
+    path.write_text(json.dumps(data))
+    dialogues, summary = brought(path, tmp_path)
+    assert said(dialogues) == [["Ana: hello", "Ben: yo"]]
+    assert dialogues[0].turns[0].messages[0].edited
+    assert dialogues[0].turns[1].messages[0].reply_to == "$m0"
+    assert summary["left_out"] == {"an edit, read with its message": 1}
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+SKYPE = (
+    '{"userId": "8:x", "exportDate": "2019", "conversations": [{"id": "8:y", "MessageList": []}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what", "fix"),
+    [
+        ("messages.json", SKYPE, "Skype", "table"),
+        ("messages.json", '[{"ID": 1, "Timestamp": "t", "Contents": "x", "Attachments": ""}]', "Discord", "Json"),
+        ("x.html", "<html><div class=chatlog__message-group>", "DiscordChatExporter", "JSON"),
+        ("x.txt", "=" * 62 + "\nGuild: x\n", "DiscordChatExporter", "JSON"),
+        ("msgstore.db.crypt15", "xx", "a backup of WhatsApp", "Export chat"),
+        ("chat.pdf", "%PDF-1.7", "a document", "JSON"),
+        ("who.csv", "who,what\na,b\n", "the columns who,what", "speaker=COLUMN"),
+        ("x.html", "<!DOCTYPE html><p>hi</p>", "of no chat that is known", "JSON"),
+        ("messages.csv", "viber,x\n", "a table with the columns", "speaker=COLUMN"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_app_and_the_way_out(
+    name: str, text: str, what: str, fix: str, tmp_path: Path
+) -> None:
+    (path := tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as error:
+        find(path)
+    assert what in str(error.value)
+    assert fix in str(error.value)
+    assert "--format (" not in str(error.value)
+
+
+def test_where_json_breaks_is_said(tmp_path: Path) -> None:
+    path = telegram(tmp_path, TALK)
+    good = path.read_text()
+    path.write_text(good.replace('"text": "m2"', '"text":\n  m2'))
+    with pytest.raises(DataError, match=r"result\.json:2:3: no JSON from here on"):
+        list(read(find(path)))
+    path.write_text(good[: len(good) // 2])
+    with pytest.raises(DataError, match="ends too early"):
+        list(read(find(path)))
+
+
+def test_nobody_is_told_to_raise_a_limit_where_nothing_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("time,speaker,text\n" + "soon,Ana,hi\n" * 9)
+    with pytest.raises(DataError, match="9 of 9 messages") as error:
+        brought(path, tmp_path)
+    assert "--explain" in str(error.value)
+    assert "--malformed-limit" not in str(error.value)
+
+
+# --- groups ---------------------------------------------------------------------------------------
+
+
+def test_to_whom_a_message_of_a_group_answers() -> None:
+    turns = (
+        Turn(0, "Ana", (Message("who comes?", id="1"),)),
+        Turn(1, "Ben", (Message("me", id="2"),)),
+        Turn(2, "Cleo", (Message("me too", id="3", reply_to="1"),)),
+        Turn(3, "Ana", (Message("@Ben bring bread", id="4"),)),
+        Turn(4, "Ben", (Message("Cleo, and you?", id="5"),)),
+        Turn(5, "Cleo", (Message("nothing", id="6"),)),
+    )
+    pairs = make_pairs([Dialogue(f"d{i}", turns) for i in range(9)])
+    listeners = [pair.listeners for pair in pairs if pair.dialogue == pairs[0].dialogue]
+    assert listeners == [("Ana",), ("Ana",), ("Ben",), ("Cleo",), ("Ana", "Ben")]
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def test_explain_shows_samples_and_who_shows_partners(tmp_path: Path) -> None:
+    path = CHATS / "whatsapp" / "android-group"
+    explained = vvae("import", str(path), "--explain").stdout
+    assert "left out: system line" in explained
+    assert 'Ana created group "Trip"' in explained
+    assert "1 may be something else" in explained
+    who = vvae("import", str(path), "--who").stdout
+    (row,) = [
+        line for line in who.splitlines() if ("Ben" in line and "│ 2" in line) or "│ Ben" in line
+    ]
+    assert "Mum: home" in row
+    shutil.copytree(CHATS / "meta" / "messenger-notices", tmp_path / "e")
+    imported = vvae("import", str(tmp_path / "e"), "-o", str(tmp_path / "chats")).stdout
+    assert "turned round: 1" in imported
