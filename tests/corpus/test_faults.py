@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.exports import Line, android, element, messenger, qq, telegram
 from tests.support.runs import vvae
 from vvae.core.dialogue import Dialogue, Message, Turn
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Sent, find, read
+from vvae.corpus.formats.imessage import typedstream_text
 from vvae.corpus.importing import DIALOGUES, Intake, bring_in
 from vvae.corpus.pairs import make_pairs
 from vvae.corpus.tables import read_dialogues
@@ -251,13 +254,16 @@ def test_encrypted_messenger_files_come_in_either_order(tmp_path: Path) -> None:
 
 
 def test_dates_of_a_table_that_is_told_backwards_tell_their_order(tmp_path: Path) -> None:
-    rows = [f"{day:02d}/{3 + day // 9:02d}/2024 10:00,Ana,d{day}\n" for day in range(12, 0, -1)]
+    days = ("05/04", "02/04", "11/03", "07/03", "03/03")  # by month first, back and forth
+    rows = [f"{day}/2024 10:00,{'Ana' if i % 2 else 'Ben'},m{i}\n" for i, day in enumerate(days)]
     path = tmp_path / "t.csv"
-    path.write_text("date,speaker,text\n" + "".join(rows) + "01/03/2024 09:00,Ben,first\n")
-    dialogues, summary = brought(path, tmp_path)
-    assert summary["newest_first"] == 1
-    first = dialogues[0].turns[0].messages[0]
-    assert (first.text, first.time) == ("first", "2024-03-01T09:00:00")
+    path.write_text("date,speaker,text\n" + "".join(rows))
+    found = [r for _, r in read(find(path)) if isinstance(r, Sent)]
+    assert [r.message.time for r in found[:2]] == ["2024-04-05T10:00:00", "2024-04-02T10:00:00"]
+    dialogues = bring_in(find(path), tmp_path / "c", Intake(private=False, gap=10**6))
+    assert dialogues["newest_first"] == 1
+    (dialogue,) = read_dialogues(tmp_path / "c" / DIALOGUES)
+    assert [turn.text for turn in dialogue.turns] == ["m4", "m3", "m2", "m1", "m0"]
 
 
 # --- nothing invented -----------------------------------------------------------------------------
@@ -411,6 +417,7 @@ def test_edits_and_replies_of_a_matrix_room(tmp_path: Path) -> None:
 
 # --- refusals -------------------------------------------------------------------------------------
 
+PACKAGE = '[{"ID": 1, "Timestamp": "t", "Contents": "x", "Attachments": ""}]'
 SKYPE = (
     '{"userId": "8:x", "exportDate": "2019", "conversations": [{"id": "8:y", "MessageList": []}]}'
 )
@@ -420,7 +427,7 @@ SKYPE = (
     ("name", "text", "what", "fix"),
     [
         ("messages.json", SKYPE, "Skype", "table"),
-        ("messages.json", '[{"ID": 1, "Timestamp": "t", "Contents": "x", "Attachments": ""}]', "Discord", "Json"),
+        ("messages.json", PACKAGE, "Discord", "Json"),
         ("x.html", "<html><div class=chatlog__message-group>", "DiscordChatExporter", "JSON"),
         ("x.txt", "=" * 62 + "\nGuild: x\n", "DiscordChatExporter", "JSON"),
         ("msgstore.db.crypt15", "xx", "a backup of WhatsApp", "Export chat"),
@@ -488,10 +495,40 @@ def test_explain_shows_samples_and_who_shows_partners(tmp_path: Path) -> None:
     assert 'Ana created group "Trip"' in explained
     assert "1 may be something else" in explained
     who = vvae("import", str(path), "--who").stdout
-    (row,) = [
-        line for line in who.splitlines() if ("Ben" in line and "│ 2" in line) or "│ Ben" in line
-    ]
+    row = next(line for line in who.splitlines() if "│ Ben " in line)
     assert "Mum: home" in row
     shutil.copytree(CHATS / "meta" / "messenger-notices", tmp_path / "e")
     imported = vvae("import", str(tmp_path / "e"), "-o", str(tmp_path / "chats")).stdout
     assert "turned round: 1" in imported
+
+
+# --- archived strings -----------------------------------------------------------------------------
+
+PLAIN = (
+    "040b73747265616d747970656481e803840140848484124e5341747472696275746564537472696e67008484084e534f"
+    "626a656374008592848484084e53537472696e67019484012b"
+)
+MUTABLE = (
+    "040b73747265616d747970656481e803840140848484194e534d757461626c6541747472696275746564537472696e67"
+    "008484124e5341747472696275746564537472696e67008484084e534f626a6563740085928484840f4e534d75746162"
+    "6c65537472696e67018484084e53537472696e67019584012b"
+)
+BEHIND = "86840269490102928484840c4e5344696374696f6e617279009484016901928496961d"
+
+
+@pytest.mark.parametrize("head", [PLAIN, MUTABLE])
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [("02", "hi"), ("24", "Café ☕ ïûò vu 日本語!!"), ("81c800", "你好" * 33 + "ab")],
+)
+def test_strings_as_macs_archive_them(head: str, length: str, text: str) -> None:
+    data = text.encode("utf-8")
+    size = len(data).to_bytes(1, "little").hex() if len(length) == 2 else length
+    archived = bytes.fromhex(head + size) + data + bytes.fromhex(BEHIND)
+    assert typedstream_text(archived) == text
+
+
+@given(st.binary(max_size=200))
+def test_no_archive_is_no_text(data: bytes) -> None:
+    found = typedstream_text(data)
+    assert found is None or b"NSString" in data

@@ -5,6 +5,7 @@ soon and in little memory.
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 import time
 import zipfile
@@ -14,9 +15,12 @@ from subprocess import run as start
 
 import pytest
 
+from tests.support.exports import Line, discord
 from vvae.core.errors import ConfigError, DataError, VVAEError
+from vvae.corpus import ordering
 from vvae.corpus.formats import Malformed, Sent, find, read
 from vvae.corpus.importing import Intake, bring_in, read_aliases
+from vvae.corpus.loading import load_dialogues
 
 HEADER = b"26/01/2020, 10:00 - Ana: hi\n26/01/2020, 10:01 - Ben: yo\n"
 
@@ -101,6 +105,45 @@ def cut_off(path: Path) -> None:
     )
 
 
+def swelling_xml(path: Path) -> None:
+    """A billion laughs: entities of entities."""
+    entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
+    path.write_text(
+        f'<?xml version="1.0"?><!DOCTYPE smses [<!ENTITY e0 "lol">{entities}]>'
+        '<smses><sms address="1" date="1600000000000" type="1" body="&e11;" /></smses>'
+    )
+
+
+def outside_xml(path: Path) -> None:
+    """An entity that is another file."""
+    path.write_text(
+        '<?xml version="1.0"?><!DOCTYPE smses [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+        '<smses><sms address="1" date="1600000000000" type="1" body="&x;" /></smses>'
+    )
+
+
+def deep_html(path: Path) -> None:
+    path.write_text('<div class="message default clearfix">' + "<b>" * 1_000_000)
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 400)
+
+
+def endless_query(path: Path) -> None:
+    """A view in the place of a table, which counts without end."""
+    database = sqlite3.connect(path)
+    database.executescript(
+        "CREATE TABLE handle (ROWID INTEGER PRIMARY KEY, id TEXT); CREATE TABLE chat (ROWID"
+        " INTEGER PRIMARY KEY, chat_identifier, display_name, style);"
+        "CREATE TABLE chat_message_join (chat_id, message_id);"
+        "CREATE VIEW message AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
+        " SELECT x AS ROWID, x AS date, 2000 AS associated_message_type,"
+        " 'g' AS associated_message_guid, 0 AS is_from_me, 1 AS handle_id FROM c;"
+    )
+    database.close()
+
+
 @pytest.mark.parametrize(
     ("make", "name", "what"),
     [
@@ -116,6 +159,11 @@ def cut_off(path: Path) -> None:
         (endless_text, "x.json", "a value larger than 16 MB"),
         (unclosed, "x.csv", "quotation mark"),
         (cut_off, "x.json", "ends too early"),
+        (swelling_xml, "x.xml", "entities are declared"),
+        (outside_xml, "x.xml", "entities are declared"),
+        (deep_html, "messages.html", "nested too deeply"),
+        (no_database, "chat.db", "no database that can be read"),
+        (endless_query, "chat.db", "no database that can be read"),
     ],
 )
 def test_what_means_harm_is_refused_with_one_line(
@@ -246,3 +294,15 @@ def test_a_digit_that_is_no_number_in_a_files_name(tmp_path: Path) -> None:
         archive.writestr("²/chat.txt", HEADER)
         archive.writestr("1/chat.txt", HEADER)
     assert len(find(tmp_path / "e.zip")) == 2
+
+
+def test_a_file_out_of_order_may_be_larger_than_what_waits_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "IN_MEMORY", 1 << 12)
+    lines = [Line(("Ana", "Ben")[i % 2], 1_580_000_000 + 60 * i, f"m{i}") for i in range(600)]
+    bring_in(find(discord(tmp_path, lines[::-1])), tmp_path / "chats", Intake(private=False))
+    texts = [
+        m.text for d in load_dialogues(tmp_path / "chats") for t in d.turns for m in t.messages
+    ]
+    assert texts == [f"m{i}" for i in range(600)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +14,7 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.exports import Line, android, discord, slack, table, telegram
+from tests.support.exports import EXPORTERS, Line, android, discord, slack, table, telegram
 from tests.support.planted import LOCALES, planted
 from vvae.config import load_config
 from vvae.corpus.formats import find
@@ -172,6 +173,40 @@ def planted_export(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list
         ]
         app(home, rows)
     return folder, [" ".join(one.item.split()) for one in said if one.kind]
+
+
+NEW_APPS = (
+    *("qq", "qq in pieces", "weflow", "weflow text", "imessage", "imessage text", "signal"),
+    *("signal markdown", "telegram pages", "sillytavern", "sms", "line", "kakaotalk"),
+    *("kakaotalk on Android", "google chat", "element", "messenger", "messenger pages", "weclone"),
+)
+
+
+@pytest.mark.parametrize("app", NEW_APPS)
+def test_none_of_the_items_comes_through_another_app(app: str, tmp_path: Path) -> None:
+    said = planted(360, 60, seed=NEW_APPS.index(app))
+    lines = [
+        Line(
+            ("Marta Quesada", "Ben Oduya")[i % 2],
+            1_700_000_000 + 60 * i,
+            f"Marta, {' '.join(one.text.split())}" if i % 20 == 0 else " ".join(one.text.split()),
+        )
+        for i, one in enumerate(said)
+    ]
+    path = EXPORTERS[app][1](tmp_path, lines)
+    if app == "sms":  # an SMS is somebody's or one's own
+        own = r'address="Marta Quesada" \1 type="2"'
+        path.write_text(re.sub(r'address="Ben Oduya" (date="\d+") type="1"', own, path.read_text()))
+    options = Intake(learn=() if app in ("weclone", "sms") else ("Ben Oduya",))
+    summary = bring_in(find(path), tmp_path / "chats", options)
+    assert summary["kept"] + summary["left_out"].get("nothing but links", 0) == len(lines)
+    text = everything_in(tmp_path / "chats")
+    items = [" ".join(one.item.split()) for one in said if one.kind]
+    left = [item for item in items if item in text]
+    assert len(items) == 360
+    assert not [item for item in left if "," not in item]  # of an address a part may stay
+    assert len(left) <= 3
+    assert app == "weclone" or not [name for name in ("Marta", "Quesada") if name in text]
 
 
 def everything_in(folder: Path) -> str:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from vvae.core.dialogue import Dialogue, Message, Pair, Reaction, Turn
 from vvae.core.errors import DataError
 from vvae.core.files import atomic_path, write_text
-from vvae.corpus.tables import PAIRS, read_dialogues, write_dialogues
+from vvae.corpus import tables
+from vvae.corpus.tables import PAIRS, StoredDialogues, read_dialogues, write_dialogues
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.profile import Profile, Ranked
 from vvae.latent.space import load_space
@@ -136,3 +137,22 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         broken()
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("whole", [0, 1 << 30])
+def test_dialogues_are_read_when_they_are_asked_for(
+    whole: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "WHOLE_TABLE", whole)
+    monkeypatch.setattr(tables, "BLOCK_OF_DIALOGUES", 7)
+    monkeypatch.setattr(tables, "MOST_BLOCKS", 2)
+    said = [
+        Dialogue(f"d{i}", (Turn(0, "a", (Message(f"m{i}"),)), Turn(1, "b", (Message("x"),))))
+        for i in range(40)
+    ]
+    write_dialogues(tmp_path / "d.parquet", said)
+    stored = StoredDialogues(tmp_path / "d.parquet")
+    assert list(stored.values()) == said
+    assert [stored[f"d{i}"] for i in (39, 0, 20, 39)] == [said[i] for i in (39, 0, 20, 39)]
+    assert len(stored) == 40
+    assert "d40" not in stored

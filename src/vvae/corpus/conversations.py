@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vvae.core.dialogue import Dialogue, Message, Reaction, Turn
 from vvae.corpus.formats import Person, Presence, Sent, Speech, bursts
 
-__all__ = ["GAPS", "Builder", "Chat", "Identities", "Silences", "Survey", "Unit"]
+__all__ = ["Builder", "Chat", "Identities", "Silences", "Survey", "Unit"]
 
 Array = npt.NDArray[np.float64]
 
@@ -63,11 +63,10 @@ class Silences:
 
         Silences within a conversation and between two are two heaps on a logarithmic scale; the cut
         is where their variance between the two is greatest (Otsu 1979), held between ten minutes
-        and twelve hours. With fewer than 50
-        silences: an hour.
+        and twelve hours. With fewer than 50 silences, or all alike: an hour.
         """
         counts = np.array(self.changed, dtype=np.float64) + np.array(self.same)
-        if counts.sum() < ENOUGH_GAPS:
+        if counts.sum() < ENOUGH_GAPS or np.count_nonzero(counts) < 2:
             return USUAL_GAP
         n = counts.cumsum()
         total = counts @ np.arange(BINS)

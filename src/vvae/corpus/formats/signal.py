@@ -22,6 +22,7 @@ LINE = re.compile(
 )
 REACTIONS = re.compile(r"\n?\(- ([^\n]*?) -\)(?=!?\[|\n?\(\(|\s*$)")
 STICKER = re.compile(r"\n?\(\( .* \)\)\s*$")
+QUOTED = re.compile(r"\A\s*(?:>.*\n)+")
 ATTACHMENT = re.compile(r"!?\[[^\[\]\n]*\]\(\.{1,2}/[^()\n]*\)\s*")
 ITEMS = {
     "contactMessage": "contact",
@@ -230,7 +231,7 @@ def _said(header: re.Match[str], more: list[str], file: File) -> Record:
     at = iso_seconds(time)
     if at is None:
         return Malformed(file.where, "a date that does not exist")
-    shown = "\n".join([header["text"], *more])
+    shown = "\n".join([header["text"].rstrip(), *more])
     if any(0xD800 <= ord(c) <= 0xDFFF for c in shown + header["who"]):
         return Malformed(file.where, "not UTF-8")
     reactions: list[Reaction] = []
@@ -246,7 +247,9 @@ def _said(header: re.Match[str], more: list[str], file: File) -> Record:
         kind, text = "sticker", STICKER.sub("", text)
     elif ATTACHMENT.search(text):
         kind, text = "file", ATTACHMENT.sub("", text)
-    text = "\n".join(line for line in text.split("\n") if not line.startswith(">")).strip()
+    if text.startswith("\n"):  # what is quoted stands alone, before the answer
+        text = QUOTED.sub("", text)
+    text = text.strip()
     if text == "(This message was deleted)":
         kind, text = "deleted", ""
     name = header["who"].strip()
