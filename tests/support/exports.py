@@ -542,8 +542,8 @@ def sms(folder: Path, lines: Sequence[Line]) -> Path:
     """SMS Backup & Restore: half characters as entities."""
 
     def escaped(text: str) -> str:
-        units = (text.encode("utf-16-be")[i : i + 2] for i in range(0, 2 * len(text) + 64, 2))
-        codes = [int.from_bytes(unit, "big") for unit in units if unit]
+        data = text.encode("utf-16-be")
+        codes = [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)]
         return "".join(
             f"&#{code};" if code > 0xD7FF or code < 0x20 or chr(code) in '<>&"' else chr(code)
             for code in codes

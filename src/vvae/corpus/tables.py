@@ -20,7 +20,7 @@ __all__ = ["PAIRS", "StoredDialogues", "iterate_dialogues", "read_dialogues", "w
 DIALOGUES_AT_ONCE = 256
 WHOLE_TABLE = 128 << 20
 """Bytes of a table up to which its dialogues are all held in memory."""
-BLOCK_OF_DIALOGUES, MOST_BLOCKS = 1024, 32
+BLOCK_OF_DIALOGUES, MOST_BLOCKS = 256, 16
 """Of a larger one: so many dialogues are read at a time, and so many of these blocks are held."""
 CHARACTERS_AT_ONCE = 4 << 20
 """Of dialogues in memory while they are written; how long they are is seen from the first ones."""

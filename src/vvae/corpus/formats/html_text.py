@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 
@@ -52,7 +53,8 @@ class Element:
     @property
     def text(self) -> str:
         """Return the text within; <br> and blocks such as paragraphs begin a line."""
-        return _squeezed("".join(self._pieces()))
+        text = re.sub(r"\s*\x00[\x00\s]*", "\n", "".join(self._pieces()).strip("\0 \n\t\r"))
+        return "\n".join(line.strip() for line in text.split("\n"))
 
     def _pieces(self) -> Iterator[str]:
         for child in self.children:
@@ -63,17 +65,11 @@ class Element:
             elif child.tag == "img":
                 yield child.attributes.get("alt", "")
             elif child.tag in ("p", "div", "li", "blockquote", "pre"):
-                yield "\n"
+                yield "\0"  # begins a line, but no two
                 yield from child._pieces()
-                yield "\n"
+                yield "\0"
             elif child.tag not in ("script", "style"):
                 yield from child._pieces()
-
-
-def _squeezed(text: str) -> str:
-    return "\n".join(
-        line.strip() for line in text.strip().split("\n") if line.strip() or line == ""
-    )
 
 
 class _Parser(HTMLParser):

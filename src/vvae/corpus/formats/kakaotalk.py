@@ -82,6 +82,9 @@ def recognise(file: File) -> str | None:
     lines = [line.strip() for line in file.head.lstrip("\ufeff").split("\n")[:4]]
     if [cell.strip().casefold() for cell in lines[0].split(",")] == HEADER:
         return "the columns of a table of KakaoTalk"
+    messages = [PHONE.fullmatch(line) for line in lines]
+    if sum(match is not None and " : " in (match["rest"] or "") for match in messages) > 1:
+        return "lines of time, name and text of KakaoTalk"
     titled = any(TITLE.fullmatch(line) for line in lines) and any(map(SAVED.fullmatch, lines))
     return "the title of a chat of KakaoTalk" if titled else None
 

@@ -43,7 +43,7 @@ LATE = re.compile(r"p|下午|晚上|午後|오후|م|अपराह्न|中�
 HEADER = re.compile(
     rf"""[{MARKS}]*
     (?P<bracket>\[)?
-    (?P<a>\d{{1,4}})(?P<dot>[./\-年]){SPACE}?(?P<b>\d{{1,2}})[./\-月]{SPACE}?(?P<c>\d{{1,4}})[.日]?
+    (?P<a>\d{{1,4}})(?P<dot>[./\-年]){SPACE}?(?P<b>\d{{1,2}})[./\-月]{SPACE}?(?P<c>\d{{1,4}})(?:[.日]|{SPACE}BE)?
     [,،]?{SPACE}*(?:(?:at|um|à|às|a\ las|alle|om|klo|kl\.|в){SPACE})?
     (?P<before>{MERIDIEM})?{SPACE}*
     (?P<hour>\d{{1,2}})[:.](?P<minute>\d{{2}})(?:[:.](?P<second>\d{{2}}))?
