@@ -18,7 +18,6 @@ from tests.support.exports import Line, android, chatlab, discord, ios, openai, 
 from vvae.config import load_config
 from vvae.core.dialogue import Dialogue
 from vvae.core.errors import ConfigError, DataError
-from vvae.corpus.conversations import Silences
 from vvae.corpus.formats import Hints, find
 from vvae.corpus.importing import (
     DIALOGUES,
@@ -29,6 +28,7 @@ from vvae.corpus.importing import (
     speakers_to_learn,
     survey,
 )
+from vvae.corpus.silences import Silences
 from vvae.corpus.tables import read_dialogues
 from vvae.pipeline.stages.corpus import import_dialogues
 
