@@ -84,7 +84,8 @@ def _branch(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _up(nodes: dict[str, Any], leaf: object, parent: str) -> list[dict[str, Any]]:
     """From a leaf to the root; from the last node where the leaf is not known."""
-    at: object = leaf if leaf in nodes else next(reversed(nodes), None)
+    known = isinstance(leaf, str) and leaf in nodes
+    at: object = leaf if known else next(reversed(nodes), None)
     found: list[dict[str, Any]] = []
     seen: set[object] = set()
     while isinstance(at, str) and at in nodes and at not in seen:
@@ -110,7 +111,7 @@ def _said(message: dict[str, Any]) -> tuple[str | None, str | None]:
     content, hidden = message.get("content") or message.get("text"), False
     if isinstance(content, dict):  # ChatGPT
         metadata = message.get("metadata")
-        hidden = content.get("content_type") not in SHOWN or (
+        hidden = str(content.get("content_type")) not in SHOWN or (
             isinstance(metadata, dict)
             and metadata.get("is_visually_hidden_from_conversation") is True
         )
@@ -119,9 +120,9 @@ def _said(message: dict[str, Any]) -> tuple[str | None, str | None]:
         content = "".join(piece for piece in pieces if isinstance(piece, str))
     text = plain_text(content if content is not None else "")
     if (
-        role in ROLES
+        not isinstance(role, str)
+        or role in ROLES
         or hidden
-        or not isinstance(role, str)
         or message.get("recipient") not in (None, "all")
     ):
         return None, text if text is not None else ""

@@ -71,7 +71,7 @@ def _speech(message: object, index: int) -> Speech | Skipped | str:
         return "a message that is no object"
     role = message.get("role", message.get("from"))
     content = message.get("content", message.get("value"))
-    if role in ROLES or (
+    if (isinstance(role, str) and role in ROLES) or (
         content is None and ("tool_calls" in message or "function_call" in message)
     ):
         return Skipped(NOT_SAID, content[:200] if isinstance(content, str) else "")
