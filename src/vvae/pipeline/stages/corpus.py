@@ -117,7 +117,7 @@ def import_dialogues(run: Run) -> None:
             data.path, format=data.format, malformed_limit=data.malformed_limit
         )
     gone = Forgotten(run.folder)
-    names = {name for d in imported.dialogues for name in d.speakers if name in gone}
+    names = {n for d in imported.dialogues for n in d.speakers if n in gone} if gone else set()
     ids: set[str] | None = None
     if data.limit is not None and data.limit < len(imported.dialogues):
         present = [d.id for d in _remaining(imported.dialogues, names)]
