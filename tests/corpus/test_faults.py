@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.exports import Line, android, element, messenger, qq, telegram
+from tests.support.exports import EXPORTERS, Line, android, element, messenger, qq, telegram
 from tests.support.runs import vvae
 from vvae.core.dialogue import Dialogue, Message, Turn
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Sent, find, read
+from vvae.corpus.formats.dates import written
 from vvae.corpus.formats.imessage import typedstream_text
+from vvae.corpus.formats.phrases import any_of
 from vvae.corpus.importing import DIALOGUES, Intake, bring_in
 from vvae.corpus.pairs import make_pairs
 from vvae.corpus.tables import read_dialogues
@@ -329,6 +334,13 @@ def test_what_the_app_writes_is_no_speech_and_speech_is(
         ("You missed a call from Ben.", False),
         ("Liked a message", False),
         ("i liked a message of yours", True),
+        ("Hat mit ❤ auf deine Nachricht reagiert", False),
+        ("omg she sent a photo", True),
+        ("yeah he left the group!", True),
+        ("You loved the group project", True),
+        ("You turned off the oven", True),
+        ("mom added me to the group", True),
+        ("Ana Ruiz here, about the flat. Are you free tomorrow?", True),
         ("ana ruiz is my name", True),
     ],
 )
@@ -532,3 +544,134 @@ def test_strings_as_macs_archive_them(head: str, length: str, text: str) -> None
 def test_no_archive_is_no_text(data: bytes) -> None:
     found = typedstream_text(data)
     assert found is None or b"NSString" in data
+
+
+# --- found by reviewers ---------------------------------------------------------------------------
+
+
+def records(path: Path) -> list[tuple[str, str, str]]:
+    """(who, kind, text) of each message."""
+    found = (record for _, record in read(find(path)) if isinstance(record, Sent))
+    return [(r.person.name, r.message.kind or "", r.message.text) for r in found]
+
+
+@pytest.mark.parametrize("name", ["whatsapp", "meta", "line"])
+def test_every_phrase_matches_itself(name: str) -> None:
+    text = resources.files("vvae.corpus.formats").joinpath(f"{name}.yaml").read_text("utf-8")
+    for key, phrases in yaml.safe_load(text).items():
+        for phrase in phrases if isinstance(phrases, list) else []:
+            said = phrase.replace("NAME", "Ana Ruiz").replace("WHO", "Ben")
+            said = re.sub(r"\bN\b", "24", said.replace("TITLE", "❤"))
+            assert any_of([phrase], name="Ana Ruiz").fullmatch(said), (key, phrase)
+
+
+def test_the_table_that_wechatmsg_writes(tmp_path: Path) -> None:
+    rows = (
+        "localId,TalkerId,Type,SubType,IsSender,CreateTime,Status,StrContent,StrTime,Remark,NickName,Sender",
+        "1,2,1,0,0,1700000000,4,你好,2023-11-15 06:13:20,小明,M,wxid_f",
+        "2,2,1,0,1,1700000060,2,嗨,2023-11-15 06:14:20,我,me,wxid_me",
+        '3,2,3,0,0,1700000120,2,"<?xml version=""1.0""?><msg/>",2023-11-15 06:15:20,小明,M,wxid_f',
+        "5,2,10000,0,0,1700000240,2,你已添加了小明,2023-11-15 06:17:20,小明,M,wxid_f",
+    )
+    (path := tmp_path / "x.csv").write_text("\n".join(rows))
+    assert records(path) == [("小明", "text", "你好"), ("我", "text", "嗨"), ("小明", "image", "")]
+
+
+def test_two_chats_of_one_file_name_stay_two(tmp_path: Path) -> None:
+    for folder, who in (("fam", "엄마"), ("work", "부장")):
+        lines = [Line(who if i % 2 else "나", START + 60 * i, f"{folder}{i}") for i in range(4)]
+        (tmp_path / "e" / folder).mkdir(parents=True)
+        EXPORTERS["kakaotalk on Android"][1](tmp_path / "e" / folder, lines)
+    dialogues, _ = brought(tmp_path / "e", tmp_path)
+    assert sorted(d.speakers for d in dialogues) == [("나", "부장"), ("나", "엄마")]
+
+
+def test_line_on_a_computer(tmp_path: Path) -> None:
+    (path := tmp_path / "chat.txt").write_text(
+        "2024.01.13 Saturday\n21:30 Mr. Tanaka Photos\n21:31 Jessie nice\n21:32 Mr. Tanaka Thanks\n"
+        "21:33 Jessie 1:04:49\n21:34 Zoe once\n21:35 Jessie left the group.\n"
+    )
+    assert records(path) == [
+        ("Mr. Tanaka", "image", ""),
+        ("Jessie", "text", "nice"),
+        ("Mr. Tanaka", "text", "Thanks"),
+        ("Jessie", "call", ""),
+        ("Zoe", "text", "once"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Grandma invited us for dinner", "text"),
+        ("Voice Call me later", "text"),
+        ("보이스톡 하자", "text"),
+        ("파일: 내가 보낼게", "text"),
+        ("보이스톡 0:17", "call"),
+        ("파일: plan.pdf", "file"),
+    ],
+)
+def test_speech_in_kakaotalk_is_no_notice(text: str, kind: str, tmp_path: Path) -> None:
+    path = EXPORTERS["kakaotalk"][1](tmp_path, [Line("Mom", START, text), Line("나", START, "x")])
+    assert records(path)[0] == ("Mom", kind, text if kind == "text" else "")
+
+
+@pytest.mark.parametrize(
+    ("shown", "quoted", "text"),
+    [
+        ("[回复 : [图片]]\n不错", "[图片]", "不错"),
+        ("[回复 B: 笑死[/捂脸]了]\n哈哈", "笑死[/捂脸]了", "哈哈"),
+        ("[回复 B: 第一行\n第二行]\n多行", "第一行\n第二行", "多行"),
+    ],
+)
+def test_what_qq_quotes(shown: str, quoted: str, text: str, tmp_path: Path) -> None:
+    path = qq(tmp_path, [Line("A", START, "x")])
+    data = json.loads(path.read_text())
+    content = data["messages"][0]["content"]
+    content["text"] = shown
+    content["elements"].append({"type": "reply", "data": {"content": quoted}})
+    path.write_text(json.dumps(data))
+    assert records(path) == [("A", "text", text)]
+
+
+def test_reactions_between_phones_are_no_speech(tmp_path: Path) -> None:
+    said = [
+        Line("Noa", START, "nice"),
+        Line("Tim", START + 9, "Loved “nice”"),
+        Line("Tim", START + 19, "Loved it"),
+    ]
+    for app in ("sms", "imessage text"):
+        (home := tmp_path / app.split()[0]).mkdir()
+        assert [t for *_, t in records(EXPORTERS[app][1](home, said))] == ["nice", "Loved it"]
+
+
+def test_answers_of_assistants_are_what_was_shown(tmp_path: Path) -> None:
+    talk = [Line("user", START, "hi"), Line("assistant", START, "x"), Line("user", START, "y")]
+    path = EXPORTERS["chatgpt"][1](tmp_path, talk)
+    data = json.loads(path.read_text())
+    nodes = data[0]["mapping"]
+    thoughts = (
+        '<details type="reasoning" done="true"><summary>Thought</summary>\n> hm\n</details>\nhello'
+    )
+    nodes["1"]["message"]["content"]["parts"] = [thoughts, "\ue200cite\ue202turn0\ue201"]
+    spoken = {"content_type": "audio_transcription", "text": "spoken words"}
+    nodes["2"]["message"]["content"] = {"content_type": "multimodal_text", "parts": [spoken]}
+    path.write_text(json.dumps(data))
+    dialogues, _ = brought(path, tmp_path)
+    assert said(dialogues) == [["user: hi", "assistant: hello", "user: spoken words"]]
+
+
+def test_a_clock_without_a_blank_before_its_half() -> None:
+    assert written("January 5, 2024 6:03pm") == (1704477780.0, "2024-01-05T18:03:00")
+
+
+def test_completions_that_were_written_come_in_again(tmp_path: Path) -> None:
+    row = {
+        "prompt": [{"role": "user", "content": "hi"}],
+        "completion": [{"role": "assistant", "content": "yo"}],
+    }
+    (path := tmp_path / "x.jsonl").write_text(
+        json.dumps(row) + '\n{"prompt": "a", "completion": "b"}\n'
+    )
+    dialogues, _ = brought(path, tmp_path)
+    assert said(dialogues) == [["user: hi", "assistant: yo"], ["user: a", "assistant: b"]]

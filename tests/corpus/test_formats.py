@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.exports import EXPORTERS, Line
 from vvae.core.dialogue import Dialogue
-from vvae.corpus.formats import Sent, find, read
+from vvae.corpus.formats import Sent, Skipped, find, read
 from vvae.corpus.importing import Intake, survey
 from vvae.corpus.ordering import in_order
 
@@ -61,7 +61,9 @@ def told(path: Path) -> list[object]:
                 type(record).__name__: [
                     part
                     for part in record
-                    if part not in (None, "") and not str(part).startswith(str(CHATS))
+                    if part not in (None, "")
+                    and not (part is False and isinstance(record, Skipped))
+                    and not str(part).startswith(str(CHATS))
                 ]
             }
         rows.append({"format": format, **row})

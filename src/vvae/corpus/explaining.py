@@ -74,7 +74,7 @@ def _told(record: Record) -> tuple[str, str, bool] | None:
         what = "speech" if kind == "text" else f"{kind} with words" if message.text else kind
         return what, record.shown or message.text, record.doubt
     if isinstance(record, Skipped):
-        return f"left out: {record.reason}", record.shown, False
+        return f"left out: {record.reason}", record.shown, record.doubt
     if isinstance(record, Malformed):
         return f"malformed: {record.reason}", record.where, False
     return None

@@ -329,6 +329,7 @@ class _Work:
             yield self._builder.rebuilt(self._numbered, format, self._cleaned(record))
         elif isinstance(record, Skipped):
             self._seen += 1
+            self._doubtful += record.doubt
             self.left_out[record.reason] += 1
         else:
             self._seen += 1
@@ -395,12 +396,15 @@ class _Work:
     def _check(self) -> None:
         bad = self.malformed.total()
         if self._first and bad > self._options.malformed_limit * self._seen:
-            most = 2 * bad > self._seen
-            fix = "--explain says what it was taken for" if most else "raise --malformed-limit"
+            fix = "export again, or raise --malformed-limit"
+            if self._first.reason == "not UTF-8":
+                fix = "save the file as UTF-8"
+            elif 2 * bad > self._seen:
+                fix = "export again, or look with --explain what it was taken for"
             raise DataError(
                 f"{bad:,} of {self._seen:,} messages are malformed; first: {self._first.reason}",
                 where=self._first.where,
-                fix=f"export again, or {fix}",
+                fix=fix,
             )
         if not self._written:
             reasons = ", ".join(

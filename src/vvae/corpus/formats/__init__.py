@@ -88,6 +88,8 @@ class Skipped(NamedTuple):
 
     reason: str
     shown: str = ""
+    doubt: bool = False
+    """Whether it may be a person's own words."""
 
 
 class Malformed(NamedTuple):

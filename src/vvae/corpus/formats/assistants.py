@@ -6,6 +6,7 @@ Whoever asks is `user`, whoever answers `assistant`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,12 @@ __all__ = ["read", "recognise"]
 
 HUMANS = {"human": "user"}
 SHOWN = {"text", "multimodal_text"}
+NOT_WRITTEN = re.compile(
+    r"<details type=\"(?:reasoning|tool_calls|code_interpreter)\".*?</details>\s*"
+    "|\ue200[^\ue201]*\ue201|【[^【】]*†[^【】]*】",
+    re.DOTALL,
+)
+"""What stands in the text of an answer and is none of it: thoughts, calls of tools, sources."""
 
 
 def recognise(file: File) -> str | None:
@@ -57,7 +64,9 @@ def _conversation(value: dict[str, Any], where: str, name: str) -> Iterator[Reco
             return
         if role is None:
             yield Skipped(NOT_SAID, text)
-        elif text.strip():
+        elif not text:
+            yield Skipped("without text")
+        else:
             speeches.append(Speech(role, Message(text, id=str(number))))
     turns = bursts(speeches)
     if len({turn.speaker for turn in turns}) < 2:
@@ -70,7 +79,10 @@ def _conversation(value: dict[str, Any], where: str, name: str) -> Iterator[Reco
 def _branch(value: dict[str, Any]) -> list[dict[str, Any]]:
     """The messages of the branch that was shown last, oldest first."""
     if "chat_messages" in value:
-        return objects(value["chat_messages"])
+        said = objects(value["chat_messages"])
+        nodes = {str(message.get("uuid")): message for message in said}
+        parents = {str(message.get("parent_message_uuid")) for message in said}
+        return _up(nodes, None, "parent_message_uuid") if parents & nodes.keys() else said
     if isinstance(mapping := value.get("mapping"), dict):
         return _up(mapping, value.get("current_node"), "parent")
     chat = value.get("chat")
@@ -100,6 +112,13 @@ def _up(nodes: dict[str, Any], leaf: object, parent: str) -> list[dict[str, Any]
     return found[::-1]
 
 
+def _piece(piece: object) -> str:
+    """The text of a part of a message: written, or spoken and transcribed."""
+    if isinstance(piece, dict) and piece.get("content_type") == "audio_transcription":
+        piece = piece.get("text")
+    return piece if isinstance(piece, str) else ""
+
+
 def _said(message: dict[str, Any]) -> tuple[str | None, str | None]:
     """(who, text) of a message: nobody for instructions, tools and what was not shown; no text for
     one that cannot be read.
@@ -117,8 +136,10 @@ def _said(message: dict[str, Any]) -> tuple[str | None, str | None]:
         )
         pieces = content.get("parts")
         pieces = pieces if isinstance(pieces, list) else []
-        content = "".join(piece for piece in pieces if isinstance(piece, str))
+        content = "".join(map(_piece, pieces))
     text = plain_text(content if content is not None else "")
+    if text is not None:
+        text = NOT_WRITTEN.sub("", text).strip()
     if (
         not isinstance(role, str)
         or role in ROLES

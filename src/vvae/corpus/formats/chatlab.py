@@ -64,7 +64,7 @@ def transcript(text: str) -> str:
 
 class _Chat:
     def __init__(self, file: File) -> None:
-        self._file, self.name, self.group = file, file.stem, False
+        self._file, self.name, self.group = file, file.chat, False
         self._names: dict[str, str] = {}
 
     def read(self) -> Iterator[Record]:

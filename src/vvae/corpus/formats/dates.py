@@ -152,7 +152,9 @@ PM = {"pm", "p", "下午", "晚上", "中午", "午後", "오후", "م", "μμ",
 HOUR = re.compile(
     r"(?<![\d.])(\d{1,2})\s?[:.時时시]\s?(\d{1,2})(?:\s?[:.分분]\s?(\d{1,2}))?\s?[秒초분分]?(?![\d.]\d)"
 )
-HALF = re.compile(rf"{'|'.join(sorted((AM | PM) - {'am', 'a', 'pm', 'p'}))}|\b[ap]\.? ?m\b|[πμ]\.μ")
+HALF = re.compile(
+    rf"{'|'.join(sorted((AM | PM) - {'am', 'a', 'pm', 'p'}))}|(?<![^\W\d_])[ap]\.? ?m\b|[πμ]\.μ"
+)
 NUMBERED = (
     re.compile(r"(?P<y>\d{4}) ?[年년./\-] ?(?P<m>\d{1,2}) ?[月월./\-] ?(?P<d>\d{1,2})"),
     re.compile(r"(?P<d>\d{1,2}) tháng (?P<m>\d{1,2})\D+(?P<y>\d{4})"),

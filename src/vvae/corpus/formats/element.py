@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vvae.core.dialogue import Message
+from vvae.core.dialogue import Message, Reaction
 from vvae.corpus.formats import Hints, Malformed, Person, Presence, Record, Sent, Skipped
 from vvae.corpus.formats.dates import iso_utc
 from vvae.corpus.formats.files import File
@@ -38,8 +39,8 @@ def recognise(file: File) -> str | None:
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     """Yield the messages of each room; an edit takes the place of what it changed."""
     for file in files:
-        edits = _edits(file)
-        room = _Room(file, edits)
+        edits, reactions = _relations(file)
+        room = _Room(file, edits, reactions)
         for path, value in parts(file, {"room_name", "messages.item"}):
             if path == "room_name":
                 room.name = storable(str(value))
@@ -49,18 +50,24 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
                 yield room.record(value)
 
 
-def _edits(file: File) -> dict[str, str]:
-    """Id of an event -> what it says since it was edited last."""
-    found: dict[str, str] = {}
+def _relations(file: File) -> tuple[dict[str, str], dict[str, list[Reaction]]]:
+    """Id of an event -> what it says since it was edited last; and the reactions to it."""
+    edits: dict[str, str] = {}
+    reactions: dict[str, list[Reaction]] = defaultdict(list)
     for _, value in parts(file, {"messages.item"}):
         content = value.get("content") if isinstance(value, dict) else None
-        target = _edited(content)
-        if target is not None and isinstance(content, dict):
+        relation = content.get("m.relates_to") if isinstance(content, dict) else None
+        if not isinstance(content, dict) or not isinstance(relation, dict):
+            continue
+        target, sign = relation.get("event_id"), relation.get("key")
+        if value.get("type") == "m.reaction" and isinstance(sign, str):
+            reactions[str(target)].append(Reaction(storable(sign), str(value.get("sender"))))
+        elif (changed := _edited(content)) is not None:
             new = content.get("m.new_content")
             text = plain_text(new.get("body")) if isinstance(new, dict) else None
             if text is not None:
-                found[target] = text
-    return found
+                edits[changed] = text
+    return edits, reactions
 
 
 def _edited(content: object) -> str | None:
@@ -72,8 +79,10 @@ def _edited(content: object) -> str | None:
 
 
 class _Room:
-    def __init__(self, file: File, edits: dict[str, str]) -> None:
-        self._file, self._edits = file, edits
+    def __init__(
+        self, file: File, edits: dict[str, str], reactions: dict[str, list[Reaction]]
+    ) -> None:
+        self._file, self._edits, self._reactions = file, edits, reactions
         self.name = file.stem
         self._names: dict[str, str] = {}
 
@@ -96,6 +105,8 @@ class _Room:
             return self._sent(sender, "", "call", event, at)
         if kind == "m.room.encrypted" or content.get("msgtype") == "m.bad.encrypted":
             return Skipped("could not be decrypted")
+        if kind == "m.reaction":
+            return Skipped("reaction, read with its message")
         if kind != "m.room.message":
             return Skipped("system line", str(kind))
         if not content:
@@ -155,6 +166,7 @@ class _Room:
             time=iso_utc(at),
             kind=kind if text or kind != "text" else "media",
             reply_to=reply,
+            reactions=tuple(self._reactions.get(str(event.get("event_id")), ())) or None,
             edited=edited or None,
         )
         return Sent(self.name, Person(storable(sender), name), body, at, bot=bot)

@@ -115,6 +115,13 @@ class File:
         return PurePosixPath(self.name).stem
 
     @property
+    def chat(self) -> str:
+        """Return the name within the export without extension: what tells a chat from another where
+        a file is a chat, for many are called alike.
+        """
+        return str(PurePosixPath(self.name).with_suffix("")) if self.stem else self.name
+
+    @property
     def folder(self) -> str:
         """Return the name of the folder it lies in, empty at the top."""
         return PurePosixPath(self.name).parent.name

@@ -22,6 +22,7 @@ from vvae.corpus.formats.dates import iso_utc, written
 from vvae.corpus.formats.discord import media_kind
 from vvae.corpus.formats.files import File
 from vvae.corpus.formats.jsonl import storable
+from vvae.corpus.formats.phrases import is_tapback
 
 __all__ = ["read", "recognise", "typedstream_text"]
 
@@ -46,8 +47,9 @@ HEADER = re.compile(
 )
 READ = re.compile(r" \(.*\)")
 TAIL = re.compile(
-    r"Tapbacks:|Reactions:|Translated from:|Sent with .{1,30}"
-    r"|This message responded to an earlier message\."
+    r"Tapbacks:|Reactions:|Translated from:|This message responded to an earlier message\."
+    r"|Sent with (?:Confetti|Echo|Fireworks|Balloons|Heart|Lasers|Shooting Start?|Sparkles"
+    r"|Spotlight|Slam|Loud|Gentle|Invisible Ink)"
 )
 TAPBACK = re.compile(r"\s*(?:\S{1,20} by .{1,80}|.{0,20}Sticker from .*)")
 UNSENT = re.compile(r".{1,80} unsent this message part.*|This message was deleted.*", re.DOTALL)
@@ -112,8 +114,8 @@ def _of_database(file: File) -> Iterator[Record]:
         columns = ", ".join(f"m.{name}" if name in known else "NULL" for name in COLUMNS)
         query = (
             f"SELECT {columns}, h.id, c.chat_identifier, c.display_name, c.style "
-            "FROM message m JOIN chat_message_join j ON j.message_id = m.ROWID "
-            "JOIN chat c ON c.ROWID = j.chat_id LEFT JOIN handle h ON h.ROWID = m.handle_id "
+            "FROM message m LEFT JOIN chat_message_join j ON j.message_id = m.ROWID "
+            "LEFT JOIN chat c ON c.ROWID = j.chat_id LEFT JOIN handle h ON h.ROWID = m.handle_id "
             "ORDER BY m.date, m.ROWID"
         )
         names = (*COLUMNS, "who", "chat", "title", "style")
@@ -156,6 +158,8 @@ def _record(
         return Skipped("reaction", str(row["text"] or ""))
     if row["item_type"] not in (None, 0):
         return Skipped("system line")
+    if row["chat"] is None:
+        return Skipped("in no chat: taken out by its owner", str(row["text"] or ""))
     date = row["date"]
     if not isinstance(date, int) or not 0 < date < 10**19:
         return Malformed(where, "a message without time")
@@ -261,7 +265,9 @@ def _block(header: re.Match[str], lines: list[str], file: File) -> Record:
     text = "\n".join(said).strip("\n")
     if any(0xD800 <= ord(c) <= 0xDFFF for c in text + who):
         return Malformed(file.where, "not UTF-8")
+    if is_tapback(text):
+        return Skipped("reaction", text)
     unsent = UNSENT.fullmatch(text) is not None
     kind = "deleted" if unsent else media_kind(files[0]) if files else "text" if text else "media"
     message = Message("" if unsent else text, time=time[1], kind=kind)
-    return Sent(file.stem, Person(who, who), message, time[0], group="," in file.stem)
+    return Sent(file.chat, Person(who, who), message, time[0], group="," in file.stem)

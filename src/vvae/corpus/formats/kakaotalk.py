@@ -46,19 +46,21 @@ WHOLE = {
     **dict.fromkeys(("The message has been deleted", "가려진 메시지입니다"), "deleted"),
 }
 BEGINNING = re.compile(
-    r"(?P<image>사진(?: \d+장)?|Photos?|\d+ photos)|(?P<file>(?:파일|File): .+)"
-    r"|(?P<call>(?:보이스톡|페이스톡|그룹콜|라이브톡)(?: .{1,20})?"
-    r"|Voice Call.*|Call canceled|Missed call)"
+    r"(?P<image>사진(?: \d+장)?|Photos?|\d+ photos)|(?P<file>(?:파일|File): .+\.\w{1,5})"
+    r"|(?P<call>(?:보이스톡|페이스톡|그룹콜|라이브톡)"
+    r"(?: (?:해요|부재중|취소|\d{1,2}:\d{2}(?::\d{2})?))?"
+    r"|Voice Call(?: \d{1,2}:\d{2})?|Call canceled|Missed call)"
     r"|(?P<link>샵검색: .*|톡게시판 .*)|(?P<location>지도: .*)"
     r"|(?P<contact>연락처: .*|카카오톡 프로필: .*)"
     r"|(?P<picture>[0-9a-f]{16,64}\.(?:jpe?g|png|mp4|gif|webp))"
 )
 JOINED = any_of(
     (
-        *("WHO님이 들어왔습니다", "WHO joined this chatroom", "NAME invited WHO"),
+        *("WHO님이 들어왔습니다", "WHO joined this chatroom"),
         *("NAME님이 WHO님을 초대했습니다", "NAME님이 WHO님을 초대하였습니다"),
     )
 )
+INVITED = any_of(("NAME invited WHO",))
 LEFT = any_of(
     (
         *("WHO님이 나갔습니다", "WHO님을 내보냈습니다", "WHO left this chatroom"),
@@ -110,9 +112,9 @@ def _table(file: File) -> Iterator[Record]:
         elif not cells[1].strip():
             yield Skipped("system line", cells[2])
         elif (at := iso_seconds(cells[0])) is not None:
-            yield from _records(file.stem, cells[1], cells[2], at, cells[0].replace(" ", "T"))
+            yield from _records(file.chat, cells[1], cells[2], at, cells[0].replace(" ", "T"))
         elif found := written(cells[0]):
-            yield from _records(file.stem, cells[1], cells[2], *found)
+            yield from _records(file.chat, cells[1], cells[2], *found)
         else:
             yield Malformed(where, "a time that cannot be read")
 
@@ -122,7 +124,7 @@ class _Text:
 
     def __init__(self, file: File) -> None:
         self._file = file
-        self._chat = file.stem
+        self._chat = file.chat
         self._day = ""
         self._at: float | None = None
 
@@ -145,7 +147,11 @@ class _Text:
             elif begun:
                 yield from _notices(self._chat, begun, self._at)
             elif begun is None and text.strip():
-                yield Malformed(f"{self._file.where}:{number}", "a line before the first message")
+                if self._at is not None:  # a notice of several lines
+                    yield Skipped("system line", text, doubt=True)
+                else:
+                    where = f"{self._file.where}:{number}"
+                    yield Malformed(where, "a line before the first message")
         if pending is not None:
             yield from self._message(0, *pending)
 
@@ -179,7 +185,7 @@ class _Text:
 
 
 def _records(chat: str, who: str, text: str, at: float, time: str) -> Iterator[Record]:
-    if _notice(text):
+    if _notice(text) or (text.startswith(f"{who} invited ") and text.endswith(".")):
         yield from _notices(chat, text, at)
         return
     plain = text.strip().rstrip(".")
@@ -189,7 +195,9 @@ def _records(chat: str, who: str, text: str, at: float, time: str) -> Iterator[R
     name = who.strip() or "?"
     kind = {"picture": "image", None: "text" if text.strip() else "media"}.get(kind, kind)
     shown = "" if said == text else text
-    yield Sent(chat, Person(name, name), Message(said, time=time, kind=kind), at, shown=shown)
+    doubt = kind in ("location", "contact") and ": " in text
+    body = Message(said, time=time, kind=kind)
+    yield Sent(chat, Person(name, name), body, at, shown=shown, doubt=doubt)
 
 
 def _notice(text: str) -> bool:
@@ -198,7 +206,8 @@ def _notice(text: str) -> bool:
 
 
 def _notices(chat: str, text: str, at: float | None) -> Iterator[Record]:
-    move = move_of(text.strip().rstrip("."), JOINED, LEFT)
+    plain = text.strip().rstrip(".")
+    move = move_of(plain, JOINED, LEFT) or move_of(plain, INVITED, LEFT)
     if move is not None and move.who:
         yield Presence(chat, move.who, move.here, at)
         yield Skipped("somebody came or went", text)

@@ -36,6 +36,7 @@ DATE = re.compile(
 )
 REIWA = 2018
 CALL = re.compile(r"☎.*")
+LASTED = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
 BRACKETED = re.compile(r"\[([^\[\]]{1,20})\](?:\s.*)?", re.DOTALL)
 MOST_NAMES = 10_000
 
@@ -49,7 +50,10 @@ def recognise(file: File) -> str | None:
         return "the title of a chat of LINE"
     dated = next((i for i, line in enumerate(lines) if DATE.fullmatch(line)), None)
     tabs = sum(line.count("\t") >= 2 and LINE.match(line) is not None for line in lines)
-    return "days and lines of time, name and text" if dated is not None and tabs else None
+    if dated is None or not (tabs or re.search(r"[^\W\d]", lines[dated])):
+        return None
+    begun = sum(LINE.match(line) is not None for line in lines[dated + 1 :])
+    return "days and lines of time, name and text" if tabs or begun > 1 else None
 
 
 class _Facts(NamedTuple):
@@ -110,7 +114,7 @@ def _numbers(match: re.Match[str]) -> tuple[str, str, str]:
 class _Chat:
     def __init__(self, file: File, facts: _Facts) -> None:
         self._file, self._facts = file, facts
-        self.name = re.sub(r"^\[LINE\] ?", "", file.stem)
+        self.name = file.chat.replace("[LINE] ", "").replace("[LINE]", "")
         self._day: tuple[str, str, str] | None = None
         self._at = 0.0
 
@@ -147,7 +151,7 @@ class _Chat:
         if moment is None:
             yield Malformed(where, "a date that does not exist")
             return
-        name, text = self._split(match["rest"])
+        name, text, doubt = self._split(match["rest"])
         text = "\n".join([text, *more]).rstrip("\n")
         if any(0xD800 <= ord(c) <= 0xDFFF for c in name + text):
             yield Malformed(where, "not UTF-8")
@@ -157,18 +161,23 @@ class _Chat:
             return
         if text.startswith('"') and text.endswith('"') and len(text) > 1 and "\n" in text:
             text = text[1:-1].replace('""', '"')
-        kind, said = _said(text)
+        kind, said = _said(text, bare=not self._facts.tabs)
         body = Message(said, time=moment[1], kind=kind)
         shown = "" if said == text else text
-        yield Sent(self.name, Person(name, name), body, moment[0], shown=shown)
+        yield Sent(self.name, Person(name, name), body, moment[0], shown=shown, doubt=doubt)
 
-    def _split(self, rest: str) -> tuple[str, str]:
-        """(name, text); no name for what nobody said."""
+    def _split(self, rest: str) -> tuple[str, str, bool]:
+        """(name, text, whether the name is a guess); no name for what nobody said."""
         if self._facts.tabs:
             name, tab, text = rest.partition("\t")
-            return (name.strip(), text) if tab else ("", rest)
-        name = next((n for n in self._facts.names if rest.startswith(f"{n} ")), "")
-        return (name, rest[len(name) + 1 :]) if name and not _unsent(rest) else ("", rest)
+            return (name.strip(), text, False) if tab else ("", rest, False)
+        plain, phrases = rest.strip().rstrip(".。"), _phrases()
+        if _unsent(rest) or move_of(plain, phrases.joined, phrases.left):
+            return "", rest, False
+        if name := next((n for n in self._facts.names if rest.startswith(f"{n} ")), ""):
+            return name, rest[len(name) + 1 :], False
+        name, _, text = rest.partition(" ")  # somebody who writes once
+        return (name, text, True) if text and name != "☎" else ("", rest, False)
 
     def _notice(self, text: str, at: float) -> Iterator[Record]:
         phrases = _phrases()
@@ -186,11 +195,13 @@ def _unsent(text: str) -> bool:
     return _phrases().unsent.fullmatch(text.strip().rstrip(".。")) is not None
 
 
-def _said(text: str) -> tuple[str, str]:
-    """(kind, text) of a message."""
+def _said(text: str, *, bare: bool) -> tuple[str, str]:
+    """(kind, text) of a message; `bare` says that placeholders stand without brackets."""
     phrases = _phrases()
     if CALL.fullmatch(text) or text in phrases.calls:
         return "call", ""
+    if bare and (text in phrases.media or LASTED.fullmatch(text)):
+        return phrases.media.get(text, "call"), ""
     if _unsent(text):
         return "deleted", ""
     match = BRACKETED.fullmatch(text)

@@ -9,10 +9,10 @@ either order. What the app itself writes comes as the content of somebody's mess
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Collection, Iterator, Sequence
+from functools import cache, lru_cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -24,7 +24,7 @@ from vvae.corpus.formats.json_stream import parts
 from vvae.corpus.formats.jsonl import storable
 from vvae.corpus.formats.phrases import Move, any_of, move_of
 
-__all__ = ["app_words", "read", "recognise"]
+__all__ = ["AppWords", "app_words", "read", "recognise"]
 
 MEDIA = {
     "photos": "image",
@@ -35,6 +35,9 @@ MEDIA = {
     "sticker": "sticker",
     "share": "link",
 }
+
+
+OWNER = ("You ", "Enviaste ")
 
 
 def recognise(file: File) -> str | None:
@@ -61,17 +64,24 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
 
 
 def _read(file: File, chat: str) -> Iterator[Record]:
-    group = False
+    people: list[str] = []
     for path, value in parts(file, {"participants", "messages.item"}):
         if path == "participants":
-            group = isinstance(value, list) and len(value) > 2
+            people = [_person(one) for one in value] if isinstance(value, list) else []
         elif not isinstance(value, dict):
             yield Malformed(file.where, "a message that is no object")
         else:
-            yield from _records(value, chat, file.where, group=group)
+            yield from _records(value, chat, file.where, people)
 
 
-def _records(message: dict[str, Any], chat: str, where: str, *, group: bool) -> Iterator[Record]:
+def _person(value: object) -> str:
+    """A participant's name: an object, or in the export of encrypted chats a text."""
+    return _mended(str(value.get("name"))) if isinstance(value, dict) else storable(str(value))
+
+
+def _records(
+    message: dict[str, Any], chat: str, where: str, people: Sequence[str]
+) -> Iterator[Record]:
     newer = "senderName" in message
     sender = message.get("senderName" if newer else "sender_name")
     millis = message.get("timestamp" if newer else "timestamp_ms")
@@ -93,20 +103,23 @@ def _records(message: dict[str, Any], chat: str, where: str, *, group: bool) -> 
         "media" if message.get("media") else "",
     )
     at = millis / 1000
-    own = app_words(text, name)
-    doubt = own is None and " " not in name and text.startswith(f"{name} ")
+    own = app_words(text, name, people)
+    begins = text.startswith(f"{name} ")
+    doubt = own.doubt if own else begins
     if message.get("is_unsent") or message.get("isUnsent") or message.get("type") == "placeholder":
         text, kind = "", "deleted"
     elif "call_duration" in message or message.get("type") == "Call":
         text, kind = "", "call"
-    elif own is not None and (kind or own == "attachment"):
-        text, kind = "", kind or "media"
-    elif isinstance(own, Move):
-        yield Presence(chat, own.who, own.here, at)
+    elif own is not None and kind:
+        text = ""
+    elif own is not None and isinstance(own.what, Move):
+        yield Presence(chat, own.what.who, own.what.here, at)
         yield Skipped("somebody came or went", shown)
         return
+    elif own is not None and own.what == "attachment":
+        text, kind = "", "media"
     elif own is not None:
-        yield Skipped("system line", shown)
+        yield Skipped("system line", shown, doubt)
         return
     elif message.get("type") in ("Subscribe", "Unsubscribe"):
         yield Skipped("somebody came or went", shown)
@@ -124,36 +137,65 @@ def _records(message: dict[str, Any], chat: str, where: str, *, group: bool) -> 
         Person(name, name),
         body,
         at,
-        group=group,
+        group=len(people) > 2,
         shown="" if shown == text else shown,
         doubt=doubt,
     )
 
 
-def app_words(text: str, name: str) -> Move | str | None:
-    """Return what a message says that the app wrote: who came or went, ``notice``, ``reaction`` or
-    ``attachment``; None for what a person wrote.
+class AppWords(NamedTuple):
+    """What the app wrote: who came or went, ``notice``, ``reaction`` or ``attachment``; and whether
+    it may be a person's own words.
+    """
 
-    A text that begins with the whole name of its sender is the app's, in whatever language: of a
-    name of one word only where a stop ends the text.
+    what: Move | str
+    doubt: bool = False
+
+
+def app_words(text: str, name: str, people: Collection[str]) -> AppWords | None:
+    """Return what a message says that the app wrote; None for what a person wrote.
+
+    Args:
+        text: the content of a message.
+        name: who signs it.
+        people: everybody who is in the chat.
+
+    A sentence that begins with the whole name of its sender is the app's, in whatever language: of
+    a name of one word only where a stop ends it.
     """
     plain = text.strip().rstrip(".!。")
     if not plain or len(plain) > 300 or "\n" in plain:
         return None
-    phrases = _phrases()
-    if move := move_of(plain, phrases["joined"], phrases["left"]):
-        return move
-    for kind in ("attachment", "reaction", "notice"):
+    phrases = _phrases(frozenset([*people, name]))
+    by_sender = plain.startswith(f"{name} ")
+    if by_sender and (move := move_of(plain, phrases["joined"], phrases["left"])):
+        return AppWords(move)
+    if (by_sender or plain.startswith(OWNER)) and phrases["attachments"].fullmatch(plain):
+        return AppWords("attachment")
+    for kind in ("reaction", "notice"):
         if phrases[f"{kind}s"].fullmatch(plain):
-            return kind
-    whole = " " in name or text.rstrip().endswith((".", "。"))
-    return "notice" if text.startswith(f"{name} ") and whole else None
+            return AppWords(kind)
+    head = re.split(r'[:"“„«]', text.strip())[0]
+    sentence = "?" not in head and not re.search(r"[.!,] ", head)
+    stopped = text.rstrip().endswith((".", "。"))
+    if f"{name} " in plain[: len(name) + 16] and sentence and stopped:
+        return AppWords("notice", doubt=not by_sender)
+    if by_sender and " " in name and sentence:
+        return AppWords("notice", doubt=True)
+    return None
+
+
+@lru_cache(maxsize=256)
+def _phrases(people: frozenset[str]) -> dict[str, re.Pattern[str]]:
+    names = "|".join(re.escape(name) for name in sorted(people, key=len, reverse=True)[:300])
+    return {kind: any_of(phrases, name=f"(?:{names})") for kind, phrases in _data().items()}
 
 
 @cache
-def _phrases() -> dict[str, re.Pattern[str]]:
+def _data() -> dict[str, list[str]]:
     text = resources.files("vvae.corpus.formats").joinpath("meta.yaml").read_text("utf-8")
-    return {kind: any_of(phrases) for kind, phrases in yaml.safe_load(text).items()}
+    data: dict[str, list[str]] = yaml.safe_load(text)
+    return data
 
 
 def _mended(text: str) -> str:

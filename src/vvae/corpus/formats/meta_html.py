@@ -57,14 +57,14 @@ def _record(box: Element, chat: str, file: File, people: set[str]) -> list[Recor
     people.add(name)
     shown = text = storable(_said(body))
     kind = next((MEDIA[inner.tag] for inner in body.elements() if inner.tag in MEDIA), "text")
-    own = app_words(text, name)
-    if isinstance(own, Move):
+    own = app_words(text, name, people)
+    if own is not None and isinstance(own.what, Move):
         return [
-            Presence(chat, own.who, own.here, moment[0]),
+            Presence(chat, own.what.who, own.what.here, moment[0]),
             Skipped("somebody came or went", shown),
         ]
-    if own is not None and own != "attachment" and kind == "text":
-        return [Skipped("system line", shown)]
+    if own is not None and own.what != "attachment" and kind == "text":
+        return [Skipped("system line", shown, own.doubt)]
     if own is not None:
         text, kind = "", "media" if kind == "text" else kind
     message = Message(text, time=moment[1], kind=kind if text or kind != "text" else "media")

@@ -36,6 +36,8 @@ KEYS: tuple[tuple[set[str], App], ...] = (
         {"Timestamp", "Contents", "Attachments"},
         App("a data package of Discord, which holds one's own messages alone", DISCORD),
     ),
+    ({"dmConversation"}, App("an archive of X (direct-messages.js)", NO_WAY)),
+    ({"Direct Message", "ChatHistory"}, App("an export of TikTok", NO_WAY)),
     (
         {"conversation_state"},
         App("an export of Hangouts", "its chats are in Google Chat's export, too"),

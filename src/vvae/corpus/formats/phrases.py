@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["Move", "any_of", "move_of"]
+__all__ = ["Move", "any_of", "is_tapback", "move_of"]
 
-QUOTED_NAME = r"[\"“”„«»「」] ?.{1,100}? ?[\"“”„«»「」]"
+QUOTED = r"[\"“”„«»「」] ?.{1,100}? ?[\"“”„«»「」]"
 
 
 class Move(NamedTuple):
@@ -18,20 +18,29 @@ class Move(NamedTuple):
     here: bool
 
 
-def any_of(phrases: Iterable[str], then: str = "") -> re.Pattern[str]:
+TOKENS = re.compile(r'("?)(NAME|TITLE|WHO|(?<!\w)N(?!\w))("?)')
+
+
+def any_of(phrases: Iterable[str], *, name: str = ".{1,100}?", then: str = "") -> re.Pattern[str]:
     """Return a pattern that matches any of some phrases.
 
     Args:
-        phrases: texts with NAME for a name or a title, N for a number, and WHO for people who are a
-            group of the match. Quotation marks are matched by any.
+        phrases: texts with NAME for a person, TITLE for anything, N for a number, and WHO for
+            people who are a group of the match. Quotation marks are matched by any.
+        name: a pattern of what stands for NAME.
         then: a pattern of what may follow.
     """
+    stand_for = {"NAME": name, "TITLE": ".{1,100}?", "WHO": "(.{1,150}?)", "N": r"\d+"}
     patterns = []
     for phrase in sorted(phrases, key=lambda phrase: "WHO" in phrase):  # "added you" is no WHO
-        pattern = re.escape(re.sub(r'["“”„«»「」]', '"', phrase)).replace("WHO", "(.{1,150}?)")
-        pattern = pattern.replace('"NAME"', '"\\ NAME\\ "').replace('"\\ NAME\\ "', QUOTED_NAME)
-        pattern = re.sub("NAME|name", ".{1,100}?", pattern).replace("N", r"\d+")
-        patterns.append(pattern)
+        plain = re.sub(r'« ?| ?»|["“”„「」]', '"', phrase)
+        pieces, at = [], 0
+        for match in TOKENS.finditer(plain):
+            pieces.append(re.escape(plain[at : match.start()]))
+            quoted = match[1] and match[3]
+            pieces.append(QUOTED if quoted else match[1] + stand_for[match[2]] + match[3])
+            at = match.end()
+        patterns.append("".join(pieces) + re.escape(plain[at:]))
     return re.compile(f"(?:{'|'.join(patterns)}){then}", re.IGNORECASE)
 
 
@@ -43,3 +52,16 @@ def move_of(line: str, joined: re.Pattern[str], left: re.Pattern[str]) -> Move |
             names = re.split(r", | and | y | und | et | e |、|님과 |님, ", who.strip())
             return Move(tuple(name for name in names if name), here)
     return None
+
+
+TAPBACK = re.compile(
+    r"(?:Loved|Liked|Disliked|Laughed at|Emphasized|Questioned) "
+    r"(?:“.*”|\".*\"|an? (?:image|movie|attachment|audio message|sticker|photo))"
+    r"|\u200b?.{1,8} to [“\"].*[”\"]",
+    re.DOTALL,
+)
+
+
+def is_tapback(text: str) -> bool:
+    """Return whether a text is how a phone tells another phone of a reaction."""
+    return TAPBACK.fullmatch(text.strip()) is not None

@@ -32,10 +32,11 @@ ELEMENTS = {
 }
 REPLY = re.compile(r"\[回复(?:消息| [^\n]{0,80}?: ?[^\n]*?| : ?[^\n]*?)\]\n?", re.DOTALL)
 PLACEHOLDER = re.compile(
-    r"\[(?:图片|视频|语音|文件|卡片消息|卡片|分享|JSON消息|合并转发|转发消息|位置|位置消息|超级表情|image消息|表情消息|系统消息)"
+    r"\[(?:图片|视频|语音|文件|卡片消息|卡片|分享|JSON消息|合并转发|转发消息|位置|位置消息|超级表情|image消息|表情消息|系统消息|钱包/红包消息|解析失败|表情\d+)"
     r"(?:[:： ][^\[\]\n]*)?\]"
 )
 FORWARDED = re.compile(r"\[(?:合并转发|转发消息)[:：].*", re.DOTALL)
+WORDLESS = {"forward", "link", "call", "file", "sticker"}
 MANIFEST = "manifest"
 
 
@@ -117,7 +118,8 @@ def _record(message: dict[str, Any], chat: dict[str, Any], file: File, name: str
         return Malformed(where, "a message without time" if who else "a message without sender")
     kinds = [str(element.get("type")) for element in objects(content.get("elements"))]
     kind = next((ELEMENTS[kind] for kind in kinds if kind in ELEMENTS), "text")
-    text = "" if kind in ("forward", "link", "call") else _words(shown)
+    quoted = _quoted(content) if shown.startswith("[回复") else ""
+    text = "" if kind in WORDLESS else _words(shown, quoted)
     if message.get("recalled") is True or message.get("isRecalled") is True:
         text, kind = "", "deleted"
     body = Message(
@@ -138,9 +140,22 @@ def _record(message: dict[str, Any], chat: dict[str, Any], file: File, name: str
     )
 
 
-def _words(shown: str) -> str:
+def _quoted(content: dict[str, Any]) -> str:
+    """The words of the message that is answered, as they stand at the beginning of the answer."""
+    for element in objects(content.get("elements")):
+        data = element.get("data")
+        if element.get("type") == "reply" and isinstance(data, dict):
+            return str(data.get("content") or "")
+    return ""
+
+
+def _words(shown: str, quoted: str) -> str:
     """A text without what it quotes and without placeholders; faces stay, as [捂脸]."""
-    text = REPLY.sub("", shown, count=1) if shown.startswith("[回复") else shown
+    at = shown.find(f"{quoted}]") if quoted else -1
+    if 0 <= at < 200:
+        text = shown[at + len(quoted) + 1 :].lstrip("\n")
+    else:
+        text = REPLY.sub("", shown, count=1) if shown.startswith("[回复") else shown
     text = PLACEHOLDER.sub("", text)
     text = re.sub(r"\[/([^\[\]\n]{1,12})\]", r"[\1]", text)  # [/捂脸]
     return re.sub(r"\[\[([^\[\]\n]{1,12})\]\]", r"[\1]", text).strip()

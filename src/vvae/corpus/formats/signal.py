@@ -71,6 +71,7 @@ class _Backup:
         self._groups: set[str] = set()
         self._chats: dict[str, str] = {}
         self._own = "Me"
+        self._silent: set[str] = set()
 
     def records(self) -> Iterator[Record]:
         for number, line in self._file.lines(LONGEST_RECORD):
@@ -103,6 +104,8 @@ class _Backup:
                 self._names[key] = _group(group) or key
             elif "self" in recipient:
                 self._names[key] = self._own
+            elif "releaseNotes" in recipient:
+                self._silent.add(key)
         if isinstance(chat, dict):
             self._chats[str(chat.get("id"))] = str(chat.get("recipientId"))
 
@@ -119,6 +122,8 @@ class _Backup:
         else:
             kind = next((kind for key, kind in ITEMS.items() if key in item), "text")
             text = ""
+        if author in self._silent:
+            return Skipped("Signal's own channel")
         if "outgoing" in item and author not in self._names:
             self._names[author] = self._own
         name = self._names.get(author, author)
@@ -131,7 +136,7 @@ class _Backup:
         if shown is None:
             return Malformed(where, "a message whose text cannot be read")
         if kind == "text":
-            text = shown
+            text = shown.replace("\ufffc", "").strip()  # in the place of a mention
             attachments = objects(standard.get("attachments"))
             kind = _media(attachments) if attachments else "text" if text else "media"
         holders = (item.get(key) for key in ("standardMessage", *ITEMS))
@@ -227,6 +232,8 @@ def _markdown(file: File) -> Iterator[Record]:
 
 
 def _said(header: re.Match[str], more: list[str], file: File) -> Record:
+    if header["who"].strip() == "No-Sender":
+        return Skipped("a message without sender", header["text"])
     time = f"{header[1]}T{header[2]}"
     at = iso_seconds(time)
     if at is None:

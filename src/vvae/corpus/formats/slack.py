@@ -57,7 +57,7 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     people = {str(user.get("id")): user for user in _list(files, "users")}
     names = {user_id: _name(user) for user_id, user in people.items()}
     direct = {str(channel.get("id")) for channel in _list(files, "dms")}
-    bots = {user_id for user_id, user in people.items() if user.get("is_bot")}
+    bots = {user_id for user_id, user in people.items() if user.get("is_bot")} | {"USLACKBOT"}
     for file in files:
         if not DAY.fullmatch(file.stem):
             continue

@@ -17,6 +17,7 @@ from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
 from vvae.corpus.formats.dates import iso_utc
 from vvae.corpus.formats.files import BLOCK, LONGEST_RECORD, File
 from vvae.corpus.formats.jsonl import storable
+from vvae.corpus.formats.phrases import is_tapback
 
 __all__ = ["read", "recognise"]
 
@@ -122,6 +123,9 @@ class _Parser:
         date, address = row.get("date", ""), row.get("address", "")
         if not re.fullmatch(r"[0-9]{9,14}", date):
             self._found.append(Malformed(self._file.where, "a message without time"))
+            return
+        if is_tapback(text):
+            self._found.append(Skipped("reaction", text))
             return
         group = "~" in address
         known = _known(row.get("contact_name", ""))

@@ -75,7 +75,7 @@ USUAL = {
     "speaker_id": ("authorid", "sender profile url"),
     "attachment": ("attachments",),
 }
-WECHAT = ({"is_sender", "talker", "msg"}, {"strtalker", "issender", "strcontent"})
+WECHAT = ({"is_sender", "talker", "msg"}, {"issender", "strcontent", "type"})
 DISCORD = {"authorid", "author", "date", "content"}
 LINKEDIN = {"conversation id", "from", "date", "content"}
 DISCORD_NOTICE = re.compile(
@@ -229,7 +229,7 @@ def _record(
         reply_to=value.get("reply_to") or None,
     )
     thread = value.get("chat") if at is None else None
-    return Sent(value.get("chat") or file.stem, person, body, at, thread=thread)
+    return Sent(value.get("chat") or file.chat, person, body, at, thread=thread)
 
 
 def torn(text: str) -> bool:
@@ -292,10 +292,12 @@ class _WeChat:
         for row in rows:
             own = self._cell(row, "is_sender", "issender") == "1"
             if len(talkers[own]) < 1000:
-                talkers[own].add(self._cell(row, "talker", "strtalker"))
+                talkers[own].add(self._cell(row, "talker", "strtalker", "sender"))
+        self._told = "sender" in names and "strtalker" not in names  # who speaks has a column
         no_room = "room_name" not in names and "strtalker" not in names
         self._speaks = no_room and bool(talkers[1]) and not (talkers[0] & talkers[1])
-        self._chat = file.stem if self._speaks else ""
+        self._speaks |= self._told
+        self._chat = file.chat if self._speaks and not self._told else ""
         self._group = bool(self._chat) and len(talkers[0]) > 1
 
     def _cell(self, row: Row, *columns: str) -> str:
@@ -310,9 +312,9 @@ class _WeChat:
             return
         content = self._cell(row, "msg", "strcontent")
         own = self._cell(row, "is_sender", "issender") == "1"
-        talker = self._cell(row, "talker", "strtalker")
-        chat = self._chat or self._cell(row, "room_name", "strtalker") or talker
-        chat = chat or self._file.stem
+        talker = self._cell(row, "talker", "strtalker", "sender")
+        chat = self._chat or self._cell(row, "room_name", "strtalker", "talkerid") or talker
+        chat = chat or self._file.chat
         group = self._group or chat.endswith("@chatroom")
         prefix = re.match(r"([\w\-@]{1,40}):\n", content)
         if group and prefix and not own:
@@ -326,7 +328,8 @@ class _WeChat:
         if not speaker:
             yield Malformed(where, "a message without sender")
             return
-        shown_name = speaker if own or group or self._speaks else known or speaker
+        told = self._told or not (own or group or self._speaks)
+        shown_name = (known or speaker) if told else speaker
         stamp = self._cell(row, "createtime")
         at = float(stamp) if re.fullmatch(r"[0-9]{9,11}", stamp) else iso_seconds(stamp)
         if at is None:

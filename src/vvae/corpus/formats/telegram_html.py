@@ -102,7 +102,7 @@ def _record(element: Element, name: str, chat: str, file: File, *, group: bool) 
     at = iso_seconds(time)
     if at is None:
         return Malformed(f"{file.where}: message {number[:20]}", "a date that does not exist")
-    forwarded = element.find("forwarded")
+    forwarded = next((e for e in element.elements() if {"forwarded", "body"} <= e.classes), None)
     text_element = forwarded.find("text") if forwarded else _direct(element, "text")
     text = storable(text_element.text) if text_element is not None else ""
     kind = next(

@@ -52,7 +52,7 @@ QUOTE_FIRST = re.compile(QUOTE + r"(?P<rest>.+)", re.DOTALL)
 QUOTE_LAST = re.compile(r"(?P<rest>.+?)" + QUOTE.replace(".*?", ".*"), re.DOTALL)
 NOTICE = re.compile(
     r"(?:你|我|\"[^\"\n]{1,60}\"|“[^”\n]{1,60}”)\s?(?:撤回了一条消息|拍了拍.{0,80}|邀请.{1,200}加入了群聊|修改群名为.{0,80})"
-    r"|.{1,60}(?:撤回了一条消息|加入了群聊|移出了群聊|退出了群聊)"
+    r"|你刚才撤回了一条消息|[\"“][^\"”\n]{1,60}[\"”]\s?(?:加入了群聊|移出了群聊|退出了群聊)"
 )
 REMEMBERED = 500
 

@@ -75,7 +75,7 @@ def _record(
     )
     quotations.see(name, what.text, body.id)
     return Sent(
-        str(session.get("wxid") or session.get("accountId") or file.stem),
+        str(session.get("wxid") or session.get("accountId") or file.chat),
         Person(sender, name),
         body,
         float(time),
@@ -120,7 +120,7 @@ def _written(header: re.Match[str], lines: list[str], file: File) -> Record:
         kind="text" if what.kind == "forward" else what.kind,
     )
     return Sent(
-        file.stem,
+        file.chat,
         Person(name, name),
         body,
         at,

@@ -405,7 +405,8 @@ class _Chat:
     def _system(self, line: str, at: float, text: str = "") -> Sequence[Record]:
         found = notice_of(text or line)
         if isinstance(found, Move):
-            people = tuple(name.strip(MARKS + " ~") for name in found.who)
+            names = (name.strip(MARKS + " ~") for name in found.who)
+            people = tuple(name for name in names if not re.fullmatch(r"\d+ [^\W\d]+", name))
             moved = [Presence(self.name, people, found.here, at)] if people else []
             return (*moved, Skipped("somebody came or went", line))
         return (Skipped("system line", line),)

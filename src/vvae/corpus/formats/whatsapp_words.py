@@ -32,7 +32,7 @@ MARKS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufef
 """Characters that are not seen; the app puts U+200E before what it writes itself."""
 WHOLE_PLACEHOLDER = re.compile(r"<[^<>\n]{4,60}>")
 NAME = r"(?P<name>[^<>\n]{1,200}\.(?P<type>\w{1,5}))"
-ATTACHED = re.compile(rf" ?<[^<>:\n]{{1,40}}: ?[{MARKS}]*{NAME}>")
+ATTACHED = re.compile(rf" ?[<‹][^<>:：\n]{{1,40}}[:：] ?[{MARKS}]*{NAME}>")
 ATTACHED_BEHIND = re.compile(rf"{NAME} <[^<>:\n]{{3,40}}>")
 ATTACHED_ANDROID = re.compile(rf"{NAME} \((?P<word>[^()\n]{{3,60}})\)")
 DESCRIBED = re.compile(rf"(?P<file>[^\n]{{1,200}}\.\w{{1,5}}) • [{MARKS}]*\d+ \S{{1,12}} ?")
@@ -171,6 +171,8 @@ def _caption(text: str, name: str) -> str:
     if match := DESCRIBED.match(plain):
         plain = plain[match.end() :].strip(MARKS + " \n")
     bare = re.sub(r"^\d{8}-", "", name)
+    if not name and re.fullmatch(NAME, plain):
+        return ""  # a file that is named before the word for it
     return "" if plain in (name, bare, bare.rpartition(".")[0]) else plain
 
 
@@ -231,7 +233,7 @@ def _phrases() -> _Phrases:
     data = yaml.safe_load(
         resources.files("vvae.corpus.formats").joinpath("whatsapp.yaml").read_text("utf-8")
     )
-    by = [folded(phrase) for phrase in data["deleted"] if "NAME" in phrase]
+    by = [phrase for phrase in data["deleted"] if "NAME" in phrase]
     media = {folded(phrase): kind for kind, phrases in data["media"].items() for phrase in phrases}
     calls, call_ends, edited, attached, deleted = (
         frozenset(map(folded, data[name]))
@@ -240,7 +242,7 @@ def _phrases() -> _Phrases:
     return _Phrases(
         media | dict.fromkeys(calls, "call") | dict.fromkeys(deleted, "deleted"),
         any_of(by),
-        frozenset(phrase[:6] for phrase in by),
+        frozenset(folded(phrase)[:6] for phrase in by),
         edited,
         attached,
         calls,
