@@ -442,6 +442,7 @@ SKYPE = (
         ("messages.json", PACKAGE, "Discord", "Json"),
         ("x.html", "<html><div class=chatlog__message-group>", "DiscordChatExporter", "JSON"),
         ("x.txt", "=" * 62 + "\nGuild: x\n", "DiscordChatExporter", "JSON"),
+        ("direct-messages.js", "window.YTD.direct_messages.part0 = [", "an archive of X", "table"),
         ("msgstore.db.crypt15", "xx", "a backup of WhatsApp", "Export chat"),
         ("chat.pdf", "%PDF-1.7", "a document", "JSON"),
         ("who.csv", "who,what\na,b\n", "the columns who,what", "speaker=COLUMN"),

@@ -36,7 +36,6 @@ KEYS: tuple[tuple[set[str], App], ...] = (
         {"Timestamp", "Contents", "Attachments"},
         App("a data package of Discord, which holds one's own messages alone", DISCORD),
     ),
-    ({"dmConversation"}, App("an archive of X (direct-messages.js)", NO_WAY)),
     ({"Direct Message", "ChatHistory"}, App("an export of TikTok", NO_WAY)),
     (
         {"conversation_state"},
@@ -51,6 +50,7 @@ KEYS: tuple[tuple[set[str], App], ...] = (
     ({"@odata.context", "createdDateTime"}, App("an export of Teams", NO_WAY)),
 )
 HEADS: tuple[tuple[str, App], ...] = (
+    (r"window\.YTD\.", App("an archive of X (direct-messages.js)", NO_WAY)),
     (
         r"SQLite format 3",
         App(
