@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 from vvae.core.dialogue import Dialogue, Message, Turn
 from vvae.core.errors import DataError
 from vvae.corpus.formats.files import File, files_of
+from vvae.corpus.formats.others import app_of
 
 __all__ = [
     "Dates",
@@ -187,8 +188,6 @@ def find(path: Path, format: str = "auto") -> list[RecognisedFile]:
 
 def _unknown(path: Path, files: Sequence[RecognisedFile]) -> DataError:
     """The error for an export of which nothing is read: what it is, and what to do."""
-    from vvae.corpus.formats.others import app_of
-
     for entry in files:
         if (app := app_of(entry.file)) is not None:
             return DataError(f"this is {app.what}", where=entry.file.where, fix=app.fix)
@@ -207,8 +206,6 @@ def _recognised(file: File, modules: dict[str, Format]) -> RecognisedFile:
         raise DataError(f"this may be {names}", where=file.where, fix="say which with --format")
     if claims:
         return RecognisedFile(file, *claims[0])
-    from vvae.corpus.formats.others import app_of
-
     app = app_of(file)
     return RecognisedFile(file, None, app.what if app else "of no known format")
 

@@ -12,10 +12,9 @@ from typing import Any
 
 from vvae.core.dialogue import Dialogue, Message
 from vvae.corpus.formats import Hints, Malformed, Record, Skipped, Speech, bursts
-from vvae.corpus.formats.discord import objects
 from vvae.corpus.formats.files import File
 from vvae.corpus.formats.json_stream import parts
-from vvae.corpus.formats.jsonl import NOT_SAID, ROLES, plain_text, storable
+from vvae.corpus.formats.jsonl import NOT_SAID, ROLES, objects, plain_text, storable
 
 __all__ = ["read", "recognise"]
 

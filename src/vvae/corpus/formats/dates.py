@@ -14,7 +14,7 @@ import yaml
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Dates
 
-__all__ = ["Clock", "Dating", "Order", "iso_seconds", "iso_utc", "late", "written"]
+__all__ = ["Clock", "Dating", "Order", "hour_of", "iso_seconds", "iso_utc", "written"]
 
 
 class Order(NamedTuple):
@@ -162,9 +162,18 @@ NUMBERED = (
 IN_WORDS = re.compile(r"[^\W\d_][^\W\d_׳॰’.]*[׳॰]?")
 
 
-def late(half: str) -> bool:
-    """Return whether a word stands for the second half of the day."""
-    return re.sub(r"[\W_]", "", half.casefold()) in PM
+def hour_of(hour: int, half: str | None) -> int:
+    """Return the hour from 0 to 23 of a clock of twelve hours.
+
+    Args:
+        hour: as written; above 12 it is taken as it is.
+        half: the word for the half of the day, before or after the time; None where there is none.
+    """
+    if half is None or hour > 12:
+        return hour
+    if re.sub(r"[\W_]", "", half.casefold()) in PM:
+        return hour if hour == 12 or (half == "中午" and hour > 10) else hour + 12
+    return 0 if hour == 12 else hour
 
 
 def written(text: str) -> tuple[float, str] | None:
@@ -183,8 +192,8 @@ def written(text: str) -> tuple[float, str] | None:
     if date is None:
         return None
     hour, minute, second = (int(part or 0) for part in time.groups()) if time else (0, 0, 0)
-    if (half := HALF.search(plain.casefold())) and hour <= 12:
-        hour = hour % 12 + (12 if late(half.group()) else 0)
+    half = HALF.search(plain.casefold())
+    hour = hour_of(hour, half.group() if half else None)
     if hour > 24 or minute > 59 or second > 60:
         return None
     iso = f"{date.date().isoformat()}T{hour % 24:02d}:{minute:02d}:{min(second, 59):02d}"

@@ -13,9 +13,9 @@ from vvae.corpus.formats import Hints, Malformed, Person, Presence, Record, Sent
 from vvae.corpus.formats.dates import iso_seconds
 from vvae.corpus.formats.files import File
 from vvae.corpus.formats.json_stream import parts
-from vvae.corpus.formats.jsonl import plain_text
+from vvae.corpus.formats.jsonl import objects, plain_text
 
-__all__ = ["media_kind", "objects", "read", "recognise"]
+__all__ = ["media_kind", "read", "recognise"]
 
 SPEECH = {"Default", "Reply", "0", "19"}
 CALLS = {"Call", "3"}
@@ -110,11 +110,6 @@ def _record(message: dict[str, Any], channel: dict[str, Any], file: File) -> Rec
         bot=bool(author.get("isBot")) or bool(message.get("interaction")),
         forwarded=isinstance(forwarded, dict),
     )
-
-
-def objects(value: object) -> list[dict[str, Any]]:
-    """Return the objects of a JSON list, none where it is no list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _reactions(value: object) -> tuple[Reaction, ...] | None:

@@ -23,7 +23,7 @@ from typing import IO, NamedTuple
 
 from vvae.core.errors import DataError
 
-__all__ = ["LONGEST_LINE", "LONGEST_RECORD", "TORN", "File", "Line", "files_of"]
+__all__ = ["LONGEST_LINE", "LONGEST_RECORD", "TORN", "File", "Line", "files_of", "torn"]
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line of a line format; WhatsApp's longest message is 65,536 characters."""
@@ -36,6 +36,14 @@ SWELLING = 200
 """An archive may grow to so many times its size; text grows to 5 to 20 times."""
 BLOCK = 1 << 18
 HEAD = 1 << 16
+
+
+SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def torn(text: str) -> bool:
+    """Return whether a line's text holds bytes that were no UTF-8."""
+    return not text.isascii() and SURROGATES.search(text) is not None
 
 
 class Line(NamedTuple):

@@ -11,10 +11,10 @@ from typing import Any
 from vvae.core.dialogue import Message, Reaction
 from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
 from vvae.corpus.formats.dates import iso_utc, written
-from vvae.corpus.formats.discord import media_kind, objects
+from vvae.corpus.formats.discord import media_kind
 from vvae.corpus.formats.files import File
 from vvae.corpus.formats.json_stream import parts
-from vvae.corpus.formats.jsonl import plain_text, storable
+from vvae.corpus.formats.jsonl import objects, plain_text, storable
 
 __all__ = ["read", "recognise"]
 

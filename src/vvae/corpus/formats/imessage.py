@@ -18,9 +18,10 @@ from urllib.parse import quote
 from vvae.core.dialogue import Message, Reaction
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
+from vvae.corpus.formats.blocks import blocks_of
 from vvae.corpus.formats.dates import iso_utc, written
 from vvae.corpus.formats.discord import media_kind
-from vvae.corpus.formats.files import File
+from vvae.corpus.formats.files import File, torn
 from vvae.corpus.formats.jsonl import storable
 from vvae.corpus.formats.phrases import is_tapback
 
@@ -218,27 +219,23 @@ def _of_text(file: File) -> Iterator[Record]:
     message they answer, and once more at their own time. A notice is a time and its words in one
     line behind an empty one; in the midst of a message such a line is what it said at first.
     """
-    blank = True
-    block: list[str] = []
-    header: re.Match[str] | None = None
-    for number, line in file.lines():
-        match = HEADER.fullmatch(line)
-        if match and (match["rest"] is None or READ.fullmatch(match["rest"])):
-            if header:
-                yield _block(header, block, file)
-            header, block = match, []
-        elif match and blank:
-            yield Skipped("system line", line)
-        elif header:
-            block.append(line)
-        elif line.strip():
-            yield Malformed(f"{file.where}:{number}", "a line before the first message")
-        blank = not line.strip()
-    if header:
-        yield _block(header, block, file)
+    for block in blocks_of(file, _begins):
+        yield block if isinstance(block, Malformed) else _block(*block, file)
+
+
+def _begins(line: str, blank: bool) -> re.Match[str] | None:
+    """A line that begins a message; behind an empty line also a notice."""
+    match = HEADER.fullmatch(line)
+    return match if match and (blank or not _is_notice(match)) else None
+
+
+def _is_notice(header: re.Match[str]) -> bool:
+    return header["rest"] is not None and READ.fullmatch(header["rest"]) is None
 
 
 def _block(header: re.Match[str], lines: list[str], file: File) -> Record:
+    if _is_notice(header):
+        return Skipped("system line", header.group())
     time = written(header["time"])
     if time is None:
         return Malformed(file.where, "a date that does not exist")
@@ -263,7 +260,7 @@ def _block(header: re.Match[str], lines: list[str], file: File) -> Record:
         else:
             said.append(line)
     text = "\n".join(said).strip("\n")
-    if any(0xD800 <= ord(c) <= 0xDFFF for c in text + who):
+    if torn(text + who):
         return Malformed(file.where, "not UTF-8")
     if is_tapback(text):
         return Skipped("reaction", text)

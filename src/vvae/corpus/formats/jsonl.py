@@ -14,7 +14,7 @@ from vvae.corpus.formats import Malformed, Record, Skipped, Speech, bursts
 from vvae.corpus.formats.files import LONGEST_RECORD, TORN, File
 from vvae.corpus.formats.json_stream import parts, whole_escapes
 
-__all__ = ["json_of", "plain_text", "read_records", "storable"]
+__all__ = ["json_of", "objects", "plain_text", "read_records", "storable"]
 
 ROLES = {
     *("system", "developer", "tool", "tools", "function", "observation", "ipython"),
@@ -116,6 +116,11 @@ def json_of(line: str) -> dict[str, Any] | str:
     """Return the object of a line of JSONL, or why there is none."""
     value = json_value(line)
     return value if isinstance(value, dict | str) else "not a JSON object"
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """Return the objects of a JSON list, none where it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def plain_text(content: object) -> str | None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from vvae.core.dialogue import Message
 from vvae.corpus.formats import Hints, Malformed, Person, Presence, Record, Sent, Skipped
 from vvae.corpus.formats.dates import iso_seconds, written
-from vvae.corpus.formats.files import File
+from vvae.corpus.formats.files import File, torn
 from vvae.corpus.formats.phrases import any_of, move_of
-from vvae.corpus.formats.table import rows_of, torn
+from vvae.corpus.formats.table import rows_of
 
 __all__ = ["read", "recognise"]
 
@@ -176,7 +176,7 @@ class _Text:
         self, number: int, time: str, who: str, first: str, more: list[str]
     ) -> Iterator[Record]:
         moment, text = written(time), "\n".join([first, *more]).rstrip("\n")
-        if moment is None or any(0xD800 <= ord(c) <= 0xDFFF for c in text + who):
+        if moment is None or torn(text + who):
             reason = "a date that does not exist" if moment is None else "not UTF-8"
             yield Malformed(f"{self._file.where}:{number}", reason)
             return

@@ -18,8 +18,8 @@ import yaml
 
 from vvae.core.dialogue import Message
 from vvae.corpus.formats import Hints, Malformed, Person, Presence, Record, Sent, Skipped
-from vvae.corpus.formats.dates import Clock, Dating, late
-from vvae.corpus.formats.files import File
+from vvae.corpus.formats.dates import Clock, Dating, hour_of
+from vvae.corpus.formats.files import File, torn
 from vvae.corpus.formats.phrases import any_of, move_of
 
 __all__ = ["read", "recognise"]
@@ -142,9 +142,7 @@ class _Chat:
         return match if match and (match["gap"] == "\t") is self._facts.tabs else None
 
     def _record(self, number: int, match: re.Match[str], more: list[str]) -> Iterator[Record]:
-        hour, half = int(match["hour"]), match["before"] or match["after"]
-        if half and hour <= 12:
-            hour = hour % 12 + (12 if late(half) else 0)
+        hour = hour_of(int(match["hour"]), match["before"] or match["after"])
         assert self._day is not None
         moment = self._facts.clock.read(self._day, hour, int(match["minute"]), 0)
         where = f"{self._file.where}:{number}"
@@ -153,7 +151,7 @@ class _Chat:
             return
         name, text, doubt = self._split(match["rest"])
         text = "\n".join([text, *more]).rstrip("\n")
-        if any(0xD800 <= ord(c) <= 0xDFFF for c in name + text):
+        if torn(name + text):
             yield Malformed(where, "not UTF-8")
             return
         if not name:

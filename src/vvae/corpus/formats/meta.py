@@ -35,9 +35,8 @@ MEDIA = {
     "sticker": "sticker",
     "share": "link",
 }
-
-
 OWNER = ("You ", "Enviaste ")
+"""How a line begins that is about whose export it is."""
 
 
 def recognise(file: File) -> str | None:
@@ -104,8 +103,7 @@ def _records(
     )
     at = millis / 1000
     own = app_words(text, name, people)
-    begins = text.startswith(f"{name} ")
-    doubt = own.doubt if own else begins
+    doubt = own.doubt if own else text.startswith(f"{name} ")
     if message.get("is_unsent") or message.get("isUnsent") or message.get("type") == "placeholder":
         text, kind = "", "deleted"
     elif "call_duration" in message or message.get("type") == "Call":

@@ -15,10 +15,9 @@ from typing import Any
 from vvae.core.dialogue import Message
 from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
 from vvae.corpus.formats.dates import iso_seconds, iso_utc
-from vvae.corpus.formats.discord import objects
 from vvae.corpus.formats.files import LONGEST_RECORD, File
 from vvae.corpus.formats.json_stream import parts, whole_escapes
-from vvae.corpus.formats.jsonl import json_of, plain_text
+from vvae.corpus.formats.jsonl import json_of, objects, plain_text
 
 __all__ = ["read", "recognise"]
 

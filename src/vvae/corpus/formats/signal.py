@@ -10,10 +10,10 @@ from typing import Any
 
 from vvae.core.dialogue import Message, Reaction
 from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
+from vvae.corpus.formats.blocks import blocks_of
 from vvae.corpus.formats.dates import iso_seconds, iso_utc
-from vvae.corpus.formats.discord import objects
-from vvae.corpus.formats.files import LONGEST_RECORD, File
-from vvae.corpus.formats.jsonl import json_of, plain_text, storable
+from vvae.corpus.formats.files import LONGEST_RECORD, File, torn
+from vvae.corpus.formats.jsonl import json_of, objects, plain_text, storable
 
 __all__ = ["read", "recognise"]
 
@@ -215,20 +215,8 @@ def _exported(row: dict[str, Any], file: File, where: str) -> Record:
 
 
 def _markdown(file: File) -> Iterator[Record]:
-    header: re.Match[str] | None = None
-    more: list[str] = []
-    for number, line in file.lines():
-        match = LINE.fullmatch(line)
-        if match:
-            if header:
-                yield _said(header, more, file)
-            header, more = match, []
-        elif header:
-            more.append(line)
-        elif line.strip():
-            yield Malformed(f"{file.where}:{number}", "a line before the first message")
-    if header:
-        yield _said(header, more, file)
+    for block in blocks_of(file, lambda line, _: LINE.fullmatch(line)):
+        yield block if isinstance(block, Malformed) else _said(*block, file)
 
 
 def _said(header: re.Match[str], more: list[str], file: File) -> Record:
@@ -239,7 +227,7 @@ def _said(header: re.Match[str], more: list[str], file: File) -> Record:
     if at is None:
         return Malformed(file.where, "a date that does not exist")
     shown = "\n".join([header["text"].rstrip(), *more])
-    if any(0xD800 <= ord(c) <= 0xDFFF for c in shown + header["who"]):
+    if torn(shown + header["who"]):
         return Malformed(file.where, "not UTF-8")
     reactions: list[Reaction] = []
     if match := REACTIONS.search(shown):

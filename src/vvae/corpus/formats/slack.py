@@ -16,10 +16,10 @@ import emoji
 from vvae.core.dialogue import Message, Reaction
 from vvae.corpus.formats import Hints, Malformed, Person, Presence, Record, Sent, Skipped
 from vvae.corpus.formats.dates import iso_utc
-from vvae.corpus.formats.discord import media_kind, objects
+from vvae.corpus.formats.discord import media_kind
 from vvae.corpus.formats.files import File
 from vvae.corpus.formats.json_stream import parts, whole_escapes
-from vvae.corpus.formats.jsonl import plain_text
+from vvae.corpus.formats.jsonl import objects, plain_text
 
 __all__ = ["read", "recognise"]
 

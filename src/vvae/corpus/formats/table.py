@@ -14,13 +14,13 @@ from typing import NamedTuple
 from vvae.core.dialogue import Message
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
-from vvae.corpus.formats.dates import Clock, Dating, iso_seconds, iso_utc, late, written
+from vvae.corpus.formats.dates import Clock, Dating, hour_of, iso_seconds, iso_utc, written
 from vvae.corpus.formats.discord import media_kind
-from vvae.corpus.formats.files import File
+from vvae.corpus.formats.files import File, torn
 from vvae.corpus.formats.html_text import text_of
 from vvae.corpus.formats.wechat import Quotations, said
 
-__all__ = ["Row", "Times", "read", "recognise", "rows_of", "torn"]
+__all__ = ["Row", "Times", "read", "recognise", "rows_of"]
 
 USUAL = {
     "speaker": (
@@ -232,11 +232,6 @@ def _record(
     return Sent(value.get("chat") or file.chat, person, body, at, thread=thread)
 
 
-def torn(text: str) -> bool:
-    """Return whether a text holds bytes that were no UTF-8."""
-    return not text.isascii() and any(0xD800 <= ord(c) <= 0xDFFF for c in text)
-
-
 class Times:
     """A reader of the times of a column: ISO 8601, Unix (milli)seconds, months in words, or days
     and months in an order to be told.
@@ -269,8 +264,7 @@ class Times:
         match = NUMBERS.match(text)
         if match and self._clock and len(match[1]) < 4:
             hour, minute, second = (int(part or 0) for part in match.groups()[4:7])
-            if match[8] and hour <= 12:
-                hour = hour % 12 + (12 if late(match[8]) else 0)
+            hour = hour_of(hour, match[8])
             moment = self._clock.read((match[1], match[3], match[4]), hour, minute, second)
             return moment or (None, None)
         return written(text) or (None, None)

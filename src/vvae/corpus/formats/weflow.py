@@ -10,8 +10,9 @@ from typing import Any
 
 from vvae.core.dialogue import Message
 from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
+from vvae.corpus.formats.blocks import blocks_of
 from vvae.corpus.formats.dates import iso_seconds, iso_utc
-from vvae.corpus.formats.files import File
+from vvae.corpus.formats.files import File, torn
 from vvae.corpus.formats.json_stream import parts
 from vvae.corpus.formats.jsonl import plain_text
 from vvae.corpus.formats.wechat import Quotations, Said, said
@@ -86,22 +87,8 @@ def _record(
 
 
 def _text(file: File) -> Iterator[Record]:
-    header: re.Match[str] | None = None
-    lines: list[str] = []
-    blank = True
-    for number, line in file.lines():
-        match = HEADER.fullmatch(line) if blank else None
-        if match:
-            if header:
-                yield _written(header, lines, file)
-            header, lines = match, []
-        elif header:
-            lines.append(line)
-        elif line.strip():
-            yield Malformed(f"{file.where}:{number}", "a line before the first message")
-        blank = not line.strip()
-    if header:
-        yield _written(header, lines, file)
+    for block in blocks_of(file, lambda line, blank: HEADER.fullmatch(line) if blank else None):
+        yield block if isinstance(block, Malformed) else _written(*block, file)
 
 
 def _written(header: re.Match[str], lines: list[str], file: File) -> Record:
@@ -109,7 +96,7 @@ def _written(header: re.Match[str], lines: list[str], file: File) -> Record:
     content = "\n".join(lines).strip("\n")
     if at is None:
         return Malformed(file.where, "a date that does not exist")
-    if any(0xD800 <= ord(c) <= 0xDFFF for c in content + name):
+    if torn(content + name):
         return Malformed(file.where, "not UTF-8")
     what = said("text", content)
     if what.kind == "system":

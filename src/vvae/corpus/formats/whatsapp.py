@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 from vvae.core.errors import DataError
 from vvae.corpus.formats import Dates, Hints, Malformed, Person, Presence, Record, Sent, Skipped
-from vvae.corpus.formats.dates import Clock, Dating, Order
-from vvae.corpus.formats.files import File
+from vvae.corpus.formats.dates import Clock, Dating, Order, hour_of
+from vvae.corpus.formats.files import File, torn
 from vvae.corpus.formats.phrases import Move
 from vvae.corpus.formats.whatsapp_words import (
     ATTACHED_ANDROID,
@@ -45,7 +45,6 @@ MERIDIEM = (
     rf"[AaPp]\.?{SPACE}?[Mm]\.?|[AaPp]\b|上午|中午|下午|晚上|凌晨|早上|清晨|午前|午後|오전|오후|ص|م|"
     "पूर्वाह्न|अपराह्न|π\\.μ\\.|μ\\.μ\\."
 )
-LATE = re.compile(r"p|下午|晚上|午後|오후|م|अपराह्न|中午|μ\.μ", re.IGNORECASE)
 HEADER = re.compile(
     rf"""[{MARKS}]*
     (?P<bracket>\[)?
@@ -61,8 +60,6 @@ HEADER = re.compile(
 MARK_BEFORE = re.compile(rf"[{MARKS}]+(?=[\d\[/.\-، ])|(?<=[\d/.\-، ])[{MARKS}]+")
 OWN_FILE = re.compile(r"[A-Z]{3}-\d{8}-WA\d{4}\.\w{2,5}")
 """What the app itself calls a file; what stands in parentheses behind it is the app's word."""
-HALVES = re.compile("[\ud800-\udfff]")
-"""What stands for bytes that were no UTF-8."""
 QUOTED = re.compile(r"[\"“„«「]([^\"“”„«»「」\n]{1,100})[\"”“»」]")
 ONE_NAME_IN = 3
 """So many messages of a speaker show whether a colon belongs to the name."""
@@ -246,7 +243,7 @@ def _headers(file: File, style: _Style) -> Iterator[tuple[int, _Header | None, s
         yield (
             number,
             _Header(
-                (a, b, c), _hour(int(hour), before or after), int(minute), int(second or 0), rest
+                (a, b, c), hour_of(int(hour), before or after), int(minute), int(second or 0), rest
             ),
             text,
         )
@@ -258,15 +255,6 @@ def _match(line: str) -> re.Match[str] | None:
     if match is None and not line.isascii() and any(mark in line[:30] for mark in MARKS):
         match = HEADER.match(MARK_BEFORE.sub("", line[:40]) + line[40:])
     return match
-
-
-def _hour(hour: int, meridiem: str | None) -> int:
-    """The hour from 0 to 23."""
-    if meridiem is None or hour > 12:
-        return hour
-    if LATE.search(meridiem):
-        return hour if hour == 12 or (meridiem == "中午" and hour > 10) else hour + 12
-    return 0 if hour == 12 else hour
 
 
 class _Names:
@@ -379,7 +367,7 @@ class _Chat:
             return self._system(first, time[0], text)
         if more:
             text = "\n".join([text, *more])
-        if not text.isascii() and HALVES.search(text):
+        if torn(text):
             return (Malformed(f"{self._file.where}:{number}", "not UTF-8"),)
         own = text.startswith(person.name) and text != person.name
         if own and not more and (notice_of(text) or marked(text)):
