@@ -31,6 +31,7 @@ from vvae.latent.sampling import fill
 from vvae.latent.tables import Encoding
 from vvae.metrics import metric
 from vvae.serving.http import app as serving
+from vvae.serving.http.auth import Keys
 from vvae.serving.http.service import Service, ServiceDependency
 
 RECIPES = Path(__file__).parents[1] / "docs" / "extending.md"
@@ -244,7 +245,7 @@ def test_recipe_a_route_takes_the_service_and_stands_behind_the_same_guard(
     monkeypatch.setattr(serving, "ROUTERS", (*serving.ROUTERS, router))
     service = Service.__new__(Service)
     monkeypatch.setattr(Service, "status", property(lambda self: "ok"))
-    client = TestClient(serving.application(service, key="a-key-that-is-long-enough"))
+    client = TestClient(serving.application(service, keys=Keys("a-key-that-is-long-enough")))
     assert client.get("/v1/status-word").status_code == 401
     allowed = {"Authorization": "Bearer a-key-that-is-long-enough"}
     assert client.get("/v1/status-word", headers=allowed).json() == {"word": "ok"}

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vvae.core.errors import ConfigError
+from vvae.core.yaml import bounded_text, parse_yaml
 from vvae.corpus.consent import CONSENT
 from vvae.corpus.pairs import PairsConfig
 from vvae.decoder.model import DecoderConfig
@@ -176,24 +177,11 @@ def load_config(path: Path) -> RunConfig:
         Traceback (most recent call last):
         vvae.core.errors.ConfigError: no.yaml: cannot be read — make one with 'vvae init'
     """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(
-            "cannot be read", where=str(path), fix="make one with 'vvae init'"
-        ) from None
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(
-            f"not YAML ({getattr(error, 'problem', None) or error})", where=where
-        ) from None
+    fix = "make one with 'vvae init'"
+    text = bounded_text(path, fix)
+    data = parse_yaml(text, str(path), fix)
     if not isinstance(data, dict):
-        raise ConfigError(
-            "the config is not a mapping of keys", where=str(path), fix="make one with 'vvae init'"
-        )
+        raise ConfigError("the config is not a mapping of keys", where=str(path), fix=fix)
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:
@@ -217,7 +205,14 @@ def _reason(error: Any) -> str:
         return "unknown key"
     if error["type"] == "value_error":  # says itself what is wrong, and may be about a secret
         return str(error["ctx"]["error"])
-    return f"{error['msg']} (found: {error['input']!r})"[:300]
+    return f"{error['msg']} (found: {_shown(error['input'])})"[:300]
+
+
+def _shown(value: object) -> str:
+    """A value of a config as an error shows it: what is large is not written out to be cut."""
+    if isinstance(value, list | dict):
+        return f"{'a list' if isinstance(value, list) else 'keys'}, {len(value):,} long"
+    return repr(value[:100] if isinstance(value, str) else value)
 
 
 def _line(text: str, keys: list[Any]) -> int:

@@ -70,7 +70,8 @@ def test_a_user_adds_renames_and_drops_dimensions_in_a_file(tmp_path: Path) -> N
             "no example",
         ),
         (
-            "axes: {a: {b: &b {scope: turn, reader: emoji, description: x}}, c: {b: *b}}",
+            "axes: {a: {b: {scope: turn, reader: emoji, description: x}}, "
+            "c: {b: {scope: turn, reader: emoji, description: x}}}",
             "twice",
         ),
         ("axes: [", "not YAML"),

@@ -75,7 +75,7 @@ def run(served_run: Path) -> Iterator[Run]:
     """The run without kept personas, before and after."""
     found = Run(load_config(served_run / "config.yaml").model_copy(update={"run": str(served_run)}))
     yield found
-    for name in saved_personas(found):
+    for name in saved_personas(found).cards:
         delete_persona(found, name)
 
 
@@ -176,7 +176,7 @@ def test_a_persona_that_was_set_by_hand_is_a_card_too(run: Run) -> None:
         "tone=playful; topic=auto; nickname=none; catchphrase.rate=0.1; seed=3"
     )
     save_persona(run, "Playful Ana", run.profiles["ana"], steering)
-    card = saved_personas(run)["Playful Ana"]
+    card = saved_personas(run).cards["Playful Ana"]
     assert card.steering(run.space) == steering
     persona = card.profile(run.space).persona()
     assert (persona.value("tone"), persona.value("catchphrase")) == ("playful", "oh my gosh")

@@ -8,11 +8,18 @@ from typing import Annotated, Literal
 import typer
 
 from vvae.cli.app import app, card_app, engine_app
-from vvae.cli.options import DEFAULT_VARIANT, EndpointKey, RunPath, named, open_run
+from vvae.cli.options import DEFAULT_VARIANT, EndpointKey, RunPath, endpoint_of, named, open_run
 from vvae.core.errors import ConfigError
 
 __all__: list[str] = []
 
+EncoderEndpoint = Annotated[
+    str | None,
+    typer.Option(
+        help="URL to which the run's encoder may send the text to be read, where its config names "
+        "a model on another machine."
+    ),
+]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
 CardSpec = Literal["v2", "v3"]
 ServeEngine = Literal["auto", "transformers", "llama.cpp", "proxy"]
@@ -48,6 +55,7 @@ def chat(
     gguf: Annotated[
         Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")
     ] = None,
+    encoder_endpoint: EncoderEndpoint = None,
 ) -> None:
     """Chat with a persona of a run; each reply shows its z."""
     from vvae.latent.steering import Knob, Steering, steering_from_json
@@ -76,6 +84,7 @@ def chat(
         seed=seed,
         engine=engine,
         base=gguf,
+        encoder_endpoint=encoder_endpoint,
     )
 
 
@@ -109,6 +118,7 @@ def serve(
         typer.Option(help="An adapter's name there: SP+FT=ana; by default its own."),
     ] = None,
     endpoint_key_env: EndpointKey = "OPENAI_API_KEY",
+    encoder_endpoint: EncoderEndpoint = None,
     slots: Annotated[int, typer.Option(min=1, help="Replies written at once.")] = 4,
     queue: Annotated[
         int, typer.Option(min=0, help="Replies that may wait; more are answered 429.")
@@ -134,6 +144,8 @@ def serve(
             f"{error.name} is not installed", where="vvae serve", fix="pip install 'vvae[serve]'"
         ) from None
 
+    if endpoint is not None:
+        endpoint_of(endpoint, "any", endpoint_key_env, None, None)  # refuses a key in the URL
     opened = open_run(run)
     adapters = tuple(variant or opened.servable)
     settings = WorkerSettings(
@@ -146,7 +158,6 @@ def serve(
         key_env=endpoint_key_env,
         models=dict(named(pair, "--endpoint-model", "SP+FT=ana") for pair in endpoint_model or []),
     )
-    typer.echo(f"http://{host}:{port}/  (OpenAI clients: http://{host}:{port}/v1; Ctrl-C ends it)")
     serve_run(
         opened,
         adapters,
@@ -155,6 +166,7 @@ def serve(
         queue=queue,
         limits=Limits(max_tokens, timeout),
         seed=seed,
+        encoder_endpoint=encoder_endpoint,
         say=typer.echo,
     )
 
@@ -195,6 +207,7 @@ def card_import(
     card: Annotated[Path, typer.Argument(help="A card: .json or .png.")],
     run: Annotated[Path, typer.Option(help="Run whose adapters are to speak as it.")],
     name: Annotated[str | None, typer.Option(help="In place of the card's own.")] = None,
+    encoder_endpoint: EncoderEndpoint = None,
 ) -> None:
     """Keep a character card in a run, to serve it.
 
@@ -203,7 +216,7 @@ def card_import(
     from vvae.serving.cards.personas import import_card
 
     opened = open_run(run)
-    path, persona = import_card(opened, card, name)
+    path, persona = import_card(opened, card, name, encoder_endpoint=encoder_endpoint)
     values = {
         name: ranking[0].value for name, ranking in persona.profile(opened.space).values.items()
     }

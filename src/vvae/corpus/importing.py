@@ -211,7 +211,7 @@ def bring_in(
         counted, options, Pseudonyms.read(mapping_path(folder)) if options.private else {}
     )
     work = _Work(counted, people, options, Forgotten(folder))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(0o700, parents=True, exist_ok=True)
     stream = in_order(_watched(files, options.hints, tick), counted.disordered())
     write_dialogues(folder / DIALOGUES, work.dialogues(stream))
     summary = work.summary(files)

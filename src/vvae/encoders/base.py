@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -19,7 +20,19 @@ from vvae.latent.tables import Encoding
 if TYPE_CHECKING:
     from vvae.encoders.llm.encoder import Plan
 
-__all__ = ["Encoder", "EncoderSettings"]
+__all__ = ["LONGEST_READ", "Encoder", "EncoderSettings", "readable"]
+
+LONGEST_READ = 4_000
+"""Characters of a reply that are read: what a person types ends before, and a pasted text without
+end must cost no more than a long reply does.
+"""
+
+
+def readable(pair: Pair) -> Pair:
+    """Return a pair whose reply is no longer than an encoder reads."""
+    if len(pair.response) <= LONGEST_READ:
+        return pair
+    return replace(pair, response=pair.response[:LONGEST_READ])
 
 
 class Encoder(Protocol):
@@ -73,6 +86,11 @@ class EncoderSettings(BaseModel):
     def calls_a_model(self) -> bool:
         """Return whether reading costs calls to somebody's endpoint."""
         return False
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Return the URLs of other machines to which texts are sent to be read."""
+        return ()
 
     @abstractmethod
     def key(self, space: LatentSpace) -> list[Any]:

@@ -22,6 +22,8 @@ class Embedder:
     """
 
     BATCH = 64
+    CHARACTERS = 1 << 16
+    """Of a batch, padded: what it takes in memory grows with them."""
 
     def __init__(self) -> None:
         self._vectors: dict[str, Array] = {}
@@ -39,12 +41,18 @@ class Embedder:
         missing = sorted({t for t in texts if t not in self._vectors}, key=lambda t: (len(t), t))
         if missing and self._model is None:
             self._model = USE(threads=os.cpu_count() or 1)
-        for start in range(0, len(missing), self.BATCH):
-            batch = missing[start : start + self.BATCH]
+        done = 0
+        while done < len(missing):
+            # Shortest first: the last of a batch is its longest, and a batch is padded to it.
+            size = self.BATCH
+            while size > 1 and size * len(missing[done : done + size][-1]) > self.CHARACTERS:
+                size //= 2
+            batch = missing[done : done + size]
             vectors = np.asarray(self._model(batch), dtype=np.float32)
             self._vectors.update(zip(batch, vectors, strict=True))
+            done += len(batch)
             if progress:
-                progress(min(start + self.BATCH, len(missing)), len(missing))
+                progress(done, len(missing))
         return missing
 
     def drop(self, texts: Iterable[str]) -> None:

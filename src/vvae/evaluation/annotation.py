@@ -306,7 +306,7 @@ def export(collection: Collection, target: Path) -> dict[str, int]:
                 row |= dict.fromkeys(collection.space.names, "-")  # not labelled
             rows[-1] |= {dimension: value or "null" for dimension, value in entry.values.items()}
             labels += rows
-    target.mkdir(parents=True, exist_ok=True)
+    target.mkdir(0o700, parents=True, exist_ok=True)
     write_text(target / "dialogues.jsonl", "".join(line + "\n" for line in dialogues))
     write_text(
         target / "labels.csv",

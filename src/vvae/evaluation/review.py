@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from vvae.core.dialogue import Pair, context
 from vvae.core.errors import ConfigError, DataError
-from vvae.core.files import write_json
+from vvae.core.files import locked, write_json
 from vvae.core.random import shuffled
 from vvae.pipeline.run import Run
 
@@ -39,15 +39,19 @@ class Review:
             raise DataError(
                 "the run is not encoded", where=str(run.folder), fix="run 'vvae encode CONFIG'"
             )
-        try:
-            self._verdicts: dict[str, dict[str, Any]] = json.loads(self._path.read_text("utf-8"))
-        except OSError:
-            self._verdicts = {}
-        except ValueError:
-            raise DataError("not JSON", where=str(self._path), fix="move it away") from None
+        self._verdicts = self._kept()
         pairs = [pair for pair in run.valid_pairs if len(run.posteriors[pair.pair_id])]
         order = shuffled(pairs, "review", run.config.seed, name=[pair.pair_id for pair in pairs])
         self._pairs: Mapping[str, Pair] = {pair.pair_id: pair for pair in order}
+
+    def _kept(self) -> dict[str, dict[str, Any]]:
+        try:
+            verdicts: dict[str, dict[str, Any]] = json.loads(self._path.read_text("utf-8"))
+        except OSError:
+            return {}
+        except ValueError:
+            raise DataError("not JSON", where=str(self._path), fix="move it away") from None
+        return verdicts
 
     def items(
         self, speaker: str | None, start: int, number: int
@@ -76,7 +80,8 @@ class Review:
         }
 
     def say(self, pair: str, dimension: str, verdict: Verdict | None, value: str | None) -> None:
-        """Write down what is said of a dimension of a reply; None takes it back.
+        """Write down what is said of a dimension of a reply; None takes it back. What others have
+        written since stays.
 
         Raises:
             ConfigError: there is no such reply or dimension, or the value is none of its labels.
@@ -87,15 +92,14 @@ class Review:
             raise ConfigError("no such dimension", where="dimension")
         if verdict == "corrected":
             self.run.space.check(dimension, value or "", where="value")
-        own = dict(self._verdicts.get(pair, {}))
-        own.pop(dimension, None)
-        if verdict:
-            own[dimension] = {"verdict": verdict} | (
-                {"value": value} if verdict == "corrected" else {}
-            )
-        verdicts = {**self._verdicts, pair: own}
-        self._verdicts = {name: of_pair for name, of_pair in verdicts.items() if of_pair}
-        write_json(self._path, self._verdicts)
+        entry = {"verdict": verdict} | ({"value": value} if verdict == "corrected" else {})
+        with locked(self._path):
+            verdicts = self._kept()
+            own = {n: said for n, said in verdicts.get(pair, {}).items() if n != dimension}
+            verdicts[pair] = own | ({dimension: entry} if verdict else {})
+            verdicts = {name: of_pair for name, of_pair in verdicts.items() if of_pair}
+            write_json(self._path, verdicts)
+        self._verdicts = verdicts
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return dimension -> how many values were accepted, corrected and taken back."""

@@ -26,6 +26,7 @@ from vvae.config import RunConfig
 from vvae.core.errors import ConfigError
 from vvae.core.files import write_json, write_text
 from vvae.core.reporting import Reporter
+from vvae.core.yaml import read_yaml
 from vvae.decoder.variants import Variant, resolve
 from vvae.inference.endpoint.settings import EndpointConfig
 from vvae.latent.persona import Persona
@@ -142,28 +143,17 @@ def load_study(name: str) -> Study:
     Raises:
         ConfigError: there is none of this name, or a key is wrong.
     """
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise ConfigError(
-                "cannot be read", where=name, fix="give a study's name or a YAML file"
-            ) from None
+    if Path(name).suffix in (".yaml", ".yml"):
+        data = read_yaml(Path(name), "give a study's name or a YAML file")
     elif name in studies():
-        text = (
-            resources.files("vvae.evaluation").joinpath(f"studies/{name}.yaml").read_text("utf-8")
-        )
+        file = resources.files("vvae.evaluation").joinpath(f"studies/{name}.yaml")
+        data = yaml.safe_load(file.read_text("utf-8"))
     else:
         raise ConfigError(
             f"unknown study {name!r}", where="vvae study", fix=f"choose from {', '.join(studies())}"
         )
     try:
-        study = Study.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"not YAML ({getattr(error, 'problem', None) or error})", where=name
-        ) from None
+        study = Study.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         keys = ".".join(str(part) for part in first["loc"] if str(part) not in ("str", "Variant"))

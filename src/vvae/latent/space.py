@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from vvae.core.errors import ConfigError
+from vvae.core.yaml import read_yaml
 from vvae.latent import readers
 
 __all__ = ["Dimension", "LatentSpace", "Scope", "Signs", "load_space"]
@@ -25,6 +26,10 @@ listener), a speaker's part of a dialogue, or one turn.
 """
 RESERVED = frozenset({"pair_id", "status", "reason", "encoder"})
 """The other columns of the table in which personas are stored."""
+
+
+LONGEST_VALUE = 400
+"""Characters of a value: a trait is named in a few words."""
 
 
 class Signs(BaseModel):
@@ -137,6 +142,9 @@ class LatentSpace:
         if definition is None:
             fix = f"choose one of {', '.join(self.names)}"
             raise ConfigError(f"unknown dimension {dimension!r}", where=where, fix=fix)
+        if len(value) > LONGEST_VALUE:
+            what = f"a value of {len(value):,} characters; it may have {LONGEST_VALUE}"
+            raise ConfigError(what, where=where, fix="name the trait in a few words")
         if definition.labels is not None and value not in definition.labels:
             fix = f"choose one of {', '.join(definition.labels)}"
             raise ConfigError(
@@ -218,21 +226,7 @@ def load_space(path: str | Path = "default") -> LatentSpace:
         ConfigError: the file is missing or cannot be used.
     """
     if str(path) == "default":
-        text, where = (
-            resources.files("vvae.latent").joinpath("spaces/default.yaml").read_text("utf-8"),
-            "default",
-        )
-    else:
-        where = str(path)
-        try:
-            text = Path(path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            fix = "give a YAML file, or 'default'"
-            raise ConfigError(
-                "latent space cannot be read", where=where, fix=f"{fix} ({error})"
-            ) from None
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {error}", where=where) from None
-    return LatentSpace.from_dict(data, where=where)
+        text = resources.files("vvae.latent").joinpath("spaces/default.yaml").read_text("utf-8")
+        return LatentSpace.from_dict(yaml.safe_load(text), where="default")
+    data = read_yaml(Path(path), "give a latent space as YAML, or 'default'")
+    return LatentSpace.from_dict(data, where=str(path))

@@ -62,7 +62,7 @@ def run_stages(
     """
     groups = set(GROUPS[: GROUPS.index(until) + 1])
     if distributed.is_first():
-        run.folder.mkdir(parents=True, exist_ok=True)
+        run.folder.mkdir(0o700, parents=True, exist_ok=True)
         for torn in [*run.folder.rglob(".*.part"), *run.folder.rglob(".part")]:
             _remove(torn)  # left by a run that was killed while it wrote
         write_text(run.path("config.yaml"), (config or run.config).to_yaml())

@@ -11,7 +11,7 @@ from vvae.inference.engine import GenerationConfig
 from vvae.latent.steering import Knob, Steering, check_steering
 from vvae.pipeline.calibration import reaches
 from vvae.pipeline.run import Run
-from vvae.serving.engines import check_adapter, open_engine
+from vvae.serving.engines import check_adapter, open_engine, why_unread
 from vvae.serving.session import ChatReply, ChatSession, ConversationReader
 
 __all__ = ["Chat", "open_session"]
@@ -31,6 +31,8 @@ class Chat:
         top_p: the share of probability that is drawn from.
         seed: of all draws; the same seed and messages give the same replies.
         engine: what writes: auto, transformers or llama.cpp.
+        encoder_endpoint: the URL to which the run's encoder may send the conversation, where it is
+            a model on another machine.
         knobs: dimension = value; "auto" follows the conversation, "sample" draws anew for each
             reply, None leaves it out. Nobody's knob is the profile's value.
 
@@ -58,6 +60,7 @@ class Chat:
         top_p: float = 0.95,
         seed: int = 0,
         engine: str = "auto",
+        encoder_endpoint: str | None = None,
         **knobs: str | None,
     ) -> None:
         run = run if isinstance(run, Run) else Run.open(run)
@@ -73,6 +76,7 @@ class Chat:
             top_p=top_p,
             seed=seed,
             engine=engine,
+            encoder_endpoint=encoder_endpoint,
         )
 
     @property
@@ -96,13 +100,19 @@ def open_session(
     seed: int,
     engine: str = "auto",
     base: Path | None = None,
+    encoder_endpoint: str | None = None,
 ) -> ChatSession:
     """Return a session over a trained run.
 
     Raises:
         DataError: a file of the run is missing.
-        ConfigError: the speaker, the variant, a dimension or a label is unknown.
+        ConfigError: the speaker, the variant, a dimension or a label is unknown; or a knob follows
+            the conversation, and the encoder would send it to a machine that was not allowed.
     """
+    if any(knob.mode == "auto" for knob in steering.knobs.values()) and (
+        refused := why_unread(run, encoder_endpoint)
+    ):
+        raise refused
     adapter = run.trained_variant(variant)
     for name in ("prior.json", "profiles.parquet"):
         if not run.path(name).exists():

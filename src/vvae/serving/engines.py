@@ -18,7 +18,14 @@ from vvae.inference.prompts import PROMPT_VERSION
 from vvae.inference.tokenizer import Prompter, load_prompter
 from vvae.pipeline.run import Run
 
-__all__ = ["check_adapter", "end_of_turn", "llama_base", "llama_parts", "open_engine"]
+__all__ = [
+    "check_adapter",
+    "end_of_turn",
+    "llama_base",
+    "llama_parts",
+    "open_engine",
+    "why_unread",
+]
 
 
 def check_adapter(run: Run, variant: Variant) -> None:
@@ -35,6 +42,25 @@ def check_adapter(run: Run, variant: Variant) -> None:
             where=str(run.folder),
             fix="finish it with 'vvae train'",
         )
+
+
+def why_unread(run: Run, allowed: str | None) -> ConfigError | None:
+    """Return why a conversation may not be given to a run's encoder; None where it may.
+
+    A run may be somebody else's: its config must not send a conversation, or a key, to a server of
+    its choice.
+
+    Args:
+        allowed: the URL that whoever chats has allowed.
+    """
+    others = [url for url in run.config.encoder.beyond if url != (allowed or "").rstrip("/")]
+    if not others:
+        return None
+    return ConfigError(
+        f"this run's encoder would send the conversation to {others[0]}",
+        where="auto",
+        fix=f"allow it with --encoder-endpoint {others[0]}, or leave out auto",
+    )
 
 
 def open_engine(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from vvae.core.dialogue import BURST, Dialogue, Message, Pair, Turn
 from vvae.corpus.pairs import windows
-from vvae.encoders.base import Encoder
+from vvae.encoders.base import LONGEST_READ, Encoder
 from vvae.inference.engine import Engine, GenerationConfig, Request
 from vvae.inference.prompts import PersonaLine, persona_line
 from vvae.inference.template import START
@@ -29,8 +29,10 @@ from vvae.latent.steering import Reach, Steered, Steering, steer
 
 __all__ = ["ChatReply", "ChatSession", "ConversationReader", "reply_request", "turn_of"]
 
-MOST_TURNS = 60
-"""Turns read at the end of a conversation: what was shown long before is no part of its present."""
+MOST_TURNS, MOST_CHARACTERS = 60, 16_000
+"""Turns read at the end of a conversation, and their characters: what was shown long before is no
+part of its present, and reading must end.
+"""
 REMEMBERED = 4_000
 """Turns whose readings are kept."""
 
@@ -68,7 +70,6 @@ class ConversationReader:
 
     def read(self, turns: Sequence[Turn], speaker: str) -> Persona:
         """Return z of a conversation so far, for the one who replies next."""
-        dialogue = Dialogue("chat", tuple(turns))
         keys, digest = [], blake2b(digest_size=16)
         for turn in turns:
             digest.update(
@@ -77,8 +78,9 @@ class ConversationReader:
                 )
             )
             keys.append(digest.copy().digest())
-        start = max(0, len(turns) - MOST_TURNS)
-        turns, keys = turns[start:], keys[start:]
+        turns = _recent(turns)
+        keys = keys[len(keys) - len(turns) :]
+        dialogue = Dialogue("chat", tuple(turns))
         new = [place for place, key in enumerate(keys) if key not in self._read]
         pairs = [_pair_at(turns, place, dialogue) for place in new]
         for place, encoding in zip(
@@ -95,6 +97,19 @@ class ConversationReader:
         while len(self._read) > REMEMBERED:
             self._read.popitem(last=False)
         return Persona(slots)
+
+
+def _recent(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """The last turns, as many and as much of each as is read."""
+    recent: list[Turn] = []
+    room = MOST_CHARACTERS
+    for turn in reversed(turns[-MOST_TURNS:]):
+        text = turn.text[:LONGEST_READ]
+        room -= len(text)
+        if recent and room < 0:
+            break
+        recent.append(turn if len(text) == len(turn.text) else turn_of(turn.id, turn.speaker, text))
+    return recent[::-1]
 
 
 def _pair_at(turns: Sequence[Turn], place: int, dialogue: Dialogue) -> Pair:

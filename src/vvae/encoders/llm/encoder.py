@@ -21,6 +21,7 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 
@@ -30,7 +31,7 @@ from vvae.core.files import to_json
 from vvae.core.random import shuffled
 from vvae.core.reporting import Progress
 from vvae.core.text import estimated_tokens
-from vvae.encoders.base import EncoderSettings
+from vvae.encoders.base import EncoderSettings, readable
 from vvae.encoders.llm.answer import CUT_OFF, read_answer
 from vvae.encoders.llm.question import (
     QUESTION_VERSION,
@@ -50,7 +51,7 @@ from vvae.inference.endpoint.client import (
     wire,
 )
 from vvae.inference.endpoint.ledger import Answer, Ledger
-from vvae.inference.endpoint.settings import HOW, EndpointConfig
+from vvae.inference.endpoint.settings import HOW, EndpointConfig, is_loopback
 from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.latent.tables import Encoding
@@ -89,6 +90,11 @@ class LLMConfig(EndpointConfig, EncoderSettings):
     def calls_a_model(self) -> bool:
         """Return whether reading costs calls: it does."""
         return True
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Return the endpoints that are not on this machine."""
+        return tuple(u for u in self.base_url if not is_loopback(urlsplit(u).hostname or ""))
 
     def key(self, space: LatentSpace) -> list[Any]:
         """Return what is asked, of how many pairs, the space and the question's version."""
@@ -339,7 +345,7 @@ class LLMEncoder:
     ) -> Iterator[tuple[Pair, bytes]]:
         """Each pair with the body of its call."""
         for (dialogue, start), group in groupby(pairs, key=_window):
-            own = list(group)
+            own = [readable(pair) for pair in group]
             turns = dialogues[dialogue].turns if dialogue in dialogues else ()
             first, last = (
                 bisect_left(turns, turn, key=attrgetter("id")) for turn in (start, own[-1].turn)

@@ -21,7 +21,7 @@ from vvae.core.errors import DataError
 from vvae.core.files import to_json
 from vvae.core.random import shuffled
 from vvae.core.reporting import Progress
-from vvae.encoders.base import EncoderSettings
+from vvae.encoders.base import EncoderSettings, readable
 from vvae.encoders.embedder import Embedder
 from vvae.encoders.rules.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
 from vvae.encoders.rules.prototypes import PrototypeConfig, PrototypeReader, Standard
@@ -124,7 +124,7 @@ class RulesEncoder:
             topics: dialogue id -> what it was about: a habit must not be the echo of one topic.
         """
         config, topics = config or RulesConfig(), topics or {}
-        train = [pair for pair in pairs if pair.split == "train"]
+        train = [readable(pair) for pair in pairs if pair.split == "train"]
         lists = mine(train, topics, config.catchphrase) if space.read_by("catchphrase") else {}
         embedder = Embedder()
         names = [pair.pair_id for pair in train]
@@ -151,6 +151,7 @@ class RulesEncoder:
         these functions.
         """
         labels: dict[str, dict[str, tuple[str, float]]] = {}
+        pairs = [readable(pair) for pair in pairs]
         if self._readers:
             texts = sorted({_flat(pair.response) for pair in pairs})
             new = self._embedder.embed(texts, progress)

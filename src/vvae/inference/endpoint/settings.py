@@ -14,10 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from vvae.core.errors import ConfigError
 from vvae.core.random import index_below
 
-__all__ = ["HOW", "EndpointConfig", "Price"]
+__all__ = ["HOW", "EndpointConfig", "Price", "is_loopback"]
 
 HOW = {"concurrency", "timeout", "attempts", "backoff", "patience", "price", "max_cost", "key_env"}
 """Settings on which no answer depends."""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Price(BaseModel):

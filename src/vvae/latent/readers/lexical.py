@@ -37,8 +37,8 @@ def read_emoji(reply: str) -> Span | None:
     spans = emoji_spans(reply)
     if not spans:
         return None
-    values = [span.value for span in spans]
-    return max(spans, key=lambda span: values.count(span.value))
+    counts = Counter(span.value for span in spans)
+    return max(spans, key=lambda span: counts[span.value])
 
 
 def read_cue(reply: str, dimension: Dimension) -> Span | None:

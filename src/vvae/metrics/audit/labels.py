@@ -24,12 +24,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
 from vvae.core.errors import ConfigError, DataError
 from vvae.core.text import normal_form
+from vvae.core.yaml import read_yaml
 from vvae.corpus.pairs import windows
 from vvae.latent.readers import reader
 from vvae.latent.space import Dimension, LatentSpace
@@ -170,13 +170,8 @@ def _as_set(value: str | tuple[str, ...] | None) -> Gold:
 
 def _mapping(path: Path, space: LatentSpace) -> ColumnMapping:
     try:
-        mapping = ColumnMapping.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(
-            "cannot be read", where=str(path), fix="give a mapping file (docs/encoders.md)"
-        ) from None
-    except yaml.YAMLError:
-        raise ConfigError("not YAML", where=str(path)) from None
+        data = read_yaml(path, "give a mapping file (docs/encoders.md)")
+        mapping = ColumnMapping.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

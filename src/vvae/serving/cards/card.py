@@ -62,6 +62,8 @@ V3_ONLY = (
 )
 READ = ("description", "personality", "scenario", "first_mes", "mes_example")
 """What of a foreign card is read; notes and tags are about the card."""
+LONGEST_FIELD = 16_000
+"""Characters of each of them that are read."""
 _SENTENCE = re.compile(r"[.!?。！？\n]+\s*")
 _MACRO = re.compile(r"\{\{(char|user)\}\}", re.IGNORECASE)
 _SAID = re.compile(r"^\s*\{\{(char|user)\}\}\s*:\s*", re.IGNORECASE)
@@ -178,7 +180,7 @@ class Card:
         sentences = [
             sentence
             for field in READ
-            for sentence in _sentences(str(self.data.get(field) or ""), self.name)
+            for sentence in _sentences(str(self.data.get(field) or "")[:LONGEST_FIELD], self.name)
         ]
         pairs = [
             Pair(f"card#{i}", "card", i, 0, self.name, ("you",), "heldout", s)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vvae.core.dialogue import BURST
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, UserError
 from vvae.core.files import digest, write_bytes
 from vvae.core.text import is_unspaced
 from vvae.inference.template import START
@@ -21,11 +22,21 @@ from vvae.latent.steering import Steering, check_steering, steering_to_text
 from vvae.pipeline.run import Run
 from vvae.serving.cards.card import Card, Spec, read_card
 from vvae.serving.chat import open_session
+from vvae.serving.engines import why_unread
 
-__all__ = ["card_of", "delete_persona", "import_card", "save_persona", "saved_personas"]
+__all__ = [
+    "Saved",
+    "card_of",
+    "delete_persona",
+    "folder_stamp",
+    "import_card",
+    "save_persona",
+    "saved_personas",
+]
 
 FOLDER = "personas"
 LONGEST_NAME = 100
+MOST_PERSONAS = 1_000
 OPENERS = {
     False: ("hey, how was your day?", "what are you up to this weekend?", "i'm so tired today"),
     True: ("在干嘛呢", "周末有什么打算", "今天好累啊"),
@@ -36,35 +47,73 @@ quotes nobody.
 SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 0.8, 0.95
 
 
+def persona_name(name: str) -> str:
+    """Return a name as a persona has it: composed, without space around it.
+
+    Raises:
+        ConfigError: it cannot be one; an "@" parts a model's name from a persona's.
+    """
+    name = unicodedata.normalize("NFC", name).strip()
+    fits = 0 < len(name) <= LONGEST_NAME and name.isprintable()
+    if not fits or "@" in name or name in (".", ".."):
+        raise ConfigError(
+            f"a persona's name is 1 to {LONGEST_NAME} printable characters without '@'",
+            where="name",
+            fix="give it another name",
+        )
+    return name
+
+
 def persona_path(run: Run, name: str) -> Path:
     """Return the path where a persona is kept.
 
     Raises:
         ConfigError: the name cannot be one.
     """
-    if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
-        raise ConfigError("a persona's name is 1 to 100 printable characters", where="name")
+    name = persona_name(name)
     stem = re.sub(r"[^\w\- ]", "_", name).encode("utf-8")[:120].decode("utf-8", "ignore")
     if stem != name:
         stem += "-" + blake2b(name.encode("utf-8"), digest_size=4).hexdigest()
     return run.path(f"{FOLDER}/{stem}.json")
 
 
-def saved_personas(run: Run) -> dict[str, Card]:
-    """Return name -> card, of the personas kept in the run, by name.
+class Saved(NamedTuple):
+    """The personas kept in a run."""
 
-    Raises:
-        DataError: one of them is no card any more.
+    cards: Mapping[str, Card]
+    """By name, in the order of names."""
+    broken: Mapping[str, str]
+    """File name -> why it is left out, of the cards that cannot be used."""
+
+
+def saved_personas(run: Run) -> Saved:
+    """Return the personas kept in the run. A card that is none any more, or that asks for what this
+    space has not, takes no other with it.
     """
-    cards = []
+    cards: dict[str, Card] = {}
+    broken: dict[str, str] = {}
     for path in sorted(run.path(FOLDER).glob("*.json")):
-        card, image = read_card(path), path.with_suffix(".png")
-        cards.append(replace(card, image=image.read_bytes()) if image.is_file() else card)
-    return {card.name: card for card in sorted(cards, key=lambda card: card.name)}
+        try:
+            card, image = read_card(path), path.with_suffix(".png")
+            card.steering(run.space)
+            cards[card.name] = replace(card, image=image.read_bytes()) if image.is_file() else card
+        except UserError as error:
+            broken[path.name] = error.what
+    return Saved(dict(sorted(cards.items())), broken)
+
+
+def folder_stamp(run: Run) -> int:
+    """Return a number that changes when a persona is kept in the run or deleted."""
+    folder = run.path(FOLDER)
+    return folder.stat().st_mtime_ns if folder.is_dir() else 0
 
 
 def _keep(run: Run, card: Card) -> Path:
     path = persona_path(run, card.name)
+    if not path.exists() and len(saved_personas(run).cards) >= MOST_PERSONAS:
+        raise ConfigError(
+            f"{MOST_PERSONAS:,} personas are kept already", where="name", fix="delete one"
+        )
     if card.name in run.profiles or card.name in run.servable:
         what = "a speaker" if card.name in run.profiles else "an adapter"
         raise ConfigError(
@@ -78,22 +127,29 @@ def _keep(run: Run, card: Card) -> Path:
     return path
 
 
-def import_card(run: Run, path: Path, name: str | None = None) -> tuple[Path, Card]:
+def import_card(
+    run: Run, path: Path, name: str | None = None, *, encoder_endpoint: str | None = None
+) -> tuple[Path, Card]:
     """Write a card into the run, and return where it is and the card as it is kept.
 
     One that is not of this project is read by the run's encoder, and keeps its nulls.
 
     Args:
         name: in place of the card's own.
+        encoder_endpoint: the URL to which the run's encoder may send the card's text.
 
     Raises:
         DataError: there is no card in the file.
-        ConfigError: the name is a speaker's, or the card asks for what this space has not.
+        ConfigError: the name is a speaker's or cannot be one, the card asks for what this space has
+            not, or the encoder would send it to a machine that was not allowed.
     """
     card = read_card(path)
-    if name is not None and name != card.name:
+    name = persona_name(card.name if name is None else name)
+    if name != card.name:
         card = replace(card, json={**card.json, "data": {**card.data, "name": name}})
     if not card.own:
+        if refused := why_unread(run, encoder_endpoint):
+            raise refused
         card = card.with_own({"slots": card.read(run.encoder, run.space), **_provenance(run)})
     card.steering(run.space)
     return _keep(run, card), card
@@ -107,6 +163,7 @@ def save_persona(run: Run, name: str, profile: Profile, steering: Steering) -> C
         ConfigError: the name is a speaker's, or the knobs are not of this space.
     """
     check_steering(steering, run.space)
+    name = persona_name(name)
     slots = {slot: _slot(ranked) for slot, ranked in profile.values.items()}
     for slot, knob in steering.knobs.items():
         if knob.mode == "fixed" and knob.value is not None:
@@ -150,7 +207,7 @@ def card_of(
         ConfigError: nobody is called so.
         DataError: samples are asked for and the adapter is not trained.
     """
-    saved = saved_personas(run)
+    saved = saved_personas(run).cards
     if name in saved:
         return saved[name].as_spec(spec) if spec else saved[name]
     profile = run.profile(name)

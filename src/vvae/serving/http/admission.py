@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
+from fastapi import Request
 
 from vvae.core.errors import UserError
+from vvae.latent.persona import Persona
 from vvae.serving.http.replies import ClientGoneError, EventStream, unless_gone
-from vvae.serving.http.schemas import ApiError
+from vvae.serving.http.schemas import ApiError, ChatRequest, Headers
 from vvae.serving.http.service import Service
 
 if TYPE_CHECKING:
+    from vvae.serving.http.personas import ReplySpec
     from vvae.serving.http.replies import Answer
 
 __all__ = ["Admission", "admitted"]
 
-T = TypeVar("T")
 SECONDS_TO_READ = 10.0
 """Given to a client for reading what was written, after the time for a request is over."""
 
@@ -45,21 +47,23 @@ class Admission:
         """Return the time left for its replies."""
         return max(0.1, self._service.limits.seconds - (time.monotonic() - self._arrived))
 
-    async def in_thread(self, receive: Callable[[], Awaitable[Any]], work: Callable[[], T]) -> T:
-        """Return the result of work that takes a while, in a thread.
+    async def spec(self, request: Request, body: ChatRequest, headers: Headers) -> ReplySpec:
+        """Return everything about the reply that a request asks for but its text.
 
         Raises:
-            ApiError: 504, it took too long.
-            ClientGoneError: the client went.
+            ApiError: 404 for an unknown model, 400 for a message that is no chat, 503 or 504 where
+                the conversation cannot be read.
+            ConfigError: what is asked of z cannot be.
+            ClientGoneError: the client went while the conversation was read.
         """
-        working = to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._service.readers)
-        try:
-            async with asyncio.timeout(self._service.limits.seconds):
-                return await unless_gone(receive, working)
-        except TimeoutError:
-            raise ApiError(
-                504, "the conversation could not be read in time", kind="server_error"
-            ) from None
+        understand = partial(self.personas.understand, body, headers)
+        # In a thread: some milliseconds for each MB, in which other replies go on.
+        asked = await to_thread.run_sync(understand, limiter=self._service.threads)
+        heard = Persona()
+        if asked.reads:
+            reading = self._service.reader.read(asked.turns, asked.speaker)
+            heard = await unless_gone(request.receive, reading)
+        return self.personas.resolve(asked, heard)
 
     def answered(self, outcome: str, answer: Answer) -> None:
         """Count an answer and how it ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 
@@ -13,11 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from vvae.core.errors import EndpointError, ModelError, UserError
+from vvae.core.errors import UserError
 from vvae.serving.http import routes_chat, routes_page, routes_service
-from vvae.serving.http.auth import RequestGuard
+from vvae.serving.http.auth import Keys, RequestGuard
 from vvae.serving.http.replies import ClientGoneError
-from vvae.serving.http.schemas import ApiError, error_body
+from vvae.serving.http.schemas import CONVERSATION, ApiError, error_body
 from vvae.serving.http.service import Service
 
 __all__ = ["ROUTERS", "application"]
@@ -29,7 +30,7 @@ ROUTERS = (routes_service.router, routes_page.router, routes_chat.router)
 def application(
     service: Service,
     *,
-    key: str | None = None,
+    keys: Keys = Keys(),  # noqa: B008 -- immutable
     hosts: Collection[str] | None = None,
     origins: Collection[str] = (),
     stop: Callable[[], None] = lambda: None,
@@ -37,7 +38,7 @@ def application(
     """Return the ASGI application.
 
     Args:
-        key: asked for as bearer token.
+        keys: asked for as bearer tokens.
         hosts: names under which it may be called; None for any.
         origins: of pages of other sites that may call it.
         stop: ends the server.
@@ -55,10 +56,14 @@ def application(
         title="vvae", description=__doc__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.service = service
-    app.add_middleware(RequestGuard, key=key, hosts=hosts)
+    app.add_middleware(RequestGuard, keys=keys, hosts=hosts)
     if origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-VVAE-Persona", *CONVERSATION],
+            expose_headers=["Retry-After", "X-VVAE-Seed"],
         )
     for router in ROUTERS:
         app.include_router(router)
@@ -67,6 +72,7 @@ def application(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(ClientGoneError, _gone)
+    app.add_exception_handler(OSError, _not_written)
     return app
 
 
@@ -81,9 +87,6 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 
 async def _mistaken(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UserError)
-    if isinstance(error, EndpointError | ModelError):  # an encoder's server, not what was asked
-        body = error_body(str(error), kind="server_error", code="encoder_failed")
-        return JSONResponse(body, 503)
     where = error.where.partition(".")[0] or None
     return JSONResponse(error_body(str(error), kind="invalid_request_error", param=where), 400)
 
@@ -100,6 +103,13 @@ async def _no_route(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     body = error_body(str(error.detail), kind="invalid_request_error")
     return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _not_written(_: Request, error: Exception) -> JSONResponse:
+    if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    what = "the disk is full: nothing was kept; free some space and try again"
+    return JSONResponse(error_body(what, kind="server_error", code="disk_full"), 507)
 
 
 async def _gone(_: Request, error: Exception) -> Response:

@@ -8,11 +8,11 @@ import json
 import logging
 import re
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from vvae.serving.http.schemas import error_body
 
-__all__ = ["LOOPBACK", "RequestGuard"]
+__all__ = ["LOOPBACK", "Keys", "RequestGuard"]
 
 LOG = logging.getLogger("vvae.server")
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -26,18 +26,44 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 
+class Keys(NamedTuple):
+    """A pair of bearer tokens: one to talk, and one of the owner's, who may also read people's
+    messages in the review, and keep and delete personas.
+
+    Without a key to talk the server is this machine's alone, and everybody on it is its owner, too,
+    where the owner has no key. With one, nobody is the owner without the owner's.
+    """
+
+    talk: str | None = None
+    owner: str | None = None
+
+    def allows(self, token: str, *, owner: bool) -> bool:
+        """Return whether a token is enough to talk, or for what is the owner's."""
+        keys = [key for key in ((self.owner,) if owner else self) if key]
+        if not keys or not (owner or self.talk):
+            return self.talk is None
+        return any([hmac.compare_digest(token.encode("latin-1"), key.encode()) for key in keys])  # noqa: C419 -- each, in the same time
+
+
+def _is_owners(scope: Any) -> bool:
+    """Whether a request is for what only the owner may do."""
+    path: str = scope["path"]
+    writes = scope["method"] not in ("GET", "HEAD")
+    return path == "/vvae/review" or (writes and path.startswith("/vvae/personas/"))
+
+
 class RequestGuard:
     """An ASGI middleware; what it lets through has its whole body, in one message.
 
     Args:
-        key: asked for as bearer token; None asks for none.
+        keys: asked for as bearer tokens.
         hosts: names under which it is called; a page of another site that was given this address by
             its name server
             is not answered. None for any.
     """
 
-    def __init__(self, app: Any, *, key: str | None, hosts: Collection[str] | None) -> None:
-        self._app, self._key, self._hosts = app, key, hosts
+    def __init__(self, app: Any, *, keys: Keys, hosts: Collection[str] | None) -> None:
+        self._app, self._keys, self._hosts = app, keys, hosts
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request."""
@@ -66,18 +92,17 @@ class RequestGuard:
                 await _answer(send, 500, "the server failed")
 
     def _refused(self, scope: Any, headers: dict[bytes, str]) -> tuple[int, str] | None:
-        host = re.sub(r":\d+$", "", headers.get(b"host", ""))
+        host = re.sub(r":\d+$", "", headers.get(b"host", "")).lower().removesuffix(".")
         if self._hosts is not None and host not in self._hosts:
             return 421, "this server answers under the names of loopback only"
-        if (
-            self._key is not None
-            and scope["path"] not in OPEN_PATHS
-            and scope["method"] != "OPTIONS"
-        ):
+        if scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS":
             scheme, _, token = headers.get(b"authorization", "").partition(" ")
-            same = hmac.compare_digest(token.strip().encode("latin-1"), self._key.encode("utf-8"))
-            if scheme.lower() != "bearer" or not same:
+            token = token.strip() if scheme.lower() == "bearer" else ""
+            if not self._keys.allows(token, owner=False):
                 return 401, "the key is missing or wrong"
+            scope["vvae.owner"] = self._keys.allows(token, owner=True)
+            if _is_owners(scope) and not scope["vvae.owner"]:
+                return 403, "this needs the owner's key: it reads people's messages, or writes"
         if scope["method"] in ("POST", "PUT", "PATCH"):
             kind = headers.get(b"content-type", "").partition(";")[0].strip().lower()
             if (
@@ -132,9 +157,9 @@ def depth(body: bytes) -> int:
 
 
 async def _answer(send: Any, status: int, message: str) -> None:
-    kinds = {401: "authentication_error", 500: "server_error"}
+    kinds = {401: "authentication_error", 403: "permission_error", 500: "server_error"}
     kind = kinds.get(status, "invalid_request_error")
-    code = "invalid_api_key" if status == 401 else None
+    code = {401: "invalid_api_key", 403: "owner_only"}.get(status)
     body = json.dumps(error_body(message, kind=kind, code=code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:

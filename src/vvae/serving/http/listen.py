@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vvae.core.errors import ConfigError
+from vvae.inference.endpoint.settings import is_loopback
 from vvae.pipeline.run import Run
+from vvae.serving.engines import why_unread
 from vvae.serving.http.app import application
-from vvae.serving.http.auth import LOOPBACK
+from vvae.serving.http.auth import LOOPBACK, Keys
 from vvae.serving.http.engine_process import EngineProcess
+from vvae.serving.http.reader_process import ReaderProcess, ReaderSettings
 from vvae.serving.http.service import Limits, Service
 from vvae.serving.http.worker_settings import WorkerSettings
 
@@ -28,8 +31,9 @@ HEADER_SECONDS = 10.0
 KEPT_SECONDS = 20
 DRAIN_SECONDS = 60
 BACKLOG = 2048
-KEY = "VVAE_API_KEY"
+KEY, OWNER_KEY = "VVAE_API_KEY", "VVAE_OWNER_KEY"
 SHORTEST_KEY = 16
+ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,6 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def listener(listening: Listening) -> socket.socket:
     """Return a socket that listens there.
 
@@ -104,21 +100,37 @@ def listener(listening: Listening) -> socket.socket:
         ) from None
 
 
-def key_of(listening: Listening) -> str | None:
-    """Return the key that clients must have.
+def keys_of(listening: Listening) -> Keys:
+    """Return the keys that clients must have.
 
     Raises:
-        ConfigError: it is needed and not there, or too short to keep anyone out.
+        ConfigError: one is needed and not there, or too short to keep anyone out; or an origin is
+            none, or let in without a key.
     """
-    key = os.environ.get(listening.key_env) or None
-    if key is None and not is_loopback(listening.host):
+    talk, owner = (os.environ.get(name) or None for name in (listening.key_env, OWNER_KEY))
+    if talk is None and not is_loopback(listening.host):
         fix = f"set {listening.key_env}, or leave out --host"
         raise ConfigError(
             "others can reach this address, so a key is needed", where="--host", fix=fix
         )
-    if key is not None and len(key) < SHORTEST_KEY:
-        raise ConfigError(f"a key has at least {SHORTEST_KEY} characters", where=listening.key_env)
-    return key
+    for name, key in ((listening.key_env, talk), (OWNER_KEY, owner)):
+        if key is not None and not (len(key) >= SHORTEST_KEY and key.isascii()):
+            what = f"a key has at least {SHORTEST_KEY} characters, all ASCII"
+            raise ConfigError(what, where=name, fix="for example openssl rand -hex 24")
+    if talk is not None and talk == owner:
+        raise ConfigError("the same key twice", where=OWNER_KEY, fix="give the owner another")
+    for origin in listening.origins:
+        if not ORIGIN.fullmatch(origin):
+            raise ConfigError(
+                f"{origin[:100]!r} is no origin", where="--cors", fix="for example https://my.site"
+            )
+    if listening.origins and talk is None:
+        raise ConfigError(
+            "pages of other sites may not call without a key",
+            where="--cors",
+            fix=f"set {listening.key_env}",
+        )
+    return Keys(talk, owner)
 
 
 def serve_run(
@@ -130,6 +142,7 @@ def serve_run(
     queue: int,
     limits: Limits,
     seed: int = 0,
+    encoder_endpoint: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, and let replies that are being written end.
@@ -138,23 +151,30 @@ def serve_run(
         ConfigError: the address needs a key, or the port is taken.
         VVAEError: the run or the model cannot be loaded.
     """
-    key = key_of(listening)
+    keys = keys_of(listening)
 
     def load() -> Any:
         from vvae.serving.http.personas import PersonaResolver
 
-        personas = PersonaResolver(run, adapters, seed=seed)
+        unread = why_unread(run, encoder_endpoint)
+        if unread:
+            say(f"The knob auto is off: {unread.what} — {unread.fix}")
+        personas = PersonaResolver(run, adapters, seed=seed, reads=unread is None)
+        for name, why in personas.broken.items():
+            say(f"Left out: the persona {name}: {why}")
         names = ", ".join(personas.variants)
-        say(f"{names}; {len(personas.profiles)} speakers. The model is loading.")
+        people = f"{len(personas.speakers):,} speakers, {len(personas.personas):,} kept personas"
+        say(f"{names}; {people}. The model is loading.")
         return personas
 
-    service = Service(EngineProcess(settings, queue=queue), load, limits)
+    reader = ReaderProcess(ReaderSettings(run=settings.run))
+    service = Service(EngineProcess(settings, queue=queue), reader, load, limits)
 
     def stop() -> None:
         server.should_exit = True
 
-    hosts = (*LOOPBACK, listening.host) if is_loopback(listening.host) and key is None else None
-    app = application(service, key=key, hosts=hosts, origins=listening.origins, stop=stop)
+    hosts = (*LOOPBACK, listening.host) if keys.talk is None else None
+    app = application(service, keys=keys, hosts=hosts, origins=listening.origins, stop=stop)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -171,6 +191,9 @@ def serve_run(
             number, lambda *_: None
         )  # uvicorn raises what it has dealt with once more at its end
     with listener(listening) as bound:
+        host = f"[{listening.host}]" if ":" in listening.host else listening.host
+        url = f"http://{host}:{listening.port}"
+        say(f"{url}/  (OpenAI clients: {url}/v1; Ctrl-C ends it)")
         server.run([bound])
     if service.failure:
         raise service.failure

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from threading import Lock
 from typing import Any
 from urllib.parse import unquote
 
 from vvae.core.dialogue import BURST, Turn
 from vvae.core.errors import ConfigError
 from vvae.inference.prompts import persona_line
+from vvae.latent.persona import Persona
 from vvae.latent.profile import Profile
 from vvae.latent.steering import (
     Steered,
@@ -26,13 +26,17 @@ from vvae.latent.steering import (
 )
 from vvae.pipeline.calibration import reaches
 from vvae.pipeline.run import Run
-from vvae.serving.cards.personas import saved_personas
+from vvae.serving.cards.personas import folder_stamp, saved_personas
 from vvae.serving.engines import check_adapter
 from vvae.serving.http.schemas import ApiError, ChatMessage, ChatRequest, Headers
-from vvae.serving.session import ConversationReader, turn_of
+from vvae.serving.session import turn_of
 
-__all__ = ["PersonaResolver", "ReplySpec"]
+__all__ = ["Asked", "PersonaResolver", "ReplySpec"]
 
+LONGEST_TURN = 1 << 16
+"""Characters of a turn, and of the system messages: the longest message that WhatsApp sends, and
+more than an engine's 4,096 tokens hold. It is looked at before any reader or tokenizer is.
+"""
 _BLOCK = re.compile(r"^[ \t]*\[persona\][ \t]*(.*)$", re.MULTILINE)
 
 
@@ -83,15 +87,42 @@ class ReplySpec:
         }
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request for a reply, understood: all that its z depends on but what is read in the
+    conversation.
+    """
+
+    adapter: str
+    speaker: str
+    listener: str | None
+    conversation: str
+    turns: tuple[Turn, ...]
+    preface: str
+    steering: Steering
+    profile: Profile
+    seed: int
+
+    @property
+    def reads(self) -> bool:
+        """Return whether a knob follows the conversation."""
+        return any(knob.mode == "auto" for knob in self.steering.knobs.values())
+
+
 class PersonaResolver:
     """A resolver of model ids and requests to the adapters and speakers of a run.
+
+    Args:
+        reads: whether conversations may be given to the run's encoder.
 
     Raises:
         DataError: a file of the run is missing, or an adapter is of other data.
         ConfigError: there is no such adapter.
     """
 
-    def __init__(self, run: Run, adapters: Sequence[str], *, seed: int = 0) -> None:
+    def __init__(
+        self, run: Run, adapters: Sequence[str], *, seed: int = 0, reads: bool = True
+    ) -> None:
         self.run, self.seed = run, seed
         self.variants = {name: run.trained_variant(name) for name in adapters}
         for variant in self.variants.values():
@@ -100,17 +131,12 @@ class PersonaResolver:
         self.speakers: Mapping[str, Profile] = run.learned_profiles
         self.read_personas()
         self.reach = {name: reaches(run, variant) for name, variant in self.variants.items()}
-        self._reader = ConversationReader(run.encoder, run.space)
-        self._reading = Lock()
+        self._reads = reads
 
     def read_personas(self) -> None:
-        """Read the personas kept in the run, once more after one was added.
-
-        Raises:
-            DataError: one of them is no card any more.
-            ConfigError: one of them asks for what this space has not.
-        """
-        cards = saved_personas(self.run)
+        """Read the personas kept in the run, once more after one was added."""
+        self._stamp = folder_stamp(self.run)
+        cards, self.broken = saved_personas(self.run)
         personas = {
             n: (card.profile(self.space), card.steering(self.space)) for n, card in cards.items()
         }
@@ -121,6 +147,11 @@ class PersonaResolver:
         }
         """Everybody who can be talked to: speakers, then personas."""
 
+    def refresh(self) -> None:
+        """Read the personas again where another server of the run has kept or deleted one."""
+        if folder_stamp(self.run) != self._stamp:
+            self.read_personas()
+
     # --- models ---
 
     @property
@@ -128,6 +159,7 @@ class PersonaResolver:
         """Return (model id, the adapter that writes where it is none itself): adapters, speakers,
         personas.
         """
+        self.refresh()
         first = next(iter(self.variants))
         own = [name for name in self.profiles if name not in self.variants]
         return [*((name, None) for name in self.variants), *((name, first) for name in own)]
@@ -138,6 +170,7 @@ class PersonaResolver:
         Raises:
             ApiError: 404, nothing is called so.
         """
+        self.refresh()
         first = next(iter(self.variants))
         if model in self.variants:
             return model, Steering()
@@ -162,11 +195,11 @@ class PersonaResolver:
 
     # --- from a request to z ---
 
-    def resolve(self, request: ChatRequest, headers: Headers) -> ReplySpec:
-        """Return everything about the next reply but its text.
+    def understand(self, request: ChatRequest, headers: Headers) -> Asked:
+        """Return what a request asks for.
 
         Raises:
-            ApiError: 404 for an unknown model.
+            ApiError: 404 for an unknown model, 400 for a message that is no chat.
             ConfigError: what is asked of z cannot be.
         """
         adapter, by_model = self.find(request.model)
@@ -182,8 +215,6 @@ class PersonaResolver:
         check_steering(steering, self.space)
         speaker = steering.speaker if steering.speaker is not None else next(iter(self.speakers))
         profile = self.profiles.get(speaker)
-        if speaker in self.personas:
-            steering = merged([steering, self.personas[speaker][1]])
         if profile is None:
             known = ", ".join(list(self.profiles)[:5])
             raise ConfigError(
@@ -191,36 +222,66 @@ class PersonaResolver:
                 where="persona.speaker",
                 fix=f"for example {known}",
             )
+        if speaker in self.personas:
+            steering = merged([steering, self.personas[speaker][1]])
         turns = _turns(request.messages, speaker)
-        conversation = steering.conversation or headers.conversation or _digest(turns)
-        seed = self.seed if steering.seed is None else steering.seed
-        variant = self.variants[adapter]
         others = {turn.speaker for turn in turns} - {speaker}
-        steered = steer(
+        asked = Asked(
+            adapter,
+            speaker,
+            next(iter(others)) if len(others) == 1 else None,
+            steering.conversation or headers.conversation or _digest(turns),
+            turns,
+            preface,
             steering,
+            profile,
+            self.seed if steering.seed is None else steering.seed,
+        )
+        if asked.reads and not self._reads:
+            raise ConfigError(
+                "auto is off: this run's encoder is a model on another machine, which the server's "
+                "owner has not allowed",
+                where="persona",
+                fix="set a value",
+            )
+        return asked
+
+    def resolve(self, asked: Asked, heard: Persona) -> ReplySpec:
+        """Return everything about the next reply but its text.
+
+        Args:
+            heard: what was read in the conversation; nothing where no knob follows it.
+        """
+        variant = self.variants[asked.adapter]
+        steered = steer(
+            asked.steering,
             self.space,
             self.prior,
-            profile,
-            conversation=conversation,
-            turn=len(turns),
-            seed=seed,
-            read=lambda: self._read(turns, speaker),
-            reach=self.reach[adapter].__getitem__,
-            listener=next(iter(others)) if len(others) == 1 else None,
+            asked.profile,
+            conversation=asked.conversation,
+            turn=len(asked.turns),
+            seed=asked.seed,
+            read=lambda: heard,
+            reach=self.reach[asked.adapter].__getitem__,
+            listener=asked.listener,
         )
         notes = list(steered.notes)
-        if preface:
+        if asked.preface:
             notes.append("the system message is shown to an adapter that was trained without one")
         if not variant.shows_slots:
-            notes.append(f"{adapter} was trained without z and is shown none")
+            notes.append(f"{asked.adapter} was trained without z and is shown none")
         block = persona_line(steered.persona, self.space) if variant.shows_slots else None
         return ReplySpec(
-            adapter, speaker, conversation, turns, block, preface, steered, seed, tuple(notes)
+            asked.adapter,
+            asked.speaker,
+            asked.conversation,
+            asked.turns,
+            block,
+            asked.preface,
+            steered,
+            asked.seed,
+            tuple(notes),
         )
-
-    def _read(self, turns: Sequence[Turn], speaker: str) -> Any:
-        with self._reading:  # requests are read in threads
-            return self._reader.read(turns, speaker)
 
 
 def _by_header(text: str | None) -> Steering:
@@ -250,6 +311,9 @@ def _system(messages: Sequence[ChatMessage]) -> tuple[str, Steering]:
     """
     texts = [_text(message) for message in messages if message.role in ("system", "developer")]
     blocks = [match[1] for text in texts for match in _BLOCK.finditer(text)]
+    if (length := sum(map(len, texts))) > LONGEST_TURN:
+        what = f"system messages of {length:,} characters; they may have {LONGEST_TURN:,}"
+        raise ApiError(400, what, param="messages")
     preface = "\n\n".join(rest for text in texts if (rest := _BLOCK.sub("", text).strip()))
     return preface, merged(
         steering_from_text(block, where="[persona]") for block in reversed(blocks)
@@ -257,7 +321,11 @@ def _system(messages: Sequence[ChatMessage]) -> tuple[str, Steering]:
 
 
 def _turns(messages: Sequence[ChatMessage], speaker: str) -> tuple[Turn, ...]:
-    """The conversation as turns; messages of one speaker in a row are a burst."""
+    """The conversation as turns; messages of one speaker in a row are a burst.
+
+    Raises:
+        ApiError: 400, a turn is longer than any model here could see.
+    """
     partner = "you" if speaker != "you" else "somebody"
     bursts: list[tuple[str, list[str]]] = []
     for message in messages:
@@ -271,6 +339,10 @@ def _turns(messages: Sequence[ChatMessage], speaker: str) -> tuple[Turn, ...]:
             bursts[-1][1].append(text)
         else:
             bursts.append((name, [text]))
+    for _, texts in bursts:
+        if (length := sum(map(len, texts))) > LONGEST_TURN:
+            what = f"a turn of {length:,} characters; it may have {LONGEST_TURN:,}"
+            raise ApiError(400, what, param="messages")
     return tuple(
         turn_of(number, name, BURST.join(texts)) for number, (name, texts) in enumerate(bursts)
     )

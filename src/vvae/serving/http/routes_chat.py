@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +11,7 @@ from starlette.responses import Response
 
 from vvae.serving.http.admission import admitted
 from vvae.serving.http.replies import Answer, unless_gone
-from vvae.serving.http.schemas import ChatRequest, Headers, errors
+from vvae.serving.http.schemas import CONVERSATION, ChatRequest, Headers, errors
 from vvae.serving.http.service import Limits, ServiceDependency
 
 __all__ = ["router"]
@@ -26,10 +25,9 @@ COLDEST = 1e-4
 async def chat(request: Request, body: ChatRequest, service: ServiceDependency) -> Response:
     """Write the next reply of a conversation."""
     with admitted(service, body.n or 1) as admission:
-        resolve = partial(admission.personas.resolve, body, _headers(request))
         answer = Answer(
             service.engine,
-            await admission.in_thread(request.receive, resolve),
+            await admission.spec(request, body, _headers(request)),
             body.model,
             body.n or 1,
             secrets.randbits(31) if body.seed is None else body.seed,
@@ -50,7 +48,7 @@ async def chat(request: Request, body: ChatRequest, service: ServiceDependency) 
 
 def _headers(request: Request) -> Headers:
     headers = request.headers
-    conversation = headers.get("x-vvae-conversation") or headers.get("x-openwebui-chat-id")
+    conversation = next(filter(None, map(headers.get, CONVERSATION)), None)
     return Headers(headers.get("x-vvae-persona"), conversation[:200] if conversation else None)
 
 

@@ -93,11 +93,12 @@ ReviewsDependency = Annotated[Reviews, Depends(_reviews)]
 
 
 @router.get("/vvae/space", responses=errors(503))
-def space(service: ServiceDependency) -> dict[str, Any]:
+def space(request: Request, service: ServiceDependency) -> dict[str, Any]:
     """Return dimensions with the values to choose from, adapters with what they can do, speakers
     and personas.
     """
     personas = service.personas
+    personas.refresh()
     dimensions = [
         {
             "name": d.name,
@@ -123,6 +124,7 @@ def space(service: ServiceDependency) -> dict[str, Any]:
         "adapters": adapters,
         "speakers": [{"name": n, "replies": p.replies} for n, p in personas.speakers.items()],
         "personas": sorted(personas.personas),
+        "owner": bool(request.scope.get("vvae.owner")),
     }
 
 
@@ -130,6 +132,7 @@ def space(service: ServiceDependency) -> dict[str, Any]:
 def persona(name: str, service: ServiceDependency) -> dict[str, Any]:
     """Return the values of a speaker or a kept persona, and the knobs kept with it."""
     personas = service.personas
+    personas.refresh()
     profile = personas.profiles.get(name)
     if profile is None:
         raise ApiError(404, "nobody is called so", code="persona_not_found")
@@ -154,9 +157,9 @@ def keep(
         raise ApiError(404, "nobody is called so", code="persona_not_found")
     steering = steering_from_json(body.persona)
     with reviews.lock:
-        save_persona(personas.run, name, profile, steering)
+        card = save_persona(personas.run, name, profile, steering)
         personas.read_personas()
-    return persona(name, service)
+    return persona(card.name, service)
 
 
 @router.delete("/vvae/personas/{name:path}", responses=errors(400, 404, 503))

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from vvae.latent.steering import is_whole
 
 __all__ = [
+    "CONVERSATION",
     "ApiError",
     "ChatMessage",
     "ChatRequest",
@@ -112,6 +113,10 @@ class ChatRequest(BaseModel):
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
 
 
+CONVERSATION = ("X-VVAE-Conversation", "X-OpenWebUI-Chat-Id")
+"""Headers that name the conversation, the first before the next."""
+
+
 @dataclass(frozen=True)
 class Headers:
     """A record of what the headers of a request say."""
@@ -119,7 +124,7 @@ class Headers:
     persona: str | None = None
     """``X-VVAE-Persona``, percent-encoded where it is not ASCII."""
     conversation: str | None = None
-    """``X-VVAE-Conversation`` or ``X-OpenWebUI-Chat-Id``."""
+    """What one of `CONVERSATION` says."""
 
 
 class ErrorObject(BaseModel):

@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from vvae.core.errors import VVAEError
 from vvae.serving.http.engine_process import EngineProcess
 from vvae.serving.http.metrics import ServerMetrics
+from vvae.serving.http.reader_process import ReaderProcess
 from vvae.serving.http.schemas import ApiError
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Service", "ServiceDependency"]
 
-READERS = 4
-"""Conversations read at once; other routes have threads of their own."""
+THREADS = 4
+"""Requests understood at once; other routes have threads of their own."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Limits:
 
 
 class Service:
-    """The engine's process, and the personas once the run is read.
+    """The engine's and the reader's process, and the personas once the run is read.
 
     Args:
         load: reads the run; called in a thread.
@@ -49,16 +50,18 @@ class Service:
     def __init__(
         self,
         engine: EngineProcess,
+        reader: ReaderProcess,
         load: Callable[[], PersonaResolver],
         limits: Limits | None = None,
     ) -> None:
-        self.engine, self.limits, self.metrics = engine, limits or Limits(), ServerMetrics()
+        self.engine, self.reader = engine, reader
+        self.limits, self.metrics = limits or Limits(), ServerMetrics()
         self.failure: VVAEError | None = None
         """Why the server ended, where it could not go on."""
         self._load = load
         self._personas: PersonaResolver | None = None
         self.started = int(time.time())
-        self.readers = CapacityLimiter(READERS)
+        self.threads = CapacityLimiter(THREADS)
 
     @property
     def status(self) -> str:
@@ -83,6 +86,7 @@ class Service:
     async def run(self, stop: Callable[[], None]) -> None:
         """Read the run and keep the engine alive; `stop` is called where it cannot be."""
         working = asyncio.create_task(self.engine.run())
+        reading = asyncio.create_task(self.reader.run())
         try:
             self._personas = await asyncio.to_thread(self._load)
             await working
@@ -92,9 +96,10 @@ class Service:
         except Exception as error:
             self.failure = VVAEError(f"the run cannot be read ({type(error).__name__}: {error})")
         finally:
-            working.cancel()
-            with suppress(asyncio.CancelledError):
-                await working
+            for task in (working, reading):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             stop()
 
 

@@ -156,7 +156,7 @@ class BatchedEngine:
 
 class CompletionsEngine:
     """An OpenAI-compatible server's ``/completions``, asked with token ids: vLLM, or llama.cpp in
-    this process.
+    this process. Its errors do not say where it is: they reach clients.
 
     Args:
         base_url: up to ``/v1``.
@@ -221,17 +221,13 @@ class CompletionsEngine:
         try:
             async with self._session.post(self._url, json=body) as answer:
                 if answer.status != 200:
-                    raise ModelError(
-                        f"the engine's server answered {answer.status}", where=self._url
-                    )
+                    raise ModelError(f"the engine's server answered {answer.status}")
                 async for line in answer.content:
                     if not line.startswith(b"data:") or (data := line[5:].strip()) == b"[DONE]":
                         continue
                     event = json.loads(data)
                     if "error" in event:
-                        raise ModelError(
-                            "the engine's server failed in the middle of a reply", where=self._url
-                        )
+                        raise ModelError("the engine's server failed in the middle of a reply")
                     counted = (event.get("usage") or {}).get("completion_tokens") or counted
                     for choice in event.get("choices") or ():
                         tokens += 1
@@ -239,9 +235,7 @@ class CompletionsEngine:
                         if text := choice.get("text"):
                             yield Piece(text)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ModelError(
-                f"the engine's server fails ({type(error).__name__})", where=self._url
-            ) from None
+            raise ModelError(f"the engine's server fails ({type(error).__name__})") from None
         yield Piece("", finish or "stop", counted or tokens)
 
     async def close(self) -> None:

@@ -1,25 +1,21 @@
-"""The engine's process: JSON lines in, JSON lines out. Its parent starts it anew when it dies.
+"""The engine's process (`child`): its parent starts it anew when it dies.
 
 A process of its own, so that the server answers within a second of its start (it imports no torch),
 that a model which dies takes no connection with it, and that no request waits for a token of
 another. The price is two lines of JSON a token. Behind it llama.cpp and vLLM are both asked
 ``/completions`` with token ids: one client, and exactly the prompt that was trained.
 
-In, first the settings (`WorkerSettings`), then::
+In, after the settings (`WorkerSettings`)::
 
     {"id": 1, "turns": [[0, "you", "hi"]], "speaker": "Ana", "block": "[persona]", "preface": "",
      "adapter": "SP+FT", "seed": 0, "temperature": 1.0, "top_p": 1.0, "max_tokens": 80}
-    {"cancel": 1}
 
-Out: ``{"ready": context}``, then ``{"id": 1, "prompt": tokens}``, ``{"id": 1, "text": "..."}``,
-    ``{"id": 1, "done": finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``;
-    ``{"fatal": "..."}`` where it cannot start.
+Out: ``{"id": 1, "prompt": tokens}``, ``{"id": 1, "text": "..."}``, ``{"id": 1, "done":
+    finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import secrets
 import sys
@@ -29,7 +25,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from vvae.config import load_config
 from vvae.core.errors import DataError, ModelError, VVAEError
 from vvae.decoder.model import Decoder
 from vvae.inference.engine import GenerationConfig, Request
@@ -37,15 +32,15 @@ from vvae.inference.llama import SAMPLING, LlamaServer
 from vvae.inference.tokenizer import Prompter, load_prompter
 from vvae.pipeline.run import Run
 from vvae.serving.engines import end_of_turn, llama_base, llama_parts
+from vvae.serving.http.child import Child, give_up, run_child
 from vvae.serving.http.streaming import BatchedEngine, CompletionsEngine, LiveEngine
 from vvae.serving.http.worker_settings import WorkerSettings
 from vvae.serving.session import reply_request, turn_of
 
-__all__ = ["main"]
+__all__ = ["Worker", "build", "serve"]
 
 CONTEXT = 4096
 """Tokens of prompt and reply, where the model can see as many."""
-LONGEST_LINE = 16 << 20
 SHORTEST_REPLY = 8
 """Tokens that a prompt must leave for its reply."""
 
@@ -111,31 +106,14 @@ def _batched(decoder: Decoder, switch: Any, settings: WorkerSettings) -> Batched
     )
 
 
-class Worker:
-    """A worker that reads what is asked, one task for each reply, and says what is written."""
+class Worker(Child):
+    """A worker that writes the replies it is asked for, and says what is written."""
 
     def __init__(
         self, prompter: Prompter, engine: LiveEngine, window_tokens: int, out: Any
     ) -> None:
-        self._prompter, self._engine, self._window, self._out = prompter, engine, window_tokens, out
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-
-    def say(self, **event: Any) -> None:
-        """Write one line to the parent."""
-        self._out.write(json.dumps(event).encode() + b"\n")
-        self._out.flush()
-
-    async def listen(self, lines: asyncio.StreamReader) -> None:
-        """Read lines until the parent closes its end."""
-        while line := await lines.readline():
-            message = json.loads(line)
-            if "cancel" in message:
-                if task := self._tasks.get(message["cancel"]):
-                    task.cancel()
-                continue
-            task = asyncio.create_task(self._reply(message))
-            self._tasks[message["id"]] = task
-            task.add_done_callback(lambda _, name=message["id"]: self._tasks.pop(name, None))  # type: ignore[misc]
+        super().__init__(out)
+        self._prompter, self._engine, self._window = prompter, engine, window_tokens
 
     def _request(self, message: dict[str, Any]) -> Request:
         return reply_request(
@@ -148,7 +126,8 @@ class Worker:
             preface=message["preface"],
         )
 
-    async def _reply(self, message: dict[str, Any]) -> None:
+    async def answer(self, message: dict[str, Any]) -> None:
+        """Write a reply."""
         name = message["id"]
         try:
             request = self._request(message)
@@ -180,12 +159,13 @@ class Worker:
         except VVAEError as error:
             self.say(id=name, error=str(error), user=isinstance(error, DataError))
         except Exception as error:
-            print(f"vvae: the engine failed: {type(error).__name__}", file=sys.stderr, flush=True)  # noqa: T201
-            os._exit(1)  # what is in memory cannot be trusted any more; the parent starts another
+            give_up(error, "the engine")
 
 
-async def serve(run: Run, settings: WorkerSettings, source: Any, out: Any) -> None:
+async def serve(line: bytes, source: Any, out: Any) -> None:
     """Load the engine and work until the parent goes."""
+    settings = WorkerSettings.model_validate_json(line)
+    run = Run.open(settings.run)
     try:
         prompter, engine, keep = build(run, settings)
     except (VVAEError, MemoryError):
@@ -194,39 +174,12 @@ async def serve(run: Run, settings: WorkerSettings, source: Any, out: Any) -> No
         raise ModelError(
             f"the engine cannot start ({type(error).__name__}: {error})", where=settings.run
         ) from None
-    loop = asyncio.get_running_loop()
-    lines = asyncio.StreamReader(limit=LONGEST_LINE)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), source)
     worker = Worker(prompter, engine, run.config.pairs.window_tokens, out)
     worker.say(ready=engine.context)
-    await worker.listen(lines)
+    await worker.listen(source)
     await engine.close()
     del keep
 
 
-def main() -> None:
-    """Run the process."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints goes to the log, not between the lines
-    source = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
-    settings = WorkerSettings.model_validate_json(_first_line(source))
-    folder = Path(settings.run)
-    try:
-        run = Run(load_config(folder / "config.yaml").model_copy(update={"run": settings.run}))
-        asyncio.run(serve(run, settings, source, out))
-    except VVAEError as error:
-        out.write(json.dumps({"fatal": str(error)}).encode() + b"\n")
-        out.flush()
-        os._exit(3)
-    os._exit(0)  # llama.cpp's threads and torch's need no farewell
-
-
-def _first_line(source: Any) -> bytes:
-    line = bytearray()
-    while not line.endswith(b"\n") and (byte := source.read(1)):
-        line += byte
-    return bytes(line)
-
-
 if __name__ == "__main__":
-    main()
+    run_child(serve)

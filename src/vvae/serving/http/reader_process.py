@@ -1,0 +1,90 @@
+"""The reader's process as the server sees it: what the knob ``auto`` finds in a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from vvae.core.dialogue import Turn
+from vvae.latent.persona import Persona, Slot
+from vvae.serving.http.child_process import ChildProcess
+from vvae.serving.http.schemas import ApiError
+
+__all__ = ["ReaderProcess", "ReaderSettings"]
+
+SECONDS_TO_START = 60.0
+SECONDS_TO_READ = 20.0
+"""What is read is bounded, so only a model that does not answer takes as long."""
+GRACE = 2.0
+"""Seconds that a reading may go on once its client has gone."""
+
+
+class ReaderSettings(BaseModel):
+    """A choice of the run whose encoder reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+
+
+class ReaderProcess(ChildProcess):
+    """A process that reads conversations, one after the other, with a run's encoder.
+
+    It is started when the first one is to be read. A reading that takes too long, or whose client
+    has gone, is ended with its process, and another process reads the next.
+    """
+
+    def __init__(self, settings: ReaderSettings) -> None:
+        super().__init__("vvae.serving.http.reader", settings, "the reader")
+        self._wanted = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Run until cancelled, from the first conversation on."""
+        await self._wanted.wait()
+        await super().run()
+
+    async def read(self, turns: Sequence[Turn], speaker: str) -> Persona:
+        """Return z of a conversation so far, for the one who replies next.
+
+        Raises:
+            ApiError: 503 where the encoder fails or cannot start, 504 where it takes too long.
+        """
+        self._wanted.set()
+        body = {"turns": [[t.id, t.speaker, t.text] for t in turns], "speaker": speaker}
+        await self._turn.acquire()
+        reading = asyncio.create_task(self._read(body))
+        reading.add_done_callback(lambda _: self._turn.release())
+        try:
+            async with asyncio.timeout(SECONDS_TO_START + SECONDS_TO_READ):
+                return await asyncio.shield(reading)
+        except TimeoutError:
+            self.end_now()
+            raise ApiError(
+                504, "the conversation could not be read in time", kind="server_error"
+            ) from None
+        finally:
+            if not reading.done():
+                asyncio.get_running_loop().call_later(GRACE, self._end_unless_done, reading)
+
+    def _end_unless_done(self, reading: asyncio.Task[Persona]) -> None:
+        if reading.done():
+            reading.exception()  # nobody is there any more to be told of it
+        else:
+            self.end_now()
+
+    async def _read(self, body: dict[str, Any]) -> Persona:
+        async with asyncio.timeout(SECONDS_TO_START):
+            await self._settled.wait()
+        if self.state == "failed":
+            raise self._gone("the reader cannot start; the server's log says why")
+        async with asyncio.timeout(SECONDS_TO_READ), aclosing(self.events(body)) as events:
+            async for event in events:
+                if "slots" in event:
+                    slots: dict[str, str] = event["slots"]
+                    return Persona({n: Slot(value, "observed") for n, value in slots.items()})
+        return Persona()
