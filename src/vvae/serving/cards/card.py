@@ -33,7 +33,7 @@ from vvae.latent.space import LatentSpace
 from vvae.latent.steering import Steering, check_steering, is_whole, steering_from_text
 from vvae.serving.cards.png import plain_image, texts_of, with_texts
 
-__all__ = ["Card", "Spec", "read_card"]
+__all__ = ["Card", "Spec", "card_from", "read_card"]
 
 Spec = Literal["v2", "v3"]
 SCHEMA = 1
@@ -238,7 +238,7 @@ def read_card(path: Path) -> Card:
             f"larger than {LARGEST >> 20} MB", where=where, fix="this is no character card"
         )
     if not data.startswith(b"\x89PNG"):
-        return _card(_object(data, where), where)
+        return card_from(_object(data, where), where)
     texts = texts_of(data, where=where)
     held = texts.get("ccv3") or texts.get("chara")
     if held is None:
@@ -251,7 +251,7 @@ def read_card(path: Path) -> Card:
         raise DataError(
             "the card in this image is damaged", where=where, fix="export it again"
         ) from None
-    return Card(_card(_object(decoded, where), where).json, data)
+    return Card(card_from(_object(decoded, where), where).json, data)
 
 
 def _object(data: bytes, where: str) -> dict[str, Any]:
@@ -267,7 +267,12 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
     return content
 
 
-def _card(content: dict[str, Any], where: str) -> Card:
+def card_from(content: dict[str, Any], where: str) -> Card:
+    """Return a card from its JSON, as `read_card` does.
+
+    Raises:
+        DataError: it is no card.
+    """
     if (
         "spec" not in content and isinstance(content.get("name"), str) and "data" not in content
     ):  # V1

@@ -26,10 +26,12 @@ from vvae.serving.engines import why_unread
 
 __all__ = [
     "Saved",
+    "adopt_card",
     "card_of",
     "delete_persona",
     "folder_stamp",
     "import_card",
+    "renamed",
     "save_persona",
     "saved_personas",
 ]
@@ -143,14 +145,34 @@ def import_card(
         ConfigError: the name is a speaker's or cannot be one, the card asks for what this space has
             not, or the encoder would send it to a machine that was not allowed.
     """
-    card = read_card(path)
+    card = renamed(read_card(path), name)
+    if not card.own and (refused := why_unread(run, encoder_endpoint)):
+        raise refused
+    slots = None if card.own else card.read(run.encoder, run.space)
+    return adopt_card(run, card, slots)
+
+
+def renamed(card: Card, name: str | None) -> Card:
+    """Return a card under another name, or its own, as a persona has it.
+
+    Raises:
+        ConfigError: it cannot be a persona's name.
+    """
     name = persona_name(card.name if name is None else name)
-    if name != card.name:
-        card = replace(card, json={**card.json, "data": {**card.data, "name": name}})
-    if not card.own:
-        if refused := why_unread(run, encoder_endpoint):
-            raise refused
-        card = card.with_own({"slots": card.read(run.encoder, run.space), **_provenance(run)})
+    if name == card.name:
+        return card
+    return replace(card, json={**card.json, "data": {**card.data, "name": name}})
+
+
+def adopt_card(run: Run, card: Card, slots: Mapping[str, Any] | None) -> tuple[Path, Card]:
+    """Write a card into the run, with what was read in it where it is not of this project; return
+    where it is and the card as it is kept.
+
+    Raises:
+        ConfigError: the name is a speaker's, or the card asks for what this space has not.
+    """
+    if slots is not None:
+        card = card.with_own({"slots": dict(slots), **_provenance(run)})
     card.steering(run.space)
     return _keep(run, card), card
 

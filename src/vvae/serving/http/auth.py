@@ -49,7 +49,7 @@ def _is_owners(scope: Any) -> bool:
     """Whether a request is for what only the owner may do."""
     path: str = scope["path"]
     writes = scope["method"] not in ("GET", "HEAD")
-    return path == "/vvae/review" or (writes and path.startswith("/vvae/personas/"))
+    return path == "/vvae/review" or (writes and path.startswith("/vvae/"))
 
 
 class RequestGuard:

@@ -8,27 +8,42 @@ const make = (tag, settings = {}, ...inside) => {
   node.append(...inside);
   return node;
 };
+const pause = (seconds, signal) => new Promise((done, failed) => {
+  const timer = setTimeout(done, seconds * 1000);
+  signal?.addEventListener("abort", () => { clearTimeout(timer); failed(signal.reason); }, { once: true });
+});
 
 // --- the server -------------------------------------------------------------------------------------------------
 
 let key = sessionStorage.getItem("key") || "";
 
 async function ask(path, settings = {}) {
-  for (;;) {
+  for (let tried = Boolean(key); ; tried = true) {
     const headers = { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
     const answer = await fetch(path, { ...settings, headers });
-    if (answer.status !== 401) {
-      if (answer.ok) return answer;
-      const body = await answer.json().catch(() => ({}));
+    if (answer.ok) return answer;
+    const body = await answer.json().catch(() => ({}));
+    const owners = body.error?.code === "owner_only";
+    if (answer.status !== 401 && !owners) {
       const error = new Error(body.error?.message || `the server answered ${answer.status}`);
       error.status = answer.status;
+      error.after = Number(answer.headers.get("Retry-After")) || 0;
       throw error;
     }
+    await askKey(owners ? "This needs the owner's key." : tried ? "This key is wrong." : "");
+  }
+}
+
+async function askKey(why) {
+  for (;;) {
+    $("key-wrong").textContent = why;
     $("ask-key").showModal();
     await new Promise((done) => $("ask-key").addEventListener("close", done, { once: true }));
     key = $("key").value.trim();
-    sessionStorage.setItem("key", key);
+    if (/^[\x21-\x7e]+$/.test(key)) break; // nothing else can stand in a header
+    why = "A key has letters, digits and signs of a plain keyboard alone.";
   }
+  sessionStorage.setItem("key", key);
 }
 
 const tell = (text, wrong = false) => {
@@ -36,135 +51,220 @@ const tell = (text, wrong = false) => {
   $("state").classList.toggle("error", wrong);
 };
 
-// --- knobs ------------------------------------------------------------------------------------------------------
-
-const MODES = { own: "profile's", fixed: "fixed", auto: "auto", sample: "sample", none: "none" };
-const LANES = ["vibe", "tone", "relationship"]; // of the default space; another one shows its first closed dimensions
-let space = null;
-let turns = []; // {you: text} or {answers: [...], kept: index}
-let writing = null;
-
-async function load() {
-  for (;;) {
+// Asked again where the server is busy, starts or is gone, until it answers or the signal says stop.
+async function patiently(path, settings) {
+  for (let number = 1; ; number++) {
     try {
-      space = await (await ask("vvae/space")).json();
-      break;
+      const answer = await ask(path, settings);
+      if (number > 1) tell("");
+      return answer;
     } catch (error) {
-      if (error.status !== 503) return tell(error.message, true);
-      tell("the model is loading …");
-      await new Promise((done) => setTimeout(done, 700));
+      const gone = error instanceof TypeError;
+      if (!gone && error.status !== 429 && error.status !== 503) throw error;
+      const wait = gone ? 2 : Math.min(error.after || 2, 30);
+      const what = gone ? "The server does not answer" : error.status === 429 ? "The server is busy" : `Not yet: ${error.message}`;
+      for (let left = wait; left > 0; left--) {
+        tell(`${what}; trying again in ${left} s`, gone);
+        await pause(1, settings?.signal);
+      }
     }
   }
-  const adapters = space.adapters.map((one) => new Option(one.name));
-  $("adapter").replaceChildren(...adapters);
-  $("beside").replaceChildren(new Option("nothing", ""), ...space.adapters.map((one) => new Option(one.name)));
+}
+
+// --- knobs ------------------------------------------------------------------------------------------------------
+
+const LANES = ["vibe", "tone", "relationship"]; // of the default space; another one shows its first closed dimensions
+const RATES = [[0.02, "about one reply in fifty"], [0.05, "about one reply in twenty"], [0.1, "about one reply in ten"], [0.2, "about one reply in five"], [0.35, "about one reply in three"], [0.5, "every other reply"], [0.75, "three replies in four"], [1, "every reply"]];
+const STARTERS = { en: ["hey, how was your day?", "what are you up to this weekend?", "i'm so tired today"], zh: ["在干嘛呢", "周末有什么打算", "今天好累啊"] };
+let space = null;
+
+async function load() {
+  try {
+    tell("Loading …");
+    space = await (await patiently("vvae/space")).json();
+  } catch (error) { return tell(error.message, true); }
+  $("adapter").replaceChildren(...space.adapters.map((one) => new Option(one.name)));
+  $("beside").replaceChildren(new Option("nothing else", ""), ...space.adapters.map((one) => new Option(one.name)));
   people();
-  $("of").replaceChildren(new Option("everybody", ""), ...space.speakers.map((one) => new Option(one.name)));
-  $("knobs").tBodies[0].replaceChildren(...space.dimensions.map(knob));
+  $("of").replaceChildren(new Option("everybody's", ""), ...space.speakers.map((one) => new Option(one.name)));
+  $("knobs").replaceChildren(...space.dimensions.map(knob));
+  const words = STARTERS[navigator.language.startsWith("zh") ? "zh" : "en"];
+  $("starters").replaceChildren(...words.map((text) => make("button", { type: "button", on: { click: () => write(text) } }, text)));
+  restore();
   await profile();
+  draw();
   tell("");
   $("text").focus();
+  watch();
+}
+
+async function watch() { // says what the server is at while nothing is asked
+  for (;;) {
+    await pause(5);
+    if (writing || document.hidden) continue;
+    const status = await fetch("health").then((answer) => answer.json()).then((body) => body.status, () => "gone");
+    if (status !== "ok") tell({ gone: "The server does not answer", loading: "The model is loading …", restarting: "The engine is starting again …" }[status] || status, status === "gone");
+    else if (/^The (server does|model is|engine is)/.test($("state").textContent)) tell("");
+  }
 }
 
 function people(chosen) {
-  const group = (label, names) => {
-    const node = make("optgroup", { label });
-    node.append(...names.map((name) => new Option(name)));
-    return node;
-  };
+  const group = (label, names) => make("optgroup", { label }, ...names.map((name) => new Option(name)));
   const groups = [group("speakers", space.speakers.map((one) => one.name))];
   if (space.personas.length) groups.unshift(group("personas", space.personas));
   $("speaker").replaceChildren(...groups);
   $("speaker").value = chosen ?? space.speakers[0]?.name ?? space.personas[0] ?? "";
 }
 
+// One select says it all: whose value, which value, or none; an open dimension takes another in words.
 function knob(dimension) {
-  const name = dimension.name;
-  const list = make("datalist", { id: `values-${name}` });
-  list.append(...(dimension.labels.length ? dimension.labels : dimension.top).map((value) => new Option(value)));
-  const value = make("input", { class: "text", placeholder: "", ariaLabel: `${name}: value`, on: { input: () => {
-    if (value.value && mode.value !== "fixed") mode.value = "fixed";
-  } } });
-  value.setAttribute("list", list.id);
-  const mode = make("select", { class: "mode", ariaLabel: `${name}: mode`, on: { change: () => {
-    if (mode.value === "fixed") value.focus(); else value.value = "";
-  } } });
-  mode.append(...Object.entries(MODES).map(([key, label]) => new Option(label, key)));
-  const rate = make("input", { class: "rate", type: "number", min: 0, max: 1, step: 0.05, placeholder: "—", ariaLabel: `${name}: rate` });
-  const row = make("tr", { id: `knob-${name}` }, make("td", { title: dimension.description }, name), make("td", {}, mode), make("td", {}, value, list), make("td", {}, rate));
-  Object.assign(row, { mode, value, rate });
-  return row;
+  const name = dimension.name, closed = dimension.labels.length > 0;
+  const own = new Option("the speaker's own", "own");
+  const choose = make("select", { class: "choose", id: `choose-${name}`, on: { change: () => { other.hidden = choose.value !== "other"; if (!other.hidden) other.focus(); often.hidden = false; } } },
+    own, new Option("follows the conversation", "auto"), new Option("drawn for each reply", "sample"), new Option("none", "none"),
+    make("optgroup", { label: closed ? "always" : "always (often in these chats)" }, ...(closed ? dimension.labels : dimension.top).map((value) => new Option(value, `=${value}`))),
+    ...(closed ? [] : [new Option("something else …", "other")]));
+  const other = make("input", { class: "other", hidden: true, dir: "auto", maxLength: 400, ariaLabel: `${name}: what else` });
+  const often = make("select", { class: "often", ariaLabel: `${name}: how often it shows` });
+  const help = make("p", { id: `help-${name}`, hidden: true }, dimension.description);
+  const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
+  button.setAttribute("aria-expanded", "false");
+  button.setAttribute("aria-controls", help.id);
+  const row = make("div", { class: "knob", id: `knob-${name}` }, make("label", { class: "of", htmlFor: choose.id }, name), button, choose, other, often, help);
+  return Object.assign(row, { own, choose, other, often, closed });
 }
 
 const rows = () => space.dimensions.map((one) => [one.name, $(`knob-${one.name}`)]);
+
+function set(row, mode, value) {
+  const listed = [...row.choose.options].some((option) => option.value === `=${value}`);
+  row.choose.value = mode !== "fixed" ? mode || "own" : value === null ? "none" : listed ? `=${value}` : "other";
+  row.other.hidden = row.choose.value !== "other";
+  row.other.value = row.choose.value === "other" ? value : "";
+}
+
+function rates(row, reach, asked) {
+  const inside = reach ? RATES.filter(([rate]) => rate >= reach.low && rate <= reach.high) : RATES;
+  const more = asked && !inside.some(([rate]) => rate === asked) ? [[asked, `${+(100 * asked).toFixed(1)} of 100 replies`]] : [];
+  row.often.replaceChildren(new Option("as often as it comes", ""), ...[...inside, ...more].map(([rate, words]) => new Option(words, rate)));
+  row.often.title = reach ? `this adapter can show it in ${+(100 * reach.low).toFixed(1)} to ${+(100 * reach.high).toFixed(1)} of 100 replies (${reach.basis})` : "";
+  row.often.value = asked ?? "";
+}
 
 async function profile() {
   const speaker = $("speaker").value;
   const found = await (await ask(`vvae/personas/${encodeURIComponent(speaker)}`)).json();
   const reach = space.adapters.find((one) => one.name === $("adapter").value)?.reach || {};
-  for (const [name, row] of rows()) {
-    row.value.placeholder = found.values[name] || "drawn";
-    const r = reach[name];
-    row.rate.title = r ? `${r.low} to ${r.high} (${r.basis})` : "";
-  }
   const kept = space.personas.includes(speaker);
-  $("name").value = kept ? speaker : "";
-  if (kept) { // what is kept with it goes onto the knobs
-    $("seed").value = found.seed ?? "";
-    for (const [name, row] of rows()) {
-      const one = found.knobs[name] || {};
-      row.mode.value = !one.mode ? "own" : one.mode !== "fixed" ? one.mode : one.value === null ? "none" : "fixed";
-      row.value.value = one.mode === "fixed" ? one.value ?? "" : "";
-      row.rate.value = one.rate ?? "";
-    }
+  for (const [name, row] of rows()) {
+    const one = found.knobs[name] || {};
+    row.own.textContent = found.values[name] ? `${speaker}'s own: ${found.values[name]}` : `${speaker}'s own: drawn, as nothing is known`;
+    rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
+    if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
   }
+  if (kept) $("seed").value = found.seed ?? "";
+  $("name").value = kept ? speaker : "";
+  $("delete").disabled = !kept;
+  $("whom").textContent = speaker;
+  const replies = space.speakers.find((one) => one.name === speaker)?.replies;
+  $("about").textContent = replies ? `A voice learnt from ${replies.toLocaleString("en")} replies. A language model writes in it; nobody said what it says.` : "A persona that was put together by hand. A language model writes as it; nobody said what it says.";
 }
 
 function persona() {
   const asked = { speaker: $("speaker").value };
   if ($("seed").value.trim()) asked.seed = Number($("seed").value);
   for (const [name, row] of rows()) {
-    const one = {};
-    if (row.mode.value === "fixed" && row.value.value) Object.assign(one, { mode: "fixed", value: row.value.value });
-    if (row.mode.value === "none") Object.assign(one, { mode: "fixed", value: null });
-    if (row.mode.value === "auto" || row.mode.value === "sample") one.mode = row.mode.value;
-    if (row.rate.value !== "") one.rate = Number(row.rate.value);
+    const chosen = row.choose.value, one = {};
+    const value = chosen === "other" ? row.other.value.trim() : chosen.startsWith("=") ? chosen.slice(1) : "";
+    if (value) Object.assign(one, { mode: "fixed", value });
+    else if (chosen === "none") Object.assign(one, { mode: "fixed", value: null });
+    else if (chosen === "auto" || chosen === "sample") one.mode = chosen;
+    if (row.often.value) one.rate = Number(row.often.value);
     if (Object.keys(one).length) asked[name] = one;
   }
   return asked;
 }
 
-// --- chat -------------------------------------------------------------------------------------------------------
+function settings() { // what is left empty is the server's; what is wrong is shown at its field and not sent
+  const wrong = ["temperature", "top-p", "max-tokens", "seed"].map($).find((field) => !field.checkValidity());
+  if (wrong) {
+    wrong.closest("details").open = true;
+    wrong.reportValidity();
+    return null;
+  }
+  const asked = {};
+  for (const [field, name] of [["temperature", "temperature"], ["top-p", "top_p"], ["max-tokens", "max_tokens"]]) if ($(field).value !== "") asked[name] = Number($(field).value);
+  return asked;
+}
 
-const messages = (end) => turns.slice(0, end).flatMap((turn) => {
-  if (turn.you !== undefined) return [{ role: "user", content: turn.you }];
-  const { text, error } = turn.answers[turn.kept];
-  return error && !text ? [] : [{ role: "assistant", content: text || "..." }];
-});
+// --- chat: a tree of turns, of which one path is shown ----------------------------------------------------------
 
-async function reply(at, changed = {}) {
+// {you: text, next: [...], shown: index} or {answers: [...], kept: index, next, shown}; what is written anew stands
+// beside what was there, and takes nothing away.
+let root = { next: [], shown: 0 };
+let writing = null;
+let deleted = null;
+const STORE = "vvae-chat";
+
+function path(end = null) {
+  const turns = [];
+  for (let at = root; at.next.length; ) {
+    at = at.next[at.shown];
+    turns.push(at);
+    if (at === end) break;
+  }
+  return turns;
+}
+const parentOf = (turn) => { const turns = path(turn); return turns.length > 1 ? turns.at(-2) : root; };
+function beside(turn, parent) {
+  parent.next.push(turn);
+  parent.shown = parent.next.length - 1;
+}
+
+function messages(parent) {
+  const name = $("me").value.trim();
+  return (parent === root ? [] : path(parent)).flatMap((turn) => {
+    if (turn.you !== undefined) return [{ role: "user", content: turn.you, ...(name && { name }) }];
+    const { text } = turn.answers[turn.kept];
+    return text ? [{ role: "assistant", content: text }] : [];
+  });
+}
+
+async function reply(parent, changed = {}) {
+  const asked = settings();
+  if (!asked) return;
   stop();
   const mine = (writing = new AbortController());
   busy(true);
   const adapters = [$("adapter").value, $("beside").value].filter(Boolean);
-  const turn = { answers: adapters.map((adapter) => ({ adapter, text: "", z: null })), kept: 0 };
-  const before = messages(at);
-  turns = [...turns.slice(0, at), turn];
+  const turn = { answers: adapters.map((adapter) => ({ adapter, text: "", z: null })), kept: 0, next: [], shown: 0 };
+  const before = messages(parent);
+  beside(turn, parent);
   draw();
-  await Promise.all(turn.answers.map((answer) => stream(answer, before, changed, mine.signal).catch((error) => {
-    if (error.name !== "AbortError") answer.error = error.message;
-  })));
+  await Promise.all(turn.answers.map(async (answer) => {
+    answer.writing = true;
+    try {
+      await stream(answer, before, { ...asked, persona: { ...persona(), ...changed } }, mine.signal);
+    } catch (error) {
+      if (error.name === "AbortError") answer.stopped = true; else answer.error = error.message;
+    }
+    delete answer.writing;
+  }));
+  turn.drawn = null;
   if (writing === mine) {
     writing = null;
     busy(false);
+    tell("");
   }
+  const said = turn.answers[turn.kept];
+  if (said.text) $("heard").textContent = `${said.z?.speaker || $("speaker").value}: ${said.text}`;
   draw();
+  keep();
 }
 
-async function stream(answer, before, changed, signal) {
-  const asked = { ...persona(), ...changed };
-  const body = { model: answer.adapter, messages: before, persona: asked, stream: true, temperature: Number($("temperature").value), top_p: Number($("top-p").value) };
-  const response = await ask("v1/chat/completions", { method: "POST", body: JSON.stringify(body), signal });
+async function stream(answer, before, asked, signal) {
+  const body = { model: answer.adapter, messages: before, stream: true, ...asked };
+  const response = await patiently("v1/chat/completions", { method: "POST", body: JSON.stringify(body), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
@@ -181,12 +281,12 @@ async function stream(answer, before, changed, signal) {
       if (event.vvae) answer.z = event.vvae;
       answer.text += event.choices[0]?.delta?.content || "";
     }
-    draw();
+    grow(answer);
   }
 }
 
 function stop() {
-  writing?.abort();
+  writing?.abort(new DOMException("stopped", "AbortError"));
   writing = null;
   busy(false);
 }
@@ -196,91 +296,263 @@ function busy(on) {
   $("send").hidden = on;
 }
 
-const again = () => {
-  const last = turns.length - 1;
-  if (last >= 0 && turns[last].answers) reply(last);
-};
-
-const bubbles = (text) => text.split("\n").filter((line) => line.trim()).map((line) => make("div", { class: "bubble" }, line));
-
-function shown(turn, at, last) {
-  if (turn.you !== undefined) return make("li", { class: "turn you" }, ...bubbles(turn.you));
-  const two = turn.answers.length > 1;
-  const answers = turn.answers.map((answer, index) => {
-    const node = make("div", { class: `answer${two && index !== turn.kept ? " left" : ""}` });
-    node.append(make("div", { class: "who" }, `${answer.z?.speaker || $("speaker").value} · ${answer.adapter}`));
-    node.append(...bubbles(answer.text || (answer.error ? "" : "…")));
-    if (answer.error) node.append(make("div", { class: "note error" }, answer.error));
-    if (answer.z) node.append(chips(answer.z, at, last), ...answer.z.notes.map((note) => make("div", { class: "note" }, note)));
-    if (two && index !== turn.kept) node.append(make("div", { class: "acts" }, make("button", { on: { click: () => { turn.kept = index; draw(); } } }, "Go on with this")));
-    return node;
-  });
-  const acts = make("div", { class: "acts" });
-  if (at === last) acts.append(make("button", { title: "Alt+R", on: { click: again } }, "Again"));
-  return make("li", { class: "turn" }, make("div", { class: `answers${two ? " two" : ""}` }, ...answers), acts);
+function again() {
+  const last = path().at(-1);
+  if (last?.answers) reply(parentOf(last));
 }
 
-function chips(z, at, last) {
-  const node = make("div", { class: "z" });
-  for (const [name, slot] of Object.entries(z.z)) {
-    const source = slot.value === null ? "null" : slot.source;
-    const title = `${name}: ${slot.value ?? "null"} (${source}${slot.rate ? `, rate ${slot.rate.given}` : ""})${at === last ? " — click to move this knob and write the reply again" : ""}`;
-    node.append(make("button", { class: source, title, on: { click: () => move(name, slot.value, at) } }, `${name}: ${slot.value ?? "—"}`));
+function write(text) {
+  if (writing || !settings()) return;
+  const turn = { you: text, next: [], shown: 0 };
+  beside(turn, path().at(-1) || root);
+  reply(turn);
+}
+
+const bubbles = (text) => text.split("\n").filter((line) => line.trim()).map((line) => make("div", { class: "bubble", dir: "auto" }, line));
+
+function grow(answer) { // only what is being written is touched: a selection elsewhere stays
+  const scroll = $("scroll"), below = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+  const lines = answer.text.split("\n").filter((line) => line.trim());
+  const shown = answer.node.querySelectorAll(".bubble");
+  lines.forEach((line, number) => {
+    if (number >= shown.length) answer.node.append(...bubbles(line));
+    else if (shown[number].textContent !== line) shown[number].textContent = line;
+  });
+  if (lines.length) answer.node.querySelector(".waiting")?.remove();
+  if (below) scroll.scrollTop = scroll.scrollHeight;
+}
+
+const act = (label, click, more = {}) => make("button", { type: "button", ...more, on: { click } }, label);
+
+function item(turn, parent) {
+  const acts = make("div", { class: "acts" });
+  const siblings = parent.next.length;
+  if (siblings > 1) {
+    const go = (by) => () => { parent.shown = (parent.shown + by + siblings) % siblings; redraw(turn); };
+    acts.append(act("‹", go(-1), { ariaLabel: "The version before" }), make("span", { class: "who" }, `${parent.next.indexOf(turn) + 1} of ${siblings}`), act("›", go(1), { ariaLabel: "The next version" }));
   }
+  const text = turn.you ?? turn.answers[turn.kept].text;
+  const said = make("div", { class: "said" });
+  if (turn.you !== undefined) said.append(...bubbles(turn.you));
+  else {
+    acts.append(act("Again", () => reply(parent), { title: "Write another version; this one stays (Alt+R)" }));
+    const two = turn.answers.length > 1;
+    said.className = `answers${two ? " two" : ""}`;
+    said.append(...turn.answers.map((answer, index) => answered(answer, turn, index, two)));
+  }
+  if (text) acts.append(act("Copy", () => navigator.clipboard.writeText(text).then(() => tell("Copied"), () => tell("the browser does not allow copying", true))));
+  acts.append(act("Edit", () => edit(turn, parent, node)), act("Delete", () => remove(turn, parent)));
+  const node = make("li", { class: `turn${turn.you !== undefined ? " you" : ""}` }, said, acts);
   return node;
 }
 
-function move(name, value, at) { // one knob, the others stay as they were drawn
-  const row = $(`knob-${name}`);
-  const input = make("input", { value: value ?? "", ariaLabel: `${name}: another value` });
-  input.setAttribute("list", `values-${name}`);
-  const form = make("form", { class: "acts", on: { submit: (event) => {
-    event.preventDefault();
-    const turn = turns[at], answer = turn.answers[turn.kept];
-    row.mode.value = input.value ? "fixed" : "none";
-    row.value.value = input.value;
-    const keep = Object.fromEntries(Object.entries(answer.z.z).filter(([other]) => other !== name).map(([other, slot]) => [other, { mode: "fixed", value: slot.value, rate: slot.rate ? 1 : undefined }]));
-    const rated = answer.z.z[name].rate || row.rate.value !== "";
-    reply(at, { ...keep, [name]: { mode: "fixed", value: input.value || null, rate: rated ? 1 : undefined } });
-  } } }, input, make("button", {}, "Write again"));
-  const item = $("log").children[at];
-  item.querySelectorAll("form").forEach((one) => one.remove());
-  item.append(form);
-  input.select();
-  input.focus();
+function answered(answer, turn, index, two) {
+  const left = two && index !== turn.kept;
+  const node = make("div", { class: `answer${left ? " left" : ""}` });
+  node.append(make("div", { class: "who" }, make("bdi", {}, answer.z?.speaker || $("speaker").value), ` · ${answer.adapter}${left ? " · not chosen" : ""}`));
+  answer.node = make("div", {}, ...bubbles(answer.text));
+  if (answer.writing && !answer.text) answer.node.append(make("div", { class: "bubble waiting" }, "…"));
+  node.append(answer.node);
+  if (answer.stopped) node.append(make("div", { class: "note" }, "stopped"));
+  if (!answer.writing && !answer.text && !answer.error && !answer.stopped) node.append(make("div", { class: "note" }, "the model said nothing"));
+  if (answer.error) node.append(make("div", { class: "note error" }, answer.error));
+  if (answer.z && !answer.writing) node.append(chips(answer, turn), ...answer.z.notes.map((note) => make("div", { class: "note" }, note)));
+  if (left) node.append(make("div", { class: "acts" }, act("Go on with this", () => { turn.kept = index; redraw(turn); })));
+  return node;
 }
 
-function draw() {
-  const log = $("log"), below = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-  log.replaceChildren(...turns.map((turn, at) => shown(turn, at, turns.length - 1)));
-  if (below) log.scrollTop = log.scrollHeight;
+function chips(answer, turn) { // what was set, read or drawn; the whole of z on demand
+  const node = make("div", { class: "z" });
+  const slots = Object.entries(answer.z.z);
+  const matters = slots.filter(([, slot]) => slot.value !== null && slot.source !== "profile");
+  const shown = answer.all ? slots : matters.length ? matters : slots.filter(([, slot]) => slot.value !== null);
+  for (const [name, slot] of shown) {
+    const source = slot.value === null ? "null" : slot.source;
+    const where = { given: "set", profile: "the speaker's own", conversation: "read in the conversation", sampled: "drawn", null: "none" }[source];
+    const rate = slot.rate ? `, in ${+(100 * slot.rate.given).toFixed(1)} of 100 replies` : "";
+    const one = act(`${name}: ${slot.value ?? "none"}`, () => menu(one, name, slot, answer, turn), { class: source, title: `${where}${rate}; choose to write the reply again with another value` });
+    node.append(one);
+  }
+  if (shown.length < slots.length || answer.all) node.append(act(answer.all ? "less of z" : "all of z", () => { answer.all = !answer.all; redraw(turn); }, { class: "all" }));
+  return node;
+}
+
+function menu(chip, name, slot, answer, turn) { // one knob, the others stay as they were drawn
+  const chipRow = chip.parentNode, row = $(`knob-${name}`);
+  document.querySelectorAll(".menu").forEach((one) => one.remove());
+  const dimension = space.dimensions.find((one) => one.name === name);
+  const list = make("datalist", { id: "values" }, ...dimension.top.map((value) => new Option(value)));
+  const field = row?.closed
+    ? make("select", {}, new Option("none", ""), ...dimension.labels.map((value) => new Option(value)))
+    : make("input", { dir: "auto", maxLength: 400, placeholder: "none" });
+  if (!row?.closed) field.setAttribute("list", "values");
+  else field.value = slot.value ?? "";
+  const close = () => { form.remove(); chip.focus(); };
+  const form = make("form", { class: "menu", on: {
+    submit: (event) => {
+      event.preventDefault();
+      set(row, "fixed", field.value.trim() || null);
+      const others = Object.entries(answer.z.z).filter(([other]) => other !== name).map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate ? 1 : undefined }]);
+      const rated = slot.rate || row.often.value;
+      reply(parentOf(turn), { ...Object.fromEntries(others), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined } });
+    },
+    keydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } },
+  } }, make("label", {}, name, field), list, make("button", {}, "Write again"), act("Close", close));
+  chipRow.after(form);
+  form.scrollIntoView({ block: "nearest" });
+  field.focus();
+}
+
+function edit(turn, parent, node) {
+  const text = make("textarea", { rows: 3, dir: "auto", ariaLabel: "New text", value: turn.you ?? turn.answers[turn.kept].text });
+  const close = () => redraw(turn);
+  const form = make("form", { class: "menu", on: {
+    submit: (event) => {
+      event.preventDefault();
+      const changed = text.value.trim();
+      if (!changed || (turn.you !== undefined && writing)) return;
+      if (turn.you !== undefined) {
+        const mine = { you: changed, next: [], shown: 0 };
+        beside(mine, parent);
+        reply(mine);
+      } else {
+        beside({ answers: [{ ...turn.answers[turn.kept], node: null, text: changed }], kept: 0, next: [], shown: 0 }, parent);
+        draw();
+        keep();
+      }
+    },
+    keydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } },
+  } }, text, make("button", {}, turn.you !== undefined ? "Say this instead" : "Keep this instead"), act("Cancel", close));
+  node.append(form);
+  form.scrollIntoView({ block: "nearest" });
+  text.focus();
+}
+
+function remove(turn, parent) {
+  stop();
+  const at = parent.next.indexOf(turn);
+  parent.next.splice(at, 1);
+  parent.shown = Math.max(0, Math.min(parent.shown, parent.next.length - 1));
+  deleted = () => { parent.next.splice(at, 0, turn); parent.shown = at; };
+  $("undo").hidden = false;
+  draw();
+  keep();
+}
+$("undelete").addEventListener("click", () => { deleted?.(); deleted = null; $("undo").hidden = true; draw(); keep(); $("text").focus(); });
+
+const redraw = (turn) => { turn.drawn = null; draw(); keep(); };
+
+function draw() { // makes what is new, leaves what is there
+  const log = $("log"), scroll = $("scroll"), below = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+  const turns = path();
+  let parent = root;
+  turns.forEach((turn, at) => {
+    const form = `${parent.next.indexOf(turn)} of ${parent.next.length}`;
+    if (!turn.drawn || turn.form !== form) [turn.drawn, turn.form] = [item(turn, parent), form];
+    if (log.children[at] !== turn.drawn) log.insertBefore(turn.drawn, log.children[at] || null);
+    parent = turn;
+  });
+  while (log.children.length > turns.length) log.lastChild.remove();
+  $("welcome").hidden = turns.length > 0;
+  if (below) scroll.scrollTop = scroll.scrollHeight;
   timeline();
 }
 
 function timeline() {
-  const replies = turns.filter((turn) => turn.answers).map((turn) => turn.answers[turn.kept].z?.z).filter(Boolean);
+  const replies = path().filter((turn) => turn.answers).map((turn) => turn.answers[turn.kept].z?.z).filter(Boolean);
   const dimensions = space?.dimensions ?? [];
   const usual = LANES.filter((name) => dimensions.some((dimension) => dimension.name === name));
   const closed = dimensions.filter((dimension) => dimension.labels.length).map((dimension) => dimension.name);
-  $("timeline").replaceChildren(...(usual.length ? usual : closed.slice(0, LANES.length)).map((name) => {
+  const lanes = (usual.length ? usual : closed.slice(0, LANES.length)).map((name) => {
     const cells = replies.map((z, number) => {
-      const value = z[name].value ?? "—";
-      const cell = make("span", { class: "cell", title: `reply ${number + 1}: ${value} (${z[name].source ?? "null"})` }, value);
+      const value = z[name]?.value ?? "none";
+      const cell = make("span", { class: "cell", title: `reply ${number + 1}: ${value}` }, value);
       const hue = [...value].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
-      cell.style.background = `hsl(${hue} 60% 60% / .3)`;
+      if (value !== "none") cell.style.background = `hsl(${hue} 60% 60% / .25)`;
       return cell;
     });
     return make("div", { class: "lane" }, make("span", {}, name), ...cells);
-  }));
+  });
+  $("timeline").hidden = !replies.length;
+  $("timeline").replaceChildren(...lanes);
 }
+
+// --- what is kept -----------------------------------------------------------------------------------------------
+
+const plain = () => JSON.stringify({ vvae: 1, root, speaker: $("speaker").value, adapter: $("adapter").value, me: $("me").value }, (name, value) => (name === "node" || name === "drawn" || name === "form" || name === "writing" ? undefined : value));
+
+function keep() {
+  if (!$("keep").checked) return;
+  try { localStorage.setItem(STORE, plain()); } catch { tell("the browser keeps no more of this chat: save it as a file", true); }
+}
+
+function take(text) { // a chat from a file or the browser's store, if it is one
+  const whole = (turn, depth = 0) => depth < 4000 && Array.isArray(turn?.next) && (turn.next.length === 0 || turn.next[turn.shown]) && (depth === 0 || typeof turn.you === "string" || turn.answers?.[turn.kept]?.text !== undefined) && turn.next.every((one) => whole(one, depth + 1));
+  const found = JSON.parse(text);
+  if (found?.vvae !== 1 || !whole(found.root)) throw new Error("this file is no chat of this page");
+  root = found.root;
+  $("me").value = found.me || "";
+  for (const field of ["speaker", "adapter"]) if ([...$(field).options].some((option) => option.value === found[field])) $(field).value = found[field];
+}
+
+function restore() {
+  $("keep").checked = localStorage.getItem(`${STORE}-off`) === null;
+  const text = localStorage.getItem(STORE);
+  if (text) try { take(text); } catch { localStorage.removeItem(STORE); }
+}
+
+$("keep").addEventListener("change", () => {
+  if ($("keep").checked) { localStorage.removeItem(`${STORE}-off`); keep(); }
+  else { localStorage.setItem(`${STORE}-off`, "1"); localStorage.removeItem(STORE); }
+});
+addEventListener("beforeunload", (event) => { if (!$("keep").checked && root.next.length) event.preventDefault(); });
+$("me").addEventListener("change", keep);
+
+$("download").addEventListener("click", () => {
+  const link = make("a", { href: URL.createObjectURL(new Blob([plain()], { type: "application/json" })), download: `${$("speaker").value} ${new Date().toISOString().slice(0, 10)}.json` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
+
+async function opened(file) { // a chat that was saved, or a character card
+  try {
+    const png = file.name.toLowerCase().endsWith(".png");
+    const text = png ? cardIn(new Uint8Array(await file.arrayBuffer())) : await file.text();
+    const found = JSON.parse(text);
+    if (found.vvae === 1) { take(text); await profile(); draw(); keep(); return tell("The chat is open"); }
+    const kept = await (await ask("vvae/cards", { method: "POST", body: JSON.stringify({ card: found }) })).json();
+    await anew(kept.name);
+    tell(`${kept.name} can be talked to`);
+  } catch (error) { tell(error instanceof SyntaxError ? "this file is neither a chat of this page nor a character card" : error.message, true); }
+}
+
+function cardIn(bytes) { // the card in a PNG: base64 in a text chunk called ccv3 or chara
+  const view = new DataView(bytes.buffer), texts = {};
+  for (let at = 8; at + 12 <= bytes.length; ) {
+    const length = view.getUint32(at), kind = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    if (kind === "tEXt") {
+      const [name, ...rest] = new TextDecoder("latin1").decode(bytes.subarray(at + 8, at + 8 + length)).split("\0");
+      texts[name] = rest.join("\0");
+    }
+    at += 12 + length;
+  }
+  const held = texts.ccv3 || texts.chara;
+  if (!held) throw new Error("there is no character card in this picture");
+  return new TextDecoder().decode(Uint8Array.from(atob(held), (letter) => letter.charCodeAt(0)));
+}
+
+$("open").addEventListener("click", () => $("file").click());
+$("file").addEventListener("change", async () => { if ($("file").files[0]) await opened($("file").files[0]); $("file").value = ""; });
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) opened(event.dataTransfer.files[0]); });
 
 $("write").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("text").value.trim();
-  if (!text || writing) return;
+  if (!text || writing || !settings()) return;
   $("text").value = "";
-  turns.push({ you: text });
-  reply(turns.length);
+  $("undo").hidden = true;
+  write(text);
 });
 $("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -288,32 +560,41 @@ $("text").addEventListener("keydown", (event) => {
     $("write").requestSubmit();
   }
 });
-$("stop").addEventListener("click", stop);
-const fresh = () => { stop(); turns = []; draw(); $("text").focus(); };
+$("stop").addEventListener("click", () => { stop(); $("text").focus(); });
+function fresh() {
+  stop();
+  const former = root;
+  root = { next: [], shown: 0 };
+  deleted = former.next.length ? () => { root = former; } : null;
+  $("undo").hidden = !deleted;
+  showPanel(false);
+  draw();
+  keep();
+  $("text").focus();
+}
 $("new").addEventListener("click", fresh);
-$("speaker").addEventListener("change", profile);
-$("adapter").addEventListener("change", profile);
+for (const field of ["speaker", "adapter"]) $(field).addEventListener("change", () => profile().then(keep, (error) => tell(error.message, true)));
 async function anew(chosen) { // after a persona was kept or deleted: the knobs say what is kept with the chosen one
   space = await (await ask("vvae/space")).json();
   people(chosen);
   $("seed").value = "";
-  $("knobs").tBodies[0].replaceChildren(...space.dimensions.map(knob));
+  $("knobs").replaceChildren(...space.dimensions.map(knob));
   await profile();
 }
 
 $("save").addEventListener("click", async () => {
   const name = $("name").value.trim();
-  if (!name) return $("name").focus();
+  if (!name) { tell("give the persona a name", true); return $("name").focus(); }
   const { speaker, ...asked } = persona();
   try {
-    await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "PUT", body: JSON.stringify({ speaker, persona: asked }) });
-    await anew(name);
-    tell(`${name} is kept`);
+    const kept = await (await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "PUT", body: JSON.stringify({ speaker, persona: asked }) })).json();
+    await anew(kept.name);
+    tell(`${kept.name} is kept`);
   } catch (error) { tell(error.message, true); }
 });
 $("delete").addEventListener("click", async () => {
-  const name = $("name").value.trim();
-  if (!space.personas.includes(name)) return tell("choose a kept persona", true);
+  const name = $("speaker").value;
+  if (!space.personas.includes(name) || !confirm(`Delete the persona ${name}? This cannot be undone.`)) return;
   try {
     await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "DELETE" });
     await anew();
@@ -323,13 +604,13 @@ $("delete").addEventListener("click", async () => {
 
 // --- review -----------------------------------------------------------------------------------------------------
 
-let place = 0, total = 0, item = null, chosen = 0;
+let place = 0, total = 0, judged = null, chosen = 0;
 
 async function review() {
   try {
     const found = await (await ask(`vvae/review?number=1&start=${place}&speaker=${encodeURIComponent($("of").value)}`)).json();
     total = found.total;
-    item = found.items[0] || null;
+    judged = found.items[0] || null;
     chosen = 0;
     counted(found.counts);
     judge();
@@ -351,12 +632,12 @@ function marked(text, span) {
 }
 
 function judge() {
-  $("place").textContent = item ? `${place + 1} of ${total.toLocaleString("en")}` : "nothing to review";
-  if (!item) return $("item").replaceChildren();
-  const names = Object.keys(item.values);
-  const reply = make("div", { class: "reply" }, ...marked(item.reply, item.values[names[chosen]]?.evidence));
+  $("place").textContent = judged ? `${place + 1} of ${total.toLocaleString("en")}` : "nothing to review";
+  if (!judged) return $("item").replaceChildren();
+  const names = Object.keys(judged.values);
+  const reply = make("div", { class: "reply", dir: "auto" }, ...marked(judged.reply, judged.values[names[chosen]]?.evidence));
   const values = names.map((name, number) => {
-    const said = item.said[name], slot = item.values[name];
+    const said = judged.said[name], slot = judged.values[name];
     const act = (label, verdict) => {
       const button = make("button", { on: { click: () => say(name, verdict) } }, label);
       button.setAttribute("aria-pressed", String(said?.verdict === verdict));
@@ -368,25 +649,26 @@ function judge() {
       make("span", { class: "acts" }, act("Accept", "accepted"), act("No evidence", "null"), make("button", { on: { click: () => correct(name, node) } }, "Correct")));
     return node;
   });
-  const before = item.before.map((turn) => make("div", { class: "before" }, `${turn.speaker}: ${turn.text}`));
-  $("item").replaceChildren(...before, make("div", { class: "who" }, item.speaker), reply, ...values);
+  const before = judged.before.map((turn) => make("div", { class: "before", dir: "auto" }, `${turn.speaker}: ${turn.text}`));
+  $("item").replaceChildren(...before, make("div", { class: "who" }, judged.speaker), reply, ...values);
 }
 
 function correct(name, node) {
-  const input = make("input", { value: "", placeholder: "what it should be", ariaLabel: `${name}: what it should be` });
-  input.setAttribute("list", `values-${name}`);
+  const labels = space.dimensions.find((one) => one.name === name)?.labels ?? [];
+  const settings = { ariaLabel: `${name}: what it should be` };
+  const input = labels.length ? make("select", settings, ...labels.map((value) => new Option(value))) : make("input", { ...settings, dir: "auto", maxLength: 400, placeholder: "what it should be" });
   const form = make("form", { class: "acts", on: { submit: (event) => { event.preventDefault(); if (input.value.trim()) say(name, "corrected", input.value.trim()); } } }, input, make("button", {}, "Keep"));
   node.append(form);
   input.focus();
 }
 
 async function say(name, verdict, value = null) {
-  const same = item.said[name]?.verdict === verdict && verdict !== "corrected";
+  const same = judged.said[name]?.verdict === verdict && verdict !== "corrected";
   try {
-    const body = { pair: item.pair, dimension: name, verdict: same ? null : verdict, value };
+    const body = { pair: judged.pair, dimension: name, verdict: same ? null : verdict, value };
     counted((await (await ask("vvae/review", { method: "POST", body: JSON.stringify(body) })).json()).counts);
-    if (same) delete item.said[name]; else item.said[name] = { verdict, value };
-    chosen = Math.min(Object.keys(item.values).indexOf(name) + 1, Object.keys(item.values).length - 1);
+    if (same) delete judged.said[name]; else judged.said[name] = { verdict, value };
+    chosen = Math.min(Object.keys(judged.values).indexOf(name) + 1, Object.keys(judged.values).length - 1);
     tell("");
     judge();
   } catch (error) { tell(error.message, true); }
@@ -403,16 +685,26 @@ function tab(name) {
   for (const one of ["chat", "review"]) {
     $(one).hidden = one !== name;
     $(`tab-${one}`).setAttribute("aria-selected", String(one === name));
+    $(`tab-${one}`).tabIndex = one === name ? 0 : -1;
   }
-  if (name === "review" && !item) review();
+  $("show-panel").hidden = name !== "chat";
+  if (name === "review" && !judged) review();
 }
-$("tab-chat").addEventListener("click", () => tab("chat"));
-$("tab-review").addEventListener("click", () => tab("review"));
-$("show-panel").addEventListener("click", () => {
-  const on = $("panel").classList.toggle("shown");
+for (const [one, other] of [["chat", "review"], ["review", "chat"]]) {
+  $(`tab-${one}`).addEventListener("click", () => tab(one));
+  $(`tab-${one}`).addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    event.stopPropagation();
+    tab(other);
+    $(`tab-${other}`).focus();
+  });
+}
+function showPanel(on) {
+  $("panel").classList.toggle("shown", on);
   $("show-panel").setAttribute("aria-expanded", String(on));
-  $("show-panel").textContent = on ? "Chat" : "Knobs";
-});
+}
+$("show-panel").addEventListener("click", () => { showPanel(true); $("hide-panel").focus(); });
+$("hide-panel").addEventListener("click", () => { showPanel(false); $("show-panel").focus(); });
 $("theme").addEventListener("click", () => {
   const dark = document.documentElement.dataset.theme === "dark" || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
   document.documentElement.dataset.theme = dark ? "light" : "dark";
@@ -423,8 +715,8 @@ document.addEventListener("keydown", (event) => {
   else if (event.altKey && event.key.toLowerCase() === "n") { event.preventDefault(); fresh(); }
   else if (event.key === "Escape") stop();
   else if (event.key === "/" && !typing && !$("chat").hidden) { event.preventDefault(); $("text").focus(); }
-  else if (!$("review").hidden && item && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
-    const names = Object.keys(item.values);
+  else if (!$("review").hidden && judged && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    const names = Object.keys(judged.values);
     const acts = { ArrowRight: () => step(1), ArrowLeft: () => step(-1),
       ArrowDown: () => { chosen = Math.min(chosen + 1, names.length - 1); judge(); },
       ArrowUp: () => { chosen = Math.max(chosen - 1, 0); judge(); },

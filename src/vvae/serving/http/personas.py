@@ -237,14 +237,19 @@ class PersonaResolver:
             profile,
             self.seed if steering.seed is None else steering.seed,
         )
-        if asked.reads and not self._reads:
+        if asked.reads:
+            self.check_reads()
+        return asked
+
+    def check_reads(self) -> None:
+        """Raise ConfigError where the run's encoder may not be given what people write here."""
+        if not self._reads:
             raise ConfigError(
                 "auto is off: this run's encoder is a model on another machine, which the server's "
                 "owner has not allowed",
                 where="persona",
                 fix="set a value",
             )
-        return asked
 
     def resolve(self, asked: Asked, heard: Persona) -> ReplySpec:
         """Return everything about the next reply but its text.

@@ -3,9 +3,10 @@
 In, after the settings (`ReaderSettings`)::
 
     {"id": 1, "turns": [[0, "you", "hi"]], "speaker": "Ana"}
+    {"id": 2, "card": {"spec": "chara_card_v2", "data": {...}}}
 
 Out: ``{"id": 1, "done": true, "slots": {"tone": "playful"}}``, ``{"id": 1, "error": "...", "user":
-    false}``.
+    false}``; of a card the slots are those of `Card.read`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from vvae.core.errors import UserError, VVAEError
 from vvae.pipeline.run import Run
+from vvae.serving.cards.card import card_from
 from vvae.serving.http.child import Child, give_up, run_child
 from vvae.serving.http.reader_process import ReaderSettings
 from vvae.serving.session import ConversationReader, turn_of
@@ -24,26 +26,32 @@ __all__ = ["ReaderWorker", "serve"]
 
 
 class ReaderWorker(Child):
-    """A worker that reads one conversation at a time."""
+    """A worker that reads one conversation, or card, at a time."""
 
-    def __init__(self, reader: ConversationReader, out: Any) -> None:
+    def __init__(self, run: Run, out: Any) -> None:
         super().__init__(out)
-        self._reader, self._one = reader, asyncio.Lock()
+        self._run, self._one = run, asyncio.Lock()
+        self._reader = ConversationReader(run.encoder, run.space)
+
+    def _slots(self, message: dict[str, Any]) -> dict[str, Any]:
+        if "card" in message:
+            card = card_from(message["card"], "card")
+            return card.read(self._run.encoder, self._run.space)
+        turns = [turn_of(*turn) for turn in message["turns"]]
+        return {name: slot.value for name, slot in self._reader.read(turns, message["speaker"])}
 
     async def answer(self, message: dict[str, Any]) -> None:
-        """Read a conversation."""
-        turns = [turn_of(*turn) for turn in message["turns"]]
+        """Read a conversation or a card."""
         async with self._one:
             try:
-                persona = await asyncio.to_thread(self._reader.read, turns, message["speaker"])
+                slots = await asyncio.to_thread(self._slots, message)
             except UserError as error:  # a model's server; where it is, is not the client's to know
                 print(f"vvae: the reader: {error.what}", file=sys.stderr, flush=True)  # noqa: T201
-                what = "the conversation cannot be read: the encoder does not answer"
+                what = "it cannot be read: the encoder does not answer"
                 self.say(id=message["id"], error=what, user=False)
                 return
             except Exception as error:
                 give_up(error, "the reader")
-        slots = {name: slot.value for name, slot in persona}
         self.say(id=message["id"], done=True, slots=slots)
 
 
@@ -51,8 +59,7 @@ async def serve(line: bytes, source: Any, out: Any) -> None:
     """Load the encoder and read until the parent goes."""
     settings = ReaderSettings.model_validate_json(line)
     try:
-        run = Run.open(settings.run)
-        worker = ReaderWorker(ConversationReader(run.encoder, run.space), out)
+        worker = ReaderWorker(Run.open(settings.run), out)
     except VVAEError as error:
         print(f"vvae: the reader cannot start: {error}", file=sys.stderr, flush=True)  # noqa: T201
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -54,37 +54,44 @@ class ReaderProcess(ChildProcess):
         Raises:
             ApiError: 503 where the encoder fails or cannot start, 504 where it takes too long.
         """
+        told = [[turn.id, turn.speaker, turn.text] for turn in turns]
+        slots: dict[str, str] = await self._asked({"turns": told, "speaker": speaker})
+        return Persona({name: Slot(value, "observed") for name, value in slots.items()})
+
+    async def read_card(self, card: Mapping[str, Any]) -> dict[str, Any]:
+        """Return z of a character card that others made, as `Card.read` does.
+
+        Raises:
+            ApiError: as `read` does.
+        """
+        return await self._asked({"card": card})
+
+    async def _asked(self, body: dict[str, Any]) -> dict[str, Any]:
         self._wanted.set()
-        body = {"turns": [[t.id, t.speaker, t.text] for t in turns], "speaker": speaker}
         await self._turn.acquire()
         reading = asyncio.create_task(self._read(body))
         reading.add_done_callback(lambda _: self._turn.release())
         try:
-            async with asyncio.timeout(SECONDS_TO_START + SECONDS_TO_READ):
-                return await asyncio.shield(reading)
+            return await asyncio.shield(reading)
         except TimeoutError:
             self.end_now()
-            raise ApiError(
-                504, "the conversation could not be read in time", kind="server_error"
-            ) from None
+            raise ApiError(504, "it could not be read in time", kind="server_error") from None
         finally:
             if not reading.done():
                 asyncio.get_running_loop().call_later(GRACE, self._end_unless_done, reading)
 
-    def _end_unless_done(self, reading: asyncio.Task[Persona]) -> None:
+    def _end_unless_done(self, reading: asyncio.Task[dict[str, Any]]) -> None:
         if reading.done():
             reading.exception()  # nobody is there any more to be told of it
         else:
             self.end_now()
 
-    async def _read(self, body: dict[str, Any]) -> Persona:
+    async def _read(self, body: dict[str, Any]) -> dict[str, Any]:
         async with asyncio.timeout(SECONDS_TO_START):
             await self._settled.wait()
         if self.state == "failed":
             raise self._gone("the reader cannot start; the server's log says why")
         async with asyncio.timeout(SECONDS_TO_READ), aclosing(self.events(body)) as events:
-            async for event in events:
-                if "slots" in event:
-                    slots: dict[str, str] = event["slots"]
-                    return Persona({n: Slot(value, "observed") for n, value in slots.items()})
-        return Persona()
+            event = await anext(events)
+        slots: dict[str, Any] = event["slots"]
+        return slots

@@ -14,11 +14,13 @@ from importlib import resources
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from vvae.latent.steering import Reach, Steering, steering_from_json
+from vvae.serving.http.replies import unless_gone
 from vvae.serving.http.schemas import ApiError, Name, errors
 from vvae.serving.http.service import ServiceDependency
 
@@ -49,6 +51,14 @@ class KeptPersona(BaseModel):
 
     speaker: Name
     persona: str | dict[str, Any] = Field(description="as in a request for a reply")
+
+
+class GivenCard(BaseModel):
+    """A character card, V1 to V3, as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    card: dict[str, Any]
 
 
 class Verdict(BaseModel):
@@ -173,6 +183,31 @@ def drop(name: str, service: ServiceDependency, reviews: ReviewsDependency) -> d
             raise ApiError(404, "nobody is called so", code="persona_not_found")
         personas.read_personas()
     return {"deleted": True}
+
+
+@router.post("/vvae/cards", responses=errors(400, 408, 413, 415, 503, 504))
+async def adopt(
+    request: Request, body: GivenCard, service: ServiceDependency, reviews: ReviewsDependency
+) -> dict[str, Any]:
+    """Keep a character card in the run as a persona; one that others made is read first."""
+    from vvae.serving.cards.card import card_from
+    from vvae.serving.cards.personas import adopt_card, renamed
+
+    personas = service.personas
+    card = renamed(card_from(body.card, "card"), None)
+    slots = None
+    if not card.own:
+        personas.check_reads()
+        slots = await unless_gone(request.receive, service.reader.read_card(card.json))
+
+    def keep() -> str:
+        with reviews.lock:
+            _, kept = adopt_card(personas.run, card, slots)
+            personas.read_personas()
+            return kept.name
+
+    name = await to_thread.run_sync(keep)
+    return persona(name, service)
 
 
 @router.get("/vvae/review", responses=errors(400, 503))
