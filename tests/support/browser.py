@@ -37,3 +37,17 @@ def opened_page(**settings: Any) -> Iterator[Any]:
         finally:
             browser.close()
     assert not errors, errors
+
+
+def violations(page: Any, *, impacts: tuple[str, ...] = ("serious", "critical")) -> list[str]:
+    """What axe-core finds wrong with the page as it stands: a line for each element."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']}: {' '.join(map(str, node['target']))}: "
+        + "; ".join(one["message"] for one in (*node["any"], *node["all"], *node["none"]))
+        for rule in found
+        if rule["impact"] in impacts
+        for node in rule["nodes"]
+    ]
