@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vvae.report.pages import _against_people
+from vvae.report.verdict import against_people
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ def test_a_verdict_needs_what_its_measures_can_say(
     by_probability: tuple[float, float], by_count: tuple[float, float], words: str
 ) -> None:
     measures = ({"low": low, "high": high} for low, high in (by_probability, by_count))
-    assert _against_people(*measures) == words
+    assert against_people(*measures) == words
