@@ -350,8 +350,8 @@ def habits(results: Mapping[str, Mapping[str, Any]]) -> str:
         factor, most = (100, 100) if of["unit"] == "%" else (1, math.inf)
         human, drawn = of["human"], []
         if human["value"] is not None:
-            ends = human["low"] is not None
-            _span(axis, human if ends else dict.fromkeys(human, human["value"]), "value", factor)
+            alone = human["low"] is None
+            _span(axis, dict.fromkeys(human, human["value"]) if alone else human, "value", factor)
             drawn += [factor * (human[end] or 0) for end in ("value", "high")]
         for row, name in enumerate(names):
             estimate = of["variants"][name]

@@ -173,6 +173,7 @@ def build_turing(items: Sequence[Mapping[str, Any]]) -> str:
 
 def _template(name: str) -> Any:
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vvae", "report"),
@@ -182,7 +183,14 @@ def _template(name: str) -> Any:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["figure"] = _figure
-    environment.filters |= {"percent": percent, "points": points, "number": number}
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "number": number,
+        "named": lambda svg, label: Markup(
+            svg.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(label), 1)
+        ),
+    }
     return environment.get_template(name)
 
 
