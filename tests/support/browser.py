@@ -51,3 +51,16 @@ def violations(page: Any, *, impacts: tuple[str, ...] = ("serious", "critical"))
         if rule["impact"] in impacts
         for node in rule["nodes"]
     ]
+
+
+def assert_readable(address: str) -> None:
+    """On a wide screen, a tablet and a phone, in light and dark: axe-core finds nothing serious,
+    and the page never scrolls sideways as a whole.
+    """
+    for scheme in ("light", "dark"):
+        for width in (1440, 768, 390):
+            viewport = {"width": width, "height": 900}
+            with opened_page(viewport=viewport, color_scheme=scheme) as page:
+                page.goto(address)
+                assert violations(page) == [], (scheme, width)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, scheme

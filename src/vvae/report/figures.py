@@ -175,9 +175,9 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
             elif estimate["predicted"] is not None:
                 axis.annotate(
                     f"{100 * estimate['predicted']:.0f} ▸",
-                    (limit, row),
+                    (limit, row - 0.12),
                     ha="right",
-                    va="center",
+                    va="bottom",
                     color=PREDICTED,
                 )
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
@@ -192,7 +192,7 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
         frameon=False,
         fontsize=8,
         loc="upper center",
-        bbox_to_anchor=(0.5, 0.0),
+        bbox_to_anchor=(0.5, -0.05),
         ncols=3,
     )
     return _svg(figure)

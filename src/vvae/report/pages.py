@@ -63,7 +63,7 @@ def build_report(
             speakers=len({corpus.by_id[pair_id].speaker for pair_id, _ in own}),
             replies=config.bench.replies,
             run=str(config.run),
-            trained=[v.name for v in resolve(config.variants) if v.trained],
+            trained=[v.name for v in resolve(config.variants) if v.trained and v.z != "none"],
         ),
         results=data,
         metrics=list(rates),

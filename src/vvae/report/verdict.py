@@ -32,6 +32,13 @@ ABOVE, BELOW, ALIKE = (
 )
 
 
+SAID = {
+    ABOVE: "More often than people",
+    BELOW: "More rarely than people",
+    ALIKE: "Not to be told from people",
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The words at the top of a page."""
@@ -68,7 +75,7 @@ def of_report(
     rated = [name for name, of in rates.items() if of["measurable"]]
     found = list(_nearer(results)) if "CP" in rated else []
     missing = [
-        f"{get(name).title} ({name}): people show it {of['positives']} "
+        f"{_title(name)}: people show it {of['positives']} "
         f"{'time' if of['positives'] == 1 else 'times'} in {of['replies']:,} replies of "
         f"{of['speakers']} {_plural('speaker', of['speakers'])}; {MEASURABLE} times are needed to "
         "compare with."
@@ -89,6 +96,10 @@ def of_report(
     )
 
 
+def _title(metric: str) -> str:
+    return f"{get(metric).title.capitalize()} ({metric})"
+
+
 def _is_rate(of: Any) -> bool:
     return isinstance(of, Mapping) and "measurable" in of
 
@@ -107,11 +118,11 @@ def _nearer(results: Mapping[str, Any]) -> Iterator[str]:
         of = results.get(key)
         if not of or of["low"] is None or _smallest(results, key) < LEAST_REPLIES:
             continue
-        ends = f"{points(of['difference'])} points, {spread(of)}"
+        ends = f"their distances differ by {points(of['difference'])} points, {spread(of)}"
         if of["low"] <= 0 <= of["high"]:
             yield (
                 f"{way}, it is undecided whether SP+FT or P+FT comes nearer to people's "
-                f"catchphrases ({ends}; below zero would be SP+FT)."
+                f"catchphrases ({ends}; below zero, SP+FT is nearer)."
             )
         else:
             near, far = ("SP+FT", "P+FT") if of["high"] < 0 else ("P+FT", "SP+FT")
@@ -126,7 +137,7 @@ def _smallest(results: Mapping[str, Any], key: str) -> int:
 
 def _rates_in_words(results: Mapping[str, Any], metric: str) -> tuple[list[str], list[str]]:
     """Return what is said of a rate, and for which variants it is not."""
-    said: dict[str, list[str]] = {ABOVE: [], BELOW: [], ALIKE: []}
+    said: dict[str, list[str]] = {verdict: [] for verdict in SAID}
     few: dict[int, list[str]] = {}
     for name, variant in results["variants"].items():
         counted, phrase = variant.get(metric), variant.get("forced") if metric == "CP" else None
@@ -138,9 +149,9 @@ def _rates_in_words(results: Mapping[str, Any], metric: str) -> tuple[list[str],
             continue
         verdict = against_people(probable, counted) if probable else _alone(counted)
         said[verdict].append(f"{name} ({percent(counted['rate'])}, {spread(counted)} points)")
-    title = f"{get(metric).title} ({metric})"
+    title = _title(metric)
     people = f"{title}: people {percent(results['human'][metric]['rate'])} of replies"
-    words = [f"{'; '.join(names)} {verdict}" for verdict, names in said.items() if names]
+    words = [f"{SAID[verdict]}: {'; '.join(names)}" for verdict, names in said.items() if names]
     return (
         [f"{people}. {'. '.join(words)}."] if words else [],
         [
@@ -171,7 +182,7 @@ def _after_a_run(
             "needed. How many replies there are:",
             f"vvae doctor {run}",
         )
-    for name in trained[:1]:
+    for name in sorted(trained, key=lambda name: name != "SP+FT")[:1]:
         option = "" if name == "SP+FT" else f" --variant {shlex.quote(name)}"
         yield "See whether z moves the replies:", f"vvae control {run}{option}"
         yield (
