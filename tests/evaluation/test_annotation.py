@@ -196,7 +196,9 @@ def test_only_this_machine_is_answered_and_only_what_was_asked_for(collection: C
         assert ask(port, "/work", {"annotator": "ann"})[0] == 200
         assert ask(port, "/work", {"annotator": "ann"}, Host="evil.example")[0] == 400
         assert ask(port, "/work", {"annotator": "../x"})[0] == 400
-        assert ask(port, "/work", {"annotator": "ann", "more": 1})[0] == 422
+        status, answer = ask(port, "/work", {"annotator": "ann", "more": 1})
+        assert (status, list(json.loads(answer))) == (422, ["error"])
+        assert b"more: " in answer
         assert (
             ask(port, "/keep", {"annotator": "ann", "task": "t", "reply": "x" * 100_000})[0] == 413
         )
@@ -207,6 +209,11 @@ def test_only_this_machine_is_answered_and_only_what_was_asked_for(collection: C
             "POST", "/work", pieces, {"Content-Type": "application/json"}, encode_chunked=True
         )
         assert connection.getresponse().status == 413, "a body that does not say how long it is"
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/")
+        page = connection.getresponse()
+        assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert not list(collection.folder.glob("*")), "nothing was kept"
 
 
@@ -214,6 +221,7 @@ def test_only_this_machine_is_answered_and_only_what_was_asked_for(collection: C
 def test_an_annotator_works_by_keyboard_and_goes_on_after_a_reload(collection: Collection) -> None:
     with served(collection) as port, opened_page(viewport={"width": 1200, "height": 900}) as page:
         page.goto(f"http://127.0.0.1:{port}/")
+        assert "letters" in page.get_attribute("#annotator", "title"), "what an id may hold"
         page.keyboard.type("ann-1")
         page.fill("#age", "21")
         page.keyboard.press("Enter")

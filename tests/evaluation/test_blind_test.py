@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import needs_browser, opened_page
+from tests.support.browser import assert_readable, needs_browser, opened_page
 from tests.support.runs import write_config
 from vvae.config import load_config
 from vvae.core.dialogue import Dialogue
@@ -99,6 +99,7 @@ def test_what_cannot_be_scored_is_named(run: Run, tmp_path: Path) -> None:
 @needs_browser
 def test_a_judge_answers_by_keyboard_and_finds_the_answers_again(run: Run, tmp_path: Path) -> None:
     path = make_page(run, ["FT"], 4)
+    assert_readable(path.as_uri())
     with opened_page(viewport={"width": 390, "height": 800}) as page:
         page.goto(path.as_uri())
         assert page.locator("#context b").count() == 0, "markup in a reply is text"
@@ -109,10 +110,12 @@ def test_a_judge_answers_by_keyboard_and_finds_the_answers_again(run: Run, tmp_p
         page.reload()
         assert page.input_value("#judge") == "ana 1"
         assert page.inner_text("#count") == "4 of 4, 3 answered"
+        assert page.inner_text("#left").startswith("1 question remains")
         page.keyboard.press("ArrowLeft")
         assert page.get_attribute("#a", "aria-pressed") == "true"
         page.click("#b")
         page.click("#b")
+        assert "send the file back" in page.inner_text("#left")
         with page.expect_download() as download:
             page.click("#save")
         assert download.value.suggested_filename == "answers-ana-1.json"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.browser import CHROMIUM, assert_readable
 from tests.support.runs import write_config
 from vvae.core.dialogue import Dialogue
 from vvae.metrics.tables import read_replies
@@ -54,7 +55,11 @@ def test_control_is_measured_kept_and_drawn(
     )
     page = (folder / "report.html").read_text()
     assert "src=" not in page
-    assert page.count("<svg") == 2 + len(found["dimensions"])
+    assert page.count("<svg") == 1 + len(found["dimensions"]), "no matrix without a cell"
+    assert "Too little asked" in page
+    assert "--variant SP+FT --contexts 25" in page, "hobby has two values: 25 make 50 replies"
+    if CHROMIUM:
+        assert_readable((folder / "report.html").as_uri())
     stamps = {p: p.stat().st_mtime_ns for p in folder.glob("*.parquet")}
     assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps, "what is written is kept"

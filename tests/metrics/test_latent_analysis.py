@@ -16,6 +16,7 @@ from scipy.stats.contingency import association as scipy_association
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
 
+from tests.support.browser import CHROMIUM, assert_readable
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
 from vvae.core.random import index_below, uniform
 from vvae.corpus.pairs import PairsConfig, pairs_with_account
@@ -271,7 +272,12 @@ def test_the_page_is_drawn_from_a_real_corpus(corpus: list[Dialogue], tmp_path: 
     again = analyze(pairs, personas, {d.id: d for d in corpus}, prior, SPACE, permutations=19)
     assert found == again
     page = build_analysis(found, SPACE, "corpus")
-    assert page.count("<svg") == 2 + bool(found["drift"])
+    paired = any("v" in row for row in found["orthogonality"]["pairs"])
+    assert page.count("<svg") == 1 + paired + bool(found["drift"])
+    assert ">-0.00<" not in page
+    (tmp_path / "analysis.html").write_text(page, "utf-8")
+    if CHROMIUM:
+        assert_readable((tmp_path / "analysis.html").as_uri())
     assert not any(f'{attribute}="http' in page for attribute in ("src", "href"))
 
 

@@ -18,6 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.support.browser import assert_readable, needs_browser, opened_page
 from tests.support.runs import spawn, write_config
 from vvae.config import load_config
 from vvae.core.dialogue import Dialogue
@@ -176,6 +177,26 @@ def test_the_report_is_one_page_without_outside_assets(finished: Path) -> None:
     assert page.count("<svg") >= 3
     for name in ("zero-shot", "few-shot", "FT", "P+FT", "SP+FT", "human"):
         assert f"<b>{name}</b>" in page
+
+
+@needs_browser
+def test_everybody_can_read_the_report(finished: Path) -> None:
+    path = finished / "run" / "report.html"
+    assert_readable(path.as_uri())
+    with opened_page(viewport={"width": 390, "height": 800}) as page:
+        page.goto(path.as_uri())
+        verdict = page.inner_text(".verdict")
+        assert "wrote held-out replies of 4 speakers anew, 10 replies by each" in verdict
+        assert "Catchphrase presence (CP): people show it 28 times in 97" in verdict
+        assert "vvae doctor" in verdict
+        assert page.get_by_text("Rates against people").count() == 0, "no figure follows"
+        table = page.get_by_role("region", name="Table: how replies are put")
+        table.focus()
+        page.keyboard.press("End")
+        page.keyboard.press("ArrowRight")
+        assert table.evaluate("e => e.scrollWidth > e.clientWidth && e === document.activeElement")
+        assert "– (" not in table.inner_text(), "what was not measured has no row"
+        assert page.locator("main svg[role=img]").count() >= 3
 
 
 def test_a_second_run_does_nothing_and_a_change_redoes_what_depends_on_it(finished: Path) -> None:

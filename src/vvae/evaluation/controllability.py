@@ -132,7 +132,7 @@ def control(run: Run, variant: Variant, contexts: int) -> Control:
     make(run, stages)
     summary = _summary(run, variant, named, contexts)
     write_json(run.path(f"{folder}/control.json"), summary)
-    write_text(run.path(f"{folder}/report.html"), build_control(summary))
+    write_text(run.path(f"{folder}/report.html"), build_control(summary, str(run.folder)))
     return summary
 
 

@@ -148,7 +148,7 @@ def probe(run: Run, variant: Variant, canaries: int) -> Probes:
     }
     report["warnings"] = list(_warnings(report))
     write_json(folder / "probes.json", report)
-    write_text(folder / "report.html", build_memorisation(report))
+    write_text(folder / "report.html", build_memorisation(report, str(run.folder)))
     return report
 
 

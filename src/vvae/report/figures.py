@@ -1,12 +1,13 @@
-"""The report's figures, as SVG text: drawn on a transparent ground in colours that read on light
-and dark.
+"""The report's figures, as SVG text: on a transparent ground, in the page's colours, which read
+on light and dark.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 from vvae.core.errors import ModelError
 from vvae.latent.prior import Prior
 from vvae.latent.space import LatentSpace
+from vvae.metrics.claims import ALPHA
+from vvae.report.numbers import number
 
 __all__ = [
     "asked_rates",
@@ -33,13 +36,28 @@ __all__ = [
     "verbatim_runs",
 ]
 
-INK = "#6b7280"
-HUMAN = "#d97706"
-MODEL = "#2563eb"
-SOFT = "#93c5fd"
+# Each is a name in the page's style, which has one colour for light and one for dark.
+TEXT = "#060606"
+INK = "#010101"
+HUMAN = "#020202"
+MODEL = "#030303"
+SOFT = "#040404"
+PREDICTED = "#050505"
+NAMES = {
+    TEXT: "ink",
+    INK: "soft",
+    HUMAN: "human",
+    MODEL: "model",
+    SOFT: "span",
+    PREDICTED: "predicted",
+}
+COURSES = ("#2563eb", "#d97706", "#059669", "#db2777", "#8b5cf6", "#0891b2")
+"""Of lines beside each other: three to one on white and on the dark ground."""
+DEPTHS = (0.55, 0.45, 0.35, 0.25, 0.15)
+"""Of the most frequent values, first to fifth."""
+DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 LINES = 6
 """Labels of a dimension that a line figure shows, the most frequent ones."""
-PREDICTED = "#059669"
 
 
 def _svg(figure: Any) -> str:
@@ -51,7 +69,35 @@ def _svg(figure: Any) -> str:
     )
     plt.close(figure)
     text = stream.getvalue()
+    for colour, name in NAMES.items():
+        text = text.replace(colour, f"var(--{name})")
     return text[text.index("<svg") :]
+
+
+def _span(axis: Any, of: Mapping[str, float], value: str, factor: float, **line: Any) -> None:
+    """Draw people: their value as a line, their interval as a band with edges."""
+    for end in ("low", "high"):
+        axis.axvline(factor * of[end], color=HUMAN, lw=0.7, ls=":")
+    axis.axvspan(factor * of["low"], factor * of["high"], color=HUMAN, alpha=0.15, lw=0)
+    axis.axvline(factor * of[value], color=HUMAN, lw=1.6, **line)
+
+
+def _from_zero(limits: Any, values: Iterable[float], most: float = math.inf) -> None:
+    """Let an axis of figures that are never negative begin at zero and end at one at least."""
+    limits(0, min(most, max(1.0, *(1.08 * value for value in values if math.isfinite(value)))))
+
+
+def _heat(axis: Any, shares: Any, text: Callable[[int, int], str], size: int = 8) -> None:
+    """Draw a table of shares: the more, the deeper, and never too deep for the text on it."""
+    from matplotlib.patches import Rectangle
+
+    for (y, x), share in np.ndenumerate(shares):
+        if np.isfinite(share):
+            alpha = 0.55 * min(1.0, max(0.0, float(share)))
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=MODEL, alpha=alpha, lw=0))
+        axis.text(x, y, text(y, x), ha="center", va="center", fontsize=size, color=TEXT)
+    axis.set_xlim(-0.5, shares.shape[1] - 0.5)
+    axis.set_ylim(shares.shape[0] - 0.5, -0.5)
 
 
 def _axes(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
@@ -86,15 +132,14 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
     if not metrics:
         return ""
     names = list(results["variants"])
-    figure, axes = _axes(4.2 * len(metrics) + 0.6, 0.42 * len(names) + 1.3, len(metrics))
+    figure, axes = _axes(3.5 * len(metrics) + 1.4, 0.42 * len(names) + 1.3, len(metrics))
     for axis, metric in zip(axes[0], metrics, strict=True):
         human = results["human"][metric]
         variant_rates = [v[metric]["rate"] or 0.0 for v in results["variants"].values()]
         limit = min(
             100.0, 140 * max(*variant_rates, human["high"], 0.02)
         )  # a prediction of 100 % would squash the rest
-        axis.axvspan(100 * human["low"], 100 * human["high"], color=HUMAN, alpha=0.15, lw=0)
-        axis.axvline(100 * human["rate"], color=HUMAN, lw=1.6, label="human target (95 %)")
+        _span(axis, human, "rate", 100, label="human target (95 %)")
         for row, name in enumerate(names):
             estimate = results["variants"][name].get(metric)
             if not estimate or estimate["rate"] is None:
@@ -105,7 +150,7 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
                     [max(0, target + estimate["low"]), target + estimate["high"]],
                     [row, row],
                     color=SOFT,
-                    lw=5,
+                    lw=4,
                     solid_capstyle="butt",
                 )
             axis.plot(
@@ -114,6 +159,7 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
                 "o",
                 color=MODEL,
                 ms=6,
+                clip_on=False,
                 label="variant, 95 % of its deviation" if row == 0 else None,
             )
             if estimate["predicted"] is not None and 100 * estimate["predicted"] <= limit:
@@ -129,9 +175,9 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
             elif estimate["predicted"] is not None:
                 axis.annotate(
                     f"{100 * estimate['predicted']:.0f} ▸",
-                    (limit, row),
+                    (limit, row - 0.12),
                     ha="right",
-                    va="center",
+                    va="bottom",
                     color=PREDICTED,
                 )
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
@@ -146,7 +192,7 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
         frameon=False,
         fontsize=8,
         loc="upper center",
-        bbox_to_anchor=(0.5, 0.0),
+        bbox_to_anchor=(0.5, -0.05),
         ncols=3,
     )
     return _svg(figure)
@@ -194,8 +240,7 @@ def reading(results: Mapping[str, Any]) -> str:
     figure, axes = _axes(6.4, 0.5 * len(names) + 1.4)
     axis = axes[0][0]
     if people := results.get("people_forced"):
-        axis.axvspan(100 * people["low"], 100 * people["high"], color=HUMAN, alpha=0.15, lw=0)
-        axis.axvline(100 * people["value"], color=HUMAN, lw=1.6, label="people (95 %)")
+        _span(axis, people, "value", 100, label="people (95 %)")
     elif counted := results["human"].get("CP"):
         axis.axvline(100 * counted["rate"], color=HUMAN, lw=1.6, label="people")
     for shift, mean, spread, colour, label in (
@@ -207,11 +252,19 @@ def reading(results: Mapping[str, Any]) -> str:
             value, around = 100 * forced[mean], forced.get(spread)
             low, high = (100 * around[end] if around else value for end in ("low", "high"))
             axis.plot([low, high], [row + shift] * 2, color=colour, lw=2, solid_capstyle="butt")
-            axis.plot(value, row + shift, "o", color=colour, ms=6, label=label if not row else "")
+            axis.plot(
+                value,
+                row + shift,
+                "o",
+                color=colour,
+                ms=6,
+                clip_on=False,
+                label=label if not row else "",
+            )
             axis.text(high, row + shift, f"  {value:.1f}", va="center", fontsize=8)
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.set_xlim(left=0)
+    _from_zero(axis.set_xlim, (axis.get_xlim()[1] / 1.08,), 100)
     axis.set_xlabel("% probability that the speaker's own catchphrase stands in the reply (95 %)")
     axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3)
     return _svg(figure)
@@ -227,17 +280,18 @@ def measures(study: Mapping[str, Any], panels: Mapping[str, str]) -> str:
     """
     present = [m for m in panels if m in study["measures"]]
     names = list(study["variants"])
-    figure, axes = _axes(2.6 * len(present) + 1.6, 0.36 * len(names) + 1.4, len(present))
-    for axis, measure in zip(axes[0], present, strict=True):
+    if not present:
+        return ""
+    across = min(len(present), 4)
+    down = -(-len(present) // across)
+    figure, axes = _axes(2.7 * across + 1.4, down * (0.36 * len(names) + 1.4), across, down)
+    for place, (axis, measure) in enumerate(zip(axes.flat, present, strict=False)):
         of, factor = study["measures"][measure], 1 if measure.startswith("loss") else 100
         people = (
             study["measures"]["CP"].get("human") if measure == "phrase_profile" else of.get("human")
         )
         if people:
-            axis.axvspan(
-                factor * people["low"], factor * people["high"], color=HUMAN, alpha=0.15, lw=0
-            )
-            axis.axvline(factor * people["estimate"], color=HUMAN, lw=1.6, label="people (95 %)")
+            _span(axis, people, "estimate", factor)
         for row, name in enumerate(names):
             if name not in of:
                 axis.text(
@@ -249,7 +303,7 @@ def measures(study: Mapping[str, Any], panels: Mapping[str, str]) -> str:
                 [factor * estimate["low"], factor * estimate["high"]],
                 [row, row],
                 color=SOFT,
-                lw=5,
+                lw=4,
                 solid_capstyle="butt",
             )
             axis.plot(
@@ -259,9 +313,11 @@ def measures(study: Mapping[str, Any], panels: Mapping[str, str]) -> str:
                 color=INK,
                 ms=8,
             )
-            axis.plot(factor * estimate["estimate"], row, "o", color=MODEL, ms=6)
-        axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
+            axis.plot(factor * estimate["estimate"], row, "o", color=MODEL, ms=6, clip_on=False)
+        axis.set_yticks(range(len(names)), names if place % across == 0 else [""] * len(names))
         axis.set_ylim(len(names) - 0.4, -0.6)
+        if factor == 100:
+            _from_zero(axis.set_xlim, (axis.get_xlim()[1] / 1.08,), 100)
         high = axis.get_xlim()[1]
         for row, name in enumerate(names):
             rate = study["predicted"].get(name)
@@ -273,7 +329,10 @@ def measures(study: Mapping[str, Any], panels: Mapping[str, str]) -> str:
                         f"{100 * rate:.0f} ▸", (high, row), ha="right", va="center", color=PREDICTED
                     )
         axis.set_xlabel("nats per token" if factor == 1 else "%")
-        axis.set_title(panels[measure], color=INK, fontsize=10)
+        axis.set_title("\n".join(textwrap.wrap(panels[measure], 28)), color=TEXT, fontsize=10)
+    for axis in axes.flat[len(present) :]:
+        axis.axis("off")
+    figure.tight_layout(h_pad=1.2)
     return _svg(figure)
 
 
@@ -281,19 +340,19 @@ def habits(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the figures of replies: a panel each, a row for each variant, people as a line with
     their interval.
     """
+    if not results:
+        return ""
     names = list(next(iter(results.values()))["variants"])
-    across = 5
+    across = 4
     down = -(-len(results) // across)
     figure, axes = _axes(2.5 * across + 1.2, down * (0.26 * len(names) + 1.15), across, down)
-    for number, (axis, of) in enumerate(zip(axes.flat, results.values(), strict=False)):
-        factor = 100 if of["unit"] == "%" else 1
-        human = of["human"]
+    for place, (axis, of) in enumerate(zip(axes.flat, results.values(), strict=False)):
+        factor, most = (100, 100) if of["unit"] == "%" else (1, math.inf)
+        human, drawn = of["human"], []
         if human["value"] is not None:
-            if human["low"] is not None:
-                axis.axvspan(
-                    factor * human["low"], factor * human["high"], color=HUMAN, alpha=0.15, lw=0
-                )
-            axis.axvline(factor * human["value"], color=HUMAN, lw=1.6)
+            alone = human["low"] is None
+            _span(axis, dict.fromkeys(human, human["value"]) if alone else human, "value", factor)
+            drawn += [factor * (human[end] or 0) for end in ("value", "high")]
         for row, name in enumerate(names):
             estimate = of["variants"][name]
             if estimate["value"] is None:
@@ -304,14 +363,20 @@ def habits(results: Mapping[str, Mapping[str, Any]]) -> str:
             if (
                 estimate["low"] is not None and human["value"] is not None
             ):  # the interval of the difference, where it stands
-                ends = [factor * (human["value"] + estimate[end]) for end in ("low", "high")]
+                ends = [
+                    min(most, max(0, factor * (human["value"] + estimate[end])))
+                    for end in ("low", "high")
+                ]
                 axis.plot(ends, [row, row], color=SOFT, lw=4, solid_capstyle="butt")
-            axis.plot(factor * estimate["value"], row, "o", color=MODEL, ms=5)
-        axis.set_yticks(range(len(names)), names if number % across == 0 else [""] * len(names))
+                drawn += ends
+            drawn.append(factor * estimate["value"])
+            axis.plot(drawn[-1], row, "o", color=MODEL, ms=5, clip_on=False)
+        _from_zero(axis.set_xlim, drawn, most)
+        axis.set_yticks(range(len(names)), names if place % across == 0 else [""] * len(names))
         axis.set_ylim(len(names) - 0.5, -0.5)
         axis.set_title(
             "\n".join(textwrap.wrap(of["title"], 28)) + (", %" if factor == 100 else ""),
-            color=INK,
+            color=TEXT,
             fontsize=9,
         )
         axis.tick_params(labelsize=8)
@@ -327,33 +392,22 @@ def leakage(summary: Mapping[str, Any]) -> str:
     """
     rows, columns = summary["dimensions"], summary["read"]
     cells = {(row["set"], row["read"]): row for row in summary["matrix"]}
-    figure, axes = _axes(0.85 * len(columns) + 1.6, 0.42 * len(rows) + 1.2)
-    axis = axes[0][0]
     values = np.asarray(
         [[cells[r, c].get("v", np.nan) for c in columns] for r in rows], dtype=float
     )
-    axis.imshow(
-        values,
-        cmap="Blues",
-        vmin=0,
-        vmax=max(0.3, float(np.nanmax(values))),
-        aspect="auto",
-        alpha=0.85,
-    )
+    if np.isnan(values).all():
+        return ""
+    figure, axes = _axes(0.85 * len(columns) + 1.6, 0.42 * len(rows) + 1.2)
+    axis = axes[0][0]
+
+    def strength(y: int, x: int) -> str:
+        cell = cells[rows[y], columns[x]]
+        return number(cell.get("v")) + ("*" if cell.get("p_adjusted", 1) <= ALPHA else "")
+
+    _heat(axis, values / max(0.3, float(np.nanmax(values))), strength)
     for y, r in enumerate(rows):
-        for x, c in enumerate(columns):
-            cell = cells[r, c]
-            text = (
-                "–"
-                if "v" not in cell
-                else f"{cell['v']:.2f}" + ("*" if cell["p_adjusted"] <= 0.05 else "")
-            )
-            dark = "v" in cell and cell["v"] > 0.6 * max(0.3, float(np.nanmax(values)))
-            axis.text(
-                x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else INK
-            )
-            if r == c:
-                axis.add_patch(_frame(x, y))
+        if r in columns:
+            axis.add_patch(_frame(columns.index(r), y))
     axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right")
     axis.set_yticks(range(len(rows)), rows)
     axis.set_xlabel("read in the replies")
@@ -380,20 +434,7 @@ def set_and_read(table: Mapping[str, Mapping[str, int]]) -> str:
     shares = np.asarray(
         [[of.get(c, 0) / max(1, sum(of.values())) for c in columns] for of in table.values()]
     )
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", alpha=0.85)
-    for y in range(len(rows)):
-        for x in range(len(columns)):
-            if shares[y, x] > 0:
-                colour = "white" if shares[y, x] > 0.6 else INK
-                axis.text(
-                    x,
-                    y,
-                    f"{100 * shares[y, x]:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color=colour,
-                )
+    _heat(axis, shares, lambda y, x: f"{100 * shares[y, x]:.0f}" if shares[y, x] > 0 else "")
     ticks = [c if c.isascii() else "?" for c in columns]
     axis.set_xticks(range(len(columns)), [c or "null" for c in ticks], rotation=35, ha="right")
     axis.set_yticks(range(len(rows)), [r if r.isascii() else "?" for r in rows])
@@ -417,7 +458,7 @@ def asked_rates(rates: Mapping[str, Mapping[str, Any]]) -> str:
             [100 * hidden["low"], 100 * shown["low"]],
             [100 * hidden["high"], 100 * shown["high"]],
             color=SOFT,
-            alpha=0.4,
+            alpha=0.3,
             lw=0,
         )
         axis.plot(
@@ -426,9 +467,10 @@ def asked_rates(rates: Mapping[str, Mapping[str, Any]]) -> str:
             "o-",
             color=MODEL,
             ms=4,
+            clip_on=False,
             label="in replies",
         )
-        axis.set_ylim(-2, max(30, 110 * shown["high"]))
+        axis.set_ylim(0, min(100, max(30, 110 * shown["high"], 110 * hidden["high"])))
         axis.set_xlabel("shown in z, % of replies")
         axis.set_title(metric, color=INK, fontsize=10)
     axes[0][0].set_ylabel("in replies, %")
@@ -451,12 +493,11 @@ def prior(z_prior: Prior, space: LatentSpace) -> str:
     left.invert_yaxis()
     left.set_xlim(0, 100)
     left.set_xlabel("% of training replies with a value (r); the rest null")
-    palette = ["#2563eb", "#60a5fa", "#93c5fd", "#bfdbfe", "#dbeafe"]
     for row, name in enumerate(names):
         start = 0.0
-        for (value, n), colour in zip(z_prior[name].ordered, palette, strict=False):
+        for (value, n), depth in zip(z_prior[name].ordered, DEPTHS, strict=False):
             share = 100 * n / z_prior[name].observed
-            right.barh(row, share, left=start, color=colour, height=0.6, edgecolor="white", lw=0.5)
+            right.barh(row, share, left=start, color=MODEL, alpha=depth, height=0.6)
             if share > 1.6 * len(value) + 2 and value.isascii():
                 right.text(
                     start + share / 2,
@@ -465,7 +506,7 @@ def prior(z_prior: Prior, space: LatentSpace) -> str:
                     ha="center",
                     va="center",
                     fontsize=7,
-                    color="#111827",
+                    color=TEXT,
                 )
             start += share
         right.barh(row, 100 - start, left=start, color=INK, alpha=0.15, height=0.6)
@@ -499,25 +540,18 @@ def confusion(audit: Mapping[str, Any]) -> str:
             [[matrix.get(a, {}).get(b, 0) for b in names] for a in names], dtype=float
         )
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-        for (i, j), count in np.ndenumerate(counts):
-            if count:
-                dark = shares[i, j] > 0.5
-                axis.text(
-                    j,
-                    i,
-                    f"{count:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color="white" if dark else "#374151",
-                )
+        _heat(axis, shares, _counts(counts), 7)
+        axis.set_aspect("equal")
         axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
         axis.set_yticks(range(len(names)), names)
         axis.set_title(name)
         axis.set_xlabel(columns)
         axis.set_ylabel(rows)
     return _svg(figure)
+
+
+def _counts(counts: Any) -> Callable[[int, int], str]:
+    return lambda y, x: f"{counts[y, x]:.0f}" if counts[y, x] else ""
 
 
 def missingness(analysis: Mapping[str, Any]) -> str:
@@ -530,17 +564,15 @@ def missingness(analysis: Mapping[str, Any]) -> str:
         strict=True,
     ):
         rates = np.asarray([analysis["missingness"][name][key] for name in names], dtype=float)
-        axis.imshow(rates, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        for (i, j), value in np.ndenumerate(rates):
-            ink = "white" if value > 0.5 else "#374151"
-            if np.isfinite(value):
-                axis.text(
-                    j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=ink
-                )
+        _heat(axis, rates, _percents(rates), 7)
         axis.set_title(f"null, %, {title}", fontsize=10)
         axis.set_xticks(range(rates.shape[1]), ["first", *[""] * (rates.shape[1] - 2), "last"])
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
     return _svg(figure)
+
+
+def _percents(shares: Any) -> Callable[[int, int], str]:
+    return lambda y, x: f"{100 * shares[y, x]:.0f}" if np.isfinite(shares[y, x]) else ""
 
 
 def association(analysis: Mapping[str, Any], space: LatentSpace) -> str:
@@ -558,11 +590,7 @@ def association(analysis: Mapping[str, Any], space: LatentSpace) -> str:
                 ringed.append((i, j))
     figure, axes = _axes(5.6, 4.8)
     axis = axes[0][0]
-    axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
-    for (i, j), value in np.ndenumerate(matrix):
-        if np.isfinite(value):
-            ink = "white" if value > 0.5 else "#374151"
-            axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
+    _heat(axis, matrix, lambda y, x: number(matrix[y, x]) if np.isfinite(matrix[y, x]) else "")
     for i, j in ringed:
         axis.plot(i, j, "o", markersize=24, markerfacecolor="none", markeredgecolor=HUMAN)
     for edge, (first, second) in enumerate(
@@ -583,25 +611,30 @@ def drift(analysis: Mapping[str, Any]) -> str:
     by_dimension = analysis["drift"]
     if not by_dimension:
         return ""
-    import matplotlib.pyplot as plt
-
-    figure, axes = _axes(3.3 * len(by_dimension), 3.0, len(by_dimension))
-    for axis, (name, d) in zip(axes[0], by_dimension.items(), strict=True):
+    across = min(len(by_dimension), 3)
+    down = -(-len(by_dimension) // across)
+    figure, axes = _axes(3.6 * across, 3.2 * down, across, down)
+    for axis, (name, d) in zip(axes.flat, by_dimension.items(), strict=False):
         shares = np.asarray(d["shares"])
-        colours = plt.get_cmap("Dark2")(range(LINES))
         for line, k in enumerate(np.argsort(-shares.mean(0))[:LINES]):
             axis.plot(
                 range(1, len(shares) + 1),
                 100 * shares[:, k],
-                color=colours[line],
+                color=COURSES[line],
+                linestyle=DASHES[line],
                 label=d["labels"][k],
             )
         axis.set_title(
             f"{name}\nn = {d['n']:,}, distance {d['distance']:.2f}, p = {d['p']:.3f}", fontsize=8
         )
         axis.set_xlabel("fifth of the dialogue")
-        axis.legend(fontsize=6, frameon=False, ncols=2)
-    axes[0][0].set_ylabel("share, %")
+        axis.legend(fontsize=7, frameon=False, ncols=2)
+        _from_zero(axis.set_ylim, (axis.get_ylim()[1] / 1.08,), 100)
+    for row in axes:
+        row[0].set_ylabel("share, %")
+    for axis in axes.flat[len(by_dimension) :]:
+        axis.axis("off")
+    figure.tight_layout(h_pad=1.2)
     return _svg(figure)
 
 

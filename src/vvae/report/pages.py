@@ -10,13 +10,15 @@ from typing import Any
 from vvae.config import RunConfig
 from vvae.core.dialogue import context
 from vvae.core.random import shuffled
+from vvae.decoder.variants import resolve
 from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.space import LatentSpace
 from vvae.metrics.latent_analysis import FEATURES
 from vvae.metrics.metric import get, metrics_of, scored, shows
 from vvae.metrics.results import Results
 from vvae.metrics.tables import Reply
-from vvae.report import figures
+from vvae.report import figures, verdict
+from vvae.report.numbers import number, percent, points
 
 __all__ = [
     "build_analysis",
@@ -52,19 +54,29 @@ def build_report(
         audits: what `vvae audit` wrote for this run.
     """
     data = results.to_json()
-    rates = results.human.rates
+    rates = {name: rate for name, rate in results.human.rates.items() if rate.measurable}
+    own = _own(corpus, replies)
+    shown, unread = _measured(data["habits"])
     page: str = _template("page.html").render(
+        verdict=verdict.of_report(
+            data,
+            speakers=len({corpus.by_id[pair_id].speaker for pair_id, _ in own}),
+            replies=config.bench.replies,
+            run=str(config.run),
+            trained=[v.name for v in resolve(config.variants) if v.trained and v.z != "none"],
+        ),
         results=data,
         metrics=list(rates),
         names={name: get(name).title for name in rates},
-        rates=figures.rates(data, [name for name, rate in rates.items() if rate.measurable]),
+        rates=figures.rates(data, list(rates)),
         losses=figures.losses(data),
         reading=figures.reading(data),
-        found=_found(data),
-        habits=data["habits"],
-        habits_figure=figures.habits(data["habits"]),
+        found=verdict.beside_people(data),
+        habits=shown,
+        unread=unread,
+        habits_figure=figures.habits(shown),
         prior_figure=figures.prior(corpus.prior, corpus.space),
-        samples=_samples(corpus, replies, list(results.variants)),
+        samples=_samples(corpus, own, list(results.variants)),
         audits=audits,
         audit_figures=[figures.confusion(audit) for audit in audits],
         config=config,
@@ -74,59 +86,28 @@ def build_report(
     return page
 
 
-def _found(results: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
-    """Return (variant, verdict, what it rests on) of each variant whose catchphrase was measured
-    both by its probability and by counting; none where people show too few.
-    """
-    found: list[tuple[str, str, list[str]]] = []
-    if not results["human"].get("CP", {}).get("measurable"):
-        return found
-    for name, variant in results["variants"].items():
-        phrase, counted = variant.get("forced"), variant.get("CP")
-        if not phrase or not phrase.get("people") or not counted:
-            continue
-        by_probability = {end: 100 * phrase["people"][end] for end in ("value", "low", "high")}
-        by_count = {"value": counted["deviation"], **{e: counted[e] for e in ("low", "high")}}
-        verdict = _against_people(by_probability, by_count)
-        if phrase["read"]["low"] > 0:
-            verdict += "; reads it from the profile"
-        basis = [
-            f"by probability {_beside(phrase['profile'], by_probability, phrase['n'])}",
-            f"counted {_beside(counted['rate'], by_count, counted['n'])}",
-        ]
-        found.append((name, verdict, basis))
-    return found
+def _own(corpus: EncodedCorpus, replies: Sequence[Reply]) -> dict[tuple[str, str], Reply]:
+    """Return (pair, variant) -> the reply written under the speaker's own profile."""
+    by_id = corpus.by_id
+    return {(r.pair_id, r.variant): r for r in replies if r.profile == by_id[r.pair_id].speaker}
 
 
-def _against_people(
-    by_probability: Mapping[str, float | None], by_count: Mapping[str, float | None]
-) -> str:
-    """Return in words what the intervals of two deviations from people say together.
-
-    The probability follows people's words and is the lower of the two, so it may say that a variant
-    is above people, but not alone that it is below.
-    """
-    above = [m["low"] is not None and m["low"] > 0 for m in (by_probability, by_count)]
-    below = [m["high"] is not None and m["high"] < 0 for m in (by_probability, by_count)]
-    if any(above) and not any(below):
-        return "says it more often than people"
-    if all(below):
-        return "says it more rarely than people"
-    return "cannot be told from people"
+def _measured(habits: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the figures that were measured in any variant, and the titles of the others."""
+    shown = {
+        name: of
+        for name, of in habits.items()
+        if any(one["value"] is not None for one in of["variants"].values())
+    }
+    return shown, [of["title"] for name, of in habits.items() if name not in shown]
 
 
-def _beside(rate: float, deviation: Mapping[str, float | None], n: int) -> str:
-    if deviation["low"] is None:
-        return f"{100 * rate:.1f} %, n\u00a0=\u00a0{n}"
-    value, low, high = (f"{deviation[end]:+.1f}" for end in ("value", "low", "high"))
-    return f"{100 * rate:.1f} %, {value} points ({low} … {high}), n\u00a0=\u00a0{n}"
-
-
-def build_analysis(analysis: Mapping[str, Any], space: LatentSpace, name: str) -> str:
+def build_analysis(analysis: Mapping[str, Any], space: LatentSpace, run: str) -> str:
     """Return the page of `vvae analyze` as text."""
     page: str = _template("analysis.html").render(
+        verdict=verdict.of_analysis(analysis, run),
         found=analysis,
-        name=name,
+        name=run,
         features=FEATURES,
         missing=figures.missingness(analysis),
         association=figures.association(analysis, space),
@@ -137,20 +118,24 @@ def build_analysis(analysis: Mapping[str, Any], space: LatentSpace, name: str) -
 
 def build_study(study: Mapping[str, Any]) -> str:
     """Return the page of a study as text."""
+    shown, unread = _measured(study["habits"] or {})
     page: str = _template("study.html").render(
+        verdict=verdict.of_study(study),
         found=study,
         panels={m: title for m, title in PANELS.items() if m in study["measures"]},
         figure=figures.measures(study, PANELS),
-        habits=study["habits"],
-        habits_figure=figures.habits(study["habits"]) if study["habits"] else "",
+        habits=shown,
+        unread=unread,
+        habits_figure=figures.habits(shown),
     )
     return page
 
 
-def build_control(summary: Mapping[str, Any]) -> str:
+def build_control(summary: Mapping[str, Any], run: str) -> str:
     """Return the page of `vvae control` as text."""
-    own = {row["set"]: row for row in summary["matrix"] if row["set"] == row["read"]}
+    own = {row["set"]: row for row in summary["matrix"] if row["set"] == row["read"] and "v" in row}
     page: str = _template("control.html").render(
+        verdict=verdict.of_control(summary, run),
         found=summary,
         own=own,
         matrix=figures.leakage(summary),
@@ -162,9 +147,10 @@ def build_control(summary: Mapping[str, Any]) -> str:
     return page
 
 
-def build_memorisation(probes: Mapping[str, Any]) -> str:
+def build_memorisation(probes: Mapping[str, Any], run: str) -> str:
     """Return the page of `vvae privacy` as text."""
     page: str = _template("memorisation.html").render(
+        verdict=verdict.of_memorisation(probes, run),
         found=probes,
         runs=figures.verbatim_runs(probes),
         exposures=figures.exposures(probes) if probes["canaries"] else "",
@@ -187,6 +173,7 @@ def build_turing(items: Sequence[Mapping[str, Any]]) -> str:
 
 def _template(name: str) -> Any:
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vvae", "report"),
@@ -196,35 +183,31 @@ def _template(name: str) -> Any:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["figure"] = _figure
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
-    environment.filters["points"] = lambda value: "–" if value is None else f"{value:+.1f}"
-    environment.filters["signed"] = lambda value, digits=1: (
-        f"{round(value, digits) + 0.0:+.{digits}f}"
-    )
-    environment.filters["number"] = lambda value, digits=2: (
-        "–" if value is None else f"{value:.{digits}f}"
-    )
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "number": number,
+        "named": lambda svg, label: Markup(
+            svg.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(label), 1)
+        ),
+    }
     return environment.get_template(name)
 
 
 def _figure(value: float | None, unit: str, *, signed: bool = False) -> str:
     """A figure of replies as text: a share in percent, anything else as a number."""
-    if value is None:
-        return "–"
-    scaled = 100 * value if unit == "%" else value
-    digits = 1 if unit == "%" else 2
-    return f"{round(scaled, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
+    share = unit == "%" and value is not None
+    return number(100 * value if share and value else value, 1 if share else 2, signed=signed)
 
 
 def _samples(
-    corpus: EncodedCorpus, replies: Sequence[Reply], variants: Sequence[str]
+    corpus: EncodedCorpus, own: Mapping[tuple[str, str], Reply], variants: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return contexts with the human reply and each variant's, and the z shown.
 
     Speakers differ from sample to sample.
     """
     pairs, space = corpus.by_id, corpus.space
-    own = {(r.pair_id, r.variant): r for r in replies if r.profile == pairs[r.pair_id].speaker}
     personas = {pair_id: r.persona for (pair_id, _), r in own.items() if r.persona}
     phrases = [d.name for d in space.read_by("catchphrase")]
     chosen: dict[str, str] = {}

@@ -45,7 +45,7 @@ def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> Analysis:
                 run.valid_pairs, run.posteriors, run.space, groups, replies, seed=run.config.seed
             )
     write_json(run.path("analysis.json"), analysis)
-    write_text(run.path("analysis.html"), build_analysis(analysis, run.space, run.folder.name))
+    write_text(run.path("analysis.html"), build_analysis(analysis, run.space, str(run.folder)))
     return analysis
 
 

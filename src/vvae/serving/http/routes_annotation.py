@@ -41,6 +41,7 @@ def application(collection: Collection) -> Any:
     """
     try:
         from fastapi import FastAPI, Request
+        from fastapi.exceptions import RequestValidationError
         from fastapi.responses import HTMLResponse, JSONResponse
         from starlette.middleware.trustedhost import TrustedHostMiddleware
     except ImportError:
@@ -70,18 +71,24 @@ def application(collection: Collection) -> Any:
             "content-length", ""
         )  # a body without one could be of any size
         if request.method == "POST" and not (length.isdigit() and int(length) <= LARGEST_BODY):
-            return JSONResponse({"error": "too large"}, 413)
-        return await call_next(request)
+            return JSONResponse({"error": "too large"}, 413, HEADERS)
+        response = await call_next(request)
+        response.headers.update(HEADERS)
+        return response
 
     @app.exception_handler(UserError)
     async def refused(_: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 400)
 
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
+
     @app.get("/")
     def index() -> HTMLResponse:
-        return HTMLResponse(
-            page, headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
-        )
+        return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
 
     @app.post("/work")
     def work(body: _Asked) -> dict[str, Any]:
@@ -120,8 +127,13 @@ def application(collection: Collection) -> Any:
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src "
-    "'self'; form-action 'none'"
+    "'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 
 
 def serve_collection(collection: Collection, port: int) -> None:
