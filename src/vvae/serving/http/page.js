@@ -125,9 +125,9 @@ function knob(dimension) {
     make("optgroup", { label: closed ? "always" : "always (often in these chats)" }, ...(closed ? dimension.labels : dimension.top).map((value) => new Option(value, `=${value}`))),
     ...(closed ? [] : [new Option("something else …", "other")]));
   const other = make("input", { class: "other", hidden: true, dir: "auto", maxLength: 400, ariaLabel: `${name}: what else` });
-  const often = make("select", { class: "often", ariaLabel: `${name}: how often it shows` });
+  const often = make("select", { class: "often", hidden: true, ariaLabel: `${name}: how often it shows` });
   const help = make("p", { id: `help-${name}`, hidden: true }, dimension.description);
-  const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
+  const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; often.hidden = help.hidden && !often.value; button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
   button.setAttribute("aria-expanded", "false");
   button.setAttribute("aria-controls", help.id);
   const row = make("div", { class: "knob", id: `knob-${name}` }, make("label", { class: "of", htmlFor: choose.id }, name), button, choose, other, often, help);
@@ -149,6 +149,7 @@ function rates(row, reach, asked) {
   row.often.replaceChildren(new Option("as often as it comes", ""), ...[...inside, ...more].map(([rate, words]) => new Option(words, rate)));
   row.often.title = reach ? `this adapter can show it in ${+(100 * reach.low).toFixed(1)} to ${+(100 * reach.high).toFixed(1)} of 100 replies (${reach.basis})` : "";
   row.often.value = asked ?? "";
+  if (asked) row.often.hidden = false;
 }
 
 async function profile() {
@@ -158,7 +159,7 @@ async function profile() {
   const kept = space.personas.includes(speaker);
   for (const [name, row] of rows()) {
     const one = found.knobs[name] || {};
-    row.own.textContent = found.values[name] ? `${speaker}'s own: ${found.values[name]}` : `${speaker}'s own: drawn, as nothing is known`;
+    row.own.textContent = found.values[name] ? `${speaker}'s own: ${found.values[name]}` : `not known of ${speaker}: drawn`;
     rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
   }
@@ -691,7 +692,7 @@ function tab(name) {
   if (name === "review" && !judged) review();
 }
 for (const [one, other] of [["chat", "review"], ["review", "chat"]]) {
-  $(`tab-${one}`).addEventListener("click", () => tab(one));
+  $(`tab-${one}`).addEventListener("click", () => { tab(one); $(one === "chat" ? "text" : "item").focus(); }); // where its keys work
   $(`tab-${one}`).addEventListener("keydown", (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
     event.stopPropagation();
