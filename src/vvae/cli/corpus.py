@@ -8,63 +8,99 @@ from typing import Annotated, Literal
 
 import typer
 
-from vvae.cli.app import app
+from vvae.cli.app import app, example
 
 __all__: list[str] = []
 
 DateOrder = Literal["auto", "day-first", "month-first"]
 
 
-@app.command("import")
+@app.command(
+    "import", epilog=example('vvae import "WhatsApp Chat with Ben.txt" --learn Ana -o chats')
+)
 def import_chats(
     path: Annotated[
         Path, typer.Argument(help="An export as the app wrote it: a file, a folder or a zip.")
     ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write; 'chats' by default.")
+    ] = None,
     format: Annotated[
-        str, typer.Option(help="Told from the content; or whatsapp, telegram, ... (docs).")
+        str,
+        typer.Option(
+            help="Format of the export: whatsapp, telegram, ...; auto tells it by the content."
+        ),
     ] = "auto",
     explain: Annotated[
         bool,
         typer.Option(
             "--explain",
-            help="Say what each file was taken for, and each line, with samples; write nothing.",
+            help="Show what each file and each line would be taken for, and write nothing.",
         ),
     ] = False,
     who: Annotated[
-        bool, typer.Option("--who", help="List who writes, by real name, and ask whom to learn.")
+        bool,
+        typer.Option(
+            "--who", help="List who writes, by real name, and on a terminal ask whom to learn."
+        ),
     ] = False,
     learn: Annotated[
-        list[str] | None, typer.Option(help="Whom to learn; all others get pseudonyms.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Somebody to learn to talk like (give it again for more people); all others get "
+            "pseudonyms.",
+        ),
     ] = None,
     aliases: Annotated[
-        Path | None, typer.Option(help="File that joins the identities of a person.")
+        Path | None,
+        typer.Option(help="YAML file that says which names are one person: Ana: [Ana Work]."),
     ] = None,
     gap: Annotated[
-        float | None, typer.Option(min=0.1, help="Minutes of silence that end a conversation.")
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Minutes of silence that end a conversation; told from the chats by default.",
+        ),
     ] = None,
-    dates: Annotated[DateOrder, typer.Option(help="Only where the file does not tell.")] = "auto",
+    dates: Annotated[
+        DateOrder,
+        typer.Option(
+            help="Whether dates begin with the day or the month, if the file leaves it open."
+        ),
+    ] = "auto",
     columns: Annotated[
-        str, typer.Option(help="Of a table: speaker=author,text=body,time=when.")
+        str,
+        typer.Option(help="Which columns of a table are what: speaker=author,text=body,time=when."),
     ] = "",
     keep: Annotated[
-        list[str] | None, typer.Option(help="Keep what a step takes out: bots, links, ...")
+        list[str] | None,
+        typer.Option(
+            metavar="STEP",
+            help="Keep what is left out otherwise: bots, forwarded, links or duplicates.",
+        ),
     ] = None,
-    languages: Annotated[str, typer.Option(help="Only dialogues in these: en,zh.")] = "",
+    languages: Annotated[
+        str, typer.Option(help="Bring in only dialogues in these languages: en,zh; all by default.")
+    ] = "",
     real_names: Annotated[
-        bool, typer.Option("--real-names", help="Change no names and no numbers.")
+        bool, typer.Option("--real-names", help="Leave all names and numbers as they are.")
     ] = False,
     presidio: Annotated[
         str | None,
         typer.Option(
-            help="Look for names and places with Presidio, too: spaCy's model, en_core_web_lg."
+            help="Also replace names and places that Presidio finds with this model of spaCy's: "
+            "en_core_web_lg."
         ),
     ] = None,
     malformed_limit: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share that is let pass.")
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Largest share of malformed messages that is let pass."
+        ),
     ] = 0.01,
 ) -> None:
-    """Bring your own chats: an app's export becomes dialogues.
+    """Turn an app's export into chats to learn from.
 
     Other people's names and numbers do not come along.
     """
@@ -118,12 +154,14 @@ def import_chats(
     print_import(summary, out or Path("chats"))
 
 
-@app.command()
+@app.command(epilog=example("vvae doctor chats"))
 def doctor(
     path: Annotated[
-        Path, typer.Argument(help="Chats ('vvae import'), a config, a run, or an export.")
+        Path, typer.Argument(help="Folder of 'vvae import', a config, a run, or an app's export.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Write what was found as JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write the findings to, as JSON.")
+    ] = None,
 ) -> None:
     """Say whether chats can carry a persona, before any model runs.
 
@@ -140,10 +178,14 @@ def doctor(
         write_json(out, diagnosis)
 
 
-@app.command()
+@app.command(epilog=example("vvae forget Ben runs/chats"))
 def forget(
-    speaker: Annotated[str, typer.Argument(help="As in the chats, or the real name.")],
-    folders: Annotated[list[Path], typer.Argument(help="Runs and folders of chats.")],
+    speaker: Annotated[
+        str, typer.Argument(help="The person, by the name in the chats or by the real name.")
+    ],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Runs and folders of chats to take the person out of.")
+    ],
 ) -> None:
     """Take a person out of chats and runs.
 
