@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-import vvae.cli.main
+import vvae.cli.main  # noqa: F401 -- adds the commands
 from tests.support.runs import vvae as run_vvae
 from vvae.cli.app import FIRST_STEPS, PANELS, app
 
