@@ -64,6 +64,7 @@ def test_a_reader_who_goes_away_is_no_error(run_folder: Path, by: str) -> None:
     os.close(reading)
     done = subprocess.run(
         [sys.executable, *arguments],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         stdout=writing,
         stderr=subprocess.PIPE,
         timeout=120,
