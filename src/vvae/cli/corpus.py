@@ -106,8 +106,15 @@ def import_chats(
     """
     from vvae.core.console import console_reporter
     from vvae.corpus.explaining import readings
-    from vvae.corpus.formats import Hints, find
-    from vvae.corpus.importing import Intake, bring_in, read_aliases, read_columns, survey
+    from vvae.corpus.formats import Hints, look, some_chat
+    from vvae.corpus.importing import (
+        Intake,
+        bring_in,
+        dialogues_of_import,
+        read_aliases,
+        read_columns,
+        survey,
+    )
     from vvae.report.terminal_chats import (
         print_files,
         print_import,
@@ -115,10 +122,12 @@ def import_chats(
         print_readings,
     )
 
-    files = find(path, format)
-    reporter = console_reporter()
+    files = look(path, format)
     if explain:
         print_files(files)
+    some_chat(path, files)
+    reporter = console_reporter()
+    if explain:
         with reporter.task("reading the export") as tick:
             found = readings(files, Hints(dates, read_columns(columns)), tick)
         print_readings(found)
@@ -149,9 +158,15 @@ def import_chats(
         options = options.choosing(
             typer.prompt("Whom to learn (number or name, several with commas)"), counted
         )
+    folder = out or Path("chats")
+    if (n := dialogues_of_import(folder)) is not None:
+        reporter.say(
+            f"{folder} holds {n:,} dialogues of an earlier import, which this one replaces "
+            "(-o FOLDER keeps both)"
+        )
     with reporter.task("making dialogues") as tick:
-        summary = bring_in(files, out or Path("chats"), options, counted=counted, tick=tick)
-    print_import(summary, out or Path("chats"))
+        summary = bring_in(files, folder, options, counted=counted, tick=tick)
+    print_import(summary, folder)
 
 
 @app.command(epilog=example("vvae doctor chats"))
@@ -165,7 +180,8 @@ def doctor(
 ) -> None:
     """Say whether chats can carry a persona, before any model runs.
 
-    Says too what can be measured with them, and how long training takes on this machine.
+    Also says what can be measured with them, and how long training takes on this machine. The exit
+    code is 1 where 'vvae run' would refuse them.
     """
     from vvae.core.console import console_reporter
     from vvae.core.files import write_json
@@ -176,6 +192,8 @@ def doctor(
     print_doctor(diagnosis)
     if out:
         write_json(out, diagnosis)
+    if diagnosis["problems"]:
+        raise typer.Exit(1)
 
 
 @app.command(epilog=example("vvae forget Ben runs/chats"))
@@ -186,13 +204,22 @@ def forget(
     folders: Annotated[
         list[Path], typer.Argument(help="Runs and folders of chats to take the person out of.")
     ],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask first; only a terminal is asked at all.")
+    ] = False,
 ) -> None:
-    """Take a person out of chats and runs.
+    """Take a person out of chats and runs, for good.
 
     Says what must be trained again.
     """
     from vvae.corpus.forgetting import forget as take_out
     from vvae.report.terminal_chats import print_forgotten
 
+    if sys.stdin.isatty() and not yes:
+        places = ", ".join(map(str, folders))
+        question = f"Take {speaker} out of {places}, and delete what was made from it, for good?"
+        if not typer.confirm(question):
+            typer.echo("nothing was changed")
+            raise typer.Exit(1)
     for folder in folders:
         print_forgotten(take_out(speaker, folder))

@@ -32,10 +32,22 @@ __all__ = ["judge_study"]
 DialogScoring = Literal["chat", "base"]
 
 
+def _known_study(name: str) -> str:
+    """Check the name before a missing config is complained about: the error lists the studies."""
+    from vvae.evaluation.study import load_study
+
+    load_study(name)
+    return name
+
+
 @app.command(epilog=example("vvae study ablation mine.yaml"))
 def study(
     name: Annotated[
-        str, typer.Argument(help="A study's name (variants, ablation, ...) or a YAML file of one.")
+        str,
+        typer.Argument(
+            callback=_known_study,
+            help="A study's name (variants, ablation, ...) or a YAML file of one.",
+        ),
     ],
     config: ConfigPath,
     endpoint: EndpointUrl = None,

@@ -71,6 +71,7 @@ def chat(
             min=0, help="Number that all draws follow from: the same gives the same chat."
         ),
     ] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply in tokens.")] = 120,
     engine: Annotated[
         ChatEngine, typer.Option(help="What writes the replies; auto takes llama.cpp where it can.")
     ] = "auto",
@@ -79,7 +80,7 @@ def chat(
     ] = None,
 ) -> None:
     """Chat with a persona of a run; each reply shows its z."""
-    from vvae.latent.steering import Knob, Steering, steering_from_json
+    from vvae.latent.steering import Knob, Steering, check_steering, steering_from_json
     from vvae.serving.console import converse
 
     fixed = dict(named(pair, "--set", "tone=playful") for pair in set_ or [])
@@ -89,19 +90,29 @@ def chat(
     }
     if len(knobs) < len(fixed) + len(sample or []) + len(auto or []):
         raise ConfigError(
-            "a dimension stands twice", where="vvae chat", fix="leave out one of the two"
+            "a dimension stands twice",
+            where="--set, --auto, --sample",
+            fix="leave out one of the two",
         )
     shares = {
         name: {"rate": share}
         for name, share in (named(r, "--rate", "catchphrase=0.1") for r in rate or [])
     }
+    opened = open_run(run)
+    rates = steering_from_json(shares, where="--rate").rates
+    for name, value in fixed.items():
+        opened.space.check(name, value, where=f"--set {name}={value}")
+    for option, names in {"--auto": auto, "--sample": sample, "--rate": list(rates)}.items():
+        asked = Steering(knobs={name: Knob("auto") for name in names or []})
+        check_steering(asked, opened.space, where=option)
     converse(
-        open_run(run),
+        opened,
         speaker,
         variant,
-        Steering(knobs=knobs, rates=steering_from_json(shares, where="--rate").rates),
+        Steering(knobs=knobs, rates=rates),
         temperature=temperature,
         top_p=top_p,
+        max_tokens=max_tokens,
         seed=seed,
         engine=engine,
         base=gguf,
@@ -177,17 +188,18 @@ def serve(
 
     On this machine alone, unless told otherwise.
     """
-    if (endpoint is None) != (engine != "proxy"):
-        raise ConfigError(
-            "a proxy needs a URL, and only a proxy", where="--endpoint", fix="add --engine proxy"
-        )
+    if engine == "proxy" and endpoint is None:
+        fix = "add --endpoint URL, of the server to ask"
+        raise ConfigError("a proxy needs a server", where="--engine proxy", fix=fix)
+    if endpoint is not None and engine != "proxy":
+        raise ConfigError("only a proxy asks one", where="--endpoint", fix="add --engine proxy")
     try:
         from vvae.serving.http.listen import Listening, serve_run
         from vvae.serving.http.service import Limits
         from vvae.serving.http.worker_settings import WorkerSettings
     except ImportError as error:
         raise ConfigError(
-            f"{error.name} is not installed", where="vvae serve", fix="pip install 'vvae[serve]'"
+            f"{error.name} is not installed", fix="pip install 'vvae[serve]'"
         ) from None
 
     opened = open_run(run)
@@ -250,8 +262,11 @@ def card_export(
 
     from vvae.serving.cards.personas import card_of
 
-    card = card_of(open_run(run), speaker, spec=spec, samples=samples, variant=variant)
     path = out or Path(f"{speaker}.png" if image else f"{speaker}.json")
+    if not path.parent.is_dir():
+        fix = "make it, or give another file with --out"
+        raise ConfigError("no such folder", where=str(path.parent), fix=fix)
+    card = card_of(open_run(run), speaker, spec=spec, samples=samples, variant=variant)
     if image:
         card = replace(card, image=image.read_bytes())
     card.write(path)
@@ -344,7 +359,6 @@ def export(
     if not (gguf or merged):
         raise ConfigError(
             "nothing to export",
-            where="vvae export",
             fix="add --gguf, --merged or both; of chats, --format",
         )
     opened = open_run(run)

@@ -14,7 +14,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, choose_from
 from vvae.latent import readers
 
 __all__ = ["Dimension", "LatentSpace", "Scope", "Signs", "load_space"]
@@ -135,10 +135,10 @@ class LatentSpace:
         """Raise ConfigError if the dimension is unknown, or closed and without this label."""
         definition = self.by_name.get(dimension)
         if definition is None:
-            fix = f"choose one of {', '.join(self.names)}"
+            fix = choose_from(dimension, self.names)
             raise ConfigError(f"unknown dimension {dimension!r}", where=where, fix=fix)
         if definition.labels is not None and value not in definition.labels:
-            fix = f"choose one of {', '.join(definition.labels)}"
+            fix = choose_from(value, definition.labels)
             raise ConfigError(
                 f"unknown label {value!r} of dimension {dimension!r}", where=where, fix=fix
             )
