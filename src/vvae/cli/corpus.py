@@ -161,8 +161,8 @@ def import_chats(
     folder = out or Path("chats")
     if (n := dialogues_of_import(folder)) is not None:
         reporter.say(
-            f"{folder} holds {n:,} dialogues of an earlier import, which this one replaces "
-            "(-o FOLDER keeps both)"
+            f"{folder} holds an earlier import (dialogues: {n:,}), to be replaced by this one; "
+            "-o FOLDER keeps both"
         )
     with reporter.task("making dialogues") as tick:
         summary = bring_in(files, folder, options, counted=counted, tick=tick)

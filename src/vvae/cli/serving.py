@@ -192,7 +192,9 @@ def serve(
         fix = "add --endpoint URL, of the server to ask"
         raise ConfigError("a proxy needs a server", where="--engine proxy", fix=fix)
     if endpoint is not None and engine != "proxy":
-        raise ConfigError("only a proxy asks one", where="--endpoint", fix="add --engine proxy")
+        raise ConfigError(
+            "only a proxy asks another server", where="--endpoint", fix="add --engine proxy"
+        )
     try:
         from vvae.serving.http.listen import Listening, serve_run
         from vvae.serving.http.service import Limits
