@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, choose_from
 from vvae.core.yaml import bounded_text, parse_yaml
 from vvae.corpus.consent import CONSENT
 from vvae.corpus.pairs import PairsConfig
@@ -121,7 +121,7 @@ class RunConfig(BaseModel):
         named += [("bench.known", name) for name in self.bench.known]
         for where, name in named:
             if name not in space.by_name:
-                fix = f"choose from {', '.join(space.names)}"
+                fix = choose_from(name, space.names)
                 raise ConfigError(f"unknown dimension {name!r}", where=where, fix=fix)
 
     def to_yaml(self) -> str:

@@ -120,6 +120,15 @@ def test_the_command_shows_bursts_and_z(run: Run) -> None:
     assert result.stdout.count("  z  ") == 2
 
 
+def test_a_reply_is_no_longer_than_asked_for(run: Run) -> None:
+    def said(*options: str) -> str:
+        done = vvae("chat", str(run.folder), "--speaker", "ben", *options, stdin="hello\n\n")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert len(said("--max-tokens", "1")) < len(said("--max-tokens", "30")) < len(said())
+
+
 def test_an_unknown_speaker_names_some(run: Run) -> None:
     result = vvae("chat", str(run.folder), "--speaker", "nobody")
     assert result.returncode == 2

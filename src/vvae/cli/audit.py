@@ -7,24 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
-from vvae.cli.app import audit_app
+from vvae.cli.app import audit_app, example
 from vvae.cli.options import RunPath, any_run, open_run
 
 __all__: list[str] = []
 
 
-@audit_app.command("labels")
+@audit_app.command("labels", epilog=example("vvae audit labels mapping.yaml --run runs/demo"))
 def audit_labels(
     mapping: Annotated[
-        Path, typer.Argument(help="Mapping file: which column of the data is which dimension.")
+        Path,
+        typer.Argument(help="YAML file that says which column of the data is which dimension."),
     ],
     run: Annotated[
-        Path | None, typer.Option(help="Run whose encoder is asked; its report shows it.")
+        Path | None,
+        typer.Option(help="Run whose encoder is scored; its report will show the scores."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Or a config, whose encoder is fitted on the data.")
+        Path | None, typer.Option(help="Config whose encoder is fitted on the data and scored.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the scores to, as JSON.")] = None,
 ) -> None:
     """Score an encoder against labelled data.
 
@@ -37,15 +39,16 @@ def audit_labels(
     _keep(scores, opened.path(f"audit/{mapping.stem}.json") if run else None, out)
 
 
-@audit_app.command("annotators")
+@audit_app.command("annotators", epilog=example("vvae audit annotators collected"))
 def audit_annotators(
     collected: Annotated[
-        Path, typer.Argument(help="Folder of annotators' files ('vvae collect').")
+        Path, typer.Argument(help="Folder of the annotators' files ('vvae collect' makes it).")
     ],
     run: Annotated[
-        Path | None, typer.Option(help="Run they were collected with, for its latent space.")
+        Path | None,
+        typer.Option(help="Run that they were collected with: it has their latent space."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the scores to, as JSON.")] = None,
 ) -> None:
     """Compare annotators with each other.
 
@@ -63,11 +66,11 @@ def audit_annotators(
         write_json(out, scores)
 
 
-@audit_app.command("agreement")
+@audit_app.command("agreement", epilog=example("vvae audit agreement runs/demo runs/llm"))
 def audit_agreement(
     run: RunPath,
     other: Annotated[Path, typer.Argument(help="Another run on the same chats.")],
-    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the scores to, as JSON.")] = None,
 ) -> None:
     """Compare the encoders of two runs.
 

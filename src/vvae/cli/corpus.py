@@ -8,70 +8,113 @@ from typing import Annotated, Literal
 
 import typer
 
-from vvae.cli.app import app
+from vvae.cli.app import app, example
 
 __all__: list[str] = []
 
 DateOrder = Literal["auto", "day-first", "month-first"]
 
 
-@app.command("import")
+@app.command(
+    "import", epilog=example('vvae import "WhatsApp Chat with Ben.txt" --learn Ana -o chats')
+)
 def import_chats(
     path: Annotated[
         Path, typer.Argument(help="An export as the app wrote it: a file, a folder or a zip.")
     ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write; 'chats' by default.")
+    ] = None,
     format: Annotated[
-        str, typer.Option(help="Told from the content; or whatsapp, telegram, ... (docs).")
+        str,
+        typer.Option(
+            help="Format of the export: whatsapp, telegram, ...; auto tells it by the content."
+        ),
     ] = "auto",
     explain: Annotated[
         bool,
         typer.Option(
             "--explain",
-            help="Say what each file was taken for, and each line, with samples; write nothing.",
+            help="Show what each file and each line would be taken for, and write nothing.",
         ),
     ] = False,
     who: Annotated[
-        bool, typer.Option("--who", help="List who writes, by real name, and ask whom to learn.")
+        bool,
+        typer.Option(
+            "--who", help="List who writes, by real name, and on a terminal ask whom to learn."
+        ),
     ] = False,
     learn: Annotated[
-        list[str] | None, typer.Option(help="Whom to learn; all others get pseudonyms.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Somebody to learn to talk like (give it again for more people); all others get "
+            "pseudonyms.",
+        ),
     ] = None,
     aliases: Annotated[
-        Path | None, typer.Option(help="File that joins the identities of a person.")
+        Path | None,
+        typer.Option(help="YAML file that says which names are one person: Ana: [Ana Work]."),
     ] = None,
     gap: Annotated[
-        float | None, typer.Option(min=0.1, help="Minutes of silence that end a conversation.")
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Minutes of silence that end a conversation; told from the chats by default.",
+        ),
     ] = None,
-    dates: Annotated[DateOrder, typer.Option(help="Only where the file does not tell.")] = "auto",
+    dates: Annotated[
+        DateOrder,
+        typer.Option(
+            help="Whether dates begin with the day or the month, if the file leaves it open."
+        ),
+    ] = "auto",
     columns: Annotated[
-        str, typer.Option(help="Of a table: speaker=author,text=body,time=when.")
+        str,
+        typer.Option(help="Which columns of a table are what: speaker=author,text=body,time=when."),
     ] = "",
     keep: Annotated[
-        list[str] | None, typer.Option(help="Keep what a step takes out: bots, links, ...")
+        list[str] | None,
+        typer.Option(
+            metavar="STEP",
+            help="Keep what is left out otherwise: bots, forwarded, links or duplicates.",
+        ),
     ] = None,
-    languages: Annotated[str, typer.Option(help="Only dialogues in these: en,zh.")] = "",
+    languages: Annotated[
+        str, typer.Option(help="Bring in only dialogues in these languages: en,zh; all by default.")
+    ] = "",
     real_names: Annotated[
-        bool, typer.Option("--real-names", help="Change no names and no numbers.")
+        bool, typer.Option("--real-names", help="Leave all names and numbers as they are.")
     ] = False,
     presidio: Annotated[
         str | None,
         typer.Option(
-            help="Look for names and places with Presidio, too: spaCy's model, en_core_web_lg."
+            help="Also replace names and places that Presidio finds with this model of spaCy's: "
+            "en_core_web_lg."
         ),
     ] = None,
     malformed_limit: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share that is let pass.")
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Largest share of malformed messages that is let pass."
+        ),
     ] = 0.01,
 ) -> None:
-    """Bring your own chats: an app's export becomes dialogues.
+    """Turn an app's export into chats to learn from.
 
     Other people's names and numbers do not come along.
     """
     from vvae.core.console import console_reporter
     from vvae.corpus.explaining import readings
-    from vvae.corpus.formats import Hints, find
-    from vvae.corpus.importing import Intake, bring_in, read_aliases, read_columns, survey
+    from vvae.corpus.formats import Hints, look, some_chat
+    from vvae.corpus.importing import (
+        Intake,
+        bring_in,
+        dialogues_of_import,
+        read_aliases,
+        read_columns,
+        survey,
+    )
     from vvae.report.terminal_chats import (
         print_files,
         print_import,
@@ -79,10 +122,12 @@ def import_chats(
         print_readings,
     )
 
-    files = find(path, format)
-    reporter = console_reporter()
+    files = look(path, format)
     if explain:
         print_files(files)
+    some_chat(path, files)
+    reporter = console_reporter()
+    if explain:
         with reporter.task("reading the export") as tick:
             found = readings(files, Hints(dates, read_columns(columns)), tick)
         print_readings(found)
@@ -113,21 +158,30 @@ def import_chats(
         options = options.choosing(
             typer.prompt("Whom to learn (number or name, several with commas)"), counted
         )
+    folder = out or Path("chats")
+    if (n := dialogues_of_import(folder)) is not None:
+        reporter.say(
+            f"{folder} holds an earlier import (dialogues: {n:,}), to be replaced by this one; "
+            "-o FOLDER keeps both"
+        )
     with reporter.task("making dialogues") as tick:
-        summary = bring_in(files, out or Path("chats"), options, counted=counted, tick=tick)
-    print_import(summary, out or Path("chats"))
+        summary = bring_in(files, folder, options, counted=counted, tick=tick)
+    print_import(summary, folder)
 
 
-@app.command()
+@app.command(epilog=example("vvae doctor chats"))
 def doctor(
     path: Annotated[
-        Path, typer.Argument(help="Chats ('vvae import'), a config, a run, or an export.")
+        Path, typer.Argument(help="Folder of 'vvae import', a config, a run, or an app's export.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Write what was found as JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write the findings to, as JSON.")
+    ] = None,
 ) -> None:
     """Say whether chats can carry a persona, before any model runs.
 
-    Says too what can be measured with them, and how long training takes on this machine.
+    Also says what can be measured with them, and how long training takes on this machine. The exit
+    code is 1 where 'vvae run' would refuse them.
     """
     from vvae.core.console import console_reporter
     from vvae.core.files import write_json
@@ -138,19 +192,34 @@ def doctor(
     print_doctor(diagnosis)
     if out:
         write_json(out, diagnosis)
+    if diagnosis["problems"]:
+        raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog=example("vvae forget Ben runs/chats"))
 def forget(
-    speaker: Annotated[str, typer.Argument(help="As in the chats, or the real name.")],
-    folders: Annotated[list[Path], typer.Argument(help="Runs and folders of chats.")],
+    speaker: Annotated[
+        str, typer.Argument(help="The person, by the name in the chats or by the real name.")
+    ],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Runs and folders of chats to take the person out of.")
+    ],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask first; only a terminal is asked at all.")
+    ] = False,
 ) -> None:
-    """Take a person out of chats and runs.
+    """Take a person out of chats and runs, for good.
 
     Says what must be trained again.
     """
     from vvae.corpus.forgetting import forget as take_out
     from vvae.report.terminal_chats import print_forgotten
 
+    if sys.stdin.isatty() and not yes:
+        places = ", ".join(map(str, folders))
+        question = f"Take {speaker} out of {places}, and delete what was made from it, for good?"
+        if not typer.confirm(question):
+            typer.echo("nothing was changed")
+            raise typer.Exit(1)
     for folder in folders:
         print_forgotten(take_out(speaker, folder))

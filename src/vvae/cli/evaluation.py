@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vvae.cli.app import app
+from vvae.cli.app import app, example
 from vvae.cli.options import (
     DEFAULT_VARIANT,
     ConfigPath,
@@ -32,10 +32,22 @@ __all__ = ["judge_study"]
 DialogScoring = Literal["chat", "base"]
 
 
-@app.command()
+def _known_study(name: str) -> str:
+    """Check the name before a missing config is complained about: the error lists the studies."""
+    from vvae.evaluation.study import load_study
+
+    load_study(name)
+    return name
+
+
+@app.command(epilog=example("vvae study ablation mine.yaml"))
 def study(
     name: Annotated[
-        str, typer.Argument(help="variants, ablation, ... (docs/studies.md), or a YAML file.")
+        str,
+        typer.Argument(
+            callback=_known_study,
+            help="A study's name (variants, ablation, ...) or a YAML file of one.",
+        ),
     ],
     config: ConfigPath,
     endpoint: EndpointUrl = None,
@@ -60,11 +72,13 @@ def judge_study(name: str, config: Path, endpoint: EndpointConfig | None) -> Non
     typer.echo(str(opened.path(f"studies/{report['folder']}/report.html")))
 
 
-@app.command()
+@app.command(epilog=example("vvae control runs/demo --contexts 32"))
 def control(
     run: RunPath,
-    variant: Annotated[str, typer.Option(help="Which adapter.")] = DEFAULT_VARIANT,
-    contexts: Annotated[int, typer.Option(min=4, help="In each of which every value is set.")] = 16,
+    variant: Annotated[str, typer.Option(help="Trained variant to ask.")] = DEFAULT_VARIANT,
+    contexts: Annotated[
+        int, typer.Option(min=4, help="Conversations in each of which every value is tried.")
+    ] = 16,
 ) -> None:
     """Set one dimension of z and see whether it comes back.
 
@@ -81,20 +95,26 @@ def control(
     typer.echo(str(opened.path(f"control/{variant}/report.html")))
 
 
-@app.command()
+@app.command(epilog=example("vvae turing runs/demo --items 40"))
 def turing(
     run: RunPath,
     answers: Annotated[
-        list[Path] | None, typer.Argument(help="Answers that judges saved: score them.")
+        list[Path] | None, typer.Argument(help="Files of answers that judges saved, to be scored.")
     ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="Whose replies; all by default.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Variant whose replies are shown (give it again for more); all by default.",
+        ),
     ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Pairs of replies for each variant.")] = 20,
+    items: Annotated[
+        int, typer.Option(min=1, help="Pairs of replies that judges see of each variant.")
+    ] = 20,
 ) -> None:
-    """A blind test: which of two replies did a person write?
+    """Ask people which of two replies a person wrote.
 
-    Makes the page on which people say so, or scores their answers.
+    Makes the page on which they say so, or scores their answers.
     """
     from vvae.evaluation.blind_test import make_page, score_answers
     from vvae.report.terminal import print_turing
@@ -106,12 +126,16 @@ def turing(
         typer.echo(str(make_page(opened, variant or [], items)))
 
 
-@app.command()
+@app.command(epilog=example("vvae privacy runs/demo --canaries 0"))
 def privacy(
     run: RunPath,
-    variant: Annotated[str, typer.Option(help="Which adapter.")] = DEFAULT_VARIANT,
+    variant: Annotated[str, typer.Option(help="Trained variant to probe.")] = DEFAULT_VARIANT,
     canaries: Annotated[
-        int, typer.Option(min=0, help="Secrets to plant in a training of its own; 0: none.")
+        int,
+        typer.Option(
+            min=0,
+            help="Secrets to plant in an extra training, which takes minutes; 0 leaves it out.",
+        ),
     ] = 8,
 ) -> None:
     """Probe an adapter: what has it kept of people's words?
@@ -127,35 +151,40 @@ def privacy(
     typer.echo(str(opened.path(f"privacy/{variant}/report.html")))
 
 
-@app.command()
+@app.command(epilog=example("vvae dialogbench DialogBench/data --run runs/demo --limit 50"))
 def dialogbench(
     data: Annotated[
         Path, typer.Argument(help="Folder with the tasks' .jsonl files (docs/dialogbench.md).")
     ],
-    run: Annotated[
-        Path | None, typer.Option(help="Run whose model answers; else the config's.")
-    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Run whose model answers.")] = None,
     variant: Annotated[
-        str | None, typer.Option(help="With this adapter; without: the base model.")
+        str | None, typer.Option(help="Trained variant that answers; the base model by default.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Config whose decoder answers; else the small model.")
+        Path | None,
+        typer.Option(
+            help="Config whose model answers, in place of a run's; the small model by default."
+        ),
     ] = None,
     scoring: Annotated[
-        DialogScoring, typer.Option(help="chat: writes a letter; base: likeliest option.")
+        DialogScoring,
+        typer.Option(
+            help="chat: the model writes a letter; base: the likeliest option is its answer."
+        ),
     ] = "chat",
     permute: Annotated[
-        bool, typer.Option("--permute", help="Ask with the options in every rotation.")
+        bool,
+        typer.Option("--permute", help="Ask each question with its options in every rotation."),
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many questions of each task.")
+        int | None, typer.Option(min=1, help="Ask only so many questions of each task.")
     ] = None,
     endpoint: EndpointUrl = None,
     model: EndpointModel = None,
     key_env: EndpointKey = "OPENAI_API_KEY",
     max_cost: EndpointCost = None,
     price: EndpointPrice = None,
-    out: Annotated[Path | None, typer.Option(help="Write the scores as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the scores to, as JSON.")] = None,
 ) -> None:
     """Ask a model DialogBench's questions, from a copy of it."""
     from vvae.core.files import write_json
@@ -190,21 +219,23 @@ def dialogbench(
         write_json(out, result)
 
 
-@app.command()
+@app.command(epilog=example("vvae collect runs/demo --shared 20 --port 8090"))
 def collect(
     run: RunPath,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the annotators' files.")
+        Path, typer.Option("--out", "-o", help="Folder in which the annotators' files are kept.")
     ] = Path("collected"),
     shared: Annotated[
-        int, typer.Option(min=0, help="Human replies that every annotator reads.")
+        int, typer.Option(min=0, help="Human replies that every annotator labels.")
     ] = 10,
     contexts: Annotated[
-        int, typer.Option(min=0, help="Contexts to which each annotator writes.")
+        int, typer.Option(min=0, help="Conversations to which each annotator writes a reply.")
     ] = 30,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8090,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the page, on this machine alone.")
+    ] = 8090,
     export: Annotated[
-        Path | None, typer.Option(help="Write what is finished to this folder instead.")
+        Path | None, typer.Option(help="Serve nothing: write what is finished to this folder.")
     ] = None,
 ) -> None:
     """Serve a page on which people write and label replies.

@@ -9,8 +9,11 @@ import errno
 import sys
 from typing import Any
 
+import typer
+
 from vvae.cli import audit, corpus, evaluation, pipeline, serving
 from vvae.cli.app import app
+from vvae.cli.output import flush_output, prepare_output
 from vvae.core.errors import UserError, VVAEError
 
 __all__ = ["main"]
@@ -23,12 +26,22 @@ GROUPS = (pipeline, corpus, evaluation, audit, serving)
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    prepare_output()
+    try:
+        _run()
+    finally:
+        flush_output()
+
+
+def _run() -> None:
     try:
         code = app(standalone_mode=False)
     except UserError as error:
         _fail(str(error), 2)
     except VVAEError as error:
         _fail(str(error), 1)
+    except typer.Abort:  # Ctrl-C, or the end of the input, at a question
+        code = INTERRUPTED
     except Exception as error:
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
             _fail(

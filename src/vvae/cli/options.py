@@ -34,31 +34,41 @@ __all__ = [
 
 DEFAULT_VARIANT = "SP+FT"
 """As in `vvae.decoder.variants`, which help is not to wait for."""
-ConfigPath = Annotated[Path, typer.Argument(help="Config file (make one with 'vvae init').")]
+ConfigPath = Annotated[
+    Path, typer.Argument(help="Config file ('vvae init' writes one), or a run's folder.")
+]
 RequireConsent = Annotated[
     bool,
     typer.Option(
-        "--require-consent", help="Refuse to train unless everybody is in the consent file."
+        "--require-consent",
+        help="Refuse to train unless everybody in the chats is in the consent file.",
     ),
 ]
 EndpointUrl = Annotated[
     str | None,
     typer.Option(
-        "--endpoint", help="OpenAI-compatible URL: it writes the prompted variants' replies."
+        "--endpoint", help="URL, up to /v1, of an OpenAI-compatible server that is to answer."
     ),
 ]
-EndpointModel = Annotated[str | None, typer.Option("--model", help="The endpoint's model.")]
+EndpointModel = Annotated[
+    str | None, typer.Option("--model", help="Name of the model to ask at --endpoint.")
+]
 EndpointKey = Annotated[
-    str, typer.Option(help="Environment variable that holds the endpoint's key.")
+    str, typer.Option(help="Name of the environment variable that holds the endpoint's key.")
 ]
 EndpointCost = Annotated[
-    float | None, typer.Option(min=0.0, help="Stop before the calls cost more; needs --price.")
+    float | None,
+    typer.Option(
+        min=0.0, help="Stop before the calls to the endpoint cost more than this; needs --price."
+    ),
 ]
 EndpointPrice = Annotated[
     tuple[float, float] | None,
-    typer.Option(help="Of a million prompt tokens and of a million completion tokens."),
+    typer.Option(
+        help="What the endpoint takes for a million prompt tokens and a million completion tokens."
+    ),
 ]
-RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
+RunPath = Annotated[Path, typer.Argument(help="Folder of a run, as 'vvae run' made it.")]
 
 
 def open_run(folder: Path) -> Run:

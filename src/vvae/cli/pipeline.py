@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vvae.cli.app import app, prior_app
+from vvae.cli.app import app, example, prior_app
 from vvae.cli.options import (
     ConfigPath,
     EndpointCost,
@@ -32,7 +32,7 @@ __all__: list[str] = []
 EncodeEngine = Literal["local", "ray"]
 
 
-@app.command()
+@app.command(epilog=example("vvae run mine.yaml"))
 def run(config: ConfigPath, require_consent: RequireConsent = False) -> None:
     """Run everything: chats to report.
 
@@ -70,11 +70,12 @@ def _say_how_long(run: Run) -> None:
     )
 
 
-@app.command()
+@app.command(epilog=example("vvae init mine.yaml --data chats"))
 def init(
-    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("vvae.yaml"),
+    path: Annotated[Path, typer.Argument(help="Config file to write.")] = Path("vvae.yaml"),
     data: Annotated[
-        str, typer.Option(help="Chats: a folder of 'vvae import', a JSONL file, or byu.")
+        str,
+        typer.Option(help="Chats to learn from: a folder of 'vvae import', a JSONL file, or byu."),
     ] = "byu",
 ) -> None:
     """Write a commented config."""
@@ -89,25 +90,32 @@ def init(
     typer.echo(f"{path} written; edit it, then: vvae run {path}")
 
 
-@app.command()
+@app.command(epilog=example("vvae encode mine.yaml --dry-run"))
 def encode(
     config: ConfigPath,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take; call nothing.")
+        bool, typer.Option("--dry-run", help="Say what it would take and cost, and ask no model.")
     ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Read only the first so many replies.")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="Read only so many replies, a keyed choice.")
+        int | None,
+        typer.Option(
+            min=1, help="Read only so many replies, chosen at random but always the same."
+        ),
     ] = None,
     max_cost: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop before the calls cost more.")
+        float | None,
+        typer.Option(min=0.0, help="Stop before the calls cost more than this (encoder.price)."),
     ] = None,
     engine: Annotated[
-        EncodeEngine, typer.Option(help="ray: shard by shard on a cluster (docs/scale.md).")
+        EncodeEngine,
+        typer.Option(help="Where it runs: on this machine, or on a Ray cluster (docs/scale.md)."),
     ] = "local",
-    shards: Annotated[int, typer.Option(min=1, help="Shards on Ray; one is one task.")] = 64,
+    shards: Annotated[
+        int, typer.Option(min=1, help="Parts into which --engine ray divides the work.")
+    ] = 64,
 ) -> None:
     """Read z in every reply.
 
@@ -132,17 +140,17 @@ def encode(
     typer.echo(f"{len(opened.posteriors):,} encodings in {opened.path('encodings.parquet')}")
 
 
-@prior_app.command("build")
+@prior_app.command("build", epilog=example("vvae prior build mine.yaml"))
 def prior_build(config: ConfigPath) -> None:
     """Count the prior."""
     opened = run_until(config, "prior")
     typer.echo(f"prior in {opened.path('prior.json')}")
 
 
-@prior_app.command("show")
+@prior_app.command("show", epilog=example("vvae prior show runs/demo --top 5"))
 def prior_show(
     run: RunPath,
-    top: Annotated[int, typer.Option(help="Values shown for each dimension.", min=1)] = 8,
+    top: Annotated[int, typer.Option(help="Show so many values of each dimension.", min=1)] = 8,
 ) -> None:
     """Show the prior as a table with bars."""
     from vvae.latent.prior import Prior
@@ -158,7 +166,7 @@ def prior_show(
     print_prior(Prior.from_json(text, where=str(path)), top)
 
 
-@app.command()
+@app.command(epilog=example("vvae train mine.yaml"))
 def train(config: ConfigPath, require_consent: RequireConsent = False) -> None:
     """Train the adapters of all fine-tuned variants.
 
@@ -170,7 +178,9 @@ def train(config: ConfigPath, require_consent: RequireConsent = False) -> None:
     typer.echo(f"adapters in {opened.path('adapters')}")
 
 
-@app.command()
+@app.command(
+    epilog=example("vvae bench mine.yaml --endpoint http://127.0.0.1:8080/v1 --model qwen3")
+)
 def bench(
     config: ConfigPath,
     endpoint: EndpointUrl = None,
@@ -198,20 +208,23 @@ def bench(
     print_results(opened.path("results.json"))
 
 
-@app.command()
+@app.command(epilog=example("vvae report mine.yaml"))
 def report(config: ConfigPath) -> None:
     """Build the report of a run."""
     opened = run_until(config, "report")
     typer.echo(str(opened.path("report.html")))
 
 
-@app.command("analyze")
+@app.command("analyze", epilog=example("vvae analyze mine.yaml --groups ages.csv"))
 def analyze_run(
     config: ConfigPath,
     groups: Annotated[
-        Path | None, typer.Option(help="CSV with a column 'speaker': compare two groups.")
+        Path | None,
+        typer.Option(
+            help="CSV with a column 'speaker' and one of groups, of which two are compared."
+        ),
     ] = None,
-    column: Annotated[str, typer.Option(help="The column that says the group.")] = "group",
+    column: Annotated[str, typer.Option(help="Column of --groups that names the group.")] = "group",
 ) -> None:
     """Ask whether z is what the method assumes.
 

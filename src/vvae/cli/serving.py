@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vvae.cli.app import app, card_app, engine_app
+from vvae.cli.app import app, card_app, engine_app, example
 from vvae.cli.options import DEFAULT_VARIANT, EndpointKey, RunPath, endpoint_of, named, open_run
 from vvae.core.errors import ConfigError
 
@@ -25,40 +25,70 @@ CardSpec = Literal["v2", "v3"]
 ServeEngine = Literal["auto", "transformers", "llama.cpp", "proxy"]
 
 
-@app.command()
+@app.command(epilog=example("vvae chat runs/demo --speaker Ana --set tone=playful --auto topic"))
 def chat(
     run: RunPath,
     speaker: Annotated[
-        str | None, typer.Option(help="Whose profile; the one with most replies by default.")
+        str | None,
+        typer.Option(
+            help="Who to talk to: a speaker's name, or how it begins; by default the one with most "
+            "replies."
+        ),
     ] = None,
-    variant: Annotated[str, typer.Option(help="Which adapter answers.")] = DEFAULT_VARIANT,
+    variant: Annotated[str, typer.Option(help="Trained variant that answers.")] = DEFAULT_VARIANT,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Fix a value: --set tone=playful.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Fix the value of a dimension: --set tone=playful."
+        ),
     ] = None,
     auto: Annotated[
-        list[str] | None, typer.Option(help="Let a dimension follow the conversation.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Let a dimension follow the conversation: --auto topic."),
     ] = None,
     sample: Annotated[
-        list[str] | None, typer.Option(help="Draw a dimension anew for each reply.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Draw a dimension anew for each reply: --sample vibe."),
     ] = None,
     rate: Annotated[
-        list[str] | None, typer.Option(help="How often a value shows: --rate catchphrase=0.1.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SHARE",
+            help="Share of replies in which a dimension's value shows: --rate catchphrase=0.1.",
+        ),
     ] = None,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="0 is greedy; 1 is the model as it is.")
+        float,
+        typer.Option(
+            min=0.0,
+            help="How freely words are drawn: 0 takes the likeliest, 1 draws as the model says.",
+        ),
     ] = 0.8,
-    top_p: Annotated[float, typer.Option(min=0.01, max=1.0)] = 0.95,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            help="Draw only from the likeliest words that together have this share.",
+        ),
+    ] = 0.95,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Number that all draws follow from: the same gives the same chat."
+        ),
+    ] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply in tokens.")] = 120,
     engine: Annotated[
-        ChatEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")
+        ChatEngine, typer.Option(help="What writes the replies; auto takes llama.cpp where it can.")
     ] = "auto",
     gguf: Annotated[
-        Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")
+        Path | None, typer.Option(help="The base model as a GGUF file, for llama.cpp.")
     ] = None,
     encoder_endpoint: EncoderEndpoint = None,
 ) -> None:
     """Chat with a persona of a run; each reply shows its z."""
-    from vvae.latent.steering import Knob, Steering, steering_from_json
+    from vvae.latent.steering import Knob, Steering, check_steering, steering_from_json
     from vvae.serving.console import converse
 
     fixed = dict(named(pair, "--set", "tone=playful") for pair in set_ or [])
@@ -68,19 +98,29 @@ def chat(
     }
     if len(knobs) < len(fixed) + len(sample or []) + len(auto or []):
         raise ConfigError(
-            "a dimension stands twice", where="vvae chat", fix="leave out one of the two"
+            "a dimension stands twice",
+            where="--set, --auto, --sample",
+            fix="leave out one of the two",
         )
     shares = {
         name: {"rate": share}
         for name, share in (named(r, "--rate", "catchphrase=0.1") for r in rate or [])
     }
+    opened = open_run(run)
+    rates = steering_from_json(shares, where="--rate").rates
+    for name, value in fixed.items():
+        opened.space.check(name, value, where=f"--set {name}={value}")
+    for option, names in {"--auto": auto, "--sample": sample, "--rate": list(rates)}.items():
+        asked = Steering(knobs={name: Knob("auto") for name in names or []})
+        check_steering(asked, opened.space, where=option)
     converse(
-        open_run(run),
+        opened,
         speaker,
         variant,
-        Steering(knobs=knobs, rates=steering_from_json(shares, where="--rate").rates),
+        Steering(knobs=knobs, rates=rates),
         temperature=temperature,
         top_p=top_p,
+        max_tokens=max_tokens,
         seed=seed,
         engine=engine,
         base=gguf,
@@ -88,52 +128,82 @@ def chat(
     )
 
 
-@app.command()
+@app.command(epilog=example("vvae serve runs/demo --port 8000"))
 def serve(
     run: RunPath,
     variant: Annotated[
-        list[str] | None, typer.Option(help="Which adapters; all that are trained by default.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Trained variant to serve (give it again for more); all by default.",
+        ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Other than loopback needs a key in the environment.")
+        str,
+        typer.Option(
+            help="Address to listen on; one that others can reach needs a key (--key-env)."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     key_env: Annotated[
-        str, typer.Option(help="Environment variable with the key clients must have.")
+        str,
+        typer.Option(help="Name of the environment variable that holds the key clients must send."),
     ] = "VVAE_API_KEY",
     cors: Annotated[
-        list[str] | None, typer.Option(help="Origin of another site's page that may call.")
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN", help="Web site whose pages may call this server: https://example.org."
+        ),
     ] = None,
     engine: Annotated[
-        ServeEngine, typer.Option(help="What writes; llama.cpp by itself where it can.")
+        ServeEngine,
+        typer.Option(help="What writes the replies; auto takes llama.cpp where it can."),
     ] = "auto",
     gguf: Annotated[
-        Path | None, typer.Option(help="The base model as GGUF, for llama.cpp.")
+        Path | None, typer.Option(help="The base model as a GGUF file, for llama.cpp.")
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(help="Of --engine proxy: a server's URL up to /v1.")
+        str | None, typer.Option(help="URL, up to /v1, of the server that --engine proxy asks.")
     ] = None,
     endpoint_model: Annotated[
         list[str] | None,
-        typer.Option(help="An adapter's name there: SP+FT=ana; by default its own."),
+        typer.Option(
+            metavar="VARIANT=MODEL",
+            help="Name that --endpoint has for a variant: SP+FT=ana; its own by default.",
+        ),
     ] = None,
     endpoint_key_env: EndpointKey = "OPENAI_API_KEY",
     encoder_endpoint: EncoderEndpoint = None,
-    slots: Annotated[int, typer.Option(min=1, help="Replies written at once.")] = 4,
+    slots: Annotated[
+        int, typer.Option(min=1, help="Replies that are written at the same time.")
+    ] = 4,
     queue: Annotated[
-        int, typer.Option(min=0, help="Replies that may wait; more are answered 429.")
+        int,
+        typer.Option(
+            min=0, help="Requests that may wait for a slot; further ones are refused (429)."
+        ),
     ] = 64,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of a reply.")] = 512,
-    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds for a request.")] = 120.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws of z.")] = 0,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest reply in tokens, whatever a request asks for.")
+    ] = 512,
+    timeout: Annotated[
+        float, typer.Option(min=1.0, help="Seconds after which a request is given up.")
+    ] = 120.0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Number that draws of traits (z) follow from, unless asked for."),
+    ] = 0,
 ) -> None:
     """Serve a run's personas: OpenAI's API and a web page.
 
     On this machine alone, unless told otherwise.
     """
-    if (endpoint is None) != (engine != "proxy"):
+    if engine == "proxy" and endpoint is None:
+        fix = "add --endpoint URL, of the server to ask"
+        raise ConfigError("a proxy needs a server", where="--engine proxy", fix=fix)
+    if endpoint is not None and engine != "proxy":
         raise ConfigError(
-            "a proxy needs a URL, and only a proxy", where="--endpoint", fix="add --engine proxy"
+            "only a proxy asks another server", where="--endpoint", fix="add --engine proxy"
         )
     try:
         from vvae.serving.http.listen import Listening, serve_run
@@ -141,7 +211,7 @@ def serve(
         from vvae.serving.http.worker_settings import WorkerSettings
     except ImportError as error:
         raise ConfigError(
-            f"{error.name} is not installed", where="vvae serve", fix="pip install 'vvae[serve]'"
+            f"{error.name} is not installed", fix="pip install 'vvae[serve]'"
         ) from None
 
     if endpoint is not None:
@@ -171,42 +241,61 @@ def serve(
     )
 
 
-@card_app.command("export")
+@card_app.command(
+    "export", epilog=example("vvae card export runs/demo --speaker Ana --image ana.png -o card.png")
+)
 def card_export(
     run: RunPath,
-    speaker: Annotated[str, typer.Option(help="A speaker of the run, or a persona kept in it.")],
+    speaker: Annotated[str, typer.Option(help="Speaker of the run, or persona kept in it.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write: .json or .png.")
+        Path | None,
+        typer.Option("--out", "-o", help="File to write, .json or .png; SPEAKER.json by default."),
     ] = None,
     spec: Annotated[
-        CardSpec | None, typer.Option(help="A kept card's own by default, else v3.")
+        CardSpec | None,
+        typer.Option(help="Version of the card; by default its own if it was imported, else v3."),
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="PNG to put it in; one of a single colour by default.")
+        Path | None,
+        typer.Option(help="PNG picture to put the card in; one of a single colour by default."),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=0, max=4, help="Greeting and examples the adapter writes.")
+        int,
+        typer.Option(
+            min=0,
+            max=4,
+            help="Number of lines (a greeting, then examples) that the adapter writes for it.",
+        ),
     ] = 4,
-    variant: Annotated[str, typer.Option(help="Which adapter writes them.")] = DEFAULT_VARIANT,
+    variant: Annotated[
+        str, typer.Option(help="Trained variant that writes them.")
+    ] = DEFAULT_VARIANT,
 ) -> None:
     """Write a persona as a character card."""
     from dataclasses import replace
 
     from vvae.serving.cards.personas import card_of
 
-    card = card_of(open_run(run), speaker, spec=spec, samples=samples, variant=variant)
     path = out or Path(f"{speaker}.png" if image else f"{speaker}.json")
+    if not path.parent.is_dir():
+        fix = "make it, or give another file with --out"
+        raise ConfigError("no such folder", where=str(path.parent), fix=fix)
+    card = card_of(open_run(run), speaker, spec=spec, samples=samples, variant=variant)
     if image:
         card = replace(card, image=image.read_bytes())
     card.write(path)
     typer.echo(str(path))
 
 
-@card_app.command("import")
+@card_app.command("import", epilog=example("vvae card import ana.png --run runs/demo"))
 def card_import(
-    card: Annotated[Path, typer.Argument(help="A card: .json or .png.")],
-    run: Annotated[Path, typer.Option(help="Run whose adapters are to speak as it.")],
-    name: Annotated[str | None, typer.Option(help="In place of the card's own.")] = None,
+    card: Annotated[Path, typer.Argument(help="Character card to read, .json or .png.")],
+    run: Annotated[
+        Path, typer.Option(help="Run to keep it in: its adapters will speak as the character.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the persona; the card's by default.")
+    ] = None,
     encoder_endpoint: EncoderEndpoint = None,
 ) -> None:
     """Keep a character card in a run, to serve it.
@@ -229,32 +318,51 @@ def card_import(
     typer.echo(str(path))
 
 
-@app.command()
+@app.command(epilog=example("vvae export runs/demo --gguf"))
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or a folder of chats.")],
-    variant: Annotated[str, typer.Option(help="Which adapter.")] = DEFAULT_VARIANT,
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Folder of a run; with --format, a folder of chats."),
+    ],
+    variant: Annotated[str, typer.Option(help="Trained variant to export.")] = DEFAULT_VARIANT,
     gguf: Annotated[
-        bool, typer.Option("--gguf", help="A GGUF adapter for llama.cpp, and an Ollama Modelfile.")
+        bool,
+        typer.Option(
+            "--gguf", help="Write the adapter as GGUF for llama.cpp, with a Modelfile for Ollama."
+        ),
     ] = False,
     merged: Annotated[
-        bool, typer.Option("--merged", help="The base with the adapter merged in (safetensors).")
+        bool,
+        typer.Option(
+            "--merged", help="Write the base model with the adapter merged in (safetensors)."
+        ),
     ] = False,
     base: Annotated[
         str | None,
-        typer.Option(help="What the Modelfile starts from: a GGUF file, an Ollama model."),
+        typer.Option(
+            help="Model that Ollama's Modelfile starts from: a GGUF file or an Ollama model."
+        ),
     ] = None,
     format: Annotated[
         Literal["sharegpt", "openai", "jsonl"] | None,
-        typer.Option(help="Of chats: how other trainers want them; jsonl is TRL's pairs."),
+        typer.Option(
+            help="Write a folder of chats for other trainers; jsonl holds pairs, as TRL takes them."
+        ),
     ] = None,
     learn: Annotated[
-        list[str] | None, typer.Option(help="Of chats: whose turns are the assistant's.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="With --format: somebody whose turns become the assistant's."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Of chats: file to write.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="With --format: file to write; CHATS-FORMAT.jsonl by default."
+        ),
     ] = None,
 ) -> None:
-    """Write a trained adapter, or chats, as other software wants them.
+    """Write a trained adapter, or chats, for other software.
 
     PEFT and vLLM take RUN/adapters/NAME as it is.
     """
@@ -266,7 +374,6 @@ def export(
     if not (gguf or merged):
         raise ConfigError(
             "nothing to export",
-            where="vvae export",
             fix="add --gguf, --merged or both; of chats, --format",
         )
     opened = open_run(run)
@@ -276,15 +383,20 @@ def export(
         typer.echo(str(path))
 
 
-@engine_app.command("up")
+@engine_app.command("up", epilog=example("vvae engine up --gguf qwen3-4b.gguf --port 8080"))
 def engine_up(
     gguf: Annotated[
-        Path | None, typer.Option(help="A model as GGUF; SmolLM2-135M by default.")
+        Path | None, typer.Option(help="Model to serve, as a GGUF file; SmolLM2-135M by default.")
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8080,
-    slots: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 2,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
+    slots: Annotated[
+        int, typer.Option(min=1, help="Requests that are answered at the same time.")
+    ] = 2,
     context: Annotated[
-        int, typer.Option(min=512, help="Tokens of prompt and answer of a request.")
+        int,
+        typer.Option(min=512, help="Tokens that a request's prompt and answer may have together."),
     ] = 4096,
 ) -> None:
     """Serve a model with llama.cpp on loopback.

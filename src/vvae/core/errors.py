@@ -13,6 +13,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -21,6 +24,7 @@ __all__ = [
     "TemplateError",
     "UserError",
     "VVAEError",
+    "choose_from",
 ]
 
 
@@ -63,3 +67,22 @@ class ModelError(UserError):
 
 class TemplateError(UserError):
     """A chat template cannot carry the conversation and z."""
+
+
+def choose_from(given: str, known: Iterable[str], *, shown: int | None = None) -> str:
+    """Return the fix for a name that is not known: which one may be meant, and which there are.
+
+    Args:
+        shown: list only so many of them.
+
+    >>> choose_from("Playfull", ["serious", "playful"])
+    "did you mean 'playful'? choose from serious, playful"
+    >>> choose_from("Zoe", ["Ana", "Ben", "Cleo"], shown=2)
+    'choose from Ana, Ben, ...'
+    """
+    names = list(known)
+    folded = {name.casefold(): name for name in names}
+    close = get_close_matches(given.casefold(), folded, n=1)
+    listed = ", ".join([*names[:shown], *(["..."] if names[:shown] != names else [])]) or "none"
+    hint = f"did you mean {folded[close[0]]!r}? " if close else ""
+    return f"{hint}choose from {listed}"

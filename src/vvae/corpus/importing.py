@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vvae.core.dialogue import Dialogue
-from vvae.core.errors import ConfigError, DataError
+from vvae.core.errors import ConfigError, DataError, choose_from
 from vvae.core.files import write_json
 from vvae.core.reporting import Progress
 from vvae.core.yaml import read_yaml
@@ -43,6 +43,7 @@ __all__ = [
     "SUMMARY",
     "Intake",
     "bring_in",
+    "dialogues_of_import",
     "import_chats",
     "mapping_path",
     "read_aliases",
@@ -78,12 +79,9 @@ class Intake:
 
     def __post_init__(self) -> None:
         """Check the names of the steps."""
-        if unknown := set(self.keep) - set(STEPS):
-            raise ConfigError(
-                f"no step {sorted(unknown)[0]!r}",
-                where="--keep",
-                fix=f"choose from {', '.join(STEPS)}",
-            )
+        if unknown := sorted(set(self.keep) - set(STEPS)):
+            fix = choose_from(unknown[0], STEPS)
+            raise ConfigError(f"no step {unknown[0]!r}", where="--keep", fix=fix)
 
     def choosing(self, answer: str, counted: Survey) -> Intake:
         """Return these options with the people of an answer (numbers of the list of speakers, or
@@ -167,11 +165,23 @@ def import_chats(
 
 def speakers_to_learn(folder: Path) -> tuple[str, ...] | None:
     """Return whom the import of a folder was told to learn; None for everybody."""
+    names = _earlier(folder).get("learn")
+    return tuple(names) if names else None
+
+
+def dialogues_of_import(folder: Path) -> int | None:
+    """Return how many dialogues the import of a folder made; None where there was none."""
+    number = _earlier(folder).get("dialogues")
+    return number if isinstance(number, int) else None
+
+
+def _earlier(folder: Path) -> dict[str, Any]:
+    """The summary of a folder's import; empty where there is none."""
     try:
-        names = json.loads((folder / SUMMARY).read_text("utf-8"))["learn"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return tuple(names) or None
+        summary = json.loads((folder / SUMMARY).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
 
 
 def survey(
@@ -233,12 +243,9 @@ def _watched(
 def _check_learn(learn: Sequence[str], counted: Survey) -> None:
     for name in learn:
         if name not in counted.messages:
-            most = ", ".join(repr(n) for n, _ in counted.messages.most_common(5))
-            raise ConfigError(
-                f"{name!r} does not write here",
-                where="--learn",
-                fix=f"choose from {most}, ... (--who)",
-            )
+            names = [known for known, _ in counted.messages.most_common()]
+            fix = f"{choose_from(name, names, shown=5)} (--who lists them)"
+            raise ConfigError(f"{name!r} does not write here", where="--learn", fix=fix)
 
 
 class _People:

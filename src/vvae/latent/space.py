@@ -14,7 +14,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, choose_from
 from vvae.core.yaml import read_yaml
 from vvae.latent import readers
 
@@ -140,13 +140,13 @@ class LatentSpace:
         """Raise ConfigError if the dimension is unknown, or closed and without this label."""
         definition = self.by_name.get(dimension)
         if definition is None:
-            fix = f"choose one of {', '.join(self.names)}"
+            fix = choose_from(dimension, self.names)
             raise ConfigError(f"unknown dimension {dimension!r}", where=where, fix=fix)
         if len(value) > LONGEST_VALUE:
             what = f"a value of {len(value):,} characters; it may have {LONGEST_VALUE}"
             raise ConfigError(what, where=where, fix="name the trait in a few words")
         if definition.labels is not None and value not in definition.labels:
-            fix = f"choose one of {', '.join(definition.labels)}"
+            fix = choose_from(value, definition.labels)
             raise ConfigError(
                 f"unknown label {value!r} of dimension {dimension!r}", where=where, fix=fix
             )

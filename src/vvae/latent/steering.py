@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, choose_from
 from vvae.core.random import uniform
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import Prior
@@ -359,7 +359,7 @@ def check_steering(steering: Steering, space: LatentSpace, *, where: str = "pers
     """Raise ConfigError where a dimension or a label is unknown."""
     for name in (*steering.knobs, *steering.rates):
         if name not in space.by_name:
-            fix = f"choose from {', '.join(space.names)}"
+            fix = choose_from(name, space.names)
             raise ConfigError(f"unknown dimension {name[:40]!r}", where=where, fix=fix)
     for name, knob in steering.knobs.items():
         if knob.value is not None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from vvae.core.dialogue import Pair
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, choose_from
 from vvae.latent.persona import Persona
 from vvae.latent.readers import reader
 from vvae.latent.space import Dimension, LatentSpace
@@ -139,7 +139,7 @@ def get(name: str) -> Metric:
     """
     _load()
     if name not in _REGISTRY:
-        raise ConfigError(f"unknown metric {name!r}", fix=f"choose from {', '.join(_REGISTRY)}")
+        raise ConfigError(f"unknown metric {name!r}", fix=choose_from(name, _REGISTRY))
     return _REGISTRY[name]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from vvae.config import RunConfig, load_config
 from vvae.core.dialogue import Pair
-from vvae.core.errors import ConfigError, DataError
+from vvae.core.errors import ConfigError, DataError, choose_from
 from vvae.core.reporting import Reporter, Silent
 from vvae.corpus.pairs import benchmark_pairs, eligible_speakers, learned_speakers
 from vvae.decoder.conditions import Conditions
@@ -120,12 +120,8 @@ class Run(Artifacts):
         """
         variant = next((v for v in self.variants if v.name == name and v.trained), None)
         if variant is None:
-            names = ", ".join(v.name for v in self.variants if v.trained)
-            raise ConfigError(
-                f"no trained variant {name!r}",
-                where=str(self.folder),
-                fix=f"choose from {names or 'none'}",
-            )
+            fix = choose_from(name, (v.name for v in self.variants if v.trained))
+            raise ConfigError(f"no trained variant {name!r}", where=str(self.folder), fix=fix)
         if variant.prompt != "persona":
             fix = "choose a variant that was trained with the persona written into the prompt"
             raise ConfigError(f"{name} takes no z", where=str(self.folder), fix=fix)
@@ -187,9 +183,11 @@ class Run(Artifacts):
         )
         if len(matches) != 1:
             what = f"{len(matches)} speakers are" if matches else "no speaker is"
-            best = ", ".join(list(self.learned_profiles)[:5])
+            names = dict.fromkeys([*self.learned_profiles, *known])
             raise ConfigError(
-                f"{what} named {speaker!r}", where=str(self.folder), fix=f"for example {best}"
+                f"{what} named {speaker!r}",
+                where=str(self.folder),
+                fix=choose_from(speaker, matches or names, shown=5),
             )
         return known[matches[0]]
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from vvae.corpus.conversations import Survey
 from vvae.corpus.explaining import Reading
 from vvae.corpus.forgetting import Removed
-from vvae.corpus.formats import RecognisedFile
+from vvae.corpus.formats import RecognisedFile, formats
 from vvae.corpus.importing import mapping_path
 
 __all__ = [
@@ -32,6 +32,8 @@ __all__ = [
 
 SHOWN = 12
 PARTNERS = 4
+BEGINNING = 60
+"""Characters that are shown of a file that is not read."""
 
 
 def _table(*columns: str, title: str = "") -> Table:
@@ -42,9 +44,12 @@ def _table(*columns: str, title: str = "") -> Table:
 
 
 def print_files(files: Sequence[RecognisedFile]) -> None:
-    """Print which file was taken for what, and why."""
+    """Print which file was taken for what, and why; where none is a chat, how each begins."""
     console = Console()
     known = [entry for entry in files if entry.format]
+    if not known:
+        _print_unknown(console, files)
+        return
     table = Table()
     for column in ("file", "format", "why"):
         table.add_column(column)
@@ -56,6 +61,20 @@ def print_files(files: Sequence[RecognisedFile]) -> None:
     for why, n in Counter(entry.why for entry in files if not entry.format).most_common():
         files_ = "1 file" if n == 1 else f"{n:,} files"
         console.print(f"{files_} not read: {why}", highlight=False, markup=False)
+
+
+def _print_unknown(console: Console, files: Sequence[RecognisedFile]) -> None:
+    """What was looked at in vain, and what for."""
+    table = Table()
+    for column in ("file", "bytes", "begins with", "why not read"):
+        table.add_column(column, justify="right" if column == "bytes" else "left")
+    for entry in files[:SHOWN]:
+        begins = " ".join(entry.file.head[: 2 * BEGINNING].split())[:BEGINNING]
+        table.add_row(Text(entry.file.name), f"{entry.file.size:,}", Text(begins), Text(entry.why))
+    console.print(table)
+    if len(files) > SHOWN:
+        console.print(f"and {len(files) - SHOWN:,} more")
+    console.print(f"looked for the signs of {', '.join(formats())}", highlight=False)
 
 
 def print_readings(found: Sequence[Reading]) -> None:
@@ -238,6 +257,12 @@ def _print_readings(console: Console, diagnosis: Mapping[str, Any]) -> None:
             f"{name}: {row['dimension']}", str(row["speakers"]), str(row["replies"]), width, decides
         )
     console.print(metrics)
+    if not diagnosis["problems"]:
+        _print_work(console, diagnosis)
+
+
+def _print_work(console: Console, diagnosis: Mapping[str, Any]) -> None:
+    """How long the run would take here; nothing to say of one that will be refused."""
     here, work = diagnosis["machine"], diagnosis["work"]
     power = f"{here['gflops']:,} GFLOP/s" if here["gflops"] else "torch is not installed"
     console.print(

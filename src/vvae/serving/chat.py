@@ -98,6 +98,7 @@ def open_session(
     temperature: float,
     top_p: float,
     seed: int,
+    max_tokens: int = MAX_NEW_TOKENS,
     engine: str = "auto",
     base: Path | None = None,
     encoder_endpoint: str | None = None,
@@ -134,7 +135,7 @@ def open_session(
         profile=profile,
         reader=reader,
         generation=GenerationConfig(
-            temperature=temperature, top_p=top_p, max_new_tokens=MAX_NEW_TOKENS
+            temperature=temperature, top_p=top_p, max_new_tokens=max_tokens
         ),
         window_tokens=run.config.pairs.window_tokens,
         steering=steering,

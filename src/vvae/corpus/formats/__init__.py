@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, cast
 
 from vvae.core.dialogue import Dialogue, Message, Turn
-from vvae.core.errors import DataError
+from vvae.core.errors import DataError, choose_from
 from vvae.corpus.formats.files import File, files_of
 from vvae.corpus.formats.others import app_of
 
@@ -39,6 +39,8 @@ __all__ = [
     "find",
     "formats",
     "load",
+    "look",
+    "some_chat",
 ]
 
 Dates = Literal["auto", "day-first", "month-first"]
@@ -170,31 +172,44 @@ def find(path: Path, format: str = "auto") -> list[RecognisedFile]:
     Raises:
         DataError: there is no such path or format, no file is a chat, or two formats claim one.
     """
+    files = look(path, format)
+    some_chat(path, files)
+    return files
+
+
+def look(path: Path, format: str = "auto") -> list[RecognisedFile]:
+    """Return the files of a path and the format of each, whether any is a chat or not.
+
+    Raises:
+        DataError: there is no such path or format, or two formats claim a file.
+    """
     modules = formats()
     if format != "auto" and format not in modules:
-        raise DataError(
-            f"unknown format {format!r}", where="--format", fix=f"choose from {', '.join(modules)}"
-        )
+        fix = choose_from(format, modules)
+        raise DataError(f"unknown format {format!r}", where="--format", fix=fix)
     files = files_of(path)
     if not files:
         raise DataError("no files", where=str(path), fix="give the export as the app wrote it")
     if format != "auto":
         return [RecognisedFile(file, format, "asked for") for file in files]
-    recognised_files = [_recognised(file, modules) for file in files]
-    if not any(entry.format for entry in recognised_files):
-        raise _unknown(path, recognised_files)
-    return recognised_files
+    return [_recognised(file, modules) for file in files]
 
 
-def _unknown(path: Path, files: Sequence[RecognisedFile]) -> DataError:
-    """The error for an export of which nothing is read: what it is, and what to do."""
+def some_chat(path: Path, files: Sequence[RecognisedFile]) -> None:
+    """Check that a path has a file that is read.
+
+    Raises:
+        DataError: it has none; says what it is, and what to do.
+    """
+    if any(entry.format for entry in files):
+        return
     for entry in files:
         if (app := app_of(entry.file)) is not None:
-            return DataError(f"this is {app.what}", where=entry.file.where, fix=app.fix)
+            raise DataError(f"this is {app.what}", where=entry.file.where, fix=app.fix)
     if all(entry.file.size == 0 for entry in files):
-        return DataError("the file is empty", where=str(path), fix="export the chat again")
+        raise DataError("the file is empty", where=str(path), fix="export the chat again")
     fix = "export the chat as docs/chats.md says, or give a table (CSV) with --columns"
-    return DataError("no chat in a format that is known", where=str(path), fix=fix)
+    raise DataError("no chat in a format that is known", where=str(path), fix=fix)
 
 
 def _recognised(file: File, modules: dict[str, Format]) -> RecognisedFile:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from vvae.core.dialogue import Message
-from vvae.core.errors import DataError
+from vvae.core.errors import DataError, choose_from
 from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
 from vvae.corpus.formats.dates import Clock, Dating, hour_of, iso_seconds, iso_utc, written
 from vvae.corpus.formats.discord import media_kind
@@ -161,11 +161,8 @@ def _columns(header: list[str], hints: Hints, file: File) -> dict[str, int]:
             columns[what] = at[0]
     for what, column in hints.columns:
         if column not in names:
-            raise DataError(
-                f"no column {column!r}",
-                where=file.where,
-                fix=f"choose from {', '.join(names)[:200]}",
-            )
+            fix = choose_from(column, names, shown=20)
+            raise DataError(f"no column {column!r}", where=file.where, fix=fix)
         columns[what] = names.index(column)
     if missing := {"speaker", "text"} - set(columns):
         fix = f"say --columns {sorted(missing)[0]}=COLUMN; the columns are {', '.join(names)[:200]}"

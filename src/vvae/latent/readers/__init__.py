@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, choose_from
 from vvae.core.text import Span, emoji_spans, find_phrase, normal_form
 from vvae.latent.readers.lexical import (
     find_hobby,
@@ -140,7 +140,7 @@ def reader(name: str) -> Reader:
         ConfigError: there is none.
     """
     if name not in _REGISTRY:
-        raise ConfigError(f"unknown reader {name!r}", fix=f"choose from {', '.join(_REGISTRY)}")
+        raise ConfigError(f"unknown reader {name!r}", fix=choose_from(name, _REGISTRY))
     return _REGISTRY[name]
 
 

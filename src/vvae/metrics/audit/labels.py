@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
-from vvae.core.errors import ConfigError, DataError
+from vvae.core.errors import ConfigError, DataError, choose_from
 from vvae.core.text import normal_form
 from vvae.core.yaml import read_yaml
 from vvae.corpus.pairs import windows
@@ -180,7 +180,7 @@ def _mapping(path: Path, space: LatentSpace) -> ColumnMapping:
         ) from None
     for name, column in mapping.dimensions.items():
         if name not in space.by_name:
-            fix = f"choose from {', '.join(space.names)}"
+            fix = choose_from(name, space.names)
             raise ConfigError(f"unknown dimension {name!r}", where=f"{path}: dimensions", fix=fix)
         for value in frozenset().union(*map(_as_set, (column.values or {}).values())):
             space.check(name, value, where=f"{path}: dimensions.{name}.values")
