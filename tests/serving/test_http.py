@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -171,11 +172,11 @@ def test_shapes_that_clients_send(server: Served) -> None:
         ({"model": 'SP+FT@hobby="\\ud800"'}, 400, "no JSON string"),
         ({"messages": [{"role": "user", "content": "hi \ud800"}]}, 400, "surrogate"),
         ({"messages": []}, 400, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, 400, "role"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "role"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "only text"),
         ({"n": 99}, 400, "n:"),
         ({"temperature": 3}, 400, "temperature"),
-        ({"max_tokens": 0}, 400, "max_tokens"),
+        ({"max_tokens": -2}, 400, "max_tokens"),
         ({"messages": [{"role": "user", "content": "word " * 9000}]}, 400, "tokens"),
     ],
 )
@@ -221,7 +222,7 @@ def test_what_does_not_come_in_form_is_refused(server: Served) -> None:
     begun = time.monotonic()
     assert server.post(None, content=b'"' + b'\\"' * 500_000, headers=json_type).status_code == 400
     assert time.monotonic() - begun < 10, "each byte is looked at once"
-    assert server.get("/nothing").json()["error"]["message"] == "Not Found"
+    assert "no such route" in server.get("/nothing").json()["error"]["message"]
     with socket.create_connection(("127.0.0.1", server.port)) as chunked:  # no length, and no end
         head = (
             f"POST {url} HTTP/1.1",
@@ -371,7 +372,7 @@ def test_others_need_a_key(served_run: Path) -> None:
     [
         (("--variant", "nope"), "no trained variant 'nope'"),
         (("--engine", "llama.cpp"), "needs the base model as GGUF"),
-        (("--engine", "proxy"), "needs a URL"),
+        (("--engine", "proxy"), "add --endpoint URL"),
         (("--host", "127.0.0.1", "--port", "{taken}"), "cannot listen"),
     ],
 )
@@ -390,3 +391,62 @@ def test_what_cannot_be_served_is_one_line(
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tool_choice", "required"),
+        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
+        ("response_format", {"type": "json_object"}),
+        ("logprobs", True),
+        ("modalities", ["audio"]),
+    ],
+)
+def test_a_form_that_cannot_be_kept_to_is_refused(server: Served, field: str, value: Any) -> None:
+    answer = server.post({"model": "SP+FT", "messages": HI, field: value})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == field
+    assert "plain text" in answer.json()["error"]["message"]
+
+
+def test_what_clients_send_by_habit_is_taken(server: Served) -> None:
+    messages = [
+        {"role": "system", "content": "[persona]: friendly, likes cats"},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "tool", "content": "22 degrees", "tool_call_id": "x"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        *HI,
+    ]
+    body = {"model": "SP+FT", "messages": messages, "max_tokens": -1, "presence_penalty": 0.5}
+    more = {"tools": [{"type": "function"}], "tool_choice": "auto", "seed": 1}
+    answer = server.post(body | more)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["vvae"]["notes"][:2] == [
+        "tools changes nothing here",
+        "presence_penalty changes nothing here",
+    ]
+    for path in ("/health", "/", "/v1/models"):
+        head = httpx.head(server.url + path, timeout=20)
+        assert (head.status_code, head.content) == (200, b"")
+    assert server.get("/health", headers={"Host": "LOCALHOST."}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stop": ["x"] * 65}, "stop: one text, or a list of at most 64"),
+        ({"persona": []}, "persona: a text such as"),
+        ({"temperature": 3}, "temperature: a number from 0 to 2"),
+    ],
+)
+def test_the_commonest_mistakes_are_said_plainly(
+    server: Served, change: dict[str, Any], message: str
+) -> None:
+    answer = server.post({"model": "SP+FT", "messages": HI} | change)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith(message)
+    headers = {"Content-Type": "application/json"}
+    torn = server.post(None, content=b'{"model": ', headers=headers)
+    assert torn.json()["error"]["message"] == "the body is no JSON"
+    assert "/v1/models" in server.post({}, "/v1/embeddings").json()["error"]["message"]

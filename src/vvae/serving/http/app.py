@@ -18,13 +18,20 @@ from vvae.core.errors import UserError
 from vvae.serving.http import routes_chat, routes_page, routes_service
 from vvae.serving.http.auth import Keys, RequestGuard
 from vvae.serving.http.replies import ClientGoneError
-from vvae.serving.http.schemas import CONVERSATION, ApiError, error_body
+from vvae.serving.http.schemas import CONVERSATION, LONGEST_STOP, MOST_STOPS, ApiError, error_body
 from vvae.serving.http.service import Service
 
 __all__ = ["ROUTERS", "application"]
 
 ROUTERS = (routes_service.router, routes_page.router, routes_chat.router)
 """All routes; each of them stands behind `RequestGuard`."""
+FORMS = {
+    "stop": f"one text, or a list of at most {MOST_STOPS}, each of 1 to {LONGEST_STOP} characters",
+    "persona": "a text such as 'Ana; tone=playful', or an object",
+    "temperature": "a number from 0 to 2",
+    "top_p": "a number from 0 to 1",
+}
+"""What a field takes, where pydantic's words would not say it."""
 
 
 def application(
@@ -94,14 +101,27 @@ async def _mistaken(_: Request, error: Exception) -> JSONResponse:
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
-    message = f"{where}: {first['msg']}" if where else str(first["msg"])
-    return JSONResponse(error_body(message, kind="invalid_request_error", param=where or None), 400)
+    if first["type"] == "json_invalid":
+        body = error_body("the body is no JSON", kind="invalid_request_error")
+        return JSONResponse(body, 400)
+    # A union reports each alternative that it tried: what is meant is told by the field.
+    where = ".".join(str(part) for part in first["loc"] if part != "body" and "[" not in str(part))
+    field = where.partition(".")[0]
+    what = str(first["msg"])
+    if field in FORMS:
+        where, what = field, FORMS[field]
+    body = error_body(
+        f"{where or 'body'}: {what}", kind="invalid_request_error", param=field or None
+    )
+    return JSONResponse(body, 400)
 
 
 async def _no_route(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    body = error_body(str(error.detail), kind="invalid_request_error")
+    what = str(error.detail)
+    if error.status_code == 404:
+        what = "there is no such route; there are /v1/chat/completions and /v1/models"
+    body = error_body(what, kind="invalid_request_error")
     return JSONResponse(body, error.status_code, error.headers)
 
 

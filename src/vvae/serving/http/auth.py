@@ -77,11 +77,15 @@ class RequestGuard:
         if refused is not None:
             await _answer(send, *refused)
             return
-        begun = False
+        begun, silent = False, scope["method"] == "HEAD"
+        if silent:  # as a GET, without its body
+            scope = {**scope, "method": "GET"}
 
         async def watched(message: Any) -> None:
             nonlocal begun
             begun = True
+            if silent and "body" in message:
+                message = {**message, "body": b""}
             await send(message)
 
         try:

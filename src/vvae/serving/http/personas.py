@@ -37,7 +37,8 @@ LONGEST_TURN = 1 << 16
 """Characters of a turn, and of the system messages: the longest message that WhatsApp sends, and
 more than an engine's 4,096 tokens hold. It is looked at before any reader or tokenizer is.
 """
-_BLOCK = re.compile(r"^[ \t]*\[persona\][ \t]*(.*)$", re.MULTILINE)
+_BLOCK = re.compile(r"^[ \t]*\[persona\](?!:)[ \t]*(.*)$", re.MULTILINE)
+"""A line of ours. Cards of others have headings such as "[persona]: friendly, likes cats"."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class Asked:
     steering: Steering
     profile: Profile
     seed: int
+    ignored: tuple[str, ...]
+    """Notes on what the request asks for in vain."""
 
     @property
     def reads(self) -> bool:
@@ -236,6 +239,7 @@ class PersonaResolver:
             steering,
             profile,
             self.seed if steering.seed is None else steering.seed,
+            tuple(request.ignored),
         )
         if asked.reads:
             self.check_reads()
@@ -270,7 +274,7 @@ class PersonaResolver:
             reach=self.reach[asked.adapter].__getitem__,
             listener=asked.listener,
         )
-        notes = list(steered.notes)
+        notes = [*steered.notes, *asked.ignored]
         if asked.preface:
             notes.append("the system message is shown to an adapter that was trained without one")
         if not variant.shows_slots:
@@ -302,12 +306,12 @@ def _text(message: ChatMessage) -> str:
         return message.content
     parts = message.content or []
     if other := next(
-        (part.type for part in parts if part.type not in ("text", "input_text")), None
+        (part.type for part in parts if part.type not in ("text", "input_text", "refusal")), None
     ):
         raise ApiError(
             400, f"content of type {other[:40]!r} cannot be read; only text", param="messages"
         )
-    return "\n".join(part.text or "" for part in parts)
+    return "\n".join(part.text or part.refusal or "" for part in parts)
 
 
 def _system(messages: Sequence[ChatMessage]) -> tuple[str, Steering]:
@@ -337,7 +341,8 @@ def _turns(messages: Sequence[ChatMessage], speaker: str) -> tuple[Turn, ...]:
         text = _text(message)
         if message.role in ("system", "developer") or not text.strip():
             continue
-        name = speaker if message.role == "assistant" else message.name or partner
+        by_role = {"assistant": speaker, "user": message.name or partner}
+        name = by_role.get(message.role, message.name or "tool")
         if message.role == "user" and name == speaker:
             name = partner
         if bursts and bursts[-1][0] == name:

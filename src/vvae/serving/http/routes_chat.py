@@ -24,6 +24,7 @@ COLDEST = 1e-4
 @router.post("/v1/chat/completions", responses=errors(400, 404, 408, 413, 415, 429, 503, 504))
 async def chat(request: Request, body: ChatRequest, service: ServiceDependency) -> Response:
     """Write the next reply of a conversation."""
+    body.check_form()
     with admitted(service, body.n or 1) as admission:
         answer = Answer(
             service.engine,
@@ -55,7 +56,8 @@ def _headers(request: Request) -> Headers:
 def _settings(body: ChatRequest, limits: Limits) -> dict[str, Any]:
     """Return what reaches an engine; at temperature 1 and top_p 1 it is the model as it is."""
     temperature = 1.0 if body.temperature is None else body.temperature
-    tokens = body.max_completion_tokens or body.max_tokens or limits.tokens
+    asked = (body.max_completion_tokens, body.max_tokens)
+    tokens = next((n for n in asked if n and n > 0), limits.tokens)
     return {
         "temperature": temperature * (temperature >= COLDEST),
         "top_p": 1.0 if body.top_p is None else max(body.top_p, COLDEST),

@@ -13,6 +13,8 @@ from vvae.latent.steering import is_whole
 
 __all__ = [
     "CONVERSATION",
+    "LONGEST_STOP",
+    "MOST_STOPS",
     "ApiError",
     "ChatMessage",
     "ChatRequest",
@@ -24,7 +26,7 @@ __all__ = [
 
 MOST_MESSAGES = 4000
 MOST_CHOICES = 8
-MOST_STOPS = 16
+MOST_STOPS = 64
 LONGEST_STOP = 200
 
 
@@ -71,16 +73,17 @@ def error_body(
 
 
 class Part(BaseModel):
-    """A part of a message's content; only text is read."""
+    """A part of a message's content; text and refusals are read."""
 
     type: str
     text: Text | None = None
+    refusal: Text | None = None
 
 
 class ChatMessage(BaseModel):
     """A message of the conversation so far; other fields are ignored."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Text | list[Part] | None = None
     name: str | None = Field(None, max_length=200, description="who speaks, where more than two do")
 
@@ -91,10 +94,16 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(BaseModel):
-    """A request for the next reply; fields that are not listed are ignored."""
+IGNORED = ("tools", "functions", "logit_bias", "presence_penalty", "frequency_penalty")
+"""Fields of OpenAI's that would change a reply, and cannot here."""
 
-    model_config = ConfigDict(extra="ignore")
+
+class ChatRequest(BaseModel):
+    """A request for the next reply. What is not listed is ignored, and a note says so where it
+    would have changed the reply (`IGNORED`); what would have changed its form is refused.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     model: Name = Field(description="an adapter, a speaker, or adapter@persona (GET /v1/models)")
     messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
@@ -107,10 +116,33 @@ class ChatRequest(BaseModel):
     n: int | None = Field(1, ge=1, le=MOST_CHOICES)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=-1, description="0 and -1 are no limit")
+    max_completion_tokens: int | None = Field(None, ge=-1, description="0 and -1 are no limit")
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+
+    def check_form(self) -> None:
+        """Raise ApiError where the answer is asked for in a form that no adapter can keep to."""
+        asked = self.model_extra or {}
+        choice, form = asked.get("tool_choice"), asked.get("response_format")
+        kind = form.get("type", "text") if isinstance(form, dict) else "text"
+        modalities = asked.get("modalities")
+        refused = {
+            "tool_choice": choice not in (None, "none", "auto"),
+            "response_format": kind != "text",
+            "logprobs": bool(asked.get("logprobs")),
+            "modalities": isinstance(modalities, list) and modalities != ["text"],
+        }
+        for name, wrong in refused.items():
+            if wrong:
+                what = f"{name}: a persona answers in plain text alone; leave it out"
+                raise ApiError(400, what, param=name, code="unsupported")
+
+    @property
+    def ignored(self) -> list[str]:
+        """Return notes on what was asked and changes nothing."""
+        asked = self.model_extra or {}
+        return [f"{name} changes nothing here" for name in IGNORED if asked.get(name)]
 
 
 CONVERSATION = ("X-VVAE-Conversation", "X-OpenWebUI-Chat-Id")
