@@ -14,6 +14,7 @@ from rich.text import Text
 from vvae.encoders.llm.encoder import Plan
 from vvae.latent.prior import Prior
 from vvae.metrics.metric import metrics_of
+from vvae.report.numbers import number, percent, points, spread
 
 __all__ = [
     "print_annotators",
@@ -35,15 +36,17 @@ def print_claims(study: Mapping[str, Any]) -> None:
     for column in ("claim", "estimate", "95 % interval", "n", "p adjusted", "verdict"):
         table.add_column(column, justify="left" if column in ("claim", "verdict") else "right")
     for row in study["claims"]:
-        estimate = spread = n = p = "–"
+        estimate = around = n = p = "–"
         if "estimate" in row:
             digits = 3 if row["unit"] == "nats" else 1
-            estimate = f"{row['estimate']:+.{digits}f} {row['unit']}"
-            spread = f"{row['low']:+.{digits}f} … {row['high']:+.{digits}f}"
+            value, low, high = (
+                number(row[key], digits, signed=True) for key in ("estimate", "low", "high")
+            )
+            estimate, around = f"{value} {row['unit']}", f"{low} … {high}"
             n = f"{row['n']:,}"
             p = f"{row['p_adjusted']:.3f}" if "p_adjusted" in row else "–"
         colour = {"holds": "green", "does not hold": "red"}.get(row["verdict"], "yellow")
-        table.add_row(Text(row["claim"]), estimate, spread, n, p, Text(row["verdict"], colour))
+        table.add_row(Text(row["claim"]), estimate, around, n, p, Text(row["verdict"], colour))
     Console().print(table)
 
 
@@ -53,11 +56,11 @@ def print_turing(scores: Mapping[str, Any]) -> None:
     for column in ("", "share", "95 % interval", "answers"):
         table.add_column(column, justify="left" if not column else "right")
     for name, row in scores["variants"].items():
-        spread = f"{_percent(row['low'])} … {_percent(row['high'])}"
-        table.add_row(Text(name), _percent(row["picked_the_person"]), spread, str(row["answers"]))
+        around = f"{percent(row['low'])} … {percent(row['high'])}"
+        table.add_row(Text(name), percent(row["picked_the_person"]), around, str(row["answers"]))
     for name, row in scores["judges"].items():
         table.add_row(
-            Text(f"judge {name}"), _percent(row["picked_the_person"]), "", str(row["answers"])
+            Text(f"judge {name}"), percent(row["picked_the_person"]), "", str(row["answers"])
         )
     Console().print(table)
 
@@ -68,7 +71,7 @@ def print_dialogbench(scores: Mapping[str, Any]) -> None:
     for column in ("task", "lenient", "strict", "in every rotation", "no letter", "questions"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for name, row in [*scores["tasks"].items(), ("mean of tasks", scores)]:
-        shares = (_percent(row[key]) for key in ("lenient", "strict", "always", "no_letter"))
+        shares = (percent(row[key]) for key in ("lenient", "strict", "always", "no_letter"))
         table.add_row(Text(name), *shares, f"{row['questions']:,}")
     Console().print(table)
 
@@ -81,7 +84,7 @@ def print_annotators(agreement: Mapping[str, Any]) -> None:
     for name, row in agreement["dimensions"].items():
         kappa = "–" if row["kappa"] is None else f"{row['kappa']:.2f}"
         table.add_row(
-            name, kappa, _percent(row["agreement"]), _percent(row["kept"]), str(row["couples"])
+            name, kappa, percent(row["agreement"]), percent(row["kept"]), str(row["couples"])
         )
     Console().print(table)
 
@@ -101,28 +104,26 @@ def print_results(path: Path, report: Path | None = None) -> None:
             )
             continue
         table = Table(
-            title=f"{metric}: people {_percent(human['rate'])} (n = {human['replies']})",
+            title=f"{metric}: people {percent(human['rate'])} (n = {human['replies']})",
             title_justify="left",
         )
         for column in ("variant", "rate", "deviation", "95 % interval", "predicted", "n"):
             table.add_column(column, justify="left" if column == "variant" else "right")
         for name, variant in results["variants"].items():
             rate = variant[metric]
-            spread = f"{_points(rate['low'])} … {_points(rate['high'])}"
             row = (
-                _percent(rate["rate"]),
-                _points(rate["deviation"]),
-                spread,
-                _percent(rate["predicted"]),
+                percent(rate["rate"]),
+                points(rate["deviation"]),
+                spread(rate),
+                percent(rate["predicted"]),
                 str(rate["n"]),
             )
             table.add_row(name, *row)
         console.print(table)
     _print_phrases(console, results)
     if primary := results.get("primary"):
-        spread = f"{_points(primary['low'])} … {_points(primary['high'])}"
         console.print(
-            f"{primary['claim']}: {_points(primary['difference'])} points ({spread})",
+            f"{primary['claim']}: {points(primary['difference'])} points ({spread(primary)})",
             highlight=False,
         )
     losses = "   ".join(
@@ -149,9 +150,9 @@ def _print_phrases(console: Console, results: Mapping[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "variant" else "right")
     for name, phrase in measured.items():
         beyond, low, high = (
-            _points(100 * phrase["people"][end]) for end in ("value", "low", "high")
+            points(100 * phrase["people"][end]) for end in ("value", "low", "high")
         )
-        own, others = _percent(phrase["profile"]), _percent(phrase["swapped"])
+        own, others = percent(phrase["profile"]), percent(phrase["swapped"])
         table.add_row(name, own, others, beyond, f"{low} … {high}", str(phrase["n"]))
     console.print(table)
 
@@ -173,7 +174,7 @@ def print_audit(audit: Mapping[str, Any]) -> None:
         if against:
             counts = [scores["predicted"], scores["labelled"], scores["n"]]
         else:
-            counts = [_percent(scores["agreement"]), scores["both"], scores["n"]]
+            counts = [percent(scores["agreement"]), scores["both"], scores["n"]]
         table.add_row(name, *cells, *map(str, counts))
     console = Console(width=max(Console().width, 108))
     console.print(table)
@@ -214,7 +215,7 @@ def print_prior(prior: Prior, top: int) -> None:
             column, justify="right" if column in ("share", "count") else "left", overflow="fold"
         )
     for name, dimension in prior.dimensions.items():
-        head = f"[bold]{name}[/]  r = {_percent(dimension.rate)}"
+        head = f"[bold]{name}[/]  r = {percent(dimension.rate)}"
         if not dimension.observed:
             table.add_row(head, "[dim]never observed[/]", "", "", "", end_section=True)
             continue
@@ -225,7 +226,7 @@ def print_prior(prior: Prior, top: int) -> None:
             table.add_row(
                 head if row == 0 else "",
                 value.replace("[", r"\["),
-                _percent(share),
+                percent(share),
                 str(n),
                 f"[blue]{bar}[/]",
             )
@@ -233,15 +234,7 @@ def print_prior(prior: Prior, top: int) -> None:
         if rest:
             n = sum(count for _, count in rest)
             table.add_row(
-                "", f"[dim]{len(rest)} more[/]", _percent(n / dimension.observed), str(n), ""
+                "", f"[dim]{len(rest)} more[/]", percent(n / dimension.observed), str(n), ""
             )
         table.add_section()
     Console().print(table)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _points(value: Any) -> str:
-    return "–" if value is None else f"{value:+.1f}"

@@ -365,7 +365,7 @@ def of_study(study: Mapping[str, Any]) -> Verdict:
     claims = study["claims"]
     found = []
     for verdict in ("holds", "does not hold", "undecided"):
-        said = [_claim(row) for row in claims if row["verdict"] == verdict and "estimate" in row]
+        said = [_claim(r) for r in claims if r["verdict"] == verdict and "why" not in r]
         if said:
             found.append(f"{verdict.capitalize()}: {'; '.join(said)}.")
     open_ = [row for row in claims if row["verdict"] == "undecided"]
