@@ -117,6 +117,7 @@ def test_forgetting_asks_on_a_terminal_and_nowhere_else(tmp_path: Path) -> None:
     def there(name: str, chats: str = "one") -> bool:
         return f'"{name}"' in (tmp_path / chats / "import.json").read_text("utf-8")
 
+    assert "did you mean 'Ana'" in vvae("forget", "Anna", "one", cwd=tmp_path).stderr
     forget = ("forget", "Ana", "one")
     code, said = on_a_terminal(tmp_path, "n\n", *forget)
     assert (code, there("Ana")) == (1, True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vvae.core.dialogue import Dialogue, Message, Turn
-from vvae.core.errors import DataError
+from vvae.core.errors import DataError, choose_from
 from vvae.core.files import write_json
 from vvae.core.yaml import read_yaml
 from vvae.corpus.forgotten import FORGOTTEN, Forgotten
@@ -72,12 +72,17 @@ def forget(name: str, folder: Path) -> dict[Path, Removed]:
         if (removal := _forget(name_in_chats, real, path)) is not None
     }
     if not removed:
-        raise DataError(
-            f"{name!r} is not here",
-            where=str(folder),
-            fix="names are in import.json, or 'vvae import --who'",
-        )
+        known = {who for path in folders for who in _speakers(path)}  # no real names in an error
+        fix = choose_from(name, sorted(known), shown=5)
+        raise DataError(f"{name!r} is not here", where=str(folder), fix=fix)
     return removed
+
+
+def _speakers(folder: Path) -> set[str]:
+    """Everybody who writes in the dialogues of a folder, where it has any."""
+    path = folder / DIALOGUES
+    dialogues = iterate_dialogues(path) if path.is_file() else ()
+    return {name for dialogue in dialogues for name in dialogue.speakers}
 
 
 def _source_of(config: Path) -> Path | None:
@@ -96,9 +101,7 @@ def _forget(name: str, real: set[str], folder: Path) -> Removed | None:
     if not path.is_file():
         return None
     forgotten = Forgotten(folder)
-    if name not in forgotten and not any(
-        name in dialogue.speakers for dialogue in iterate_dialogues(path)
-    ):
+    if name not in forgotten and name not in _speakers(folder):
         return None
     forgotten.add(name, *real)
     write_dialogues(path, _without(name, path, removed))
