@@ -21,7 +21,7 @@ from vvae.serving.engines import why_unread
 from vvae.serving.http.app import application
 from vvae.serving.http.auth import LOOPBACK, Keys
 from vvae.serving.http.engine_process import EngineProcess
-from vvae.serving.http.reader_process import ReaderProcess, ReaderSettings
+from vvae.serving.http.reader_process import SECONDS_TO_READ, ReaderProcess, ReaderSettings
 from vvae.serving.http.service import Limits, Service
 from vvae.serving.http.worker_settings import WorkerSettings
 
@@ -167,7 +167,9 @@ def serve_run(
         say(f"{names}; {people}. The model is loading.")
         return personas
 
-    reader = ReaderProcess(ReaderSettings(run=settings.run))
+    # A model that reads answers call by call, and what it has answered is kept.
+    seconds = limits.seconds if run.config.encoder.calls_a_model else SECONDS_TO_READ
+    reader = ReaderProcess(ReaderSettings(run=settings.run), seconds=seconds)
     service = Service(EngineProcess(settings, queue=queue), reader, load, limits)
 
     def stop() -> None:

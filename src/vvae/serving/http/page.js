@@ -482,9 +482,14 @@ function timeline() {
 
 const plain = () => JSON.stringify({ vvae: 1, root, speaker: $("speaker").value, adapter: $("adapter").value, me: $("me").value }, (name, value) => (name === "node" || name === "drawn" || name === "form" || name === "writing" ? undefined : value));
 
+const store = { // a browser may allow none
+  get: (name) => { try { return localStorage.getItem(name); } catch { return null; } },
+  set: (name, text) => { try { localStorage.setItem(name, text); return true; } catch { return false; } },
+  drop: (name) => { try { localStorage.removeItem(name); } catch { /* then nothing is there */ } },
+};
+
 function keep() {
-  if (!$("keep").checked) return;
-  try { localStorage.setItem(STORE, plain()); } catch { tell("the browser keeps no more of this chat: save it as a file", true); }
+  if ($("keep").checked && !store.set(STORE, plain())) tell("the browser keeps no more of this chat: save it as a file", true);
 }
 
 function take(text) { // a chat from a file or the browser's store, if it is one
@@ -497,14 +502,14 @@ function take(text) { // a chat from a file or the browser's store, if it is one
 }
 
 function restore() {
-  $("keep").checked = localStorage.getItem(`${STORE}-off`) === null;
-  const text = localStorage.getItem(STORE);
-  if (text) try { take(text); } catch { localStorage.removeItem(STORE); }
+  $("keep").checked = store.get(`${STORE}-off`) === null;
+  const text = store.get(STORE);
+  if (text) try { take(text); } catch { store.drop(STORE); }
 }
 
 $("keep").addEventListener("change", () => {
-  if ($("keep").checked) { localStorage.removeItem(`${STORE}-off`); keep(); }
-  else { localStorage.setItem(`${STORE}-off`, "1"); localStorage.removeItem(STORE); }
+  if ($("keep").checked) { store.drop(`${STORE}-off`); keep(); }
+  else { store.set(`${STORE}-off`, "1"); store.drop(STORE); }
 });
 addEventListener("beforeunload", (event) => { if (!$("keep").checked && root.next.length) event.preventDefault(); });
 $("me").addEventListener("change", keep);

@@ -14,11 +14,11 @@ from vvae.latent.persona import Persona, Slot
 from vvae.serving.http.child_process import ChildProcess
 from vvae.serving.http.schemas import ApiError
 
-__all__ = ["ReaderProcess", "ReaderSettings"]
+__all__ = ["SECONDS_TO_READ", "ReaderProcess", "ReaderSettings"]
 
 SECONDS_TO_START = 60.0
 SECONDS_TO_READ = 20.0
-"""What is read is bounded, so only a model that does not answer takes as long."""
+"""What is read is bounded, so labelling functions never take as long."""
 GRACE = 2.0
 """Seconds that a reading may go on once its client has gone."""
 
@@ -36,10 +36,14 @@ class ReaderProcess(ChildProcess):
 
     It is started when the first one is to be read. A reading that takes too long, or whose client
     has gone, is ended with its process, and another process reads the next.
+
+    Args:
+        seconds: for one conversation or card.
     """
 
-    def __init__(self, settings: ReaderSettings) -> None:
+    def __init__(self, settings: ReaderSettings, *, seconds: float = SECONDS_TO_READ) -> None:
         super().__init__("vvae.serving.http.reader", settings, "the reader")
+        self._seconds = seconds
         self._wanted = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -91,7 +95,7 @@ class ReaderProcess(ChildProcess):
             await self._settled.wait()
         if self.state == "failed":
             raise self._gone("the reader cannot start; the server's log says why")
-        async with asyncio.timeout(SECONDS_TO_READ), aclosing(self.events(body)) as events:
+        async with asyncio.timeout(self._seconds), aclosing(self.events(body)) as events:
             event = await anext(events)
         slots: dict[str, Any] = event["slots"]
         return slots
