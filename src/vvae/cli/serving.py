@@ -241,6 +241,27 @@ def serve(
     )
 
 
+@app.command("demo-chat", epilog=example("vvae demo-chat --port 8000"))
+def demo_chat(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder to keep the demo's run in; it is made once.")
+    ] = Path("runs/demo-chat"),
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port to listen on, on this machine alone.")
+    ] = 8000,
+) -> None:
+    """Try the page within a minute, without training.
+
+    People of the public corpus are played by a small general model that is told what they are like.
+    It is prompted, not trained, and says so.
+    """
+    from vvae.core.console import console_reporter
+    from vvae.serving.demo import DEMO_VARIANT, demo_run
+
+    demo_run(folder, console_reporter()).make(until="profiles")
+    serve(folder, variant=[DEMO_VARIANT], port=port)
+
+
 @card_app.command(
     "export", epilog=example("vvae card export runs/demo --speaker Ana --image ana.png -o card.png")
 )

@@ -97,6 +97,11 @@ class Variant(BaseModel):
         return self.prompt in TRAINED_PROMPTS
 
     @property
+    def talks_untrained(self) -> bool:
+        """Return whether one can talk to it without training: the base model is told who it is."""
+        return self.prompt in ("plain", "rarely", "few-shot") and self.endpoint is None
+
+    @property
     def shows_slots(self) -> bool:
         """Return whether it is shown z, value by value."""
         return self.z != "none" and self.prompt not in ("description", "voice")

@@ -43,6 +43,8 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
             result[name] = Reach(
                 scores["rate"], 0.0, f"measured by the benchmark, n = {scores['n']}"
             )
+        elif not variant.trained:
+            result[name] = Reach(1.0, 0.0, "assumed of a prompted model, not measured")
         else:
             s = (
                 variant.sampling(run.config.sampling).probability(name)

@@ -133,6 +133,16 @@ class Run(Artifacts):
             )
         return variant
 
+    def servable_variant(self, name: str) -> Variant:
+        """Return a variant that can be talked to: a trained one, or the base model, prompted.
+
+        Raises:
+            ConfigError: there is none of this name, or it takes no words.
+            DataError: it is not trained yet.
+        """
+        variant = next((v for v in self.variants if v.name == name), None)
+        return variant if variant and variant.talks_untrained else self.trained_variant(name)
+
     @property
     def servable(self) -> list[str]:
         """Return the trained variants that take z in words or none, the one that samples first.

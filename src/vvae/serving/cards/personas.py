@@ -116,7 +116,7 @@ def _keep(run: Run, card: Card) -> Path:
         raise ConfigError(
             f"{MOST_PERSONAS:,} personas are kept already", where="name", fix="delete one"
         )
-    if card.name in run.profiles or card.name in run.servable:
+    if card.name in run.profiles or card.name in {v.name for v in run.variants}:
         what = "a speaker" if card.name in run.profiles else "an adapter"
         raise ConfigError(
             f"{card.name!r} is {what} of this run",

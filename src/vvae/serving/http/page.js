@@ -168,7 +168,8 @@ async function profile() {
   $("delete").disabled = !kept;
   $("whom").textContent = speaker;
   const replies = space.speakers.find((one) => one.name === speaker)?.replies;
-  $("about").textContent = replies ? `A voice learnt from ${replies.toLocaleString("en")} replies. A language model writes in it; nobody said what it says.` : "A persona that was put together by hand. A language model writes as it; nobody said what it says.";
+  const trained = space.adapters.find((one) => one.name === $("adapter").value)?.trained;
+  $("about").textContent = !trained ? `Nothing was trained for this: a small general model is told what ${speaker} is like and shown a few messages. It plays the part, and not well; what training does is for you to compare.` : replies ? `A voice learnt from ${replies.toLocaleString("en")} replies. A language model writes in it; nobody said what it says.` : "A persona that was put together by hand. A language model writes as it; nobody said what it says.";
 }
 
 function persona() {

@@ -10,8 +10,9 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote
 
-from vvae.core.dialogue import BURST, Turn
+from vvae.core.dialogue import BURST, Pair, Turn
 from vvae.core.errors import ConfigError
+from vvae.decoder.variants import Variant
 from vvae.inference.prompts import persona_line
 from vvae.latent.persona import Persona
 from vvae.latent.profile import Profile
@@ -127,9 +128,10 @@ class PersonaResolver:
         self, run: Run, adapters: Sequence[str], *, seed: int = 0, reads: bool = True
     ) -> None:
         self.run, self.seed = run, seed
-        self.variants = {name: run.trained_variant(name) for name in adapters}
+        self.variants = {name: run.servable_variant(name) for name in adapters}
         for variant in self.variants.values():
-            check_adapter(run, variant)
+            if variant.trained:
+                check_adapter(run, variant)
         self.space, self.prior = run.space, run.prior
         self.speakers: Mapping[str, Profile] = run.learned_profiles
         self.read_personas()
@@ -245,6 +247,16 @@ class PersonaResolver:
             self.check_reads()
         return asked
 
+    def _block(self, variant: Variant, speaker: str, persona: Persona) -> str | None:
+        """What the model is shown of a reply's z."""
+        if not variant.shows_slots:
+            return None
+        if variant.trained:
+            return persona_line(persona, self.space)
+        pair = Pair("chat", "chat", 0, 0, speaker, (), "heldout", "")
+        line = self.run.conditions(variant).line(pair, speaker, persona)
+        return line if isinstance(line, str) else None
+
     def check_reads(self) -> None:
         """Raise ConfigError where the run's encoder may not be given what people write here."""
         if not self._reads:
@@ -279,13 +291,14 @@ class PersonaResolver:
             notes.append("the system message is shown to an adapter that was trained without one")
         if not variant.shows_slots:
             notes.append(f"{asked.adapter} was trained without z and is shown none")
-        block = persona_line(steered.persona, self.space) if variant.shows_slots else None
+        if not variant.trained:
+            notes.append(f"{asked.adapter} is the base model, told who it is: nothing was trained")
         return ReplySpec(
             asked.adapter,
             asked.speaker,
             asked.conversation,
             asked.turns,
-            block,
+            self._block(variant, asked.speaker, steered.persona),
             asked.preface,
             steered,
             asked.seed,

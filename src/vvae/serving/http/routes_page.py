@@ -125,6 +125,7 @@ def space(request: Request, service: ServiceDependency) -> dict[str, Any]:
         {
             "name": name,
             "shows_z": variant.shows_slots,
+            "trained": variant.trained,
             "reach": {n: _between(reach) for n, reach in personas.reach[name].items()},
         }
         for name, variant in personas.variants.items()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from threading import Thread
@@ -60,13 +60,11 @@ def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, obj
         return prompter, _completions(settings.endpoint or "", names, key, prompter), None
     base = Path(settings.gguf) if settings.gguf else None
     file = llama_base(run, settings.engine, base)
+    trained = [name for name in settings.adapters if run.servable_variant(name).trained]
     if file is None:
         decoder = run.decoder
-        switch = decoder.load_adapters(
-            {name: run.path(f"adapters/{name}") for name in settings.adapters}
-        )
-        return decoder.prompter, _batched(decoder, switch, settings), None
-    prompter, loras = llama_parts(run, settings.adapters, base)
+        return decoder.prompter, _batched(decoder, _switch(run, settings, trained), settings), None
+    prompter, loras = llama_parts(run, trained, base)
     key = secrets.token_hex(16)
     server = LlamaServer(
         file, "base", context=CONTEXT, slots=settings.slots, adapters=loras, key=key
@@ -75,11 +73,27 @@ def build(run: Run, settings: WorkerSettings) -> tuple[Prompter, LiveEngine, obj
     models = {
         name: (
             "base",
-            {"lora": [{"id": i, "scale": float(i == own)} for i in range(len(loras))], **SAMPLING},
+            {
+                "lora": [{"id": i, "scale": float(n == name)} for i, n in enumerate(trained)],
+                **SAMPLING,
+            },
         )
-        for own, name in enumerate(settings.adapters)
+        for name in settings.adapters
     }
     return prompter, _completions(server.base_url, models, key, prompter), server
+
+
+def _switch(run: Run, settings: WorkerSettings, trained: Sequence[str]) -> Callable[[str], None]:
+    """What puts an adapter in use, by its name."""
+    if not trained:
+        return lambda _: None
+    if len(trained) < len(settings.adapters):
+        raise ModelError(
+            "this engine serves prompted and trained variants apart",
+            where="--variant",
+            fix="serve one kind, or take --engine llama.cpp",
+        )
+    return run.decoder.load_adapters({name: run.path(f"adapters/{name}") for name in trained})
 
 
 def _end_with(server: LlamaServer) -> None:
