@@ -76,7 +76,7 @@ def test_init_writes_a_config_that_holds_the_defaults(tmp_path: Path) -> None:
         ("data: {path: broken.jsonl}\n", "broken.jsonl:1"),
         ("data: {path: single.jsonl}\n", "a dialogue with one speaker"),
         ("data: {path: small.jsonl}\n", "no speaker has 4 training dialogues"),
-        ("space: nospace.yaml\n", "nospace.yaml: latent space cannot be read"),
+        ("space: nospace.yaml\n", "nospace.yaml: cannot be read"),
         ("space: space.yaml\n", "axes.a.b"),
         ("sampling: {s: {catchprase: 0.5}}\n", "unknown dimension 'catchprase'"),
         ("variants: [{name: human, z: sampled}]\n", "cannot be called 'human'"),
