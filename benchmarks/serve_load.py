@@ -37,7 +37,7 @@ WORDS = (
 )
 
 
-def body(number: int, tokens: int) -> dict[str, Any]:
+def body(model: str, number: int, tokens: int) -> dict[str, Any]:
     """A request of a conversation of its own."""
     rng = random.Random(number)
     turns = [
@@ -48,7 +48,7 @@ def body(number: int, tokens: int) -> dict[str, Any]:
     ]
     persona = {"hobby": f"hobby {number}", "topic": rng.choice(["auto", "sample"])}
     return {
-        "model": "SP+FT",
+        "model": model,
         "messages": messages,
         "persona": persona,
         "max_tokens": tokens,
@@ -57,11 +57,12 @@ def body(number: int, tokens: int) -> dict[str, Any]:
 
 
 async def ask(
-    session: aiohttp.ClientSession, url: str, number: int, tokens: int
+    session: aiohttp.ClientSession, served: Served, number: int, tokens: int
 ) -> tuple[int, float]:
     """Status and seconds of a request."""
     started = time.monotonic()
-    async with session.post(f"{url}/v1/chat/completions", json=body(number, tokens)) as answer:
+    url, asked = f"{served.url}/v1/chat/completions", body(served.model, number, tokens)
+    async with session.post(url, json=asked) as answer:
         await answer.read()
         return answer.status, time.monotonic() - started
 
@@ -70,7 +71,7 @@ async def crowd(served: Served, clients: int, tokens: int) -> dict[str, Any]:
     """All at once."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         found = await asyncio.gather(
-            *(ask(session, served.url, number, tokens) for number in range(clients))
+            *(ask(session, served, number, tokens) for number in range(clients))
         )
     rejected = sorted(seconds for status, seconds in found if status == 429)
     done = [seconds for status, seconds in found if status == 200]
@@ -112,7 +113,7 @@ async def loris(served: Served, connections: int, seconds: float) -> dict[str, A
         end = time.monotonic() + seconds - 4
         while time.monotonic() < end:
             most = max(most, len(psutil.Process(served.process.pid).net_connections()))
-            status, took = await ask(session, served.url, len(waits), 8)
+            status, took = await ask(session, served, len(waits), 8)
             statuses.append(status)
             waits.append(took)
             await asyncio.sleep(0.5)
@@ -129,31 +130,31 @@ async def loris(served: Served, connections: int, seconds: float) -> dict[str, A
 
 
 async def soak(served: Served, seconds: float, clients: int, tokens: int) -> dict[str, Any]:
-    """Talk without end, some of it broken off; memory of the server and of the engine every ten
+    """Talk without end, some of it broken off; memory of server, engine and reader every ten
     seconds.
     """
     end = time.monotonic() + seconds
     numbers = iter(range(1 << 30))
     asked: dict[int, int] = {}
-    memory: list[tuple[float, int, int]] = []
+    memory: list[list[float]] = []
 
     async def client(session: aiohttp.ClientSession) -> None:
         while time.monotonic() < end:
             number = next(numbers)
             try:
                 limit = 0.3 if number % 7 == 0 else 120
-                status, _ = await asyncio.wait_for(ask(session, served.url, number, tokens), limit)
+                status, _ = await asyncio.wait_for(ask(session, served, number, tokens), limit)
             except TimeoutError:
                 status = 0
             asked[status] = asked.get(status, 0) + 1
 
     async def watch() -> None:
-        server, engine = psutil.Process(served.process.pid), served.engine
+        await asyncio.sleep(10)  # until somebody has asked for auto
+        processes = psutil.Process(served.process.pid), served.engine, served.reader
         while time.monotonic() < end:
             await asyncio.sleep(10)
-            memory.append(
-                (end - time.monotonic(), server.memory_info().rss, engine.memory_info().rss)
-            )
+            rss = [process.memory_info().rss for process in processes]
+            memory.append([end - time.monotonic(), *rss])
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(watch(), *(client(session) for _ in range(clients)))
@@ -169,9 +170,12 @@ async def soak(served: Served, seconds: float, clients: int, tokens: int) -> dic
             ),
             2,
         )
-        for i, name in ((1, "server_growth_percent"), (2, "engine_growth_percent"))
+        for i, name in enumerate(("server_growth_%", "engine_growth_%", "reader_growth_%"), 1)
     }
-    last = {"server_mb": memory[-1][1] >> 20, "engine_mb": memory[-1][2] >> 20}
+    last = {
+        f"{name}_mb": round(memory[-1][i] / 2**20)
+        for i, name in enumerate(("server", "engine", "reader"), 1)
+    }
     return {
         "seconds": seconds,
         "asked_by_status": asked,
@@ -194,6 +198,7 @@ def main() -> None:
     parser.add_argument("--queue", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--variant", default="SP+FT")
     given = parser.parse_args()
     options = (
         "--slots",
@@ -203,9 +208,10 @@ def main() -> None:
         "--engine",
         given.engine,
         "--variant",
-        "SP+FT",
+        given.variant,
     )
     with serving(given.run, *options) as served:
+        served.model = given.variant
         if given.what == "crowd":
             found = asyncio.run(crowd(served, given.clients, given.tokens))
         elif given.what == "loris":

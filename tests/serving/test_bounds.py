@@ -44,10 +44,6 @@ def processes(server: Served) -> list[psutil.Process]:
     return [own, *own.children(recursive=True)]
 
 
-def reader_of(server: Served) -> psutil.Process:
-    return next(p for p in processes(server) if "vvae.serving.http.reader" in p.cmdline())
-
-
 @pytest.mark.parametrize(
     "text", ["a" * 1_900_000, "😀" * 200_000, "i like " * 9_000, "\n" * 60_000]
 )
@@ -103,7 +99,7 @@ def test_emoji_without_end_are_read_in_one_pass() -> None:
 
 
 def test_a_reader_that_is_killed_is_replaced(server: Served) -> None:
-    reader = reader_of(server)
+    reader = server.reader
     reader.send_signal(signal.SIGKILL)
     reader.wait(10)
     statuses = []

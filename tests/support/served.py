@@ -37,6 +37,7 @@ def free_port() -> int:
 class Served:
     process: subprocess.Popen[str]
     port: int
+    model: str = "SP+FT"
 
     @property
     def url(self) -> str:
@@ -70,9 +71,16 @@ class Served:
 
     @property
     def engine(self) -> psutil.Process:
-        return next(
-            p for p in psutil.Process(self.process.pid).children(recursive=True) if p.is_running()
-        )
+        return self._child("worker")
+
+    @property
+    def reader(self) -> psutil.Process:
+        """It is there once somebody has asked for ``auto``."""
+        return self._child("reader")
+
+    def _child(self, module: str) -> psutil.Process:
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return next(p for p in children if f"vvae.serving.http.{module}" in p.cmdline())
 
     def wait(self, seconds: float = 60) -> None:
         """Until it answers requests."""
