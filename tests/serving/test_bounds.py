@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import yaml
 
 from tests.support.endpoint_server import Scripted
 from tests.support.endpoint_server import serving as endpoint
@@ -179,17 +180,21 @@ def test_a_named_origin_may_talk_and_no_more(served_run: Path) -> None:
         assert "access-control-allow-origin" not in preflight("https://evil.com", "POST").headers
 
 
+def with_encoder(run: Path, scratch: Path, **settings: Any) -> Path:
+    """A copy of a run whose config names a language model as encoder."""
+    folder = scratch / "run"
+    shutil.copytree(run, folder)
+    config = folder / "config.yaml"
+    data = yaml.safe_load(config.read_text("utf-8"))
+    data["encoder"] = {"kind": "llm", "model": "stub", **settings}
+    config.write_text(yaml.safe_dump(data), "utf-8")
+    return folder
+
+
 def test_a_run_of_others_sends_no_conversation_to_its_own_endpoint(
     served_run: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(served_run, folder)
-    config = folder / "config.yaml"
-    text = config.read_text("utf-8")
-    start = text.index("encoder:\n")
-    end = text.index("\nsampling:")
-    theirs = "encoder: {kind: llm, base_url: 'http://192.0.2.7:8080/v1', model: m}"
-    config.write_text(text[:start] + theirs + text[end:], "utf-8")
+    folder = with_encoder(served_run, tmp_path, base_url="http://192.0.2.7:8080/v1")
     with serving(folder, "--variant", "SP+FT") as served:
         answer = served.post(body("hi"))
         assert answer.status_code == 400
@@ -209,17 +214,11 @@ def test_a_run_of_others_sends_no_conversation_to_its_own_endpoint(
 def test_an_encoder_that_does_not_answer_is_503_without_its_address(
     served_run: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(served_run, folder)
-    state = folder / "encoder.json"
     with endpoint(Scripted()) as url:
         at = url.removesuffix("/v1")
-        encoder = f"encoder: {{kind: llm, base_url: '{url}', model: stub, attempts: 1}}"
-        config = folder / "config.yaml"
-        text = config.read_text("utf-8")
-        start, end = text.index("encoder:\n"), text.index("\nsampling:")
-        config.write_text(text[:start] + encoder + text[end:], "utf-8")
-        state.write_text("{}", "utf-8")  # no state of such an encoder: the reader cannot start
+        folder = with_encoder(served_run, tmp_path, base_url=url, attempts=1)
+        # no state of such an encoder: the reader cannot start
+        (folder / "encoder.json").write_text("{}", "utf-8")
         with serving(folder, "--variant", "SP+FT") as served:
             answer = served.post(body("hi"))
             assert answer.status_code == 503

@@ -20,6 +20,9 @@ EncoderEndpoint = Annotated[
         "a model on another machine."
     ),
 ]
+BaseGguf = Annotated[
+    Path | None, typer.Option(help="The base model as a GGUF file, for llama.cpp.")
+]
 ChatEngine = Literal["auto", "transformers", "llama.cpp"]
 CardSpec = Literal["v2", "v3"]
 ServeEngine = Literal["auto", "transformers", "llama.cpp", "proxy"]
@@ -82,9 +85,7 @@ def chat(
     engine: Annotated[
         ChatEngine, typer.Option(help="What writes the replies; auto takes llama.cpp where it can.")
     ] = "auto",
-    gguf: Annotated[
-        Path | None, typer.Option(help="The base model as a GGUF file, for llama.cpp.")
-    ] = None,
+    gguf: BaseGguf = None,
     encoder_endpoint: EncoderEndpoint = None,
 ) -> None:
     """Chat with a persona of a run; each reply shows its z."""
@@ -159,9 +160,7 @@ def serve(
         ServeEngine,
         typer.Option(help="What writes the replies; auto takes llama.cpp where it can."),
     ] = "auto",
-    gguf: Annotated[
-        Path | None, typer.Option(help="The base model as a GGUF file, for llama.cpp.")
-    ] = None,
+    gguf: BaseGguf = None,
     endpoint: Annotated[
         str | None, typer.Option(help="URL, up to /v1, of the server that --engine proxy asks.")
     ] = None,

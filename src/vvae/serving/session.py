@@ -104,11 +104,12 @@ def _recent(turns: Sequence[Turn]) -> Sequence[Turn]:
     recent: list[Turn] = []
     room = MOST_CHARACTERS
     for turn in reversed(turns[-MOST_TURNS:]):
-        text = turn.text[:LONGEST_READ]
+        whole = turn.text
+        text = whole[:LONGEST_READ]
         room -= len(text)
         if recent and room < 0:
             break
-        recent.append(turn if len(text) == len(turn.text) else turn_of(turn.id, turn.speaker, text))
+        recent.append(turn if text == whole else turn_of(turn.id, turn.speaker, text))
     return recent[::-1]
 
 

@@ -25,6 +25,7 @@ from vvae.serving.chat import open_session
 from vvae.serving.engines import why_unread
 
 __all__ = [
+    "OPENERS",
     "Saved",
     "adopt_card",
     "card_of",
@@ -43,8 +44,8 @@ OPENERS = {
     False: ("hey, how was your day?", "what are you up to this weekend?", "i'm so tired today"),
     True: ("在干嘛呢", "周末有什么打算", "今天好累啊"),
 }
-"""What a card's examples answer, by whether the speaker writes without spaces; made up: a card
-quotes nobody.
+"""What a card's examples answer, and what the page offers to begin with, by whether one writes
+without spaces; made up: a card quotes nobody.
 """
 SAMPLE_TEMPERATURE, SAMPLE_TOP_P = 0.8, 0.95
 

@@ -39,9 +39,9 @@ class Keys(NamedTuple):
 
     def allows(self, token: str, *, owner: bool) -> bool:
         """Return whether a token is enough to talk, or for what is the owner's."""
-        keys = [key for key in ((self.owner,) if owner else self) if key]
-        if not keys or not (owner or self.talk):
+        if (self.owner if owner else self.talk) is None:
             return self.talk is None
+        keys = [key for key in ((self.owner,) if owner else self) if key]
         return any([hmac.compare_digest(token.encode("latin-1"), key.encode()) for key in keys])  # noqa: C419 -- each, in the same time
 
 

@@ -17,9 +17,10 @@ from typing import Any, NoReturn
 
 from vvae.core.errors import VVAEError
 
-__all__ = ["Child", "give_up", "run_child"]
+__all__ = ["LONGEST_LINE", "Child", "give_up", "run_child"]
 
 LONGEST_LINE = 16 << 20
+"""Bytes of a line, in either direction."""
 
 
 class Child(ABC):

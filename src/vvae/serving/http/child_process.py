@@ -18,12 +18,12 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from vvae.core.errors import ModelError, VVAEError
+from vvae.serving.http.child import LONGEST_LINE
 from vvae.serving.http.schemas import ApiError
 
 __all__ = ["ChildProcess", "State"]
 
 State = Literal["loading", "ready", "restarting", "failed", "stopped"]
-LONGEST_LINE = 16 << 20
 LONGEST_PAUSE = 10.0
 LOG = logging.getLogger("vvae.server")
 
@@ -71,7 +71,9 @@ class ChildProcess:
                 await asyncio.sleep(pause)
         finally:
             self._changed("failed" if self.failure else "stopped", "the server stops")
-            await self._kill()
+            self._kill()
+            if self._process:
+                await self._process.wait()
 
     def _changed(self, state: State, why: str = "") -> None:
         """Take a state in which nobody who waits is answered."""
@@ -108,18 +110,16 @@ class ChildProcess:
                 queue.put_nowait(event)
         await self._process.wait()
 
-    async def _kill(self) -> None:
+    def _kill(self) -> None:
         if self._process and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            await self._process.wait()
 
     def end_now(self) -> None:
         """Kill a process that is at work, whatever it is at; another one takes its place."""
-        if self._process and self.state == "ready":
+        if self.state == "ready":
             self._changed("restarting")
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self._kill()
 
     def _tell(self, what: Mapping[str, Any]) -> None:
         if self._process and self._process.stdin and not self._process.stdin.is_closing():

@@ -75,7 +75,6 @@ async function patiently(path, settings) {
 
 const LANES = ["vibe", "tone", "relationship"]; // of the default space; another one shows its first closed dimensions
 const RATES = [[0.02, "about one reply in fifty"], [0.05, "about one reply in twenty"], [0.1, "about one reply in ten"], [0.2, "about one reply in five"], [0.35, "about one reply in three"], [0.5, "every other reply"], [0.75, "three replies in four"], [1, "every reply"]];
-const STARTERS = { en: ["hey, how was your day?", "what are you up to this weekend?", "i'm so tired today"], zh: ["在干嘛呢", "周末有什么打算", "今天好累啊"] };
 let space = null;
 
 async function load() {
@@ -88,7 +87,7 @@ async function load() {
   people();
   $("of").replaceChildren(new Option("everybody's", ""), ...space.speakers.map((one) => new Option(one.name)));
   $("knobs").replaceChildren(...space.dimensions.map(knob));
-  const words = STARTERS[navigator.language.startsWith("zh") ? "zh" : "en"];
+  const words = space.openers[navigator.language.startsWith("zh") ? "unspaced" : "spaced"];
   $("starters").replaceChildren(...words.map((text) => make("button", { type: "button", on: { click: () => write(text) } }, text)));
   restore();
   await profile();

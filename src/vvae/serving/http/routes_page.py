@@ -107,6 +107,8 @@ def space(request: Request, service: ServiceDependency) -> dict[str, Any]:
     """Return dimensions with the values to choose from, adapters with what they can do, speakers
     and personas.
     """
+    from vvae.serving.cards.personas import OPENERS
+
     personas = service.personas
     personas.refresh()
     dimensions = [
@@ -135,6 +137,7 @@ def space(request: Request, service: ServiceDependency) -> dict[str, Any]:
         "adapters": adapters,
         "speakers": [{"name": n, "replies": p.replies} for n, p in personas.speakers.items()],
         "personas": sorted(personas.personas),
+        "openers": {"spaced": OPENERS[False], "unspaced": OPENERS[True]},
         "owner": bool(request.scope.get("vvae.owner")),
     }
 
