@@ -50,8 +50,8 @@ def done(page: Any, turns: int) -> None:
 def chips(page: Any) -> dict[str, str]:
     """The whole z of the last reply, as its chips say it."""
     last = page.locator(".turn:last-child")
-    if last.get_by_role("button", name="all of z").count():
-        last.get_by_role("button", name="all of z").first.click()
+    if last.get_by_role("button", name="all traits").count():
+        last.get_by_role("button", name="all traits").first.click()
     texts = last.locator(".z button:not(.all)").all_inner_texts()
     return dict(text.split(": ", 1) for text in texts)
 
@@ -107,6 +107,11 @@ def test_one_knob_is_moved_and_the_others_stay(server: Served) -> None:
         opened(page, server.url)
         say(page, "hello")
         before = chips(page)
+        tone = page.locator(".turn:last-child .z button").filter(has_text="tone: ")
+        source = tone.get_attribute("class")
+        page.locator(".turn:last-child .z button").filter(has_text="hobby: ").click()
+        assert (page.input_value(".menu input") or "none") == before["hobby"]
+        page.get_by_role("button", name="Close", exact=True).click()
         page.locator(".turn:last-child .z button").filter(has_text="vibe: ").click()
         expect(page.locator(".menu select")).to_be_focused()
         page.select_option(".menu select", "gloomy")
@@ -114,6 +119,8 @@ def test_one_knob_is_moved_and_the_others_stay(server: Served) -> None:
         expect(page.locator(".z button").filter(has_text="vibe: gloomy")).to_have_count(1)
         done(page, 2)
         assert chips(page) == before | {"vibe": "gloomy"}
+        tone = page.locator(".turn:last-child .z button").filter(has_text="tone: ")
+        assert tone.get_attribute("class") == source, "what was drawn was not set by anybody"
         assert page.input_value("#choose-vibe") == "=gloomy"
 
 
@@ -296,26 +303,37 @@ def test_a_persona_is_kept_chosen_and_deleted(server: Served, served_run: Path) 
         opened(page, server.url)
         page.select_option("#speaker", "ana")
         page.select_option("#choose-tone", "=tender")
-        page.click("#knob-catchphrase .help")
-        page.select_option("#knob-catchphrase .often", "0.05")
+        page.select_option("#choose-catchphrase", "sample")
+        page.select_option("#knob-catchphrase .often select", "0.05")
+        page.select_option("#choose-catchphrase", "own")
         page.fill("#name", "Tender Ana")
         page.click("#save")
-        expect(page.locator("#state")).to_have_text("Tender Ana is kept")
+        expect(page.locator("#state")).to_contain_text("Tender Ana is kept")
         card = json.loads((served_run / "personas" / "Tender Ana.json").read_text("utf-8"))
         assert (
             card["data"]["extensions"]["vvae"]["steering"] == "tone=tender; catchphrase.rate=0.05"
         )
         page.reload()
         opened(page, server.url)
-        page.select_option("#speaker", "Tender Ana")
         expect(page.locator("#whom")).to_have_text("Tender Ana")
-        assert page.input_value("#knob-catchphrase .often") == "0.05"
+        assert page.input_value("#knob-catchphrase .often select") == "0.05"
         say(page, "hi")
         assert chips(page)["tone"] == "tender"
+        with page.expect_download() as download:
+            page.click("#hand-on")
+        assert download.value.suggested_filename == "persona Tender Ana.json"
+        handed = download.value.path().read_bytes()
         page.on("dialog", lambda dialog: dialog.accept())
         page.click("#delete")
         expect(page.locator("#state")).to_have_text("Tender Ana is deleted")
         assert not (served_run / "personas" / "Tender Ana.json").exists()
+        page.set_input_files(
+            "#file", {"name": "a.json", "mimeType": "application/json", "buffer": handed}
+        )
+        expect(page.locator("#state")).to_have_text("Tender Ana can be talked to")
+        assert page.input_value("#choose-tone") == "=tender"
+        page.click("#delete")
+        expect(page.locator("#state")).to_have_text("Tender Ana is deleted")
 
 
 def test_values_are_reviewed_with_their_evidence(server: Served, served_run: Path) -> None:

@@ -83,9 +83,10 @@ async function load() {
     space = await (await patiently("vvae/space")).json();
   } catch (error) { return tell(error.message, true); }
   $("adapter").replaceChildren(...space.adapters.map((one) => new Option(one.name)));
+  for (const field of ["adapter", "beside"]) $(field).parentNode.hidden = space.adapters.length < 2;
   $("beside").replaceChildren(new Option("nothing else", ""), ...space.adapters.map((one) => new Option(one.name)));
   people();
-  $("of").replaceChildren(new Option("everybody's", ""), ...space.speakers.map((one) => new Option(one.name)));
+  $("of").replaceChildren(new Option("everybody's", ""), ...space.speakers.map((one) => new Option(called(one.name), one.name)));
   $("knobs").replaceChildren(...space.dimensions.map(knob));
   const words = space.openers[navigator.language.startsWith("zh") ? "unspaced" : "spaced"];
   $("starters").replaceChildren(...words.map((text) => make("button", { type: "button", on: { click: () => write(text) } }, text)));
@@ -93,7 +94,7 @@ async function load() {
   await profile();
   draw();
   tell("");
-  $("text").focus();
+  if (!matchMedia("(pointer: coarse)").matches) $("text").focus(); // on a phone the keyboard would cover the page
   watch();
 }
 
@@ -107,10 +108,13 @@ async function watch() { // says what the server is at while nothing is asked
   }
 }
 
+const called = (name) => (/^[0-9a-f-]{16,}$/i.test(name) ? `${name.slice(0, 8)}…` : name); // a number is nobody's name
+
 function people(chosen) {
-  const group = (label, names) => make("optgroup", { label }, ...names.map((name) => new Option(name)));
-  const groups = [group("speakers", space.speakers.map((one) => one.name))];
-  if (space.personas.length) groups.unshift(group("personas", space.personas));
+  const option = ({ name, traits }) => new Option([called(name), ...(traits?.length ? [traits.join(", ")] : [])].join(": "), name);
+  const group = (label, all) => make("optgroup", { label }, ...all.map(option));
+  const groups = [group("speakers", space.speakers)];
+  if (space.personas.length) groups.unshift(group("kept personas", space.personas.map((name) => ({ name }))));
   $("speaker").replaceChildren(...groups);
   $("speaker").value = chosen ?? space.speakers[0]?.name ?? space.personas[0] ?? "";
 }
@@ -119,18 +123,19 @@ function people(chosen) {
 function knob(dimension) {
   const name = dimension.name, closed = dimension.labels.length > 0;
   const own = new Option("the speaker's own", "own");
-  const choose = make("select", { class: "choose", id: `choose-${name}`, on: { change: () => { other.hidden = choose.value !== "other"; if (!other.hidden) other.focus(); often.hidden = false; } } },
-    own, new Option("follows the conversation", "auto"), new Option("drawn for each reply", "sample"), new Option("none", "none"),
+  const choose = make("select", { class: "choose", id: `choose-${name}`, on: { change: () => { other.hidden = choose.value !== "other"; if (!other.hidden) other.focus(); row.howOften.hidden = false; } } },
+    own, new Option("follows the conversation", "auto"), new Option("varies at random", "sample"), new Option("none", "none"),
     make("optgroup", { label: closed ? "always" : "always (often in these chats)" }, ...(closed ? dimension.labels : dimension.top).map((value) => new Option(value, `=${value}`))),
     ...(closed ? [] : [new Option("something else …", "other")]));
   const other = make("input", { class: "other", hidden: true, dir: "auto", maxLength: 400, ariaLabel: `${name}: what else` });
-  const often = make("select", { class: "often", hidden: true, ariaLabel: `${name}: how often it shows` });
+  const often = make("select", { ariaLabel: `${name}: how often it shows` });
+  const howOften = make("label", { class: "often", hidden: true }, "shows", often);
   const help = make("p", { id: `help-${name}`, hidden: true }, dimension.description);
-  const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; often.hidden = help.hidden && !often.value; button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
+  const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
   button.setAttribute("aria-expanded", "false");
   button.setAttribute("aria-controls", help.id);
-  const row = make("div", { class: "knob", id: `knob-${name}` }, make("label", { class: "of", htmlFor: choose.id }, name), button, choose, other, often, help);
-  return Object.assign(row, { own, choose, other, often, closed });
+  const row = make("div", { class: "knob", id: `knob-${name}` }, make("label", { class: "of", htmlFor: choose.id }, name), button, choose, other, howOften, help);
+  return Object.assign(row, { own, choose, other, often, howOften, closed });
 }
 
 const rows = () => space.dimensions.map((one) => [one.name, $(`knob-${one.name}`)]);
@@ -148,8 +153,10 @@ function rates(row, reach, asked) {
   row.often.replaceChildren(new Option("as often as it comes", ""), ...[...inside, ...more].map(([rate, words]) => new Option(words, rate)));
   row.often.title = reach ? `this adapter can show it in ${+(100 * reach.low).toFixed(1)} to ${+(100 * reach.high).toFixed(1)} of 100 replies (${reach.basis})` : "";
   row.often.value = asked ?? "";
-  if (asked) row.often.hidden = false;
+  row.howOften.hidden = !asked && ["own", "none"].includes(row.choose.value);
 }
+
+let worn = null; // the knobs of a chat that was opened, until they are put on
 
 async function profile() {
   const speaker = $("speaker").value;
@@ -158,17 +165,26 @@ async function profile() {
   const kept = space.personas.includes(speaker);
   for (const [name, row] of rows()) {
     const one = found.knobs[name] || {};
-    row.own.textContent = found.values[name] ? `${speaker}'s own: ${found.values[name]}` : `not known of ${speaker}: drawn`;
-    rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
+    row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : "varies (no habit known)";
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
+    rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
   }
   if (kept) $("seed").value = found.seed ?? "";
+  if (worn) {
+    for (const [name, row] of rows()) {
+      const one = worn[name];
+      set(row, one?.mode, one?.value ?? null);
+      rates(row, reach[name], one?.rate);
+    }
+    $("seed").value = worn.seed ?? "";
+    worn = null;
+  }
   $("name").value = kept ? speaker : "";
-  $("delete").disabled = !kept;
-  $("whom").textContent = speaker;
+  for (const act of ["delete", "hand-on"]) $(act).disabled = !kept;
+  $("whom").textContent = called(speaker);
   const replies = space.speakers.find((one) => one.name === speaker)?.replies;
   const trained = space.adapters.find((one) => one.name === $("adapter").value)?.trained;
-  $("about").textContent = !trained ? `Nothing was trained for this: a small general model is told what ${speaker} is like and shown a few messages. It plays the part, and not well; what training does is for you to compare.` : replies ? `A voice learnt from ${replies.toLocaleString("en")} replies. A language model writes in it; nobody said what it says.` : "A persona that was put together by hand. A language model writes as it; nobody said what it says.";
+  $("about").textContent = !trained ? `Nothing was trained for this: a small general model is told what ${called(speaker)} is like and shown a few messages. It plays the part, and not well; what training does is for you to compare.` : replies ? `A voice learnt from ${replies.toLocaleString("en")} replies. A language model writes in it; nobody said what it says.` : "A persona that was put together by hand. A language model writes as it; nobody said what it says.";
 }
 
 function persona() {
@@ -231,21 +247,20 @@ function messages(parent) {
   });
 }
 
-async function reply(parent, changed = {}) {
+async function reply(parent, changed = {}, former = {}) { // `former`: z of which all but what is changed is kept
   const asked = settings();
   if (!asked) return;
   stop();
   const mine = (writing = new AbortController());
   busy(true);
   const adapters = [$("adapter").value, $("beside").value].filter(Boolean);
-  const turn = { answers: adapters.map((adapter) => ({ adapter, text: "", z: null })), kept: 0, next: [], shown: 0 };
+  const turn = { answers: adapters.map((adapter) => ({ adapter, text: "", z: null, writing: true })), kept: 0, next: [], shown: 0 };
   const before = messages(parent);
   beside(turn, parent);
   draw();
   await Promise.all(turn.answers.map(async (answer) => {
-    answer.writing = true;
     try {
-      await stream(answer, before, { ...asked, persona: { ...persona(), ...changed } }, mine.signal);
+      await stream(answer, before, { ...asked, persona: { ...persona(), ...changed } }, mine.signal, former);
     } catch (error) {
       if (error.name === "AbortError") answer.stopped = true; else answer.error = error.message;
     }
@@ -258,12 +273,12 @@ async function reply(parent, changed = {}) {
     tell("");
   }
   const said = turn.answers[turn.kept];
-  if (said.text) $("heard").textContent = `${said.z?.speaker || $("speaker").value}: ${said.text}`;
+  if (said.text) $("heard").textContent = `${called(said.z?.speaker || $("speaker").value)}: ${said.text}`;
   draw();
   keep();
 }
 
-async function stream(answer, before, asked, signal) {
+async function stream(answer, before, asked, signal, former) {
   const body = { model: answer.adapter, messages: before, stream: true, ...asked };
   const response = await patiently("v1/chat/completions", { method: "POST", body: JSON.stringify(body), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -279,7 +294,10 @@ async function stream(answer, before, asked, signal) {
       if (data === "[DONE]") continue;
       const event = JSON.parse(data);
       if (event.error) throw new Error(event.error.message);
-      if (event.vvae) answer.z = event.vvae;
+      if (event.vvae) {
+        answer.z = event.vvae;
+        for (const [name, { source }] of Object.entries(former)) if (answer.z.z[name]) answer.z.z[name].source = source;
+      }
       answer.text += event.choices[0]?.delta?.content || "";
     }
     grow(answer);
@@ -348,16 +366,17 @@ function item(turn, parent) {
 }
 
 function answered(answer, turn, index, two) {
+  const before = path(turn).filter((one) => one.answers && one !== turn).flatMap((one) => one.answers[one.kept].z?.notes ?? []); // what was said once
   const left = two && index !== turn.kept;
   const node = make("div", { class: `answer${left ? " left" : ""}` });
-  node.append(make("div", { class: "who" }, make("bdi", {}, answer.z?.speaker || $("speaker").value), ` · ${answer.adapter}${left ? " · not chosen" : ""}`));
+  node.append(make("div", { class: "who" }, make("bdi", {}, called(answer.z?.speaker || $("speaker").value)), ` · ${answer.adapter}${left ? " · not chosen" : ""}`));
   answer.node = make("div", {}, ...bubbles(answer.text));
   if (answer.writing && !answer.text) answer.node.append(make("div", { class: "bubble waiting" }, "…"));
   node.append(answer.node);
   if (answer.stopped) node.append(make("div", { class: "note" }, "stopped"));
   if (!answer.writing && !answer.text && !answer.error && !answer.stopped) node.append(make("div", { class: "note" }, "the model said nothing"));
   if (answer.error) node.append(make("div", { class: "note error" }, answer.error));
-  if (answer.z && !answer.writing) node.append(chips(answer, turn), ...answer.z.notes.map((note) => make("div", { class: "note" }, note)));
+  if (answer.z && !answer.writing) node.append(chips(answer, turn), ...answer.z.notes.filter((note) => !before.includes(note)).map((note) => make("div", { class: "note" }, note)));
   if (left) node.append(make("div", { class: "acts" }, act("Go on with this", () => { turn.kept = index; redraw(turn); })));
   return node;
 }
@@ -374,8 +393,19 @@ function chips(answer, turn) { // what was set, read or drawn; the whole of z on
     const one = act(`${name}: ${slot.value ?? "none"}`, () => menu(one, name, slot, answer, turn), { class: source, title: `${where}${rate}; choose to write the reply again with another value` });
     node.append(one);
   }
-  if (shown.length < slots.length || answer.all) node.append(act(answer.all ? "less of z" : "all of z", () => { answer.all = !answer.all; redraw(turn); }, { class: "all" }));
+  if (shown.length < slots.length || answer.all) node.append(act(answer.all ? "fewer traits" : "all traits", () => { answer.all = !answer.all; redraw(turn); }, { class: "all" }));
   return node;
+}
+
+function why(name, slot, answer) { // where a value of a reply comes from, in a sentence
+  const who = called(answer.z.speaker);
+  if (slot.value === null) return slot.rate ? `Left out of this reply: it is to show in ${+(100 * slot.rate.given).toFixed(1)} of 100.` : `No ${name} was asked for in this reply.`;
+  return {
+    given: "You set it.",
+    profile: `A habit of ${who}, read in what ${who} wrote.`,
+    conversation: "Read in what was said here before this reply.",
+    sampled: `Drawn at random, as often as people in these chats have it: nothing of ${who} says otherwise.`,
+  }[slot.source];
 }
 
 function menu(chip, name, slot, answer, turn) { // one knob, the others stay as they were drawn
@@ -387,18 +417,19 @@ function menu(chip, name, slot, answer, turn) { // one knob, the others stay as 
     ? make("select", {}, new Option("none", ""), ...dimension.labels.map((value) => new Option(value)))
     : make("input", { dir: "auto", maxLength: 400, placeholder: "none" });
   if (!row?.closed) field.setAttribute("list", "values");
-  else field.value = slot.value ?? "";
+  field.value = slot.value ?? "";
   const close = () => { form.remove(); chip.focus(); };
   const form = make("form", { class: "menu", on: {
     submit: (event) => {
       event.preventDefault();
       set(row, "fixed", field.value.trim() || null);
-      const others = Object.entries(answer.z.z).filter(([other]) => other !== name).map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate ? 1 : undefined }]);
+      const others = Object.entries(answer.z.z).filter(([other]) => other !== name);
+      const kept = others.map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate ? 1 : undefined }]);
       const rated = slot.rate || row.often.value;
-      reply(parentOf(turn), { ...Object.fromEntries(others), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined } });
+      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined } }, Object.fromEntries(others));
     },
     keydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } },
-  } }, make("label", {}, name, field), list, make("button", {}, "Write again"), act("Close", close));
+  } }, make("p", { class: "dim" }, why(name, slot, answer)), make("label", {}, name, field), list, make("button", {}, "Write again"), act("Close", close));
   chipRow.after(form);
   form.scrollIntoView({ block: "nearest" });
   field.focus();
@@ -475,12 +506,12 @@ function timeline() {
     return make("div", { class: "lane" }, make("span", {}, name), ...cells);
   });
   $("timeline").hidden = !replies.length;
-  $("timeline").replaceChildren(...lanes);
+  $("timeline").replaceChildren(make("div", { class: "dim" }, "Traits so far"), ...lanes);
 }
 
 // --- what is kept -----------------------------------------------------------------------------------------------
 
-const plain = () => JSON.stringify({ vvae: 1, root, speaker: $("speaker").value, adapter: $("adapter").value, me: $("me").value }, (name, value) => (name === "node" || name === "drawn" || name === "form" || name === "writing" ? undefined : value));
+const plain = () => JSON.stringify({ vvae: 1, root, speaker: $("speaker").value, adapter: $("adapter").value, me: $("me").value, persona: persona() }, (name, value) => (name === "node" || name === "drawn" || name === "form" || name === "writing" ? undefined : value));
 
 const store = { // a browser may allow none
   get: (name) => { try { return localStorage.getItem(name); } catch { return null; } },
@@ -499,6 +530,7 @@ function take(text) { // a chat from a file or the browser's store, if it is one
   root = found.root;
   $("me").value = found.me || "";
   for (const field of ["speaker", "adapter"]) if ([...$(field).options].some((option) => option.value === found[field])) $(field).value = found[field];
+  worn = found.persona ?? null;
 }
 
 function restore() {
@@ -513,11 +545,17 @@ $("keep").addEventListener("change", () => {
 });
 addEventListener("beforeunload", (event) => { if (!$("keep").checked && root.next.length) event.preventDefault(); });
 $("me").addEventListener("change", keep);
+$("knobs").addEventListener("change", keep);
 
-$("download").addEventListener("click", () => {
-  const link = make("a", { href: URL.createObjectURL(new Blob([plain()], { type: "application/json" })), download: `${$("speaker").value} ${new Date().toISOString().slice(0, 10)}.json` });
+function download(text, name) {
+  const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: `${name}.json` });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+$("download").addEventListener("click", () => download(plain(), `chat with ${called($("speaker").value)} ${new Date().toISOString().slice(0, 10)}`));
+$("hand-on").addEventListener("click", async () => {
+  const name = $("speaker").value;
+  try { download(await (await ask(`vvae/cards/${encodeURIComponent(name)}`)).text(), `persona ${name}`); } catch (error) { tell(error.message, true); }
 });
 
 async function opened(file) { // a chat that was saved, or a character card
@@ -547,7 +585,7 @@ function cardIn(bytes) { // the card in a PNG: base64 in a text chunk called ccv
   return new TextDecoder().decode(Uint8Array.from(atob(held), (letter) => letter.charCodeAt(0)));
 }
 
-$("open").addEventListener("click", () => $("file").click());
+for (const button of ["open", "open-persona"]) $(button).addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", async () => { if ($("file").files[0]) await opened($("file").files[0]); $("file").value = ""; });
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) opened(event.dataTransfer.files[0]); });
@@ -595,7 +633,8 @@ $("save").addEventListener("click", async () => {
   try {
     const kept = await (await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "PUT", body: JSON.stringify({ speaker, persona: asked }) })).json();
     await anew(kept.name);
-    tell(`${kept.name} is kept`);
+    keep();
+    tell(`${kept.name} is kept: choose it under "Who speaks"`);
   } catch (error) { tell(error.message, true); }
 });
 $("delete").addEventListener("click", async () => {
@@ -604,6 +643,7 @@ $("delete").addEventListener("click", async () => {
   try {
     await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "DELETE" });
     await anew();
+    keep();
     tell(`${name} is deleted`);
   } catch (error) { tell(error.message, true); }
 });

@@ -26,6 +26,7 @@ from vvae.serving.http.service import ServiceDependency
 
 if TYPE_CHECKING:
     from vvae.evaluation.review import Review
+    from vvae.latent.profile import Profile
     from vvae.pipeline.run import Run
 
 __all__ = ["router"]
@@ -42,6 +43,8 @@ FILES = {
 TOP = 12
 """Values of a dimension that the page offers."""
 MOST_ITEMS = 50
+TRAITS = 2
+"""Values that stand beside a speaker's name."""
 
 
 class KeptPersona(BaseModel):
@@ -135,7 +138,10 @@ def space(request: Request, service: ServiceDependency) -> dict[str, Any]:
     return {
         "dimensions": dimensions,
         "adapters": adapters,
-        "speakers": [{"name": n, "replies": p.replies} for n, p in personas.speakers.items()],
+        "speakers": [
+            {"name": name, "replies": profile.replies, "traits": _traits(profile)}
+            for name, profile in personas.speakers.items()
+        ],
         "personas": sorted(personas.personas),
         "openers": {"spaced": OPENERS[False], "unspaced": OPENERS[True]},
         "owner": bool(request.scope.get("vvae.owner")),
@@ -214,6 +220,17 @@ async def adopt(
     return persona(name, service)
 
 
+@router.get("/vvae/cards/{name:path}", responses=errors(404, 503))
+def card(name: str, service: ServiceDependency) -> dict[str, Any]:
+    """Return a kept persona as a character card, to be handed on."""
+    from vvae.serving.cards.personas import saved_personas
+
+    kept = saved_personas(service.personas.run).cards.get(name)
+    if kept is None:
+        raise ApiError(404, "no persona is kept under this name", code="persona_not_found")
+    return dict(kept.json)
+
+
 @router.get("/vvae/review", responses=errors(400, 503))
 def items(
     service: ServiceDependency,
@@ -246,6 +263,11 @@ def _file(name: str, media_type: str) -> Callable[[], Response]:
         "X-Content-Type-Options": "nosniff",
     }
     return lambda: Response(data, media_type=media_type, headers=headers)
+
+
+def _traits(profile: Profile) -> list[str]:
+    """Return the first values of a profile: they tell people apart whose names are numbers."""
+    return [str(slot.value) for _, slot in profile.persona()][:TRAITS]
 
 
 def _between(reach: Reach) -> dict[str, Any]:
