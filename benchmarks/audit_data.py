@@ -1,12 +1,15 @@
 """Public labelled chat as files that `vvae audit labels` reads, each in a development and a test
 half by dialogue.
 
-    python benchmarks/audit_data.py OUT --cped valid_split.csv --personachat valid.txt \
-        --casino casino_train.json
+    python -m benchmarks.audit_data OUT --cped valid_split.csv --personachat valid.txt \
+        --casino casino_train.json --goemotions train.tsv --topicalchat valid_freq.json
     vvae audit labels OUT/cped-test.yaml
 
 cped          emotion -> tone, where a label of ours says the same; human labels
 personachat   triples of hobbies and activities matched to utterances -> hobby; by machine: silver
+goemotions    emotion -> tone; human labels. `test` is the tenth that `train_head.py` holds out; the
+              tone head has learnt from `dev`, the rest
+topicalchat   sentiment -> tone; the writers' own
 casino        pictographs by Unicode's own property -> emoji; exact, and says nothing of typed faces
 """
 
@@ -23,6 +26,7 @@ from typing import Any
 import regex
 import yaml
 
+from benchmarks.train_head import TONES, TOPICAL_CHAT
 from vvae.core.random import uniform
 
 EMOTIONS: Mapping[str, Any] = {
@@ -31,7 +35,10 @@ EMOTIONS: Mapping[str, Any] = {
     "sadness": "sad",
     "depress": "sad",
     "happy": ["excited", "playful"],
-    "grateful": ["polite", "tender"],
+    "grateful": ["grateful", "polite", "tender"],
+    "fear": "worried",
+    "worried": "worried",
+    "astonished": "surprised",
     "neutral": None,
 }
 HOBBIES = frozenset({"has_hobby", "favorite_hobby", "like_activity", "like_sports"})
@@ -120,10 +127,46 @@ def casino(path: Path) -> Iterable[dict[str, Any]]:
                 yield {"dialogue": name, "speaker": row["id"], "text": row["text"], "label": label}
 
 
+def comments(path: Path) -> Iterable[dict[str, Any]]:
+    """Rows of GoEmotions, each a dialogue of its own; an emotion without a tone is no evidence."""
+    emotions = (path.parent / "labels.txt").read_text("utf-8").split()
+    tone_of = {emotion: tone for tone, known in TONES.items() for emotion in known}
+    for line in path.read_text("utf-8").splitlines():
+        text, numbers, comment = line.split("\t")
+        named = (emotions[int(number)] for number in numbers.split(","))
+        label = sorted({tone_of[emotion] for emotion in named if emotion in tone_of}) or ["none"]
+        yield {"dialogue": comment, "speaker": "a", "text": text, "label": label}
+
+
+def topicalchat(path: Path) -> Iterable[dict[str, Any]]:
+    """Rows of a Topical-Chat file."""
+    for dialogue in json.loads(path.read_text("utf-8")):
+        for turn in dialogue["turns"]:
+            yield {
+                "dialogue": dialogue["id"],
+                "speaker": turn["agent"],
+                "text": turn["message"],
+                "label": turn["sentiment"],
+            }
+
+
+def first_half(name: str, dialogue: str) -> bool:
+    """Return whether a dialogue is in the half that may be looked at while developing."""
+    if name == "goemotions":
+        return uniform("heads", dialogue) >= 0.1
+    return uniform("audit", dialogue) < 0.5
+
+
 SOURCES = {
     "cped": (cped, "tone", {"column": "label", "values": EMOTIONS}),
     "personachat": (personachat, "hobby", {"column": "label"}),
     "casino": (casino, "emoji", {"column": "label"}),
+    "goemotions": (
+        comments,
+        "tone",
+        {"column": "label", "values": {**{t: t for t in TONES}, "none": None}},
+    ),
+    "topicalchat": (topicalchat, "tone", {"column": "label", "values": dict(TOPICAL_CHAT)}),
 }
 
 
@@ -143,7 +186,7 @@ def main() -> None:
             continue
         rows = [row for row in read(path) if row["label"] != "doubtful"]
         for half, wanted in (("dev", True), ("test", False)):
-            kept = [row for row in rows if (uniform("audit", row["dialogue"]) < 0.5) == wanted]
+            kept = [row for row in rows if first_half(name, row["dialogue"]) == wanted]
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
             (arguments.out / f"{name}-{half}.jsonl").write_text(lines, "utf-8")
             mapping = {

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 
 from vvae.core.dialogue import Dialogue, Pair
-from vvae.core.errors import DataError
+from vvae.core.errors import ConfigError, DataError
 from vvae.corpus.pairs import PairsConfig, pairs_with_account
 from vvae.encoders.rules.catchphrase import CatchphraseConfig, candidates, log_odds, mine
 from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
+from vvae.encoders.rules.heads import load_head
 from vvae.latent.readers.lexical import (
     read_catchphrase,
     read_cue,
@@ -14,7 +15,7 @@ from vvae.latent.readers.lexical import (
     read_hobby,
     read_nickname,
 )
-from vvae.latent.space import load_space
+from vvae.latent.space import LatentSpace, load_space
 
 
 @pytest.mark.parametrize(
@@ -196,6 +197,55 @@ def test_meaning_is_read_in_both_languages(fitted: tuple[RulesEncoder, list[Pair
     for number, (text, (dimension, label)) in enumerate(replies.items()):
         persona = next(encoder.encode([habit("ana", "ben", number, text)])).persona
         assert persona.value(dimension) == label, text
+
+
+@pytest.mark.parametrize(
+    ("reply", "tone"),
+    [
+        ("i'm sad that the show ended", "sad"),
+        ("hahaha that is hilarious", "playful"),
+        ("thanks for all your help today", "grateful"),
+        ("you did a fantastic job on that painting", "admiring"),
+        ("你怎么可以这样骗我", "annoyed"),
+        ("the bus leaves at nine", None),
+    ],
+)
+def test_a_trained_head_reads_the_tone(
+    fitted: tuple[RulesEncoder, list[Pair]], reply: str, tone: str | None
+) -> None:
+    encoder, _ = fitted
+    slot = next(encoder.encode([habit("ana", "ben", 0, reply)])).persona.slots.get("tone")
+    assert (slot and slot.value) == tone
+    if slot:
+        assert slot.confidence is not None and 0 < slot.confidence <= 1
+
+
+def test_a_head_names_only_labels_of_the_space(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
+    """Who drops a label of a dimension does not get it from the head, nor the next best in its
+    place.
+    """
+    space = load_space()
+    tone = space.by_name["tone"]
+    labels = {name: signs for name, signs in (tone.labels or {}).items() if name != "grateful"}
+    small = LatentSpace("small", (tone.model_copy(update={"labels": labels}),))
+    encoder = RulesEncoder.fit(fitted[1], small)
+    said = habit("ana", "ben", 0, "thanks for all your help today")
+    assert next(encoder.encode([said])).persona.value("tone") is None
+
+
+def test_a_card_says_of_every_label_how_often_it_is_right() -> None:
+    head = load_head("tone")
+    assert set(head.labels) <= set(load_space().by_name["tone"].labels or {})
+    assert head.card["learnt from"]
+    for label, entry in head.card["labels"].items():
+        for script, figures in entry.items():
+            assert label in head.thresholds[script]
+            assert figures["threshold"] is None or figures["precision"] >= 0.45
+
+
+def test_a_head_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"no trained head 'tune'.*did you mean 'tone'"):
+        load_head("tune")
 
 
 def test_no_evidence_is_null(fitted: tuple[RulesEncoder, list[Pair]]) -> None:

@@ -100,7 +100,7 @@ ROWS = [
     {
         "d": "a",
         "who": "x",
-        "text": "i love playing the guitar",
+        "text": "i am into playing the guitar",
         "emotion": "neutral",
         "hobby": "playing guitar",
     },

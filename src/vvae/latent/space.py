@@ -46,7 +46,8 @@ class Dimension(BaseModel):
 
     `labels` maps each label of a closed dimension to its `Signs`, or in short to example sentences;
     an open dimension has none. `min_score` takes the place of the encoder's own, where sentences of
-    a label say more of other things.
+    a label say more of other things. `head` names a trained head of the default encoder, which
+    reads the labels that it has learnt in place of their example sentences.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +59,7 @@ class Dimension(BaseModel):
     description: str
     labels: dict[str, Signs] | None = None
     min_score: float | None = None
+    head: str | None = None
 
     @cached_property
     def cues(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

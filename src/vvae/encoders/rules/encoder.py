@@ -33,7 +33,7 @@ from vvae.latent.tables import Encoding
 
 __all__ = ["RulesConfig", "RulesEncoder"]
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Raised whenever the same reply would be read differently."""
 
 
@@ -158,7 +158,7 @@ class RulesEncoder:
             for name, prototypes in self._readers.items():
                 readings = zip(texts, prototypes.read(texts), strict=True)
                 labels[name] = {
-                    text: (label.value, label.score) for text, label in readings if label
+                    text: (label.value, label.confidence) for text, label in readings if label
                 }
             self._embedder.drop(new)
         return (Encoding(pair.pair_id, self.id, self._persona(pair, labels)) for pair in pairs)
@@ -175,9 +175,7 @@ class RulesEncoder:
                 if cue := read_cue(pair.response, dimension):
                     slots[name] = Slot(cue.value, "observed", (cue.start, cue.end), 1.0)
                 elif label := labels[name].get(flat):
-                    slots[name] = Slot(
-                        label[0], "observed", (0, len(pair.response)), _confidence(label[1])
-                    )
+                    slots[name] = Slot(label[0], "observed", (0, len(pair.response)), label[1])
             elif span := read(pair.response, self._phrases.get(pair.speaker, ())):
                 slots[name] = Slot(span.value, "observed", (span.start, span.end), 1.0)
         return Persona(slots)
@@ -244,8 +242,3 @@ def _by_meaning(space: LatentSpace) -> list[Dimension]:
 
 def _flat(reply: str) -> str:
     return reply.replace(BURST, " ")
-
-
-def _confidence(score: float) -> float:
-    """A standardised score as a number in (0, 1): monotone, not a calibrated probability."""
-    return round(score / (score + 2.0), 4) if score > 0 else 0.0

@@ -1,9 +1,11 @@
-"""Closed dimensions by meaning: a reply's sentence embedding against the labels' example sentences.
+"""Closed dimensions by meaning: a reply's sentence embedding against the labels' example sentences,
+or given to a trained head where the dimension names one.
 
 A label's raw score is the largest cosine with one of its examples. Labels differ in how near they
 lie to chat in general, so scores are standardised by each label's mean and deviation over training
 replies; the best label is reported if it stands out from chat (`min_score`) and from the second
-(`min_margin`) and is near an example at all (`min_cosine`), else the dimension is null.
+(`min_margin`) and is near an example at all (`min_cosine`), else the dimension is null. Labels that
+a head has learnt, in the kind of script a reply is written in, are read by the head alone.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.core.text import words
 from vvae.encoders.embedder import Embedder
+from vvae.encoders.rules.heads import load_head, script_of
 from vvae.latent.space import Dimension
 
 __all__ = ["Label", "PrototypeConfig", "PrototypeReader", "Standard", "nearest_labels"]
@@ -51,10 +54,12 @@ class Standard(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A reported label and its standardised score."""
+    """A reported label and how sure the reading is, in (0, 1): a head's probability, or a monotone
+    function of the standardised score.
+    """
 
     value: str
-    score: float
+    confidence: float
 
 
 def nearest_labels(dimension: Dimension, embedder: Embedder) -> dict[str, str]:
@@ -82,6 +87,7 @@ class PrototypeReader:
         labels = {label: signs.examples for label, signs in (dimension.labels or {}).items()}
         self.dimension, self.config, self._embedder = dimension, config, embedder
         self.labels = tuple(labels)
+        self._head = load_head(dimension.head) if dimension.head else None
         self._examples = embedder.matrix([e for examples in labels.values() for e in examples])
         self._starts = np.cumsum([0, *(len(examples) for examples in labels.values())])[:-1]
         self.standard: Standard | None = None
@@ -110,8 +116,23 @@ class PrototypeReader:
         assert self.standard is not None, "fit before read"
         cosines = self.raw(texts)
         scores = (cosines - np.asarray(self.standard.mean)) / np.asarray(self.standard.deviation)
-        rows = zip(texts, cosines, scores, strict=True)
-        return [self._label(text, cosine, score) for text, cosine, score in rows]
+        if self._head is None:
+            rows = zip(texts, cosines, scores, strict=True)
+            return [self._label(text, cosine, score) for text, cosine, score in rows]
+        named = self._head.read(texts, self._embedder.matrix(texts))
+        learnt = {
+            script: np.asarray([label in known for label in self.labels])
+            for script, known in self._head.thresholds.items()
+        }
+        readings: list[Label | None] = []
+        for text, label, cosine, score in zip(texts, named, cosines, scores, strict=True):
+            if label is not None:
+                found = label[0] in self.labels
+                readings.append(Label(label[0], round(label[1], 4)) if found else None)
+            else:
+                mine = np.where(learnt[script_of(text)], -np.inf, score)
+                readings.append(self._label(text, cosine, mine))
+        return readings
 
     def _label(
         self, text: str, cosines: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]
@@ -123,6 +144,11 @@ class PrototypeReader:
         enough = (
             self.config.min_score if self.dimension.min_score is None else self.dimension.min_score
         )
-        if scores[best] < enough or scores[best] - second < self.config.min_margin:
+        if not scores[best] >= enough or scores[best] - second < self.config.min_margin:
             return None
-        return Label(self.labels[best], float(scores[best]))
+        return Label(self.labels[best], _confidence(float(scores[best])))
+
+
+def _confidence(score: float) -> float:
+    """A standardised score as a number in (0, 1): monotone, not a calibrated probability."""
+    return round(score / (score + 2.0), 4) if score > 0 else 0.0

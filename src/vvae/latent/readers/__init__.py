@@ -14,6 +14,7 @@ from typing import Literal
 
 from vvae.core.errors import ConfigError, choose_from
 from vvae.core.text import Span, emoji_spans, find_phrase, normal_form
+from vvae.latent.readers.form import FORMS, read_form
 from vvae.latent.readers.lexical import (
     find_hobby,
     find_nickname,
@@ -99,6 +100,23 @@ def _hobby_names(text: str) -> tuple[str, ...]:
     return (span.value,) if span else ()
 
 
+def _form(name: str) -> Reader:
+    """A reader of a visible property of a reply: exact, so a model's reading of it is checked."""
+
+    def ground(value: str, reply: str, _: Sequence[str]) -> Span | str:
+        span = read_form(name, reply)
+        return span if span.value == value else "not so in the reply"
+
+    return Reader(
+        name,
+        lambda reply, _: read_form(name, reply),
+        ground,
+        "one of the labels",
+        owner="writer",
+        shows=lambda value, reply: read_form(name, reply).value == value,
+    )
+
+
 VERBATIM = "copied from the reply, letter by letter"
 
 _REGISTRY: dict[str, Reader] = {
@@ -123,6 +141,7 @@ _REGISTRY: dict[str, Reader] = {
             shows=_shows_hobby,
             names_of=_hobby_names,
         ),
+        *(_form(name) for name in FORMS),
         Reader(
             "prototype",
             None,

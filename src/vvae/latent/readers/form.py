@@ -1,0 +1,116 @@
+"""Form: what is visible in every reply, whatever it says. Read by rules, in any script, never null.
+
+Each function returns a value of a closed dimension whose labels stand in the space file; the
+evidence is the whole reply. A value is a word that a person would choose: ``length: short``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import regex
+
+from vvae.core.dialogue import BURST
+from vvae.core.text import UNSPACED, Span, emoji_spans
+
+__all__ = ["FORMS", "read_form"]
+
+LENGTHS = ((3, "a word or two"), (8, "short"), (16, "medium"), (32, "long"))
+"""Most words of a class; above the last one a reply is very long."""
+CHARACTERS_A_WORD = 1.6
+"""Of Chinese and other scripts without spaces: a rough mean of running text."""
+
+_UNSPACED = regex.compile(rf"[{UNSPACED}]")
+_WORD = regex.compile(rf"(?:(?![{UNSPACED}])[\p{{L}}\p{{N}}'’])+")
+_SHOUTED = regex.compile(r"\b\p{Lu}{4,}\b|\b\p{Lu}{2,}(?:\W+\p{Lu}{2,})+\b")
+_SENTENCE = regex.compile(r"(?:^|[.!?]\s+|\n)\W*(\p{L})")
+_STRETCHED = regex.compile(r"(\p{L})\1{2,}|[!?！？]{2,}|([~～])\2+", regex.IGNORECASE)
+_LAUGHTER = {
+    "haha": (
+        r"\b(?:b?w?a?(?:ha){2,}h?|(?:he){2,}h?|a?haha+\w*|hihi+|hh+)\b|[哈嘿呵嘻]{2,}|ww+\b|[ㅋㅎ]{2,}"
+    ),
+    "lol": r"\b(?:lo+l+|lmf?ao+|rofl|lolz|xd+)\b|笑死|xswl|233+|😂|🤣",
+}
+_LAUGHS = [(name, regex.compile(pattern, regex.IGNORECASE)) for name, pattern in _LAUGHTER.items()]
+_SHORTHAND = regex.compile(
+    r"\b(?:u|ur|r|y|n|k|kk|pls|plz|thx|ty|np|idk|idc|ikr|imo|imho|tbh|btw|omg|omfg|wtf|wth|ffs|fyi"
+    r"|brb|gtg|g2g|ttyl|rn|nvm|smh|ngl|bc|cuz|coz|cause|tho|thru|gonna|wanna|gotta|kinda|sorta"
+    r"|lemme|gimme|dunno|ya|yea|yeh|nah|dont|didnt|doesnt|cant|wont|wasnt|isnt|arent|couldnt|im"
+    r"|ive|thats|whats|youre|theyre|2day|2moro|tmrw|l8r|gr8|b4)\b"
+    r"|yyds|xswl|nsdd|awsl|zqsg|u1s1|dbq|plmm|\bemo\b",
+    regex.IGNORECASE,
+)
+_QUESTION = regex.compile(r"[?？]|[吗呢么嘛](?:[。.!！~～\s]*$|\n)")
+
+
+def _length(reply: str) -> str:
+    words = len(_WORD.findall(reply)) + len(_UNSPACED.findall(reply)) / CHARACTERS_A_WORD
+    return next((name for most, name in LENGTHS if words <= most), "very long")
+
+
+def _messages(reply: str) -> str:
+    return ("one", "two", "three or more")[min(reply.strip(BURST).count(BURST), 2)]
+
+
+def _case(reply: str) -> str:
+    letters = [letter for letter in reply if letter.isupper() or letter.islower()]
+    if not letters:
+        return "no letters"
+    if _SHOUTED.search(reply):
+        return "shouted"
+    begins = [letter for letter in _SENTENCE.findall(reply) if letter.isupper() or letter.islower()]
+    return "lower" if begins and not any(letter.isupper() for letter in begins) else "usual"
+
+
+def _ending(reply: str) -> str:
+    end = reply.rstrip()
+    if any(span.end == len(end) for span in emoji_spans(end)):
+        return "emoji"
+    if regex.search(r"(?:\.\.+|…|。。+)$", end):
+        return "dots"
+    last = end[-1:]
+    if last in ("?", "？"):
+        return "question mark"
+    if last in ("!", "！"):
+        return "exclamation mark"
+    return "full stop" if last in (".", "。") else "none"
+
+
+def _stretching(reply: str) -> str:
+    return "some" if _STRETCHED.search(reply) else "none"
+
+
+def _laughter(reply: str) -> str:
+    return next((name for name, pattern in _LAUGHS if pattern.search(reply)), "none")
+
+
+def _shorthand(reply: str) -> str:
+    return "some" if _SHORTHAND.search(reply) else "none"
+
+
+def _question(reply: str) -> str:
+    return "asks" if _QUESTION.search(reply) else "does not ask"
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "length": _length,
+    "messages": _messages,
+    "case": _case,
+    "ending": _ending,
+    "stretching": _stretching,
+    "laughter": _laughter,
+    "shorthand": _shorthand,
+    "question": _question,
+}
+"""Reader name -> the value of a reply."""
+
+
+def read_form(name: str, reply: str) -> Span:
+    """Return the value of a dimension of form; the evidence is the reply.
+
+    Example:
+        >>> reply = "sooo good lol"
+        >>> [read_form(name, reply).value for name in ("length", "case", "stretching", "laughter")]
+        ['a word or two', 'lower', 'some', 'lol']
+    """
+    return Span(FORMS[name](reply), 0, len(reply))
