@@ -70,7 +70,9 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0, description="of every draw; the same inputs give the same outputs")
     data: DataConfig = Field(default_factory=DataConfig)
     pairs: PairsConfig = Field(default_factory=PairsConfig)
-    space: str = Field("default", description="latent space: default, or a YAML file")
+    space: str = Field(
+        "default", description="latent space: default, paper, paper+form, or a YAML file"
+    )
     encoder: EncoderConfig = Field(default_factory=RulesConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     decoder: DecoderConfig = Field(default_factory=DecoderConfig)

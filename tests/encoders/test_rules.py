@@ -217,7 +217,8 @@ def test_a_trained_head_reads_the_tone(
     slot = next(encoder.encode([habit("ana", "ben", 0, reply)])).persona.slots.get("tone")
     assert (slot and slot.value) == tone
     if slot:
-        assert slot.confidence is not None and 0 < slot.confidence <= 1
+        assert slot.confidence
+        assert 0 < slot.confidence <= 1
 
 
 def test_a_head_names_only_labels_of_the_space(fitted: tuple[RulesEncoder, list[Pair]]) -> None:

@@ -221,14 +221,30 @@ def _dimension(axis: str, name: str, body: object, where: str) -> Dimension:
         raise ConfigError(str(error), where=where) from None
 
 
+SHIPPED: Mapping[str, tuple[str, ...]] = {
+    "default": ("paper",),
+    "paper": ("paper",),
+    "paper+form": ("paper", "form"),
+}
+"""Name -> the files of the package whose axes it has."""
+
+
 def load_space(path: str | Path = "default") -> LatentSpace:
-    """Return the latent space of a YAML file, or the one that comes with the package (``default``).
+    """Return the latent space of a YAML file, or one that comes with the package: ``paper``, the
+    nine dimensions of the paper, which is the ``default``; ``paper+form``, with the axis of form.
 
     Raises:
         ConfigError: the file is missing or cannot be used.
+
+    Example:
+        >>> load_space("paper+form").axes[-1]
+        'form'
     """
-    if str(path) == "default":
-        text = resources.files("vvae.latent").joinpath("spaces/default.yaml").read_text("utf-8")
-        return LatentSpace.from_dict(yaml.safe_load(text), where="default")
-    data = read_yaml(Path(path), "give a latent space as YAML, or 'default'")
+    if (files := SHIPPED.get(str(path))) is not None:
+        folder = resources.files("vvae.latent").joinpath("spaces")
+        parts = [yaml.safe_load(folder.joinpath(f"{f}.yaml").read_text("utf-8")) for f in files]
+        axes = {axis: members for part in parts for axis, members in part["axes"].items()}
+        name = "+".join(part["name"] for part in parts)
+        return LatentSpace.from_dict({"name": name, "axes": axes}, where=str(path))
+    data = read_yaml(Path(path), f"give a latent space as YAML, or one of {', '.join(SHIPPED)}")
     return LatentSpace.from_dict(data, where=str(path))
