@@ -82,6 +82,24 @@ def audit_agreement(
     _keep(audit(opened, open_run(other)), opened.path(f"audit/with-{other.name}.json"), out)
 
 
+@audit_app.command("information", epilog=example("vvae audit information runs/demo"))
+def audit_information(
+    run: RunPath,
+    replies: Annotated[
+        int, typer.Option(min=10, help="Held-out replies with a value, of each dimension at most.")
+    ] = 100,
+    out: Annotated[Path | None, typer.Option(help="File to write the scores to, as JSON.")] = None,
+) -> None:
+    """Ask how much each dimension of z can tell a decoder, before anything is trained.
+
+    The base model is told z, and z with one value drawn anew: what is the difference worth?
+    """
+    from vvae.pipeline.stages.analysis import audit_information as audit
+
+    opened = open_run(run)
+    _keep(audit(opened, replies), opened.path("audit/information.json"), out)
+
+
 def _keep(scores: dict[str, Any], *paths: Path | None) -> None:
 
     from vvae.core.files import write_json

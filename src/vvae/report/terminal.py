@@ -159,6 +159,8 @@ def _print_phrases(console: Console, results: Mapping[str, Any]) -> None:
 
 def print_audit(audit: Mapping[str, Any]) -> None:
     """Print the scores of an audit with 95 % intervals."""
+    if audit["kind"] == "information":
+        return _print_information(audit)
     against = audit["kind"] == "labels"
     names = ("precision", "recall", "f1", "coverage") if against else ("kappa", "kappa_both")
     table = Table(title=f"{audit['name']}: {audit['encoder']}", title_justify="left")
@@ -187,12 +189,38 @@ def print_audit(audit: Mapping[str, Any]) -> None:
         )
 
 
-def _spread(estimate: Mapping[str, float | None], *, percent: bool) -> str:
+def _print_information(audit: Mapping[str, Any]) -> None:
+    table = Table(title=f"{audit['name']}: {audit['encoder']}", title_justify="left")
+    heads = ("observed", "H", "r H", "worth to the model", "n", "as the profile", "by chance", "n")
+    for column in ("dimension", *heads):
+        table.add_column(column, justify="left" if column == "dimension" else "right")
+    for name, d in audit["dimensions"].items():
+        table.add_row(
+            name,
+            percent(d["rate"]),
+            f"{d['entropy']:.2f}",
+            f"{d['bound']:.3f}",
+            _spread(d["used"], percent=False, digits=3),
+            str(d["n"]),
+            _spread(d["agreement"], percent=True),
+            percent(d["chance"]),
+            str(d["profiled"]),
+        )
+    console = Console(width=max(Console().width, 124))
+    console.print(table)
+    total = sum(d["bound"] for d in audit["dimensions"].values())
+    console.print(f"nats a reply; r H of all dimensions: {total:.2f}", highlight=False)
+
+
+def _spread(
+    estimate: Mapping[str, float | None], *, percent: bool, digits: int | None = None
+) -> str:
     if estimate["value"] is None:
         return "–"
-    scale, digits = (100, 1) if percent else (1, 2)
+    scale, usual = (100, 1) if percent else (1, 2)
+    digits = usual if digits is None else digits
     value, low, high = (
-        f"{scale * (estimate[name] or 0):.{digits}f}" for name in ("value", "low", "high")
+        f"{scale * (estimate[name] or 0):z.{digits}f}" for name in ("value", "low", "high")
     )
     return f"{value} ({low}–{high})"
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from vvae.core.errors import DataError
 from vvae.core.files import write_json, write_text
+from vvae.core.random import shuffled
 from vvae.corpus.pairs import learned_pairs
 from vvae.encoders.base import Encoder
+from vvae.metrics.audit.information import information, redrawn
 from vvae.metrics.audit.labels import read_labelled
 from vvae.metrics.audit.scores import against_labels, agreement
 from vvae.metrics.groups import populations
@@ -17,7 +19,7 @@ from vvae.metrics.latent_analysis import Analysis, analyze
 from vvae.pipeline.run import Run
 from vvae.pipeline.stages.measuring import replies_of
 
-__all__ = ["analyze_z", "audit_agreement", "audit_labels"]
+__all__ = ["analyze_z", "audit_agreement", "audit_information", "audit_labels"]
 
 
 def analyze_z(run: Run, groups: Mapping[str, str] | None = None) -> Analysis:
@@ -99,5 +101,63 @@ def audit_agreement(run: Run, other: Run) -> dict[str, Any]:
         "other": other.encoder.id,
         "dimensions": agreement(
             run.posteriors, other.posteriors, run.space, dialogue_of, seed=run.config.seed
+        ),
+    }
+
+
+def audit_information(run: Run, replies: int) -> dict[str, Any]:
+    """Return how much each dimension of z can tell, measured with the base model that is told z.
+
+    Args:
+        replies: held-out replies with a value, of each dimension at most.
+
+    Raises:
+        DataError: no held-out reply of a learned speaker has been read.
+    """
+    from vvae.decoder.model import Branch
+    from vvae.inference.prompts import prompted_line
+    from vvae.metrics.teacher_forcing import reply_losses
+
+    seed, space, prior = run.config.seed, run.space, run.prior
+    held = [
+        pair
+        for pair in learned_pairs(run.valid_pairs, run.config.pairs)
+        if pair.split != "train" and pair.pair_id in run.posteriors
+    ]
+    if not held:
+        fix = "run 'vvae encode' first, on a corpus with held-out replies"
+        raise DataError("no held-out reply has been read", where=str(run.folder), fix=fix)
+    order = shuffled(held, "information", seed, name=[pair.pair_id for pair in held])
+    chosen: dict[str, list[str]] = {}
+    for pair in order:
+        for name, _ in run.posteriors[pair.pair_id]:
+            if len(chosen.setdefault(name, [])) < replies:
+                chosen[name].append(pair.pair_id)
+    branches: dict[str, list[Branch]] = {}
+    for name, pair_ids in chosen.items():
+        for pair_id in pair_ids:
+            persona = run.posteriors[pair_id]
+            other = redrawn(persona, name, prior, key=pair_id, seed=seed)
+            asked = branches.setdefault(pair_id, [Branch("own", prompted_line(persona, space))])
+            asked.append(Branch(name, prompted_line(other, space)))
+    pairs = [pair for pair in order if pair.pair_id in branches]
+    run.decoder.drop_adapter()
+    with run.reporter.task("likelihood of held-out replies") as tick:
+        losses = reply_losses(run.decoder, run.dialogues, pairs, branches, progress=tick)
+    gains = {
+        name: {
+            pair_id: losses[f"{pair_id}|{name}"][0] - losses[f"{pair_id}|own"][0]
+            for pair_id in chosen.get(name, ())
+        }
+        for name in space.names
+    }
+    return {
+        "kind": "information",
+        "name": "what z can tell",
+        "encoder": run.encoder.id,
+        "model": run.config.decoder.model,
+        "replies": len(held),
+        "dimensions": information(
+            prior, gains, held, run.posteriors, run.learned_profiles, seed=seed
         ),
     }

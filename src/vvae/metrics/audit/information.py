@@ -1,0 +1,140 @@
+"""What z could tell a decoder, dimension by dimension, whatever encoder read it.
+
+Three figures, from the loosest to the one that a decoder can use, in nats:
+
+    r H(z_k)    at most so much can z_k say of a reply on average: how often it is observed times
+                the entropy of its values. An encoder that names things at random has it, too
+    U_k         log p(x | c, z) - log p(x | c, z with z_k redrawn from the prior), where z_k was
+                observed: what the value is worth to a language model that is only told z. Trained
+                decoders learn more; an encoder whose values are worth nothing here has, as a rule,
+                read nothing that is in the reply
+    agreement   how often what is read in a held-out reply is what the speaker's profile says,
+                beside what it would be if values came from the prior: whether the dimension is a
+                trait of people at all
+
+(This project's test; U_k is an expected log-likelihood ratio and not a mutual information.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from vvae.core.dialogue import Pair
+from vvae.latent.persona import Persona, Slot
+from vvae.latent.prior import DimensionPrior, Prior
+from vvae.latent.profile import Profile
+from vvae.metrics.audit.scores import Interval
+from vvae.metrics.bootstrap import interval, resampled
+
+__all__ = ["entropy", "information", "redrawn"]
+
+LEAST = 10
+"""Replies that a figure with an interval must rest on."""
+
+
+class Information(TypedDict):
+    """What one dimension can tell."""
+
+    rate: float
+    """r: share of the training replies in which it was observed."""
+    entropy: float
+    """H of the observed values, in nats."""
+    bound: float
+    """r H, in nats a reply."""
+    n: int
+    """Held-out replies with a value whose likelihood was measured."""
+    used: Interval
+    """U_k, in nats a reply that has a value."""
+    profiled: int
+    """Held-out replies with a value whose speaker's profile has one."""
+    agreement: Interval
+    chance: float | None
+
+
+def entropy(counted: DimensionPrior) -> float:
+    """Return the entropy of the observed values in nats; 0 without any.
+
+    >>> round(entropy(DimensionPrior({"friend": 1, "lover": 1}, nulls=5)), 4)
+    0.6931
+    """
+    n = counted.observed
+    return sum(c / n * math.log(n / c) for c in counted.counts.values() if c) if n else 0.0
+
+
+def redrawn(persona: Persona, dimension: str, prior: Prior, *, key: str, seed: int = 0) -> Persona:
+    """Return a persona with one value drawn anew from the prior, or null where that has none; it
+    may come out the same.
+    """
+    value = prior[dimension].draw("redrawn", seed, key, dimension)
+    slots = {name: slot for name, slot in persona.slots.items() if name != dimension}
+    if value is not None:
+        slots[dimension] = Slot(value, "sampled")
+    return Persona(slots)
+
+
+def information(
+    prior: Prior,
+    gains: Mapping[str, Mapping[str, float]],
+    pairs: Sequence[Pair],
+    personas: Mapping[str, Persona],
+    profiles: Mapping[str, Profile],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Information]:
+    """Return what each dimension of the prior can tell.
+
+    Args:
+        gains: dimension -> pair id -> log p(x | c, z) - log p(x | c, z with it redrawn), in nats.
+        pairs: held-out pairs; the intervals resample their speakers.
+        personas: pair id -> z read.
+        profiles: by speaker, from training replies.
+    """
+    speaker_of = {pair.pair_id: pair.speaker for pair in pairs}
+    table: dict[str, Information] = {}
+    for dimension, counted in prior.dimensions.items():
+        worth = [(speaker_of[pair_id], gain) for pair_id, gain in gains[dimension].items()]
+        agreed, chances = [], []
+        for pair in pairs:
+            read = personas[pair.pair_id].value(dimension) if pair.pair_id in personas else None
+            profile = profiles.get(pair.speaker)
+            if read is None or profile is None:
+                continue
+            listener = pair.listeners[0] if len(pair.listeners) == 1 else None
+            own = profile.persona(listener).value(dimension)
+            if own is None:
+                continue
+            agreed.append((pair.speaker, float(read == own)))
+            chances.append(counted.counts.get(own, 0) / max(counted.observed, 1))
+        h = entropy(counted)
+        table[dimension] = {
+            "rate": round(counted.rate, 4),
+            "entropy": round(h, 4),
+            "bound": round(counted.rate * h, 4),
+            "n": len(worth),
+            "used": _mean(worth, resamples, dimension, seed),
+            "profiled": len(agreed),
+            "agreement": _mean(agreed, resamples, dimension, seed),
+            "chance": round(sum(chances) / len(chances), 4) if chances else None,
+        }
+    return table
+
+
+def _mean(rows: Sequence[tuple[str, float]], resamples: int, dimension: str, seed: int) -> Interval:
+    """Return the mean over replies, with its interval where whole speakers are drawn."""
+    if len(rows) < LEAST:
+        return {"value": None, "low": None, "high": None}
+    sums: dict[str, list[float]] = {}
+    for speaker, value in rows:
+        of_speaker = sums.setdefault(speaker, [0.0, 0.0])
+        of_speaker[0] += value
+        of_speaker[1] += 1
+    totals = np.asarray([sums[speaker] for speaker in sorted(sums)])
+    drawn = resampled(len(totals), resamples, "information", dimension, seed) @ totals
+    low, high = interval(drawn[:, 0] / drawn[:, 1])
+    value = totals[:, 0].sum() / totals[:, 1].sum()
+    return {"value": round(float(value), 4), "low": round(low, 4), "high": round(high, 4)}
