@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.dialogue import Dialogue, Message, Pair, Turn
 from vvae.core.errors import ConfigError, DataError
 from vvae.corpus.pairs import PairsConfig, pairs_with_account
 from vvae.encoders.rules.catchphrase import CatchphraseConfig, candidates, log_odds, mine
@@ -15,7 +15,7 @@ from vvae.latent.readers.lexical import (
     read_hobby,
     read_nickname,
 )
-from vvae.latent.space import LatentSpace, load_space
+from vvae.latent.space import LatentSpace, Signs, load_space
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,42 @@ def test_a_head_names_only_labels_of_the_space(fitted: tuple[RulesEncoder, list[
     encoder = RulesEncoder.fit(fitted[1], small)
     said = habit("ana", "ben", 0, "thanks for all your help today")
     assert next(encoder.encode([said])).persona.value("tone") is None
+
+
+def test_the_mood_is_in_what_both_said_last(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
+    """A reply that says little has the mood of the turns before it; one that speaks for itself
+    outweighs them; what lies further back does not count.
+    """
+    encoder, _ = fitted
+    texts = (
+        "you are so mean, i hate this, it is disgusting",
+        "that is the worst and most annoying thing ever",
+        "ok",
+        "thank you so much for the lovely gift",
+        "the bus leaves at nine",
+        "it is at the corner",
+        "yes",
+        "the other one too",
+    )
+    turns = tuple(Turn(i, ("ana", "ben")[i % 2], (Message(t),)) for i, t in enumerate(texts))
+    dialogue = Dialogue("d", turns)
+    pairs = [
+        Pair(f"d#{turn.id}", "d", turn.id, 0, turn.speaker, ("ana",), "train", turn.text)
+        for turn in turns
+    ]
+    read = [e.persona.value("vibe") for e in encoder.encode(pairs, {"d": dialogue})]
+    assert read[1:4] == ["tense", "tense", "warm"]
+    assert read[6:] == [None, None]
+    alone = [e.persona.value("vibe") for e in encoder.encode(pairs)]
+    assert alone[2] is None, "without the conversation there is only the reply"
+
+
+def test_a_label_hears_what_its_head_knows() -> None:
+    vibe = load_space().by_name["vibe"]
+    signs = Signs(examples=("so nice",), heard=("tendr",))
+    wrong = LatentSpace("wrong", (vibe.model_copy(update={"labels": {"warm": signs}}),))
+    with pytest.raises(ConfigError, match=r"hears 'tendr'.*did you mean 'tender'"):
+        RulesEncoder.fit([], wrong)
 
 
 def test_a_card_says_of_every_label_how_often_it_is_right() -> None:

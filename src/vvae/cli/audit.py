@@ -97,6 +97,8 @@ def audit_information(
     from vvae.pipeline.stages.analysis import audit_information as audit
 
     opened = open_run(run)
+    if not opened.path("profiles.parquet").exists():
+        opened.make(until="profiles")
     _keep(audit(opened, replies), opened.path("audit/information.json"), out)
 
 

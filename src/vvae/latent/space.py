@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vvae.core.errors import ConfigError, choose_from
 from vvae.core.yaml import read_yaml
@@ -33,12 +33,16 @@ LONGEST_VALUE = 400
 
 
 class Signs(BaseModel):
-    """A label's signs: sentences to compare replies with, and words that say it by themselves."""
+    """A label's signs: sentences to compare replies with, and words that say it by themselves.
+
+    `heard` names the labels of the dimension's head that stand for it; its own name by default.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     examples: tuple[str, ...]
     cues: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
 
 
 class Dimension(BaseModel):
@@ -47,7 +51,8 @@ class Dimension(BaseModel):
     `labels` maps each label of a closed dimension to its `Signs`, or in short to example sentences;
     an open dimension has none. `min_score` takes the place of the encoder's own, where sentences of
     a label say more of other things. `head` names a trained head of the default encoder, which
-    reads the labels that it has learnt in place of their example sentences.
+    reads the labels that it has learnt in place of their example sentences, in the last `turns` of
+    the conversation, the reply among them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +65,7 @@ class Dimension(BaseModel):
     labels: dict[str, Signs] | None = None
     min_score: float | None = None
     head: str | None = None
+    turns: int = Field(1, ge=1, le=8)
 
     @cached_property
     def cues(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

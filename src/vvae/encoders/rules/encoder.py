@@ -9,22 +9,28 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from vvae.core.dialogue import BURST, Dialogue, Pair
+from vvae.core.dialogue import BURST, Dialogue, Pair, Turn
 from vvae.core.errors import DataError
 from vvae.core.files import to_json
 from vvae.core.random import shuffled
 from vvae.core.reporting import Progress
-from vvae.encoders.base import EncoderSettings, readable
+from vvae.encoders.base import LONGEST_READ, EncoderSettings, readable
 from vvae.encoders.embedder import Embedder
 from vvae.encoders.rules.catchphrase import Catchphrase, CatchphraseConfig, lists_from, mine
-from vvae.encoders.rules.prototypes import PrototypeConfig, PrototypeReader, Standard
+from vvae.encoders.rules.prototypes import (
+    Label,
+    PrototypeConfig,
+    PrototypeReader,
+    Standard,
+    Window,
+)
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.readers import reader
 from vvae.latent.readers.lexical import read_cue
@@ -147,35 +153,39 @@ class RulesEncoder:
         *,
         progress: Progress | None = None,
     ) -> Iterator[Encoding]:
-        """Return an iterator over z of each pair, in order. The context is not needed by any of
-        these functions.
+        """Return an iterator over z of each pair, in order. Context is needed by the dimensions
+        that are read over several turns; without dialogues they are read in the reply alone.
         """
-        labels: dict[str, dict[str, tuple[str, float]]] = {}
+        labels: dict[str, dict[Window, Label]] = {}
         pairs = [readable(pair) for pair in pairs]
+        most = max((r.dimension.turns for r in self._readers.values()), default=1)
+        windows = list(_windows(pairs, dialogues or {}, most))
         if self._readers:
-            texts = sorted({_flat(pair.response) for pair in pairs})
-            new = self._embedder.embed(texts, progress)
+            new = self._embedder.embed({turn for window in windows for turn in window}, progress)
             for name, prototypes in self._readers.items():
-                readings = zip(texts, prototypes.read(texts), strict=True)
-                labels[name] = {
-                    text: (label.value, label.confidence) for text, label in readings if label
-                }
+                turns = prototypes.dimension.turns
+                asked = sorted({window[-turns:] for window in windows})
+                readings = zip(asked, prototypes.read(asked), strict=True)
+                labels[name] = {window: label for window, label in readings if label}
             self._embedder.drop(new)
-        return (Encoding(pair.pair_id, self.id, self._persona(pair, labels)) for pair in pairs)
+        return (
+            Encoding(pair.pair_id, self.id, self._persona(pair, window, labels))
+            for pair, window in zip(pairs, windows, strict=True)
+        )
 
     def _persona(
-        self, pair: Pair, labels: Mapping[str, Mapping[str, tuple[str, float]]]
+        self, pair: Pair, window: Window, labels: Mapping[str, Mapping[Window, Label]]
     ) -> Persona:
         slots: dict[str, Slot] = {}
-        flat = _flat(pair.response)
         for dimension in self.space.dimensions:
             name = dimension.name
             read = reader(dimension.reader).read
             if read is None:
                 if cue := read_cue(pair.response, dimension):
                     slots[name] = Slot(cue.value, "observed", (cue.start, cue.end), 1.0)
-                elif label := labels[name].get(flat):
-                    slots[name] = Slot(label[0], "observed", (0, len(pair.response)), label[1])
+                elif label := labels[name].get(window[-dimension.turns :]):
+                    whole = (0, len(pair.response))
+                    slots[name] = Slot(label.value, "observed", whole, label.confidence)
             elif span := read(pair.response, self._phrases.get(pair.speaker, ())):
                 slots[name] = Slot(span.value, "observed", (span.start, span.end), 1.0)
         return Persona(slots)
@@ -238,6 +248,23 @@ class RulesEncoder:
 def _by_meaning(space: LatentSpace) -> list[Dimension]:
     """Return the dimensions that are read by meaning and not by words."""
     return [d for d in space.dimensions if reader(d.reader).read is None]
+
+
+def _windows(
+    pairs: Iterable[Pair], dialogues: Mapping[str, Dialogue], turns: int
+) -> Iterator[Window]:
+    """Yield the last turns of each pair's context and its reply, each as one line."""
+    places: dict[str, dict[int, int]] = {}
+    for pair in pairs:
+        before: Sequence[Turn] = ()
+        dialogue = dialogues.get(pair.dialogue)
+        if turns > 1 and dialogue is not None:
+            if pair.dialogue not in places:
+                places[pair.dialogue] = {turn.id: at for at, turn in enumerate(dialogue.turns)}
+            place = places[pair.dialogue]
+            end = place[pair.turn]
+            before = dialogue.turns[max(place[pair.window], end - turns + 1) : end]
+        yield (*(_flat(turn.text[:LONGEST_READ]) for turn in before), _flat(pair.response))
 
 
 def _flat(reply: str) -> str:

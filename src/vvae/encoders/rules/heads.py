@@ -78,6 +78,18 @@ class Head:
         learnt = np.asarray([label in self.thresholds[script] for label in self.labels])
         return np.where(learnt, 1 / (1 + np.exp(-logits)), 0.0)
 
+    def heard(self, texts: Sequence[str], vectors: Array) -> npt.NDArray[np.float64]:
+        """Return the probabilities of texts of any script, shape (len(texts), labels); of a label
+        that is switched off 0.
+        """
+        found = np.zeros((len(texts), len(self.labels)))
+        for script in SCRIPTS:
+            rows = [row for row, text in enumerate(texts) if script_of(text) == script]
+            if rows:
+                on = [np.isfinite(self.thresholds[script].get(k, np.inf)) for k in self.labels]
+                found[rows] = self.probabilities(vectors[rows], script) * on
+        return found
+
     def read(self, texts: Sequence[str], vectors: Array) -> list[tuple[str, float] | None]:
         """Return the likeliest label of each text with its probability, or None where it does not
         reach the label's threshold.

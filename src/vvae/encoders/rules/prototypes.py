@@ -17,12 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from vvae.core.errors import ConfigError, choose_from
 from vvae.core.text import words
 from vvae.encoders.embedder import Embedder
-from vvae.encoders.rules.heads import load_head, script_of
+from vvae.encoders.rules.heads import Head, load_head, script_of
 from vvae.latent.space import Dimension
 
-__all__ = ["Label", "PrototypeConfig", "PrototypeReader", "Standard", "nearest_labels"]
+__all__ = ["Label", "PrototypeConfig", "PrototypeReader", "Standard", "Window", "nearest_labels"]
+
+Window = tuple[str, ...]
+"""The last turns of a conversation, the reply at the end."""
 
 
 SHRINKAGE = 200
@@ -40,6 +44,9 @@ class PrototypeConfig(BaseModel):
     )
     min_margin: float = Field(0.5, ge=0, description="and above the second label")
     min_cosine: float = Field(0.3, description="and at least this near to one of its examples")
+    min_probability: float = Field(
+        0.3, ge=0, le=1, description="of a label that a head hears over several turns"
+    )
     min_words: int = Field(3, ge=1, description="shorter replies are null")
     calibration_replies: int = Field(
         4000, ge=100, description="training replies the scores are standardised on"
@@ -88,6 +95,16 @@ class PrototypeReader:
         self.dimension, self.config, self._embedder = dimension, config, embedder
         self.labels = tuple(labels)
         self._head = load_head(dimension.head) if dimension.head else None
+        self._heard = [signs.heard or (name,) for name, signs in (dimension.labels or {}).items()]
+        for signs in (dimension.labels or {}).values():
+            known = self._head.labels if self._head else ()
+            if unknown := [label for label in signs.heard if label not in known]:
+                what = (
+                    f"dimension {dimension.name!r} hears {unknown[0]!r}, its head does not know it"
+                )
+                raise ConfigError(
+                    what, fix=choose_from(unknown[0], known) if known else "name a head"
+                )
         self._examples = embedder.matrix([e for examples in labels.values() for e in examples])
         self._starts = np.cumsum([0, *(len(examples) for examples in labels.values())])[:-1]
         self.standard: Standard | None = None
@@ -111,17 +128,21 @@ class PrototypeReader:
         self.standard = Standard(tuple(np.round(mean, 6)), tuple(np.round(deviation, 6)))
         return self.standard
 
-    def read(self, texts: Sequence[str]) -> list[Label | None]:
-        """Return the label of each text, or None."""
+    def read(self, windows: Sequence[Window]) -> list[Label | None]:
+        """Return the label of each window's reply, or None."""
         assert self.standard is not None, "fit before read"
+        texts = [window[-1] for window in windows]
         cosines = self.raw(texts)
         scores = (cosines - np.asarray(self.standard.mean)) / np.asarray(self.standard.deviation)
         if self._head is None:
             rows = zip(texts, cosines, scores, strict=True)
             return [self._label(text, cosine, score) for text, cosine, score in rows]
-        named = self._head.read(texts, self._embedder.matrix(texts))
+        if self.dimension.turns > 1:
+            named = self._over_turns(self._head, windows)
+        else:
+            named = self._head.read(texts, self._embedder.matrix(texts))
         learnt = {
-            script: np.asarray([label in known for label in self.labels])
+            script: np.asarray([not known.keys().isdisjoint(heard) for heard in self._heard])
             for script, known in self._head.thresholds.items()
         }
         readings: list[Label | None] = []
@@ -133,6 +154,29 @@ class PrototypeReader:
                 mine = np.where(learnt[script_of(text)], -np.inf, score)
                 readings.append(self._label(text, cosine, mine))
         return readings
+
+    def _over_turns(self, head: Head, windows: Sequence[Window]) -> list[tuple[str, float] | None]:
+        """Return the likeliest label over the turns of each window with its probability, where that
+        is enough: a turn's labels count half as much as those of the turn after it.
+        """
+        turns = [turn for window in windows for turn in window]
+        found = head.heard(turns, self._embedder.matrix(turns))
+        columns = [
+            [head.labels.index(label) for label in heard if label in head.labels]
+            for heard in self._heard
+        ]
+        of_turns = np.stack(
+            [found[:, c].max(1) if c else np.zeros(len(turns)) for c in columns], axis=1
+        )
+        ends = np.cumsum([len(window) for window in windows])
+        named: list[tuple[str, float] | None] = []
+        for window, end in zip(windows, ends, strict=True):
+            weights = 0.5 ** np.arange(len(window))[::-1]
+            mean = weights @ of_turns[end - len(window) : end] / weights.sum()
+            best = int(mean.argmax())
+            sure = mean[best] >= self.config.min_probability
+            named.append((self.labels[best], float(mean[best])) if sure else None)
+        return named
 
     def _label(
         self, text: str, cosines: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]

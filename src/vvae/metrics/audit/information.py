@@ -104,8 +104,7 @@ def information(
             profile = profiles.get(pair.speaker)
             if read is None or profile is None:
                 continue
-            listener = pair.listeners[0] if len(pair.listeners) == 1 else None
-            own = profile.persona(listener).value(dimension)
+            own = profile.persona(pair.listener).value(dimension)
             if own is None:
                 continue
             agreed.append((pair.speaker, float(read == own)))
