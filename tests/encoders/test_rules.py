@@ -5,7 +5,13 @@ import pytest
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
 from vvae.core.errors import ConfigError, DataError
 from vvae.corpus.pairs import PairsConfig, pairs_with_account
-from vvae.encoders.rules.catchphrase import CatchphraseConfig, candidates, log_odds, mine
+from vvae.encoders.rules.catchphrase import (
+    CatchphraseConfig,
+    background_rate,
+    candidates,
+    log_odds,
+    mine,
+)
 from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
 from vvae.encoders.rules.heads import load_head
 from vvae.latent.readers.lexical import (
@@ -98,6 +104,22 @@ def test_log_odds_is_monroes_worked_out_by_hand() -> None:
 
 def habit(speaker: str, listener: str, number: int, text: str, split: str = "train") -> Pair:
     return Pair(f"d{number}#1", f"d{number}", 1, 0, speaker, (listener,), split, text)
+
+
+def test_the_language_at_large_is_among_the_others() -> None:
+    """One friend's thirty replies prove nothing; that hardly anybody says it does."""
+    says = [habit("ana", "ben", i, "fair enough, ok then") for i in range(12)]
+    says += [habit("ana", "ben", 100 + i, "we had soup") for i in range(60)]
+    friend = [habit("ben", "ana", 300 + i, "we had bread") for i in range(30)]
+
+    def first(background: float) -> list[str]:
+        config = CatchphraseConfig(background=background)
+        return [c.phrase for c in mine([*says, *friend], {}, config).get("ana", ())]
+
+    assert first(0.0) == []
+    assert "fair enough" in first(2000.0)
+    assert background_rate("i think") > 20 * background_rate("fair enough") > 0
+    assert background_rate("反正") > background_rate("真的假的") > 0
 
 
 def test_a_catchphrase_needs_partners_topics_and_the_training_side() -> None:

@@ -9,15 +9,22 @@ others, and a prior of `strength` replies at the corpus rate,
     delta = logit((y + a) / (n + A)) - logit((y' + a) / (n' + A))
     z     = delta / sqrt(1 / (y + a) + 1 / (y' + a))
 
+Who has chats with one friend alone has one person to be compared with, and whatever that one does
+not say would be a habit. So the language at large counts among the others, as `background` replies
+(`weights/background.json`: rates of set phrases in public chat, English and Chinese).
+
 A habit must not be the echo of one friend or one subject, so a phrase also needs several partners
 and topics.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from importlib import resources
 from typing import Any, NamedTuple
 
 import regex
@@ -27,7 +34,15 @@ from vvae.core.dialogue import Pair
 from vvae.core.text import UNSPACED, normal_form
 from vvae.latent.readers.lexicon import Lexicon, default_lexicon, is_torn
 
-__all__ = ["Catchphrase", "CatchphraseConfig", "candidates", "lists_from", "log_odds", "mine"]
+__all__ = [
+    "Catchphrase",
+    "CatchphraseConfig",
+    "background_rate",
+    "candidates",
+    "lists_from",
+    "log_odds",
+    "mine",
+]
 
 
 class CatchphraseConfig(BaseModel):
@@ -51,6 +66,9 @@ class CatchphraseConfig(BaseModel):
     # raise r above what people do with the phrase shown. Two brings both to one size (BYU corpus).
     max_phrases: int = Field(2, ge=1, description="length of a speaker's list")
     strength: float = Field(500.0, gt=0, description="weight of the Dirichlet prior, in replies")
+    background: float = Field(
+        2000.0, ge=0, description="weight of the language at large among the others, in replies"
+    )
 
 
 class Catchphrase(NamedTuple):
@@ -101,12 +119,30 @@ def candidates(reply: str, *, max_words: int = 4, lexicon: Lexicon | None = None
     return phrases
 
 
-def log_odds(y: int, n: int, y_rest: int, n_rest: int, strength: float) -> float:
+@lru_cache(maxsize=1)
+def _background() -> Mapping[str, Any]:
+    file = resources.files("vvae.encoders.rules").joinpath("weights/background.json")
+    rates: Mapping[str, Any] = json.loads(file.read_text("utf-8"))
+    return rates
+
+
+def background_rate(phrase: str) -> float:
+    """Return the share of replies of chat at large that contain a phrase, in its kind of script; 0
+    where it stands in hardly any of them.
+
+    >>> background_rate("of course") > background_rate("oh my gosh") > 0
+    True
+    """
+    rates = _background()["unspaced" if _HAS_UNSPACED.search(phrase) else "spaced"]
+    return float(rates["phrases"].get(phrase, 0) / rates["replies"])
+
+
+def log_odds(y: int, n: int, y_rest: float, n_rest: float, strength: float) -> float:
     """Return the z-score of a phrase's log-odds ratio (module docstring).
 
     Args:
         y, n: replies of the speaker that contain the phrase, and all of them.
-        y_rest, n_rest: the same of everybody else.
+        y_rest, n_rest: the same of everybody else, the language at large among them.
         strength: weight A of the prior; a = A times the phrase's rate in the whole corpus.
     """
     a = min(strength * (y + y_rest) / (n + n_rest), strength - 0.5)
@@ -164,7 +200,15 @@ def mine(
                 or is_torn(phrase, lexicon)
             ):
                 continue
-            z = log_odds(y, n, everybody[phrase] - y, len(train) - n, config.strength)
+            others: float = everybody[phrase] - y
+            n_others: float = len(train) - n
+            if config.background:
+                at_large = background_rate(phrase)
+                others, n_others = (
+                    others + config.background * at_large,
+                    n_others + config.background,
+                )
+            z = log_odds(y, n, others, n_others, config.strength)
             if z >= config.min_z:
                 catchphrases.append(Catchphrase(phrase, round(z, 3), y, len(said_to)))
         catchphrases.sort(key=lambda c: (-c.z, c.phrase))
