@@ -68,7 +68,7 @@ def make(corpus: Iterable[str]) -> None:
         }
         for script, counted in counts.items()
     }
-    OUT.write_text(json.dumps(rates, ensure_ascii=False, indent=0) + "\n", "utf-8")
+    OUT.write_text(json.dumps(rates, ensure_ascii=False) + "\n", "utf-8")
     sizes = {script: (r["replies"], len(r["phrases"])) for script, r in rates.items()}  # type: ignore[arg-type]
     print(f"{OUT}: {OUT.stat().st_size:,} bytes; replies and phrases {sizes}")
 

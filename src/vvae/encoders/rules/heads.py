@@ -117,7 +117,7 @@ def load_head(name: str) -> Head:
         ConfigError: there is none of that name.
     """
     folder = resources.files("vvae.encoders.rules").joinpath("weights")
-    names = sorted(f.name.removesuffix(".json") for f in folder.iterdir() if f.name[-5:] == ".json")
+    names = sorted(f.name.removesuffix(".npz") for f in folder.iterdir() if f.name.endswith(".npz"))
     if name not in names:
         raise ConfigError(f"no trained head {name!r}", fix=choose_from(name, names))
     card = json.loads(folder.joinpath(f"{name}.json").read_text("utf-8"))

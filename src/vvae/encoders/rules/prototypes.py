@@ -159,7 +159,8 @@ class PrototypeReader:
         """Return the likeliest label over the turns of each window with its probability, where that
         is enough: a turn's labels count half as much as those of the turn after it.
         """
-        turns = [turn for window in windows for turn in window]
+        turns = sorted({turn for window in windows for turn in window})
+        place = {turn: row for row, turn in enumerate(turns)}
         found = head.heard(turns, self._embedder.matrix(turns))
         columns = [
             [head.labels.index(label) for label in heard if label in head.labels]
@@ -168,11 +169,10 @@ class PrototypeReader:
         of_turns = np.stack(
             [found[:, c].max(1) if c else np.zeros(len(turns)) for c in columns], axis=1
         )
-        ends = np.cumsum([len(window) for window in windows])
         named: list[tuple[str, float] | None] = []
-        for window, end in zip(windows, ends, strict=True):
+        for window in windows:
             weights = 0.5 ** np.arange(len(window))[::-1]
-            mean = weights @ of_turns[end - len(window) : end] / weights.sum()
+            mean = weights @ of_turns[[place[turn] for turn in window]] / weights.sum()
             best = int(mean.argmax())
             sure = mean[best] >= self.config.min_probability
             named.append((self.labels[best], float(mean[best])) if sure else None)

@@ -131,7 +131,7 @@ function knob(dimension) {
   const often = make("select", { ariaLabel: `${name}: how often it shows` });
   const howOften = make("label", { class: "often", hidden: true }, "shows", often);
   const help = make("p", { id: `help-${name}`, hidden: true }, dimension.description);
-  const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
+  const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; howOften.hidden = help.hidden && !often.value && ["own", "none"].includes(choose.value); button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
   button.setAttribute("aria-expanded", "false");
   button.setAttribute("aria-controls", help.id);
   const row = make("div", { class: "knob", id: `knob-${name}` }, make("label", { class: "of", htmlFor: choose.id }, name), button, choose, other, howOften, help);
