@@ -241,7 +241,7 @@ def test_an_annotator_works_by_keyboard_and_goes_on_after_a_reload(collection: C
         page.keyboard.press("Control+Enter")
         page.wait_for_selector("#next:enabled")
         assert page.input_value("#d-emoji") == ":)"
-        page.select_option("#d-tone", "playful")
+        page.select_option("#d-tone", "sarcastic")
         assert page.locator(".dimension.changed label").all_inner_texts() == ["tone"], (
             "what was changed is marked"
         )
@@ -249,13 +249,13 @@ def test_an_annotator_works_by_keyboard_and_goes_on_after_a_reload(collection: C
         expect(page.locator("#count")).to_contain_text("3 done")
         page.keyboard.press("Alt+ArrowLeft")
         expect(page.locator("#reply")).to_have_value("haha <b>fair</b> enough :)")
-        assert page.input_value("#d-tone") == "playful"
+        assert page.input_value("#d-tone") == "sarcastic"
     work = collection.work("ann-1")
     assert work.about == {"age": "21"}
     written = work.entries[of_kind(collection, "write")[0]]
     assert written.values is not None
     assert (written.values["emoji"], written.values["tone"], written.done) == (
         ":)",
-        "playful",
+        "sarcastic",
         True,
     )
