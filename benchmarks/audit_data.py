@@ -26,7 +26,6 @@ from typing import Any
 import regex
 import yaml
 
-from benchmarks.train_head import TONES, TOPICAL_CHAT
 from vvae.core.random import uniform
 
 EMOTIONS: Mapping[str, Any] = {
@@ -40,6 +39,31 @@ EMOTIONS: Mapping[str, Any] = {
     "worried": "worried",
     "astonished": "surprised",
     "neutral": None,
+}
+TONES: Mapping[str, tuple[str, ...]] = {
+    "tender": ("caring",),
+    "playful": ("amusement",),
+    "excited": ("excitement", "joy", "love"),
+    "annoyed": ("anger", "annoyance", "disgust"),
+    "sad": ("sadness", "grief", "disappointment", "remorse"),
+    "admiring": ("admiration",),
+    "grateful": ("gratitude",),
+    "curious": ("curiosity", "confusion"),
+    "surprised": ("surprise",),
+    "worried": ("fear", "nervousness"),
+    "hopeful": ("optimism", "desire"),
+}
+"""GoEmotions: the emotions that stand for a tone."""
+TOPICAL_CHAT: Mapping[str, str | None] = {
+    "Angry": "annoyed",
+    "Disguised": "annoyed",
+    "Disgusted": "annoyed",
+    "Fearful": "worried",
+    "Happy": "excited",
+    "Curious to dive deeper": "curious",
+    "Sad": "sad",
+    "Surprised": "surprised",
+    "Neutral": None,
 }
 HOBBIES = frozenset({"has_hobby", "favorite_hobby", "like_activity", "like_sports"})
 NEAR = {

@@ -17,14 +17,13 @@ mines again: with and without the background. (BYU is not in the background.)
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.audit_data import casino, cped, personachat
+from benchmarks.audit_data import casino, comments, cped, personachat, topicalchat
 from vvae.corpus.formats import load
 from vvae.corpus.pairs import PairsConfig, pairs_with_account
 from vvae.encoders.rules.catchphrase import CatchphraseConfig, candidates, mine
@@ -37,16 +36,14 @@ OUT = Path(__file__).parents[1] / "src/vvae/encoders/rules/weights/background.js
 
 def texts(arguments: argparse.Namespace) -> Iterator[str]:
     """Yield the texts of all corpora."""
-    for line in arguments.goemotions.read_text("utf-8").splitlines():
-        yield line.split("\t")[0]
-    for name in ("valid_freq", "valid_rare"):
-        for dialogue in json.loads((arguments.topicalchat / f"{name}.json").read_text("utf-8")):
-            yield from (turn["message"] for turn in dialogue["turns"])
-    for rows in (
+    sources = (
+        comments(arguments.goemotions),
+        *(topicalchat(arguments.topicalchat / f"{n}.json") for n in ("valid_freq", "valid_rare")),
         personachat(arguments.personachat),
         casino(arguments.casino),
         cped(arguments.cped),
-    ):
+    )
+    for rows in sources:
         yield from (row["text"] for row in rows)
 
 
@@ -119,7 +116,6 @@ def main() -> None:
     for name in ("goemotions", "topicalchat", "personachat", "casino", "cped"):
         maker.add_argument(f"--{name}", type=Path, required=True)
     arguments = parser.parse_args()
-    csv.field_size_limit(1 << 24)
     if arguments.command == "make":
         make(texts(arguments))
     else:

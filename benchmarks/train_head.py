@@ -1,6 +1,6 @@
 """The trained head of the dimension tone, made again from its data, with its card.
 
-    python benchmarks/train_head.py --goemotions DIR --cped valid_split.csv --topicalchat DIR
+    python -m benchmarks.train_head --goemotions DIR --cped valid_split.csv --topicalchat DIR
 
 goemotions    train.tsv, dev.tsv, labels.txt (Demszky et al. 2020, Apache-2.0). A tenth of train is
               held out by comment and looked at once, at the end; dev is for choices
@@ -15,9 +15,8 @@ Where a comment has an emotion that no tone stands for, naming any tone there co
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +24,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.audit_data import TONES, TOPICAL_CHAT, comments, cped, topicalchat
 from vvae.core.random import uniform
 from vvae.encoders.embedder import Embedder
 from vvae.encoders.rules.heads import SCALE
 
-TONES = {
-    "tender": ("caring",),
-    "playful": ("amusement",),
-    "excited": ("excitement", "joy", "love"),
-    "annoyed": ("anger", "annoyance", "disgust"),
-    "sad": ("sadness", "grief", "disappointment", "remorse"),
-    "admiring": ("admiration",),
-    "grateful": ("gratitude",),
-    "curious": ("curiosity", "confusion"),
-    "surprised": ("surprise",),
-    "worried": ("fear", "nervousness"),
-    "hopeful": ("optimism", "desire"),
-}
 CPED = {
     "happy": "excited",
     "grateful": "grateful",
@@ -55,17 +42,6 @@ CPED = {
     "neutral": None,
 }
 """The other emotions (relaxed, other positive and negative ones) are left out."""
-TOPICAL_CHAT = {
-    "Angry": "annoyed",
-    "Disguised": "annoyed",
-    "Disgusted": "annoyed",
-    "Fearful": "worried",
-    "Happy": "excited",
-    "Curious to dive deeper": "curious",
-    "Sad": "sad",
-    "Surprised": "surprised",
-    "Neutral": None,
-}
 LABELS = tuple(TONES)
 BATCH = 256
 UNITS = {"spaced": 64, "unspaced": 32}
@@ -102,39 +78,19 @@ class Labelled:
 
 def goemotions(folder: Path, split: str) -> Labelled:
     """Return a split; the group of a comment is itself."""
-    emotions = (folder / "labels.txt").read_text("utf-8").split()
-    tone_of = {emotion: tone for tone, known in TONES.items() for emotion in known}
-    rows = []
-    for line in (folder / f"{split}.tsv").read_text("utf-8").splitlines():
-        text, numbers, comment = line.split("\t")
-        named = {emotions[int(number)] for number in numbers.split(",")}
-        rows.append((text, {tone_of[e] for e in named if e in tone_of}, comment))
-    return Labelled(rows)
+    rows = comments(folder / f"{split}.tsv")
+    return Labelled([(r["text"], {*r["label"]} - {"none"}, r["dialogue"]) for r in rows])
 
 
-def cped(path: Path) -> Labelled:
-    """Return the utterances whose emotion is mapped; the group is the dialogue."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+def mapped(rows: Iterable[dict[str, Any]], tones: Mapping[str, str | None]) -> Labelled:
+    """Return the rows whose label is mapped; the group is the dialogue."""
     return Labelled(
         [
-            (row["Utterance"], {t} if (t := CPED[row["Emotion"]]) else set(), row["Dialogue_ID"])
+            (row["text"], {tone} if (tone := tones[row["label"]]) else set(), row["dialogue"])
             for row in rows
-            if row["Emotion"] in CPED
+            if row["label"] in tones
         ]
     )
-
-
-def topicalchat(folder: Path) -> Labelled:
-    """Return the turns whose sentiment is mapped; the group is the dialogue."""
-    rows = []
-    for name in ("valid_freq", "valid_rare"):
-        for dialogue in json.loads((folder / f"{name}.json").read_text("utf-8")):
-            for turn in dialogue["turns"]:
-                if turn["sentiment"] in TOPICAL_CHAT:
-                    tone = TOPICAL_CHAT[turn["sentiment"]]
-                    rows.append((turn["message"], {tone} if tone else set(), dialogue["id"]))
-    return Labelled(rows)
 
 
 def learn(
@@ -222,7 +178,7 @@ def main() -> None:
     train = goemotions(arguments.goemotions, "train")
     held = [uniform("heads", comment) < 0.1 for comment in train.groups]
     learnt, unseen = train.part([not h for h in held]), train.part(held)
-    chinese = cped(arguments.cped)
+    chinese = mapped(cped(arguments.cped), CPED)
     first = [uniform("audit", dialogue) < 0.5 for dialogue in chinese.groups]
     zh_dev, zh_test = chinese.part(first), chinese.part([not f for f in first])
     known = [k for k in range(len(LABELS)) if zh_dev.gold[:, k].sum() >= SEEN]
@@ -309,7 +265,8 @@ def main() -> None:
                 for c in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
             },
         }
-    other = topicalchat(arguments.topicalchat)
+    files = [arguments.topicalchat / f"{name}.json" for name in ("valid_freq", "valid_rare")]
+    other = mapped((row for file in files for row in topicalchat(file)), TOPICAL_CHAT)
     sentiments = sorted({LABELS.index(tone) for tone in TOPICAL_CHAT.values() if tone})
     found = likely(layers["spaced"], embedder.matrix(other.texts), sentiments)
     got, constant = balanced(found, other.gold, 0.15)

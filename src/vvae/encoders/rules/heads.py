@@ -4,7 +4,7 @@ A head is one hidden layer over the embedding and one logistic output for each l
 have several), learnt from labelled chat whose licence allows it: one for scripts with spaces
 between words (English), one for those without (Chinese). It comes with the package, as
 numbers without code (`weights/NAME.npz`), beside a card that says from what it was learnt and how
-often it is right (`weights/NAME.json`). How to make it again: `benchmarks/train_head.py`.
+often it is right (`weights/NAME.json`). How to make it again: `benchmarks.train_head`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from vvae.core.text import is_unspaced
 __all__ = ["Head", "Script", "load_head", "script_of"]
 
 Array = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float64]
 Script = Literal["spaced", "unspaced"]
 SCRIPTS: tuple[Script, ...] = ("spaced", "unspaced")
 
@@ -61,7 +62,7 @@ class Head:
             for script in SCRIPTS
         }
 
-    def probabilities(self, vectors: Array, script: Script) -> npt.NDArray[np.float64]:
+    def probabilities(self, vectors: Array, script: Script) -> Probabilities:
         """Return the probability of each label.
 
         Args:
@@ -78,35 +79,34 @@ class Head:
         learnt = np.asarray([label in self.thresholds[script] for label in self.labels])
         return np.where(learnt, 1 / (1 + np.exp(-logits)), 0.0)
 
-    def heard(self, texts: Sequence[str], vectors: Array) -> npt.NDArray[np.float64]:
-        """Return the probabilities of texts of any script, shape (len(texts), labels); of a label
-        that is switched off 0.
-        """
-        found = np.zeros((len(texts), len(self.labels)))
+    def _by_script(
+        self, texts: Sequence[str], vectors: Array
+    ) -> tuple[Probabilities, Probabilities]:
+        """Return the probabilities of texts of any script, and what each must reach."""
+        found, needed = np.zeros((2, len(texts), len(self.labels)))
         for script in SCRIPTS:
             rows = [row for row, text in enumerate(texts) if script_of(text) == script]
             if rows:
-                on = [np.isfinite(self.thresholds[script].get(k, np.inf)) for k in self.labels]
-                found[rows] = self.probabilities(vectors[rows], script) * on
-        return found
+                found[rows] = self.probabilities(vectors[rows], script)
+                needed[rows] = [self.thresholds[script].get(k, np.inf) for k in self.labels]
+        return found, needed
+
+    def heard(self, texts: Sequence[str], vectors: Array) -> Probabilities:
+        """Return the probabilities of texts of any script, shape (len(texts), labels); of a label
+        that is switched off 0.
+        """
+        found, needed = self._by_script(texts, vectors)
+        return np.where(np.isfinite(needed), found, 0.0)
 
     def read(self, texts: Sequence[str], vectors: Array) -> list[tuple[str, float] | None]:
         """Return the likeliest label of each text with its probability, or None where it does not
         reach the label's threshold.
         """
-        named: list[tuple[str, float] | None] = [None] * len(texts)
-        for script in SCRIPTS:
-            rows = [row for row, text in enumerate(texts) if script_of(text) == script]
-            if not rows:
-                continue
-            probabilities = self.probabilities(vectors[rows], script)
-            for row, best, likely in zip(
-                rows, probabilities.argmax(1), probabilities.max(1), strict=True
-            ):
-                label = self.labels[best]
-                if likely >= self.thresholds[script].get(label, np.inf):
-                    named[row] = (label, float(likely))
-        return named
+        found, needed = self._by_script(texts, vectors)
+        return [
+            (self.labels[best], float(p[best])) if p[best] >= least[best] else None
+            for best, p, least in zip(found.argmax(1), found, needed, strict=True)
+        ]
 
 
 @lru_cache(maxsize=8)

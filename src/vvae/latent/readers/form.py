@@ -11,7 +11,7 @@ from collections.abc import Callable
 import regex
 
 from vvae.core.dialogue import BURST
-from vvae.core.text import UNSPACED, Span, emoji_spans
+from vvae.core.text import Span, emoji_spans, is_unspaced, words
 
 __all__ = ["FORMS", "read_form"]
 
@@ -20,8 +20,6 @@ LENGTHS = ((3, "a word or two"), (8, "short"), (16, "medium"), (32, "long"))
 CHARACTERS_A_WORD = 1.6
 """Of Chinese and other scripts without spaces: a rough mean of running text."""
 
-_UNSPACED = regex.compile(rf"[{UNSPACED}]")
-_WORD = regex.compile(rf"(?:(?![{UNSPACED}])[\p{{L}}\p{{N}}'’])+")
 _SHOUTED = regex.compile(r"\b\p{Lu}{4,}\b|\b\p{Lu}{2,}(?:\W+\p{Lu}{2,})+\b")
 _SENTENCE = regex.compile(r"(?:^|[.!?]\s+|\n)\W*(\p{L})")
 _STRETCHED = regex.compile(r"(\p{L})\1{2,}|[!?！？]{2,}|([~～])\2+", regex.IGNORECASE)
@@ -44,8 +42,8 @@ _QUESTION = regex.compile(r"[?？]|[吗呢么嘛](?:[。.!！~～\s]*$|\n)")
 
 
 def _length(reply: str) -> str:
-    words = len(_WORD.findall(reply)) + len(_UNSPACED.findall(reply)) / CHARACTERS_A_WORD
-    return next((name for most, name in LENGTHS if words <= most), "very long")
+    count = sum(1 / CHARACTERS_A_WORD if is_unspaced(word) else 1 for word in words(reply))
+    return next((name for most, name in LENGTHS if count <= most), "very long")
 
 
 def _messages(reply: str) -> str:
