@@ -71,7 +71,8 @@ class RunConfig(BaseModel):
     data: DataConfig = Field(default_factory=DataConfig)
     pairs: PairsConfig = Field(default_factory=PairsConfig)
     space: str = Field(
-        "default", description="latent space: default, paper, paper+form, or a YAML file"
+        "paper+form",
+        description="latent space: paper (the nine), paper+form, or a YAML file",
     )
     encoder: EncoderConfig = Field(default_factory=RulesConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)

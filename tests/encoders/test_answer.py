@@ -15,7 +15,7 @@ from vvae.encoders.llm.question import Conversation, armed, disarmed, instructio
 from vvae.inference.endpoint.client import key, wire
 from vvae.latent.space import load_space
 
-SPACE = load_space()
+SPACE = load_space("paper")
 PHRASES = ("oh my gosh",)
 
 
@@ -222,3 +222,14 @@ def test_the_order_of_keys_does_not() -> None:
     backwards = json.loads(json.dumps(BODY), object_pairs_hook=lambda pairs: dict(reversed(pairs)))
     assert list(backwards) != list(BODY)
     assert key("http://one/v1", wire(backwards)) == key("http://one/v1", wire(BODY))
+
+
+def test_what_rules_read_exactly_is_not_asked_of_a_model_and_stands_in_the_reading() -> None:
+    space = load_space("paper+form")
+    assert set(schema(space)["properties"]) == set(load_space("paper").names)
+    assert "length" not in instructions(space, "text")
+    nothing = json.dumps(dict.fromkeys(load_space("paper").names))
+    reading = read_answer(nothing, "stop", "so good!!!", space, "schema", ())
+    assert reading.invalid is None and not reading.rejected
+    assert {name: slot.value for name, slot in reading.persona}["ending"] == "exclamation mark"
+    assert len(reading.persona) == len(space.names) - len(SPACE.names)

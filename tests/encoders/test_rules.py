@@ -208,6 +208,31 @@ def test_words_that_say_a_tone_by_themselves(reply: str, tone: str | None, cue: 
         assert reply[span.start : span.end] == cue
 
 
+@pytest.mark.parametrize(
+    ("reply", "dimension", "value", "evidence"),
+    [
+        ("sorry, I'm just so lazy", "personality", "lazy", "I'm just so lazy"),
+        ("i am a bit of an introvert haha", "personality", "introverted", None),
+        ("我这个人比较内向", "personality", "introverted", "我这个人比较内向"),
+        ("my roommate is so lazy", "personality", None, None),
+        ("you are such an introvert", "personality", None, None),
+        ("i'm not lazy", "personality", None, None),
+        ("ooh that sounds fun, an adventure", "personality", None, None),
+        ("my mom called my dad", "relationship", None, None),
+        ("thanks mom, see you at eight", "relationship", "family", "thanks mom"),
+        ("妈你怎么偷看我日记", "relationship", "family", "妈你"),
+        ("nice to meet you too!", "relationship", "stranger", "nice to meet you"),
+    ],
+)
+def test_of_people_only_what_is_said_in_words_counts(
+    reply: str, dimension: str, value: str | None, evidence: str | None
+) -> None:
+    span = read_cue(reply, load_space().by_name[dimension])
+    assert (span.value if span else None) == value
+    if span and evidence:
+        assert reply[span.start : span.end] == evidence
+
+
 def test_meaning_is_read_in_both_languages(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
     encoder, _ = fitted
     replies = {
@@ -309,7 +334,9 @@ def test_a_head_that_is_not_there_is_named() -> None:
 
 def test_no_evidence_is_null(fitted: tuple[RulesEncoder, list[Pair]]) -> None:
     encoder, _ = fitted
-    assert len(next(encoder.encode([habit("dan", "ben", 0, "ok")])).persona) == 0
+    read = next(encoder.encode([habit("dan", "ben", 0, "ok")])).persona
+    by_name = load_space().by_name
+    assert {by_name[name].axis for name, _ in read} == {"form"}, "which every reply has"
 
 
 def test_a_foreign_state_is_refused() -> None:

@@ -2,8 +2,8 @@
 support.
 
 Up to three ranked values per dimension; nulls stay null on disk. Speaker-scope values belong to the
-speaker, pair-scope values to (speaker, listener); turn-scope values have no profile: they are drawn
-or inferred when used.
+speaker, pair-scope values to (speaker, listener). Turn-scope values have no profile: they are drawn
+or inferred when used, from the speaker's own habits where the space says so (`Dimension.draws`).
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ class Profile:
     """Speaker-scope dimension -> ranked values; absent for null."""
     by_listener: Mapping[str, Mapping[str, tuple[Ranked, ...]]] = field(default_factory=dict)
     """Listener -> pair-scope dimension -> ranked values."""
+    habits: Mapping[str, tuple[Ranked, ...]] = field(default_factory=dict)
+    """Dimension whose unset values are drawn from the speaker's own -> all values, most frequent
+    first."""
 
     def persona(self, listener: str | None = None) -> Persona:
         """Return the first-ranked values, towards a listener if one is known; nulls stay null."""
@@ -55,10 +58,10 @@ class Profile:
         )
 
 
-def ranked(counts: Mapping[str, int]) -> tuple[Ranked, ...]:
-    """Return the values counted most often, up to `RANKS`."""
+def ranked(counts: Mapping[str, int], most: int | None = RANKS) -> tuple[Ranked, ...]:
+    """Return the values counted most often, up to `most`; all of them where it is None."""
     return tuple(
-        Ranked(*item) for item in sorted(counts.items(), key=lambda vn: (-vn[1], vn[0]))[:RANKS]
+        Ranked(*item) for item in sorted(counts.items(), key=lambda vn: (-vn[1], vn[0]))[:most]
     )
 
 
@@ -73,13 +76,16 @@ def build_profiles(
     """
     replies: Counter[str] = Counter()
     counts: dict[tuple[str, str | None, str], Counter[str]] = defaultdict(Counter)
+    habits: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for pair in pairs:
         if pair.split != "train":
             continue
         replies[pair.speaker] += 1
         for name, slot in personas.get(pair.pair_id, Persona()):
             scope = space.by_name[name].scope
-            if scope == "speaker":
+            if space.by_name[name].draws == "speaker":
+                habits[pair.speaker][name][slot.value] += 1
+            elif scope == "speaker":
                 counts[pair.speaker, None, name][slot.value] += 1
             elif (
                 scope == "pair" and pair.listener is not None
@@ -96,6 +102,12 @@ def build_profiles(
             counter
         )
     return {
-        s: Profile(s, n, values.get(s, {}), dict(by_listener.get(s, {})))
+        s: Profile(
+            s,
+            n,
+            values.get(s, {}),
+            dict(by_listener.get(s, {})),
+            {name: ranked(counter, None) for name, counter in sorted(habits[s].items())},
+        )
         for s, n in sorted(replies.items())
     }

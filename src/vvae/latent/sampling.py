@@ -42,6 +42,7 @@ __all__ = [
     "ScopeKeys",
     "chat_keys",
     "complete",
+    "drawn_from",
     "fill",
     "fill_all",
     "fill_nulls",
@@ -189,17 +190,26 @@ def fill_all(
     return persona
 
 
+def drawn_from(profile: Profile, prior: Prior, name: str) -> DimensionPrior:
+    """Return what an unset value of a dimension is drawn from at test time: the speaker's own habit
+    where the space says so and something is known of it, else the prior.
+    """
+    habit = profile.habits.get(name)
+    return DimensionPrior(dict(habit), nulls=0) if habit else prior[name]
+
+
 def complete(
     profile: Profile, pair: Pair, prior: Prior, space: LatentSpace, *, seed: int
 ) -> Persona:
-    """Return the profile's persona for a reply with every null drawn from the prior.
+    """Return the profile's persona for a reply with every null drawn (`drawn_from`).
 
     Each dimension's own scope says what shares a draw.
     """
     persona, keys = profile.persona(pair.listener), pair_keys(pair)
     for dimension in space.dimensions:
         name = dimension.name
-        persona = fill(persona, prior[name], name, keys[dimension.scope], seed=seed)
+        values = drawn_from(profile, prior, name)
+        persona = fill(persona, values, name, keys[dimension.scope], seed=seed)
     return persona
 
 

@@ -52,7 +52,8 @@ class Dimension(BaseModel):
     an open dimension has none. `min_score` takes the place of the encoder's own, where sentences of
     a label say more of other things. `head` names a trained head of the default encoder, which
     reads the labels that it has learnt in place of their example sentences, in the last `turns` of
-    the conversation, the reply among them.
+    the conversation, the reply among them. `draws` says whose distribution a value that nobody sets
+    is drawn from: everyone's, which is the prior, or the speaker's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +67,7 @@ class Dimension(BaseModel):
     min_score: float | None = None
     head: str | None = None
     turns: int = Field(1, ge=1, le=8)
+    draws: Literal["everyone", "speaker"] = "everyone"
 
     @cached_property
     def cues(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -102,7 +104,7 @@ class Dimension(BaseModel):
     def model_post_init(self, _: object) -> None:
         """Check that a dimension that is read by meaning has labels."""
         if readers.reader(self.reader).read is None and not self.labels:
-            raise ValueError("reader 'prototype' needs labels with example sentences")
+            raise ValueError(f"reader {self.reader!r} needs labels with example sentences")
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class LatentSpace:
     dimensions: tuple[Dimension, ...]
 
     @classmethod
-    def load(cls, path: str | Path = "default") -> LatentSpace:
+    def load(cls, path: str | Path = "paper+form") -> LatentSpace:
         """Return the space of a YAML file, or the one that comes with the package.
 
         Raises:
@@ -228,16 +230,17 @@ def _dimension(axis: str, name: str, body: object, where: str) -> Dimension:
 
 
 SHIPPED: Mapping[str, tuple[str, ...]] = {
-    "default": ("paper",),
+    "default": ("paper",),  # what it was called while there was no other
     "paper": ("paper",),
     "paper+form": ("paper", "form"),
 }
 """Name -> the files of the package whose axes it has."""
 
 
-def load_space(path: str | Path = "default") -> LatentSpace:
+def load_space(path: str | Path = "paper+form") -> LatentSpace:
     """Return the latent space of a YAML file, or one that comes with the package: ``paper``, the
-    nine dimensions of the paper, which is the ``default``; ``paper+form``, with the axis of form.
+    nine dimensions of the paper; ``paper+form``, which has the axis of form too and is used where
+    nothing is said.
 
     Raises:
         ConfigError: the file is missing or cannot be used.

@@ -2,7 +2,7 @@
 
 A *knob* is what is asked of one dimension. Knobs come from several places, each overriding the
 next, dimension by dimension; what nobody asks for is the profile's, and where that is null, a draw
-from the prior. As text::
+from the prior or the speaker's own habits (`Dimension.draws`). As text::
 
     Ana; tone=playful; topic=auto; catchphrase="so; yes"; catchphrase.rate=0.1; seed=7
 
@@ -34,7 +34,7 @@ from vvae.core.random import uniform
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import Prior
 from vvae.latent.profile import Profile
-from vvae.latent.sampling import chat_keys, fill
+from vvae.latent.sampling import chat_keys, drawn_from, fill
 from vvae.latent.space import LatentSpace
 
 __all__ = [
@@ -397,7 +397,8 @@ def steer(
         slot, origin = _slot_without_draw(knob, heard[name], own[name])
         if slot is None and not (knob and knob.mode == "fixed"):
             scope = "turn" if knob and knob.mode == "sample" else dimension.scope
-            slot = fill(Persona(), prior[name], name, keys[scope], seed=seed)[name]
+            values = drawn_from(profile, prior, name)
+            slot = fill(Persona(), values, name, keys[scope], seed=seed)[name]
             origin = "sampled" if slot else None
         rate = None
         if slot is not None and reach and (target := steering.rates.get(name)) is not None:

@@ -117,12 +117,13 @@ _PROFILE = {
     "rank": pl.Int64,
     "value": pl.String,
     "support": pl.Int64,
+    "drawn": pl.Boolean,
 }
 
 
 def write_profiles(path: Path, profiles: Mapping[str, Profile]) -> None:
-    """Write profiles.parquet: (speaker, listener or null, dimension, rank, value, support); no row
-    of values for all-null.
+    """Write profiles.parquet: (speaker, listener or null, dimension, rank, value, support, drawn);
+    no row of values for all-null. What is drawn is a habit: all its values stand there.
     """
     write_rows(
         path, "profiles", (row for p in profiles.values() for row in _profile_rows(p)), _PROFILE
@@ -138,22 +139,26 @@ def _profile_rows(profile: Profile) -> Iterator[dict[str, Any]]:
         "rank": None,
         "value": None,
         "support": None,
+        "drawn": False,
     }
-    for listener, values in [(None, profile.values), *profile.by_listener.items()]:
+    own = ((None, profile.values, False), (None, profile.habits, True))
+    towards = ((listener, values, False) for listener, values in profile.by_listener.items())
+    for listener, values, drawn in (*own, *towards):
         for dimension, ranked in values.items():
             for rank, (value, support) in enumerate(ranked):
                 body = {"dimension": dimension, "rank": rank, "value": value, "support": support}
-                yield {**head, "listener": listener, **body}
+                yield {**head, "listener": listener, **body, "drawn": drawn}
 
 
 def read_profiles(path: Path) -> dict[str, Profile]:
     """Return the profiles that `write_profiles` wrote."""
     heads: dict[str, int] = {}
-    values: dict[str, dict[str | None, dict[str, list[Ranked]]]] = {}
+    values: dict[str, dict[tuple[str | None, bool], dict[str, list[Ranked]]]] = {}
     for row in read_frame(path, "profiles").iter_rows(named=True):
         heads[row["speaker"]] = row["replies"]
         if row["dimension"] is not None:
-            of_listener = values.setdefault(row["speaker"], {}).setdefault(row["listener"], {})
+            kind = (row["listener"], bool(row.get("drawn")))
+            of_listener = values.setdefault(row["speaker"], {}).setdefault(kind, {})
             of_listener.setdefault(row["dimension"], []).append(
                 Ranked(row["value"], row["support"])
             )
@@ -162,6 +167,7 @@ def read_profiles(path: Path) -> dict[str, Profile]:
         tables = {
             k: {d: tuple(r) for d, r in v.items()} for k, v in values.get(speaker, {}).items()
         }
-        own = tables.pop(None, {})
-        profiles[speaker] = Profile(speaker, replies, own, {str(k): v for k, v in tables.items()})
+        own, habits = (tables.pop((None, drawn), {}) for drawn in (False, True))
+        towards = {str(listener): table for (listener, _), table in tables.items()}
+        profiles[speaker] = Profile(speaker, replies, own, towards, habits)
     return profiles

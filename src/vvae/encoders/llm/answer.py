@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import regex
 
 from vvae.core.text import normal_form
-from vvae.encoders.llm.question import Structure, armed
+from vvae.encoders.llm.question import Structure, armed, asked
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.readers import reader
 from vvae.latent.space import Dimension, LatentSpace
@@ -63,13 +63,18 @@ def read_answer(
         return Reading(Persona(), CUT_OFF if finish == "length" else "stopped for another reason")
     if not content or not content.strip():
         return Reading(Persona(), "empty")
-    values = _parsed(content, structure, space.names)
+    names = [dimension.name for dimension in asked(space)]
+    values = _parsed(content, structure, names)
     if isinstance(values, str):
         return Reading(Persona(), values)
     slots: dict[str, Slot] = {}
     # The name itself may be anything, also chat.
-    rejected = [("answer", "names no dimension")] if set(values) - set(space.names) else []
+    rejected = [("answer", "names no dimension")] if set(values) - set(names) else []
     for dimension in space.dimensions:
+        own = reader(dimension.reader)
+        if own.exact and own.read and (span := own.read(reply, phrases)):
+            slots[dimension.name] = Slot(span.value, "observed", (span.start, span.end))
+            continue
         slot = _slot(values.get(dimension.name), dimension, reply, phrases)
         if isinstance(slot, Slot):
             slots[dimension.name] = slot

@@ -37,6 +37,7 @@ from vvae.encoders.llm.question import (
     QUESTION_VERSION,
     Conversation,
     Structure,
+    asked,
     instructions,
     schema,
 )
@@ -482,9 +483,10 @@ def _holds(answer: Answer, space: LatentSpace, structure: Structure) -> bool:
         return True
     with suppress(ValueError):
         values = json.loads(answer.content or "")
-        return set(values) == set(space.names) and all(
+        dimensions = asked(space)
+        return set(values) == {d.name for d in dimensions} and all(
             value is None or (isinstance(value, str) and (d.labels is None or value in d.labels))
-            for d in space.dimensions
+            for d in dimensions
             for value in [values[d.name]]
         )
     return False

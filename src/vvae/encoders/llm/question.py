@@ -25,6 +25,7 @@ __all__ = [
     "Conversation",
     "Structure",
     "armed",
+    "asked",
     "disarmed",
     "instructions",
     "schema",
@@ -60,14 +61,19 @@ def armed(value: str) -> str:
     return _DISARMED.sub(r"\1", value)
 
 
+def asked(space: LatentSpace) -> tuple[Dimension, ...]:
+    """Return the dimensions that a model is asked about: not those that rules read exactly."""
+    return tuple(d for d in space.dimensions if not reader(d.reader).exact)
+
+
 def schema(space: LatentSpace) -> dict[str, Any]:
-    """Return the JSON schema of an answer: every dimension required, null allowed, closed labels as
-    enums.
+    """Return the JSON schema of an answer: every dimension asked about required, null allowed,
+    closed labels as enums.
 
     No maxLength, pattern or format: some engines compile them into masks hundreds of times slower,
     others drop them silently. What they would hold is checked afterwards.
     """
-    properties = {d.name: _property(d) for d in space.dimensions}
+    properties = {d.name: _property(d) for d in asked(space)}
     return {
         "type": "object",
         "properties": properties,
@@ -83,7 +89,7 @@ def _property(dimension: Dimension) -> dict[str, Any]:
 
 def instructions(space: LatentSpace, structure: Structure) -> str:
     """Return the system message, the same for every reply."""
-    lines = [_line(dimension) for dimension in space.dimensions]
+    lines = [_line(dimension) for dimension in asked(space)]
     if structure == "text":
         form = (
             "Answer with one line for each dimension, `name: value` or `name: null`, and nothing "
@@ -91,7 +97,7 @@ def instructions(space: LatentSpace, structure: Structure) -> str:
         )
     else:
         # No filled-in example: small models copy it.
-        keys = ", ".join(json.dumps(name, ensure_ascii=False) for name in space.names)
+        keys = ", ".join(json.dumps(d.name, ensure_ascii=False) for d in asked(space))
         form = (
             f"Answer with compact JSON on one line and nothing else: each of the keys {keys} with "
             "a string or null."

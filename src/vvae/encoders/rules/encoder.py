@@ -183,7 +183,7 @@ class RulesEncoder:
             if read is None:
                 if cue := read_cue(pair.response, dimension):
                     slots[name] = Slot(cue.value, "observed", (cue.start, cue.end), 1.0)
-                elif label := labels[name].get(window[-dimension.turns :]):
+                elif label := labels.get(name, {}).get(window[-dimension.turns :]):
                     whole = (0, len(pair.response))
                     slots[name] = Slot(label.value, "observed", whole, label.confidence)
             elif span := read(pair.response, self._phrases.get(pair.speaker, ())):
@@ -247,7 +247,7 @@ class RulesEncoder:
 
 def _by_meaning(space: LatentSpace) -> list[Dimension]:
     """Return the dimensions that are read by meaning and not by words."""
-    return [d for d in space.dimensions if reader(d.reader).read is None]
+    return [d for d in space.dimensions if d.reader == "prototype"]
 
 
 def _windows(

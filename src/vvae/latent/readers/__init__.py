@@ -50,8 +50,8 @@ class Reader:
     name: str
     """What latent-space files call it."""
     read: Callable[[str, Sequence[str]], Span | None] | None
-    """(reply, the speaker's own phrases) -> the value and where it stands; None: a reading by
-    meaning, which is the encoder's own (labels with example sentences)."""
+    """(reply, the speaker's own phrases) -> the value and where it stands; None: a reading by the
+    signs of the dimension's labels, which is the encoder's own."""
     ground: Callable[[str, str, Sequence[str]], Span | str]
     """(value named by a language model, reply, the speaker's own phrases) -> where the reply shows
     it, or why the value is rejected. Labels of closed dimensions are not asked about."""
@@ -61,6 +61,8 @@ class Reader:
     """Whose turns say something of the persona in a conversation: only its own, or anybody's."""
     shows: Callable[[str, str], bool] = _same
     """(value, reply) -> whether the reply shows the value, as the metrics count it."""
+    exact: bool = False
+    """Whether it reads every reply, and is never wrong: no language model is asked then."""
     names_of: Callable[[str], tuple[str, ...]] = _no_names
     """A label file's words -> the names that this reader gives them."""
 
@@ -114,6 +116,7 @@ def _form(name: str) -> Reader:
         "one of the labels",
         owner="writer",
         shows=lambda value, reply: read_form(name, reply).value == value,
+        exact=True,
     )
 
 
@@ -142,11 +145,14 @@ _REGISTRY: dict[str, Reader] = {
             names_of=_hobby_names,
         ),
         *(_form(name) for name in FORMS),
-        Reader(
-            "prototype",
-            None,
-            lambda value, reply, _: _in_reply(find_phrase(value, reply)),
-            "one to three words",
+        *(
+            Reader(
+                name,
+                None,
+                lambda value, reply, _: _in_reply(find_phrase(value, reply)),
+                "one to three words",
+            )
+            for name in ("prototype", "cue", "self-description")
         ),
     )
 }

@@ -32,6 +32,17 @@ __all__ = [
 ]
 
 
+DEGREES = "so|very|really|pretty|kind of|kinda|such|quite|super|too|just|always|a bit|a little|more"
+I_AM = (
+    rf"(?:i'?m|i am|i'?ve always been)\s+(?:(?:{DEGREES}|of)\s+){{0,3}}(?:an?\s+)?"
+    rf"(?:(?:{DEGREES})\s+)?"
+)
+I_AM_UNSPACED = (
+    "我(?:这个?人|自己|就是|是个?|比较|一直|太|很|挺|真的?|特别|有点儿?|好|超|最|也|个){0,3}"
+)
+"""How one begins to describe oneself; a cue that follows is meant of oneself."""
+
+
 def read_emoji(reply: str) -> Span | None:
     """Return the emoji, emoticon, kaomoji or sticker used most often, of several the first."""
     spans = emoji_spans(reply)
@@ -43,13 +54,22 @@ def read_emoji(reply: str) -> Span | None:
 
 def read_cue(reply: str, dimension: Dimension) -> Span | None:
     """Return the label whose cues stand in the reply most often, at the first of them; None without
-    any, or when two tie.
+    any, or when two tie. Of a dimension that is read by self-description, a cue counts only where
+    the writer says it of themself.
+
+    Example:
+        >>> from vvae.latent.space import load_space
+        >>> personality = load_space().by_name["personality"]
+        >>> read_cue("sorry, i'm just so lazy", personality)
+        Span(value='lazy', start=7, end=23)
+        >>> read_cue("my cat is lazy", personality) is None
+        True
     """
     if not dimension.cues:
         return None
-    pattern, label_of = _cues(dimension.cues)
+    pattern, label_of = _cues(dimension.cues, dimension.reader == "self-description")
     spans = [
-        Span(label_of[normal_form(m.group())], m.start(), m.end()) for m in pattern.finditer(reply)
+        Span(label_of[normal_form(m["cue"])], m.start(), m.end()) for m in pattern.finditer(reply)
     ]
     distinct = Counter(
         label for label, _ in {(span.value, reply[span.start : span.end]) for span in spans}
@@ -62,15 +82,18 @@ def read_cue(reply: str, dimension: Dimension) -> Span | None:
 
 @lru_cache(maxsize=64)
 def _cues(
-    cues: tuple[tuple[str, tuple[str, ...]], ...],
+    cues: tuple[tuple[str, tuple[str, ...]], ...], of_oneself: bool
 ) -> tuple[regex.Pattern[str], dict[str, str]]:
     """One pattern for all cues of a dimension, and the label of each."""
     label_of = {normal_form(cue): label for label, words in cues for cue in words}
     spaced, unspaced = ([c for c in label_of if is_unspaced(c) is kind] for kind in (False, True))
-    parts = (
-        [rf"(?<![\p{{L}}\p{{N}}])(?:{_alternatives(spaced)})(?![\p{{L}}\p{{N}}])"] if spaced else []
-    )
-    parts += [rf"(?:{_alternatives(unspaced)})"] if unspaced else []
+    i_am, i_am_unspaced = (I_AM, I_AM_UNSPACED) if of_oneself else ("", "")
+    parts = []
+    if spaced:
+        words = rf"{i_am}(?P<cue>{_alternatives(spaced)})"
+        parts.append(rf"(?<![\p{{L}}\p{{N}}]){words}(?![\p{{L}}\p{{N}}])")
+    if unspaced:
+        parts.append(rf"{i_am_unspaced}(?P<cue>{_alternatives(unspaced)})")
     denied = r"(?<!\bnot\s)(?<!n['’]?t\s)(?<![不没])"
     return regex.compile(
         denied + f"(?:{'|'.join(parts)})".replace("'", "['’]"), regex.IGNORECASE
