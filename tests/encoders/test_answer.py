@@ -230,6 +230,7 @@ def test_what_rules_read_exactly_is_not_asked_of_a_model_and_stands_in_the_readi
     assert "length" not in instructions(space, "text")
     nothing = json.dumps(dict.fromkeys(load_space("paper").names))
     reading = read_answer(nothing, "stop", "so good!!!", space, "schema", ())
-    assert reading.invalid is None and not reading.rejected
+    assert reading.invalid is None
+    assert not reading.rejected
     assert {name: slot.value for name, slot in reading.persona}["ending"] == "exclamation mark"
     assert len(reading.persona) == len(space.names) - len(SPACE.names)
