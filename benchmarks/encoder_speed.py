@@ -24,7 +24,8 @@ def main() -> None:
     pairs, _ = pairs_with_account(dialogues, PairsConfig(), seed=0)
     topics = {d.id: prompt for d in dialogues if (prompt := d.get("prompt"))}
     space = load_space()
-    lexical = LatentSpace("lexical", tuple(d for d in space.dimensions if d.reader != "prototype"))
+    by_words = ("catchphrase", "emoji", "nickname", "hobby")
+    lexical = LatentSpace("lexical", tuple(d for d in space.dimensions if d.reader in by_words))
     rates = {}
     for name, chosen in (("all", space), ("lexical", lexical)):
         encoder = RulesEncoder.fit(pairs, chosen, topics=topics)

@@ -5,10 +5,12 @@ something alike.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tests.support.runs import write_config
 from vvae.config import load_config
@@ -210,6 +212,27 @@ def test_as_many_are_misread_as_asked_and_more_of_the_same_at_a_larger_rate() ->
     assert few < many
     assert len(few) / 2000 == pytest.approx(0.25, abs=0.03)
     assert len(many) / 2000 == pytest.approx(0.5, abs=0.03)
+
+
+def test_errors_of_an_audit_are_made_as_often_as_it_found_them(tmp_path: Path) -> None:
+    audit = tmp_path / "labels.json"
+    found = {"tender": {"tender": 60, "playful": 30, "∅": 10}, "sad": {"sad": 1}}
+    body = {"dimensions": {"tone": {"confusion": found}, "hobby": {"n": 3}}}
+    audit.write_text(json.dumps(body), "utf-8")
+    error = Misreading.model_validate({"kind": "audited", "audit": str(audit)})
+    read = Counter(
+        misread(READ, error, PRIOR, {}, pair=f"d#{i}", seed=0).value("tone") for i in range(2000)
+    )
+    assert read["tender"] / 2000 == pytest.approx(0.6, abs=0.04)
+    assert read["playful"] / 2000 == pytest.approx(0.3, abs=0.04)
+    assert read[None] / 2000 == pytest.approx(0.1, abs=0.03)
+    hobby = misread(READ, error, PRIOR, {}, pair="d#1", seed=0).value("hobby")
+    assert hobby == "chess", "of an open dimension it knows nothing"
+    audit.unlink()
+    assert Misreading.model_validate(error.model_dump()) == error, "what it found is kept with it"
+    for wrong in ({"kind": "audited"}, {"kind": "audited", "audit": str(audit)}):
+        with pytest.raises(ValidationError, match="audit"):
+            Misreading.model_validate(wrong)
 
 
 def test_the_nearest_label_means_something_alike() -> None:

@@ -22,8 +22,10 @@ a decoder that does recognise the speaker goes beyond it (docs/method.md).
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -36,6 +38,7 @@ from vvae.latent.profile import Profile
 from vvae.latent.space import LatentSpace, Scope
 
 __all__ = [
+    "UNREAD",
     "FillFrom",
     "Misreading",
     "SamplingConfig",
@@ -256,17 +259,48 @@ def _noise(name: str, counted: DimensionPrior, words: Sequence[str]) -> Dimensio
 # --- errors put in on purpose ---------------------------------------------------------------------
 
 
+UNREAD = "∅"
+"""A null in an audit's confusion."""
+
+
 class Misreading(BaseModel):
     """A kind of error put into the values read, as an encoder might make it.
 
     other: another value, drawn from the prior; null: the value is missed; near: the label most like
-    it (of closed dimensions; values of open ones are left).
+    it (of closed dimensions; values of open ones are left); audited: read once more by an encoder
+    that errs as an audit against labels found, so that what one round of its errors costs can be
+    extrapolated to none (simulation-extrapolation: Cook and Stefanski 1994).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["other", "null", "near"]
-    rate: float = Field(ge=0, le=1, description="share of the values that are misread")
+    kind: Literal["other", "null", "near", "audited"]
+    rate: float = Field(1.0, ge=0, le=1, description="share of the values that are misread")
+    confusion: dict[str, dict[str, dict[str, int]]] | None = Field(
+        None,
+        description="of audited: dimension, label, what it was read as; or `audit`, the file of "
+        "`vvae audit labels` that has it",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_audit(cls, data: Any) -> Any:
+        """Take the confusion out of an audit's file, so that it is part of what was trained on."""
+        if not isinstance(data, dict) or "audit" not in data:
+            return data
+        rest = {name: value for name, value in data.items() if name != "audit"}
+        try:
+            found = json.loads(Path(str(data["audit"])).read_text("utf-8"))["dimensions"]
+            confusion = {name: of["confusion"] for name, of in found.items() if of.get("confusion")}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(f"{data['audit']} is no file of `vvae audit labels`") from None
+        return {**rest, "confusion": confusion}
+
+    @model_validator(mode="after")
+    def _has_confusion(self) -> Misreading:
+        if (self.kind == "audited") != (self.confusion is not None):
+            raise ValueError("an audit goes with the kind audited, and it with an audit")
+        return self
 
 
 def misread(
@@ -299,6 +333,10 @@ def misread(
                     counts = {v: n for v, n in prior[name].counts.items() if v != slot.value}
                     other_value = DimensionPrior(counts, 0).draw("misread as", seed, name, pair)
                     value = other_value or slot.value
+                case "audited":
+                    row = (error.confusion or {}).get(name, {}).get(slot.value)
+                    drawn = DimensionPrior(row or {}, 0).draw("misread as", seed, name, pair)
+                    value = None if drawn == UNREAD else drawn or slot.value
         if value is not None:
             slots[name] = slot if value == slot.value else Slot(value, "observed")
     return Persona(slots)

@@ -19,13 +19,14 @@ import numpy.typing as npt
 
 from vvae.core.text import normal_form
 from vvae.latent.persona import Persona
+from vvae.latent.sampling import UNREAD
 from vvae.latent.space import LatentSpace
 from vvae.metrics.audit.labels import Gold
 from vvae.metrics.bootstrap import interval, resampled
 
 __all__ = ["NULL", "against_labels", "agreement"]
 
-NULL = "∅"
+NULL = UNREAD
 """Null in a confusion matrix."""
 Vector = npt.NDArray[np.float64]
 Same = Callable[[str, str], bool]
