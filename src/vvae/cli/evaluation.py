@@ -34,9 +34,10 @@ DialogScoring = Literal["chat", "base"]
 
 def _known_study(name: str) -> str:
     """Check the name before a missing config is complained about: the error lists the studies."""
-    from vvae.evaluation.study import load_study
+    from vvae.evaluation.study import POSITIVE_CONTROL, load_study
 
-    load_study(name)
+    if name != POSITIVE_CONTROL:
+        load_study(name)
     return name
 
 
@@ -46,7 +47,7 @@ def study(
         str,
         typer.Argument(
             callback=_known_study,
-            help="A study's name (variants, ablation, ...) or a YAML file of one.",
+            help="A study's name (variants, positive-control, ...) or a YAML file of one.",
         ),
     ],
     config: ConfigPath,
@@ -57,6 +58,14 @@ def study(
     price: EndpointPrice = None,
 ) -> None:
     """Run a named experiment: variants, seeds, claims, verdicts."""
+    from vvae.evaluation.study import POSITIVE_CONTROL
+
+    if name == POSITIVE_CONTROL:
+        if endpoint:
+            fix = "leave out --endpoint"
+            raise ConfigError("a positive control trains, and prompts nobody", fix=fix)
+        control_training(config)
+        return
     called = endpoint_of(endpoint, model, key_env, max_cost, price)
     judge_study(name, config, called)
 
@@ -70,6 +79,18 @@ def judge_study(name: str, config: Path, endpoint: EndpointConfig | None) -> Non
     report = run_study(name, study, opened.config, reporter=opened.reporter, endpoint=endpoint)
     print_claims(report)
     typer.echo(str(opened.path(f"studies/{report['folder']}/report.html")))
+
+
+def control_training(config: Path) -> None:
+    """Run the positive control and print what its cells came to."""
+    from vvae.evaluation.positive_control import run_cells
+    from vvae.evaluation.study import POSITIVE_CONTROL
+    from vvae.report.terminal import print_positive_control
+
+    opened = open_config(config)
+    cells = run_cells(opened.config, reporter=opened.reporter)
+    print_positive_control(cells, opened.config.decoder.model)
+    typer.echo(str(opened.path(f"studies/{POSITIVE_CONTROL}/report.html")))
 
 
 @app.command(epilog=example("vvae control runs/demo --contexts 32"))

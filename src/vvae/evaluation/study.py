@@ -44,7 +44,18 @@ from vvae.pipeline.runner import run_stages
 from vvae.pipeline.stages.measuring import readings_of, replies_of
 from vvae.report.pages import build_study
 
-__all__ = ["Study", "load_study", "measure_chatbot", "run_study", "studies", "usefulness"]
+__all__ = [
+    "POSITIVE_CONTROL",
+    "Study",
+    "load_study",
+    "measure_chatbot",
+    "run_study",
+    "studies",
+    "usefulness",
+]
+
+POSITIVE_CONTROL = "positive-control"
+"""The study that has a corpus of its own, in which it is known what must come out."""
 
 
 class Study(BaseModel):
@@ -130,7 +141,7 @@ def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
 
 
 def studies() -> list[str]:
-    """Return the names of the studies that come with the package."""
+    """Return the names of the studies that come with the package, but for the positive control."""
     folder = resources.files("vvae.evaluation").joinpath("studies")
     return sorted(
         file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")
@@ -149,7 +160,9 @@ def load_study(name: str) -> Study:
         file = resources.files("vvae.evaluation").joinpath(f"studies/{name}.yaml")
         data = yaml.safe_load(file.read_text("utf-8"))
     else:
-        raise ConfigError(f"unknown study {name!r}", fix=choose_from(name, studies()))
+        raise ConfigError(
+            f"unknown study {name!r}", fix=choose_from(name, (*studies(), POSITIVE_CONTROL))
+        )
     try:
         study = Study.model_validate(data)
     except ValidationError as error:

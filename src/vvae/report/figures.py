@@ -29,6 +29,7 @@ __all__ = [
     "losses",
     "measures",
     "missingness",
+    "positive_control",
     "prior",
     "rates",
     "reading",
@@ -227,6 +228,33 @@ def losses(results: Mapping[str, Any]) -> str:
     axis.set_xlim(left=max(0.0, low - 0.5))
     axis.set_xlabel("nats per reply token (axis cut)")
     axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    return _svg(figure)
+
+
+def positive_control(cells: Mapping[str, Any], columns: int = 4) -> str:
+    """Return P against sightings for each cell, beside what it must come to."""
+    rows = -(-len(cells) // columns)
+    figure, axes = _axes(2.6 * columns, 2.1 * rows + 0.3, columns, rows)
+    for axis, (name, cell) in zip(axes.flat, cells.items(), strict=False):
+        points = cell["points"]
+        seen = [point["sightings"] for point in points]
+        p = [point["p"] for point in points]
+        axis.axhline(cell["expected"], color=HUMAN, lw=1.4, ls="--")
+        if abs(cell["marginal"] - cell["expected"]) > 0.01:
+            axis.axhline(cell["marginal"], color=PREDICTED, lw=1.2, ls=":")
+        low, high = (
+            [q + sign * point["se"] for q, point in zip(p, points, strict=True)] for sign in (-1, 1)
+        )
+        axis.fill_between(seen, low, high, color=MODEL, alpha=0.25, lw=0)
+        axis.plot(seen, p, color=MODEL, lw=1.6, marker="o", ms=3)
+        axis.set_ylim(0, 1.05)
+        axis.set_xscale("log")
+        axis.set_title(name, fontsize=9)
+    for axis in axes.flat[len(cells) :]:
+        axis.set_visible(False)
+    figure.supxlabel("training replies so far beside which z told (sightings)", fontsize=9)
+    figure.supylabel("P(what z names stands in the reply)", fontsize=9)
+    figure.tight_layout()
     return _svg(figure)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "build_analysis",
     "build_control",
     "build_memorisation",
+    "build_positive_control",
     "build_report",
     "build_study",
     "build_turing",
@@ -154,6 +155,18 @@ def build_memorisation(probes: Mapping[str, Any], run: str) -> str:
         found=probes,
         runs=figures.verbatim_runs(probes),
         exposures=figures.exposures(probes) if probes["canaries"] else "",
+    )
+    return page
+
+
+def build_positive_control(cells: Mapping[str, Any], model: str, contexts: int) -> str:
+    """Return the page of `vvae study positive-control` as text."""
+    page: str = _template("positive_control.html").render(
+        verdict=verdict.of_positive_control(cells, model),
+        cells=cells,
+        model=model,
+        contexts=contexts,
+        figure=figures.positive_control(cells),
     )
     return page
 

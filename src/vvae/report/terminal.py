@@ -22,6 +22,7 @@ __all__ = [
     "print_claims",
     "print_dialogbench",
     "print_plan",
+    "print_positive_control",
     "print_prior",
     "print_results",
     "print_turing",
@@ -47,6 +48,18 @@ def print_claims(study: Mapping[str, Any]) -> None:
             p = f"{row['p_adjusted']:.3f}" if "p_adjusted" in row else "–"
         colour = {"holds": "green", "does not hold": "red"}.get(row["verdict"], "yellow")
         table.add_row(Text(row["claim"]), estimate, around, n, p, Text(row["verdict"], colour))
+    Console().print(table)
+
+
+def print_positive_control(cells: Mapping[str, Any], model: str) -> None:
+    """Print what the cells of a positive control came to beside what they must come to."""
+    table = Table(title=f"positive control, {model}", title_justify="left")
+    for column in ("cell", "must be", "P", "standard error", "sightings", "other value"):
+        table.add_column(column, justify="left" if column == "cell" else "right")
+    for name, cell in cells.items():
+        last = cell["points"][-1]
+        shares = (percent(value) for value in (cell["expected"], last["p"], last["se"]))
+        table.add_row(Text(name), *shares, f"{last['sightings']:,}", percent(last["other"]))
     Console().print(table)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "of_analysis",
     "of_control",
     "of_memorisation",
+    "of_positive_control",
     "of_report",
     "of_study",
 ]
@@ -421,3 +422,47 @@ def of_memorisation(probes: Mapping[str, Any], run: str) -> Verdict:
         else ["Whether planted secrets can be got out: none were planted (--canaries 0)."],
         [next_],
     )
+
+
+# --- the positive control -------------------------------------------------------------------------
+
+NEAR = 0.05
+"""How far a cell may be from where it must come to."""
+
+
+def of_positive_control(cells: Mapping[str, Any], model: str) -> Verdict:
+    """Return the verdict on the cells of a positive control."""
+    found: list[str] = []
+    short: list[str] = []
+    for name, cell in cells.items():
+        last = cell["points"][-1]
+        off = abs(last["p"] - cell["expected"])
+        ends = sorted((cell["marginal"], cell["expected"]))
+        where = f"{name}: {percent(last['p'])}, and it must be {percent(cell['expected'])}"
+        if off <= max(NEAR, 2 * last["se"]):
+            continue
+        if ends[0] - NEAR <= last["p"] <= ends[1]:
+            found.append(f"{where}; it is on the way there from {percent(cell['marginal'])}.")
+        else:
+            short.append(name)
+            found.append(f"{where}.")
+    there = len(cells) - len(found)
+    said = f"{there} of {len(cells)} cells come to where they must, within {percent(NEAR)}."
+    if short:
+        next_: Next = (
+            f"{', '.join(short)} did not come to where they must. Train longer or at another rate "
+            "before anything is concluded from a study with this config (train.learning_rate):",
+            "vvae study positive-control CONFIG",
+        )
+    else:
+        next_ = (
+            "z is read where it tells, as often as it tells. See how many sightings it took, and "
+            "how many a study has:",
+            "vvae doctor CONFIG",
+        )
+    replies = [cell["points"][-1]["pairs"] for cell in cells.values()]
+    measured = (
+        f"{len(cells)} synthetic corpora with {model}, {min(replies):,} to {max(replies):,} "
+        "training replies each."
+    )
+    return Verdict(measured, [said, *found], [], [next_])
