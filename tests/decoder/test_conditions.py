@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,21 @@ from tests.support.runs import write_config
 from vvae.config import load_config
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
 from vvae.core.errors import ConfigError, ModelError
+from vvae.decoder.conditions import Conditions
 from vvae.decoder.loading import load_decoder
 from vvae.decoder.model import Branch, Decoder
 from vvae.decoder.retrieval import Nearest
+from vvae.decoder.variants import PRESETS
 from vvae.encoders.embedder import Embedder
 from vvae.encoders.rules.prototypes import nearest_labels
 from vvae.inference.engine import GenerationConfig
 from vvae.inference.prompts import SpeakerVector
 from vvae.inference.tokenizer import load_prompter
+from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.persona import Persona, Slot
-from vvae.latent.prior import DimensionPrior, Prior
-from vvae.latent.sampling import Misreading, misread
+from vvae.latent.prior import DimensionPrior, Prior, count
+from vvae.latent.profile import build_profiles
+from vvae.latent.sampling import Misreading, SamplingConfig, misread
 from vvae.latent.space import load_space
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
@@ -241,3 +246,35 @@ def test_the_nearest_label_means_something_alike() -> None:
     assert set(found) == set(space.by_name["tone"].labels or {})
     assert all(label != other for label, other in found.items())
     assert nearest_labels(space.by_name["hobby"], Embedder()) == {}
+
+
+def test_z_at_test_time_is_what_a_chat_could_have() -> None:
+    """Ana asks and says chess; what the mood was a turn ago is known, her next reply is not."""
+    space = load_space("paper")
+    said = ["so, chess?", "fun", "chess again", "ok", "and now?"]
+    dialogue = Dialogue("d", tuple(Turn(i, "ab"[i % 2], (Message(x),)) for i, x in enumerate(said)))
+    pairs = [
+        Pair(f"d#{i}", "d", i, 0, "ab"[i % 2], ("ba"[i % 2],), "heldout", said[i])
+        for i in range(1, 5)
+    ]
+    train = [replace(pair, pair_id=f"t#{pair.turn}", split="train") for pair in pairs]
+    vibes = {"d#1": "funny", "d#2": "warm", "d#3": "tense", "d#4": "gloomy"}
+    read = {p: Persona({"vibe": Slot(v, "observed")}) for p, v in vibes.items()}
+    read |= {p.pair_id: Persona({"hobby": Slot("chess", "observed")}) for p in train}
+    personas = [read[p.pair_id] for p in train]
+    prior = count(
+        [*personas, Persona({"tone": Slot("sad", "observed")})], space, encoder="", corpus=""
+    )
+    profiles = build_profiles(train, read, space)
+    corpus = EncodedCorpus({"d": dialogue}, [*pairs, *train], read, prior, profiles, space)
+    lines = Conditions(PRESETS["SP+FT"], lambda: corpus, SamplingConfig(), seed=0).test_lines(
+        pairs[-1]
+    )
+    assert lines == {
+        "profile": "[persona] tone: sad; hobby: chess",
+        "known": "[persona] hobby: chess",
+        "own": "[persona] hobby: chess",
+        "context": "[persona] vibe: tense; hobby: chess",
+    }
+    ft = Conditions(PRESETS["FT"], lambda: corpus, SamplingConfig(), seed=0)
+    assert ft.test_lines(pairs[-1]) == {"profile": None}

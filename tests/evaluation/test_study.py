@@ -122,7 +122,7 @@ def test_every_study_that_comes_along_can_be_read() -> None:
 
 
 def test_leaving_out_makes_a_variant_and_a_claim_of_each_part() -> None:
-    space = load_space()
+    space = load_space("paper")
     axes, dimensions = load_study("ablation"), load_study("ablation-dimensions")
     assert [v.name for v in axes.resolved(space)][1:] == [
         "without-talking-style",
@@ -204,12 +204,12 @@ def test_an_endpoint_that_does_not_answer_is_one_line(
 def test_dimensions_grow_in_order_of_usefulness(
     tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
 ) -> None:
-    space = load_space()
+    space = load_space("paper")
     study = load_study("dimensionality").model_copy(update={"order": space.names[::-1]})
     grown = study.resolved(space)[2:]
     assert [v.dimensions for v in grown[:2]] == [("hobby",), ("hobby", "personality")]
     assert len(grown) == len(space.names) - 1, "all of them is SP+FT"
-    run = Run(load_config(write_config(tmp_path, corpus, tiny_model)))
+    run = Run(load_config(write_config(tmp_path, corpus, tiny_model, space="paper")))
     run_stages(run, until="prior")
     order, by = usefulness(run)
     assert (set(order), by) == (set(space.names), "bits a reply tells, r H(prior)")

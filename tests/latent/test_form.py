@@ -78,5 +78,6 @@ def test_every_label_has_examples_that_show_it() -> None:
 
 
 def test_the_papers_space_has_no_form() -> None:
-    assert load_space("paper").names == load_space().names == SPACE.names[: -len(FORM)]
+    assert load_space("paper").names == load_space("default").names == SPACE.names[: -len(FORM)]
+    assert load_space().names == SPACE.names, "where nothing is said it is there"
     assert len(load_space("paper").names) == 9

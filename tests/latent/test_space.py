@@ -22,8 +22,8 @@ NINE = (
 )
 
 
-def test_the_default_space_is_the_papers_nine_dimensions_on_three_axes() -> None:
-    space = load_space()
+def test_the_papers_space_has_nine_dimensions_on_three_axes() -> None:
+    space = load_space("paper")
     assert space.names == NINE
     assert space.axes == ("talking style", "interaction pattern", "personal attributes")
     assert [d.scope for d in space.dimensions] == [

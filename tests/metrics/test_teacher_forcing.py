@@ -9,7 +9,8 @@ import torch
 
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
 from vvae.decoder.model import Branch, Decoder
-from vvae.metrics.teacher_forcing import phrase_probability, reply_losses
+from vvae.metrics.tables import Likelihood
+from vvae.metrics.teacher_forcing import bound, phrase_probability, reply_losses
 
 CHAT = Dialogue(
     "d",
@@ -117,3 +118,20 @@ def test_replies_measured_together_are_as_likely_as_alone(tiny_decoder: Decoder)
     for key, (nats, tokens) in losses.items():
         assert together[key][0] == pytest.approx(nats, rel=1e-5)
         assert together[key][1] == tokens
+
+
+def test_a_bound_is_tighter_with_more_draws_and_right_by_hand() -> None:
+    rows = [
+        Likelihood("a", "posterior", nats=10.0, tokens=5),
+        Likelihood("a", "posterior 1", nats=12.0, tokens=5),
+        Likelihood("a", "profile", nats=1.0, tokens=5),
+        Likelihood("b", "posterior", nats=4.0, tokens=2),
+        Likelihood("b", "posterior 1", nats=4.0, tokens=2),
+    ]
+    found = bound(rows, kl=1.5)
+    assert found is not None
+    assert found.elbo == pytest.approx(1.5 + (11 + 4) / 2)
+    mixed = 10 + math.log(2) - math.log(1 + math.exp(-2))
+    assert found.iwae == pytest.approx(1.5 + (mixed + 4) / 2, abs=1e-4)
+    assert (found.draws, found.n) == (2, 2)
+    assert bound([], kl=1.0) is None

@@ -100,6 +100,13 @@ def test_the_road_leaves_the_files_of_the_contract(finished: Path) -> None:
     ft = results["variants"]["FT"]
     assert ft["forced"]["read"]["value"] == 0, "FT is shown no z"
     assert ft["loss_profile_z"] == ft["loss_posterior_z"] == ft["loss_none_z"], "FT is shown no z"
+    assert ft["loss_known_z"] is ft["bound"] is None
+    sampled = results["variants"]["SP+FT"]
+    assert len({sampled[f"loss_{z}_z"] for z in ("profile", "known", "own", "none")}) > 1
+    bound = sampled["bound"]
+    assert bound["draws"] == 4
+    assert bound["iwae"] <= bound["elbo"], "more draws, a tighter bound"
+    assert bound["elbo"] == pytest.approx(sampled["reconstruction"] + results["kl"], rel=0.1)
 
 
 def test_prior_profiles_and_shown_personas_fit_together(finished: Path) -> None:

@@ -56,6 +56,12 @@ def study(
     key_env: EndpointKey = "OPENAI_API_KEY",
     max_cost: EndpointCost = None,
     price: EndpointPrice = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Train nothing: say how well each claim would be known at this size."
+        ),
+    ] = False,
 ) -> None:
     """Run a named experiment: variants, seeds, claims, verdicts."""
     from vvae.evaluation.study import POSITIVE_CONTROL
@@ -64,7 +70,13 @@ def study(
         if endpoint:
             fix = "leave out --endpoint"
             raise ConfigError("a positive control trains, and prompts nobody", fix=fix)
+        if plan:
+            fix = "leave out --plan"
+            raise ConfigError("a positive control has no claims to plan", fix=fix)
         control_training(config)
+        return
+    if plan:
+        plan_claims(name, config)
         return
     called = endpoint_of(endpoint, model, key_env, max_cost, price)
     judge_study(name, config, called)
@@ -79,6 +91,16 @@ def judge_study(name: str, config: Path, endpoint: EndpointConfig | None) -> Non
     report = run_study(name, study, opened.config, reporter=opened.reporter, endpoint=endpoint)
     print_claims(report)
     typer.echo(str(opened.path(f"studies/{report['folder']}/report.html")))
+
+
+def plan_claims(name: str, config: Path) -> None:
+    """Print how well each claim of a study would be known."""
+    from vvae.evaluation.planning import plan_study
+    from vvae.evaluation.study import load_study
+    from vvae.report.terminal import print_study_plan
+
+    study, opened = load_study(name), open_config(config)
+    print_study_plan(study.title, plan_study(name, study, opened.config, reporter=opened.reporter))
 
 
 def control_training(config: Path) -> None:

@@ -7,6 +7,7 @@ persona is shown the same one: the speaker's profile, its nulls drawn from the p
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, lru_cache
 
@@ -29,9 +30,11 @@ from vvae.inference.prompts import (
 from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.persona import Persona
 from vvae.latent.prior import DimensionPrior
+from vvae.latent.readers import reader
 from vvae.latent.sampling import (
     SamplingConfig,
     complete,
+    fill,
     fill_all,
     fill_values,
     misread,
@@ -98,6 +101,32 @@ class Conditions:
     def test_line(self, pair: Pair, speaker: str) -> PersonaLine:
         """Return what the variant is shown for a pair under a speaker's profile."""
         return self.line(pair, speaker, self.test_persona(pair, speaker))
+
+    def test_lines(self, pair: Pair) -> dict[str, PersonaLine]:
+        """Return what the variant is shown for a pair under each z of the speaker that a chat could
+        have; only `profile` where it is shown no z.
+
+            profile  the speaker's profile, its nulls drawn from the prior
+            known    the profile alone, nulls left out
+            own      its nulls drawn from the speaker's own values, p(z|s)
+            context  of turn scope what was last read before in the conversation, p(z|c); the other
+                     nulls left out
+        """
+        lines = {"profile": self.test_line(pair, pair.speaker)}
+        if not self.variant.shows_slots:
+            return lines
+        corpus, keys = self.corpus, pair_keys(pair)
+        known = corpus.profiles[pair.speaker].persona(pair.listener)
+        own = corpus.speaker_priors.get(pair.speaker)
+        drawn = known
+        for dimension in corpus.space.dimensions if own else ():
+            name = dimension.name
+            if own and own[name].counts:
+                drawn = fill(drawn, own[name], name, keys[dimension.scope], seed=self._seed)
+        personas = {"known": known, "own": drawn, "context": self._heard(pair, known)}
+        return lines | {
+            name: self.line(pair, pair.speaker, persona) for name, persona in personas.items()
+        }
 
     def line(self, pair: Pair, speaker: str, persona: Persona | None) -> PersonaLine:
         """Return what the variant is shown of a persona; None where it is shown nothing.
@@ -180,6 +209,33 @@ class Conditions:
         return decoder.tree(self.corpus.dialogues[window[0].dialogue], window, branches)
 
     # --- made once ---
+
+    def _heard(self, pair: Pair, persona: Persona) -> Persona:
+        """The persona with what was last read before the pair for dimensions of turn scope; what
+        only a person's own turns tell is theirs.
+        """
+        before = [
+            earlier
+            for earlier in self._of_dialogue[pair.dialogue]
+            if pair.window <= earlier.turn < pair.turn
+        ]
+        for dimension in self.corpus.space.dimensions:
+            if dimension.scope != "turn":
+                continue
+            own = reader(dimension.reader).owner == "writer"
+            for earlier in reversed(before):
+                slot = self.corpus.posteriors[earlier.pair_id][dimension.name]
+                if slot and (earlier.speaker == pair.speaker or not own):
+                    persona = persona.with_slots({dimension.name: slot})
+                    break
+        return persona
+
+    @cached_property
+    def _of_dialogue(self) -> Mapping[str, Sequence[Pair]]:
+        pairs: dict[str, list[Pair]] = defaultdict(list)
+        for pair in self.corpus.pairs:
+            pairs[pair.dialogue].append(pair)
+        return pairs
 
     def _training_examples(self, speaker: str) -> list[str]:
         return training_examples(self.corpus.pairs, speaker, seed=self._seed)

@@ -32,12 +32,24 @@ from vvae.inference.endpoint.settings import EndpointConfig
 from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.metrics import human_chat
+from vvae.metrics.audit.information import per_token, profile_worth
 from vvae.metrics.bootstrap import Counts, Hit, tabulate
-from vvae.metrics.claims import HUMAN, Adjust, Claim, JudgedClaim, Summary, Tables, judge, summarize
+from vvae.metrics.claims import (
+    HUMAN,
+    Adjust,
+    Claim,
+    JudgedClaim,
+    Predictions,
+    Summary,
+    Tables,
+    judge,
+    summarize,
+)
 from vvae.metrics.habits import Yardstick, compare
 from vvae.metrics.latent_analysis import describe_prior
 from vvae.metrics.metric import WrittenReply, scored, shows
 from vvae.metrics.tables import LIKELIHOODS, MEASURED, Measured
+from vvae.metrics.teacher_forcing import SHOWN
 from vvae.metrics.text import spoken_length
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
@@ -47,10 +59,13 @@ from vvae.report.pages import build_study
 __all__ = [
     "POSITIVE_CONTROL",
     "Study",
+    "habit_rows",
+    "heldout_replies",
     "load_study",
     "measure_chatbot",
     "run_study",
     "studies",
+    "tables_of",
     "usefulness",
 ]
 
@@ -187,7 +202,9 @@ class StudyResult(TypedDict):
     """The model that wrote the prompted variants, where one did."""
     pairs: int
     variants: list[str]
-    predicted: dict[str, float | None]
+    predicted: Predictions
+    """Variant -> rates of CP that training converges to: where the context does not tell who
+    speaks, and where it does."""
     observation_rate: dict[str, float]
     claims: list[JudgedClaim]
     measures: dict[str, dict[str, Summary]]
@@ -306,11 +323,11 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
     """Return what one seed's variants did, reply by reply; with seed 0 also what people did."""
     pairs = {pair.pair_id: pair for pair in run.valid_pairs}
     yardstick = Yardstick(run.valid_pairs, run.speakers)
-    rows = _habits(HUMAN, seed, run, yardstick, _heldout(run)) if seed == 0 else []
+    rows = habit_rows(HUMAN, seed, run, yardstick, heldout_replies(run)) if seed == 0 else []
     for variant in study.resolved(run.space):
         name = _seeded(variant, seed).name
         if _writes(study, variant):
-            rows += _habits(
+            rows += habit_rows(
                 variant.name, seed, run, yardstick, replies_of(run, _seeded(variant, seed))
             )
         for likelihood in (
@@ -320,7 +337,7 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
             row = Measured(
                 variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0
             )
-            if likelihood.nats is not None and likelihood.tokens:
+            if likelihood.nats is not None and likelihood.tokens and likelihood.shown in SHOWN:
                 rows.append(
                     replace(
                         row,
@@ -336,7 +353,8 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
     return rows
 
 
-def _heldout(run: Run) -> list[WrittenReply]:
+def heldout_replies(run: Run) -> list[WrittenReply]:
+    """Return people's held-out replies, of the benchmarked speakers."""
     speakers = frozenset(run.speakers)
     held = (
         pair for pair in run.valid_pairs if pair.split == "heldout" and pair.speaker in speakers
@@ -344,13 +362,18 @@ def _heldout(run: Run) -> list[WrittenReply]:
     return [WrittenReply(pair, pair.speaker, pair.response) for pair in held]
 
 
-def _habits(
-    variant: str, seed: int, run: Run, yardstick: Yardstick, replies: Sequence[WrittenReply]
+def habit_rows(
+    variant: str, seed: int, run: Run, yardstick: Yardstick | None, replies: Sequence[WrittenReply]
 ) -> list[Measured]:
-    """The rates of HumanChatBench and the other figures of replies."""
+    """Return the rates of HumanChatBench and the other figures of replies.
+
+    Args:
+        yardstick: measures the other figures; without it they are left out.
+    """
     scores = scored(run.space)
     rows = []
-    for (pair, whose, text), figures in zip(replies, yardstick.measure(replies), strict=True):
+    measured = yardstick.measure(replies) if yardstick else [{} for _ in replies]
+    for (pair, whose, text), figures in zip(replies, measured, strict=True):
         row = Measured(
             variant,
             seed,
@@ -403,9 +426,13 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
     parameters = dict.fromkeys(local, run.decoder.parameters) if sized else {}
     phrase = scored(run.space).get("CP")
     predicted = {
-        v.name: human_chat.predicted(run.conditions(v), phrase.name) if phrase else None
+        v.name: human_chat.predicted(run.conditions(v), phrase.name, run.speakers)
+        if phrase
+        else None
         for v in variants
     }
+    worth = profile_worth(run.corpus, run.speakers)
+    ceiling = per_token(worth, [reply.text for reply in heldout_replies(run)])
     with run.reporter.task("judging the claims"):
         options: dict[str, Any] = {"resamples": config.bench.resamples, "seed": config.seed}
         judged = judge(
@@ -415,6 +442,7 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
             by_seed=alone,
             parameters=parameters,
             adjust=study.adjust,
+            ceiling=ceiling,
             **options,
         )
         summary = summarize(tables, by_seed=alone, **options)

@@ -53,6 +53,10 @@ class DimensionPrior:
         """Return the observation rate r; 0 when nothing was counted."""
         return self.observed / self.total if self.total else 0.0
 
+    def share(self, value: str) -> float:
+        """Return the probability of a value; 0 when nothing was counted."""
+        return self.counts.get(value, 0) / self.observed if self.observed else 0.0
+
     @cached_property
     def ordered(self) -> list[tuple[str, int]]:
         """Return (value, count) pairs, most frequent first."""

@@ -17,7 +17,7 @@ A decoder that cannot tell from the context who speaks learns to show a value in
     P(x has v | z = v) = r / (r + (1 - r) s)                                    (`predicted_rate`)
 
 of its replies, where r is the observation rate. This is this project's derivation, and a marginal:
-a decoder that does recognise the speaker goes beyond it (docs/method.md).
+a decoder that does recognise the speaker goes beyond it (`predicted_range`, docs/method.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -41,6 +41,7 @@ __all__ = [
     "UNREAD",
     "FillFrom",
     "Misreading",
+    "Predicted",
     "SamplingConfig",
     "ScopeKeys",
     "chat_keys",
@@ -53,6 +54,7 @@ __all__ = [
     "misread",
     "old_scope",
     "pair_keys",
+    "predicted_range",
     "predicted_rate",
 ]
 
@@ -342,8 +344,61 @@ def misread(
     return Persona(slots)
 
 
+class Predicted(NamedTuple):
+    """A range of the rate at which a converged decoder shows what it is shown."""
+
+    marginal: float
+    """Of a decoder that cannot tell from the context who speaks."""
+    own: float | None
+    """Of one that can, shown the speakers' own values in their own contexts; the mean over
+    speakers. None where no speaker has a value."""
+
+
+def predicted_range(
+    prior: DimensionPrior,
+    own: Mapping[str, DimensionPrior],
+    values: Mapping[str, str],
+    *,
+    s: float,
+    fill: Literal["prior", "speaker"] = "prior",
+    draw_per: Scope = "turn",
+) -> Predicted:
+    """Return what training comes to for a dimension (docs/method.md has the derivation).
+
+    Beside z = v a speaker's replies are those in which v was read, r(v) of them, and those in which
+    it was drawn, (1 - r) s q(v), with q the prior, or the speaker's own values where nulls are
+    filled from these. Where all of a speaker's replies share one draw, one that is not v leaves
+    only those in which v was read.
+
+    Args:
+        own: speaker -> what was read in their training replies.
+        values: speaker -> the value that is shown.
+
+    Example:
+        >>> everyone = DimensionPrior({"yes": 10, "so": 10}, nulls=80)
+        >>> ana = {"ana": DimensionPrior({"yes": 10}, nulls=40)}
+        >>> predicted_range(everyone, ana, {"ana": "yes"}, s=1.0)
+        Predicted(marginal=0.2, own=0.3333333333333333)
+        >>> predicted_range(everyone, ana, {"ana": "yes"}, s=1.0, fill="speaker").own
+        0.2
+    """
+    rates: list[float] = []
+    for speaker, value in values.items():
+        read = own.get(speaker)
+        if read is None or not read.counts.get(value):
+            continue
+        drawn = (read if fill == "speaker" else prior).share(value)
+        seen, null = read.counts[value] / read.total, 1 - read.rate
+        if draw_per == "speaker":
+            rates.append(drawn * seen / (seen + null * s) + (1 - drawn))
+        else:
+            rates.append(seen / (seen + null * s * drawn))
+    return Predicted(predicted_rate(prior.rate, s), sum(rates) / len(rates) if rates else None)
+
+
 def predicted_rate(r: float, s: float = 1.0) -> float:
-    """Return r / (r + (1 - r) s), the rate at which a converged decoder shows a value.
+    """Return r / (r + (1 - r) s), the rate at which a converged decoder that cannot tell who speaks
+    shows a value.
 
     >>> predicted_rate(0.1, 1.0), round(predicted_rate(0.1, 0.5), 4), predicted_rate(0.1, 0.0)
     (0.1, 0.1818, 1.0)

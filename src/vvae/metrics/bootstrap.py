@@ -1,6 +1,7 @@
-"""Rates over speakers with intervals: a bootstrap by speaker, then dialogue.
+"""Rates over speakers with intervals: a bootstrap by speaker.
 
-Speakers are weighted equally: a rate is the mean of the speakers' own rates.
+Speakers are weighted equally, so a rate is the mean of the speakers' own rates; or by their replies
+or tokens (pooled), where a ratio of few is no estimate of a speaker's own.
 """
 
 from __future__ import annotations
@@ -75,47 +76,57 @@ def weight_of(counts: Counts) -> float:
     return sum(weight for dialogues in counts.values() for _, weight in dialogues.values())
 
 
-def rate(counts: Counts) -> float:
+def rate(counts: Counts, *, pooled: bool = False) -> float:
     """Return the mean over speakers of hits / replies; nan without speakers.
 
-    >>> rate({"a": {"d": (1, 2)}, "b": {"d": (0, 10)}})
-    0.25
+    Args:
+        pooled: the sum of all hits by that of all replies, as for a loss per token.
+
+    >>> counts = {"a": {"d": (1, 2)}, "b": {"d": (0, 10)}}
+    >>> rate(counts), round(rate(counts, pooled=True), 4)
+    (0.25, 0.0833)
     """
     hits, replies = _totals(counts)
-    return float((hits / replies).mean()) if len(hits) else float("nan")
+    if not len(hits):
+        return float("nan")
+    return float(hits.sum() / replies.sum() if pooled else (hits / replies).mean())
 
 
 def bootstrap(
-    tables: Mapping[str, Counts], *, resamples: int = 2000, seed: int = 0
+    tables: Mapping[str, Counts],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    pooled: Collection[str] = (),
 ) -> dict[str, Vector]:
     """Return resampled rates of several tables at once, shape (resamples,) each: speakers are
-    drawn, then each one's dialogues.
+    drawn, and each is kept whole.
 
-    Speakers are drawn once for all tables, and dialogues once for all tables in which a speaker has
-    the same ones, so differences between tables are paired. A speaker missing from a table is left
-    out of that table's mean.
+    A speaker's own replies are not drawn anew: how they vary is in how speakers vary, and drawing
+    them too would count it twice (Davison and Hinkley 1997, section 3.8), which makes intervals of
+    rare rates a third too wide.
+
+    Speakers are drawn once for all tables, so differences between tables are paired. A speaker
+    missing from a table is left out of that table's mean.
+
+    Args:
+        pooled: tables whose rate is that of `rate` with `pooled`.
     """
     speakers = sorted({speaker for counts in tables.values() for speaker in counts})
     if not speakers:
         return {name: np.full(resamples, np.nan) for name in tables}
     chosen = resampled(len(speakers), resamples, "speakers", seed)
     result: dict[str, Vector] = {}
-    weights_of: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
     for name, counts in tables.items():
-        weighted, present = np.zeros(resamples), np.zeros(resamples)
-        for column, speaker in enumerate(speakers):
-            dialogues = sorted(counts.get(speaker, {}).items())
-            if not dialogues:
-                continue
-            held = (speaker, *(d for d, _ in dialogues))
-            if held not in weights_of:
-                weights_of[held] = resampled(len(dialogues), resamples, "dialogues", seed, *held)
-            weights = weights_of[held]
-            hits, replies = (np.asarray([value[i] for _, value in dialogues]) for i in (0, 1))
-            weighted += chosen[:, column] * (weights @ hits) / (weights @ replies)
-            present += chosen[:, column]
-        with np.errstate(invalid="ignore"):
-            result[name] = weighted / present
+        present = [column for column, speaker in enumerate(speakers) if counts.get(speaker)]
+        hits, replies = _totals({speakers[column]: counts[speakers[column]] for column in present})
+        weights = chosen[:, present]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result[name] = (
+                (weights @ hits) / (weights @ replies)
+                if name in pooled
+                else (weights @ (hits / replies)) / weights.sum(1)
+            )
     return result
 
 

@@ -1,19 +1,24 @@
 """From measured replies to verdicts: a claim holds, does not, or is undecided.
 
-A measure is a ratio of sums over replies (a rate, nats per token), speakers weighted equally. A
-claim compares one variant's measure with a number, with another variant's, or follows it over
-several variants, and says on which side it should be. Evidence is two-sided, by a bootstrap over
-speakers, then dialogues, draws shared by all::
+A measure is a ratio of sums over replies: a rate, speakers weighted equally, or nats per token,
+tokens weighted equally. A claim compares one variant's measure with a number, with another
+variant's, or with another measure of its own; or it follows it over several variants. It says on
+which side it should be. Evidence is two-sided, by a bootstrap over speakers, draws shared by all::
 
     p  =  2 min(P*(the claim is false), P*(its opposite is false)),   adjusted for their number
 
-A claim holds, or does not, where the adjusted p is at most 0.05; otherwise it is undecided. A rate
-of few replies is undecided, whatever p says.
+Where one claim is primary it is tested at 4/5 of the level and the others share the rest, or, once
+the primary one is decided, all of it (the fallback procedure: Wiens and Dmitrienko 2005).
+
+A claim holds, or does not, where the adjusted p is at most 0.05; otherwise it is undecided. Where a
+rate is of few replies, or people hardly ever show what is counted, nothing is decided, whatever p
+says: it cannot be decided here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any, Literal, NotRequired, Required, TypedDict
 
 import numpy as np
@@ -22,27 +27,38 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.metrics.association import benjamini_hochberg, holm
 from vvae.metrics.bootstrap import Counts, bootstrap, interval, rate, weight_of
-from vvae.metrics.metric import metrics_of
+from vvae.metrics.metric import MEASURABLE, metrics_of
 
 __all__ = [
     "HUMAN",
     "Adjust",
     "Claim",
     "JudgedClaim",
+    "Predictions",
     "Summary",
     "Tables",
+    "detectable",
     "judge",
     "needed",
+    "out_of_reach",
     "summarize",
 ]
 
 Vector = npt.NDArray[np.float64]
 Tables = Mapping[str, Mapping[str, Counts]]
 """measure -> variant (or `HUMAN`) -> its sums"""
+Predictions = Mapping[str, tuple[float, float | None] | None]
 Adjust = Literal["holm", "benjamini-hochberg"]
-Verdict = Literal["holds", "does not hold", "undecided"]
+Verdict = Literal["holds", "does not hold", "undecided", "cannot be decided here"]
 HUMAN = "human"
 ALPHA = 0.05
+Z = NormalDist().inv_cdf(0.975)
+PRIMARY_SHARE = 0.8
+"""Of the level, for the primary claim."""
+DEPLOYED = "loss_deployed_z"
+"""The lowest loss of a variant under any z that a chat could show it."""
+CELLS = ("loss_profile_z", "loss_known_z", "loss_own_z", "loss_context_z", "loss_none_z")
+"""The losses that it is the lowest of, as far as they were measured."""
 LEAST_REPLIES = 100
 """A rate of fewer decides nothing: where no reply shows a value, a bootstrap sees no variance and
 is sure of itself.
@@ -61,7 +77,8 @@ class JudgedClaim(TypedDict, total=False):
     low: float
     high: float
     than: float
-    """What the estimate is compared with."""
+    """What the estimate is compared with; with `to`, the other end of a range."""
+    to: float
     unit: str
     n: int
     """Replies, or tokens of a loss."""
@@ -93,7 +110,8 @@ class Claim(BaseModel):
 
     claim: str
     measure: str = Field(
-        description="CP, EC, HM, habits, loss_profile_z, ... : a measure of the study's rows"
+        description="CP, EC, HM, habits, loss_profile_z, ... : a measure of the study's rows; "
+        "loss_deployed_z: the lowest under any z that a chat could show"
     )
     how: Literal["rate", "deviation", "distance"] = Field(
         "rate",
@@ -101,6 +119,10 @@ class Claim(BaseModel):
     )
     of: str | None = Field(None, description="the variant it is about")
     against: str | None = Field(None, description="the variant it is compared with")
+    against_measure: str | None = Field(
+        None, description="the measure it is compared with, of `against` or, without, of `of`"
+    )
+    primary: bool = Field(False, description="it is tested before the others")
     over: dict[str, float] | None = Field(
         None, description="variants and their places on a scale: the slope along it"
     )
@@ -108,7 +130,7 @@ class Claim(BaseModel):
         description="which side of `than` the claim is on"
     )
     than: float | Literal["predicted"] = Field(
-        0.0, description="a number; or the rate predicted from r"
+        0.0, description="a number; or the rates predicted from r, between which it may be"
     )
     margin: float = Field(0.0, ge=0, description="how near counts as equal")
     min_parameters: float | None = Field(
@@ -119,8 +141,12 @@ class Claim(BaseModel):
     def _complete(self) -> Claim:
         if (self.of is None) == (self.over is None):
             raise ValueError("a claim is about one variant (of) or goes over several (over)")
-        if self.against is not None and self.over is not None:
-            raise ValueError("'against' goes with 'of'")
+        if self.over is not None and (self.against or self.against_measure):
+            raise ValueError("'against' and 'against_measure' go with 'of'")
+        if self.measure == DEPLOYED and self.how != "rate":
+            raise ValueError("a loss is compared as it is (how: rate)")
+        if self.against_measure and (self.how != "rate" or self.measure in ("habits", DEPLOYED)):
+            raise ValueError("two measures are compared as they are (how: rate)")
         if (self.expect == "equal") != (self.margin > 0):
             raise ValueError("'equal' needs a margin, and nothing else takes one")
         if self.measure == "habits" and self.how != "distance":
@@ -140,6 +166,8 @@ class Claim(BaseModel):
         ].format(self.measure)
         if self.over:
             return f"slope of {measure} over {', '.join(self.over)}"
+        if self.against_measure:
+            return f"{measure}, {self.of} less {self.against_measure}, {self.against or self.of}"
         return f"{measure}, {self.of}" + (f" less {self.against}" if self.against else "")
 
     @property
@@ -147,22 +175,35 @@ class Claim(BaseModel):
         """Return the measures that the claim needs."""
         if self.measure == "habits":  # the mean distance of all rates of HumanChatBench from people
             return tuple(metric.name for metric in metrics_of("value"))
-        return (self.measure,)
+        return (CELLS[0],) if self.measure == DEPLOYED else (self.measure,)
+
+    @property
+    def looked_at(self) -> tuple[tuple[str, str], ...]:
+        """Return the (measure, variant or people) whose figures the claim needs."""
+        people = () if self.how == "rate" else (HUMAN,)
+        held = [(m, v) for m in self.measures for v in (*self.variants, *people)]
+        if self.against_measure:
+            held = [(self.measure, self.of or "")]
+            held.append((self.against_measure, self.against or self.of or ""))
+        return tuple(held)
 
 
 def needed(claims: Sequence[Claim]) -> set[str]:
     """Return the measures that claims are about."""
-    return {measure for claim in claims for measure in claim.measures}
+    measures = {measure for claim in claims for measure, _ in claim.looked_at}
+    lowest = any(claim.measure == DEPLOYED for claim in claims)
+    return measures | set(CELLS) if lowest else measures
 
 
 def judge(
     claims: Sequence[Claim],
     tables: Tables,
     *,
-    predicted: Mapping[str, float | None] | None = None,
+    predicted: Predictions | None = None,
     by_seed: Sequence[Tables] = (),
     parameters: Mapping[str, float] | None = None,
     adjust: Adjust = "holm",
+    ceiling: float | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[JudgedClaim]:
@@ -170,10 +211,13 @@ def judge(
     points, losses in nats.
 
     Args:
-        predicted: variant -> the rate of CP predicted from r.
+        predicted: variant -> the rates of CP predicted from r: where the context does not tell who
+            speaks, and where it does. A claim about them is about what lies beyond both.
         by_seed: the same tables for each training seed alone; their estimates are reported, and do
             not decide.
         parameters: variant -> those of its model, where they are known.
+        ceiling: the most that a profile could tell of a reply, in nats a token: a loss that is
+            known no better says nothing about what is shown.
     """
     measures = needed(claims)
     flat = {
@@ -182,7 +226,7 @@ def judge(
         for v, counts in tables.get(m, {}).items()
         if counts
     }
-    flat_samples = bootstrap(flat, resamples=resamples, seed=seed)
+    flat_samples = bootstrap(flat, resamples=resamples, seed=seed, pooled=_pooled(flat))
     samples = {
         m: {v: flat_samples[f"{m}|{v}"] for v in tables.get(m, {}) if f"{m}|{v}" in flat_samples}
         for m in measures
@@ -196,8 +240,9 @@ def judge(
             row |= {"verdict": "undecided", "why": missing}
             continue
         than = _than(claim, predicted or {})
-        spread = _reading(claim, samples) - than
-        low, high = interval(spread + than)
+        read = _reading(claim, samples)
+        spread = read - np.clip(read, *than)
+        low, high = interval(read)
         points = [
             _reading(claim, _points(seed_tables))
             for seed_tables in by_seed
@@ -208,7 +253,8 @@ def judge(
             "estimate": _round(_reading(claim, _points(tables))),
             "low": _round(low),
             "high": _round(high),
-            "than": _round(than),
+            "than": _round(than[0]),
+            "to": _round(than[1]),
             "unit": _unit(claim),
             "n": replies,
             "speakers": speakers,
@@ -216,28 +262,91 @@ def judge(
         }
         false, opposite = _tails(claim, spread)
         row["p"] = round(min(1.0, 2 * min(false, opposite)), 5)
-        size = min((n for v, n in (parameters or {}).items() if v in claim.variants), default=None)
-        if claim.min_parameters and size is not None and size < claim.min_parameters:
-            row |= {
-                "verdict": "undecided",
-                "why": f"a model of {_size(size)} parameters cannot decide it",
-            }
-        elif (
-            row["unit"] == "points"
-            and row["n"] < LEAST_REPLIES
-            and not claim.measure.startswith("phrase")
-        ):
-            row |= {
-                "verdict": "undecided",
-                "why": f"{row['n']} replies are too few, {LEAST_REPLIES} are needed",
-            }
+        if why := _undecidable(claim, row, tables, parameters or {}):
+            row |= {"verdict": "cannot be decided here", "why": why}
         else:
             tested.append((len(judged) - 1, row["p"], false < opposite))
-    adjusted = (holm if adjust == "holm" else benjamini_hochberg)([p for _, p, _ in tested])
-    for (index, _, holds), p in zip(tested, adjusted, strict=True):
-        verdict: Verdict = "undecided" if p > ALPHA else "holds" if holds else "does not hold"
-        judged[index] |= {"p_adjusted": round(p, 5), "verdict": verdict}
+    _decide(judged, tested, [claim.primary for claim in claims], adjust)
+    for claim, row in zip(claims, judged, strict=True):
+        if row["verdict"] == "undecided" and "low" in row:
+            error = (row["high"] - row["low"]) / (2 * Z)
+            if why := out_of_reach(claim, error, ceiling):
+                row |= {"verdict": "cannot be decided here", "why": why}
     return judged
+
+
+def detectable(error: float, level: float = ALPHA) -> float:
+    """Return the smallest effect that is found in four of five studies, two-sided at a level.
+
+    >>> round(detectable(1.0), 2)
+    2.8
+    """
+    return error * (NormalDist().inv_cdf(1 - level / 2) + NormalDist().inv_cdf(0.8))
+
+
+def out_of_reach(claim: Claim, error: float, ceiling: float | None) -> str | None:
+    """Return why an effect as large as can be would not be found; None where it might.
+
+    Args:
+        error: the standard error of what the claim is about, in its unit.
+        ceiling: the most that a profile could tell of a reply, in nats a token.
+    """
+    if claim.margin and claim.margin < (needs := detectable(error)):
+        return f"to find it within {claim.margin:g} it must be known to {needs:.2g}"
+    about_z = claim.measure.startswith("loss") and claim.measure != "loss_posterior_z"
+    if about_z and ceiling is not None and detectable(error) > ceiling:
+        return (
+            f"only {detectable(error):.2g} nats a token would be found, and the profile can tell "
+            f"{ceiling:.2g}"
+        )
+    return None
+
+
+def _decide(
+    judged: Sequence[JudgedClaim],
+    tested: Sequence[tuple[int, float, bool]],
+    primary: Sequence[bool],
+    adjust: Adjust,
+) -> None:
+    """Add adjusted p and verdict: of the primary claim first, then of the others."""
+    adjusting = holm if adjust == "holm" else benjamini_hochberg
+    first = [test for test in tested if primary[test[0]]]
+    others = [test for test in tested if not primary[test[0]]]
+
+    def verdicts(tests: Sequence[tuple[int, float, bool]], share: float) -> None:
+        ps = adjusting([min(1.0, p / share) for _, p, _ in tests])
+        for (index, _, holds), p in zip(tests, ps, strict=True):
+            verdict: Verdict = "undecided" if p > ALPHA else "holds" if holds else "does not hold"
+            judged[index] |= {"p_adjusted": round(p, 5), "verdict": verdict}
+
+    verdicts(first, PRIMARY_SHARE)
+    settled = all(
+        judged[index].get("verdict") in ("holds", "does not hold")
+        for index, is_first in enumerate(primary)
+        if is_first
+    )
+    verdicts(others, 1.0 if settled else 1 - PRIMARY_SHARE)
+
+
+def _undecidable(
+    claim: Claim, row: JudgedClaim, tables: Tables, parameters: Mapping[str, float]
+) -> str | None:
+    """Why a claim cannot be decided at this size, whatever it shows; None where it can."""
+    size = min((n for v, n in parameters.items() if v in claim.variants), default=None)
+    if claim.min_parameters and size is not None and size < claim.min_parameters:
+        return f"a model of {_size(size)} parameters cannot decide it"
+    if row["unit"] == "points" and not claim.measure.startswith("phrase"):
+        if row["n"] < LEAST_REPLIES:
+            return f"{row['n']} replies are too few, {LEAST_REPLIES} are needed"
+        counted = {metric.name for metric in metrics_of("value")}
+        for measure in counted.intersection(claim.measures):
+            people = tables.get(measure, {}).get(HUMAN)
+            shown = sum(h for d in people.values() for h, _ in d.values()) if people else None
+            if shown is not None and shown < MEASURABLE:
+                return (
+                    f"{measure}: {shown:.0f} of people's replies show it, {MEASURABLE} are needed"
+                )
+    return None
 
 
 def summarize(
@@ -255,7 +364,7 @@ def summarize(
         for v, counts in variants.items()
         if counts
     }
-    flat_samples = bootstrap(flat, resamples=resamples, seed=seed)
+    flat_samples = bootstrap(flat, resamples=resamples, seed=seed, pooled=_pooled(flat))
     result: dict[str, dict[str, Summary]] = {}
     for measure, variants in tables.items():
         people = variants.get(HUMAN)
@@ -263,7 +372,7 @@ def summarize(
             samples = flat_samples[f"{measure}|{variant}"]
             low, high = interval(samples)
             row: Summary = {
-                "estimate": _round(rate(counts)),
+                "estimate": _round(_rate(measure, counts)),
                 "low": _round(low),
                 "high": _round(high),
                 "n": round(weight_of(counts)),
@@ -275,30 +384,41 @@ def summarize(
                     for seed_tables in by_seed
                     if seed_tables.get(measure, {}).get(variant)
                 ]
-                row["by_seed"] = [_round(rate(table)) for table in alone]
+                row["by_seed"] = [_round(_rate(measure, table)) for table in alone]
                 if people:
                     low, high = interval(samples - flat_samples[f"{measure}|{HUMAN}"])
-                    row |= {"deviation": _round(rate(counts) - rate(people))}
+                    beyond = _rate(measure, counts) - _rate(measure, people)
+                    row |= {"deviation": _round(beyond)}
                     row |= {"deviation_low": _round(low), "deviation_high": _round(high)}
             result.setdefault(measure, {})[variant] = row
     return result
 
 
-def _unmeasured(claim: Claim, tables: Tables, predicted: Mapping[str, float | None]) -> str | None:
+def _unmeasured(claim: Claim, tables: Tables, predicted: Predictions) -> str | None:
     """Why a claim cannot be tested; None where it can."""
-    for measure in claim.measures:
-        people = () if claim.how == "rate" else (HUMAN,)
-        for variant in (*claim.variants, *people):
-            if not tables.get(measure, {}).get(variant):
-                return f"{measure} of {variant} was not measured"
+    for measure, variant in claim.looked_at:
+        if not tables.get(measure, {}).get(variant):
+            return f"{measure} of {variant} was not measured"
     if claim.than == "predicted" and predicted.get(claim.of or "") is None:
         return f"nothing is predicted for {claim.of}"
     return None
 
 
+def _by_tokens(measure: str) -> bool:
+    return measure.startswith("loss")
+
+
+def _pooled(flat: Iterable[str]) -> set[str]:
+    return {name for name in flat if _by_tokens(name)}
+
+
+def _rate(measure: str, counts: Counts) -> float:
+    return rate(counts, pooled=_by_tokens(measure))
+
+
 def _points(tables: Tables) -> dict[str, dict[str, Vector]]:
     return {
-        m: {v: np.asarray([rate(c)]) for v, c in variants.items() if c}
+        m: {v: np.asarray([_rate(m, c)]) for v, c in variants.items() if c}
         for m, variants in tables.items()
     }
 
@@ -307,6 +427,9 @@ def _reading(claim: Claim, values: Mapping[str, Mapping[str, Vector]]) -> Any:
     """What the claim is about, in its unit: an array for samples, a number for a single point."""
 
     def reading_of(variant: str) -> Vector:
+        if claim.measure == DEPLOYED:
+            held = [values[cell][variant] for cell in CELLS if variant in values.get(cell, {})]
+            return np.asarray(np.min(held, axis=0), dtype=np.float64)
         differences = []
         for measure in claim.measures:
             value = values[measure][variant]
@@ -320,16 +443,21 @@ def _reading(claim: Claim, values: Mapping[str, Mapping[str, Vector]]) -> Any:
         x = x - x.mean()
         y = np.stack([reading_of(variant) for variant in claim.over])
         result = (x[:, None] * y).sum(0) / (x**2).sum()
+    elif claim.against_measure:
+        (measure, of), (other, against) = claim.looked_at
+        result = values[measure][of] - values[other][against]
     else:
         result = reading_of(claim.of or "") - (reading_of(claim.against) if claim.against else 0.0)
     result = result * (100 if _unit(claim) == "points" else 1)
     return float(result[0]) if len(result) == 1 else result
 
 
-def _than(claim: Claim, predicted: Mapping[str, float | None]) -> float:
-    if claim.than == "predicted":
-        return 100 * float(predicted[claim.of or ""] or 0.0)
-    return claim.than
+def _than(claim: Claim, predicted: Predictions) -> tuple[float, float]:
+    """The ends of what the estimate is compared with."""
+    if claim.than == "predicted" and (range_ := predicted[claim.of or ""]):
+        ends = [100 * end for end in range_ if end is not None]
+        return min(ends), max(ends)
+    return float(claim.than), float(claim.than)
 
 
 def _tails(claim: Claim, spread: Vector) -> tuple[float, float]:
@@ -357,7 +485,7 @@ def _counted(claim: Claim, tables: Tables) -> tuple[int, int]:
     """Replies (dialogues' weights for a loss are tokens) and speakers of the smallest table it
     needs.
     """
-    held = [tables[m][v] for m in claim.measures for v in claim.variants]
+    held = [tables[m][v] for m, v in claim.looked_at if v != HUMAN]
     smallest = min(held, key=len)
     return round(min(map(weight_of, held))), len(smallest)
 

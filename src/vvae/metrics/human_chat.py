@@ -19,7 +19,7 @@ from vvae.core.random import shuffled
 from vvae.decoder.conditions import Conditions
 from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.profile import Profile
-from vvae.latent.sampling import predicted_rate
+from vvae.latent.sampling import Predicted, predicted_range
 from vvae.metrics.bootstrap import (
     Counts,
     Hit,
@@ -30,7 +30,7 @@ from vvae.metrics.bootstrap import (
     tabulate,
     weight_of,
 )
-from vvae.metrics.metric import Metric, get, scored
+from vvae.metrics.metric import MEASURABLE, Metric, get, scored
 from vvae.metrics.rates import CP, emoji_consistency
 from vvae.metrics.results import (
     HumanRate,
@@ -51,8 +51,6 @@ __all__ = ["BenchConfig", "compare_phrases", "predicted", "score", "swapped_prof
 
 TRAINING_SAMPLE = 20_000
 """Training replies looked at for what a variant is taught."""
-MEASURABLE = 30
-"""Human positives below which a rate says nothing on a corpus."""
 
 
 class BenchConfig(BaseModel):
@@ -150,6 +148,7 @@ def score(
         )
         for variant, condition in conditions.items():
             beyond = interval(samples[variant] - samples["human"])
+            expected = predicted(condition, dimension.name, speakers)
             variant_rate = VariantRate(
                 rate=rate(tables[variant]),
                 target=rate(counts),
@@ -157,7 +156,8 @@ def score(
                 low=points(beyond.low),
                 high=points(beyond.high),
                 n=weight_of(tables[variant]),
-                predicted=predicted(condition, dimension.name),
+                predicted=expected.marginal if expected else None,
+                predicted_own=expected.own if expected else None,
                 in_training=_in_training(condition, metric, dimension.name),
                 slope=calibration_slope(tables[variant], counts),
                 swapped=_swapped(metric, swapped[variant], by_id, values),
@@ -287,16 +287,29 @@ def _taught(conditions: Conditions, dimension: str) -> bool:
     return variant.trained and variant.shows_slots and included
 
 
-def predicted(conditions: Conditions, dimension: str) -> float | None:
-    """Return the rate at which a variant trained to convergence shows a dimension's value.
-
+def predicted(conditions: Conditions, dimension: str, speakers: Sequence[str]) -> Predicted | None:
+    """Return the rates between which a variant trained to convergence shows a dimension's value;
     None where nothing is predicted.
+
+    Args:
+        speakers: those whose own values are shown.
     """
-    variant = conditions.variant
-    if not _taught(conditions, dimension) or variant.fill != "prior" or variant.error:
+    variant, corpus = conditions.variant, conditions.corpus
+    fill = variant.fill
+    if not _taught(conditions, dimension) or fill not in ("prior", "speaker") or variant.error:
         return None
     s = conditions.sampling.probability(dimension) if variant.z == "sampled" else 0.0
-    return finite(predicted_rate(conditions.corpus.prior[dimension].rate, s))
+    own = {name: of[dimension] for name, of in corpus.speaker_priors.items()}
+    values = _profile_values(corpus, speakers, dimension)
+    found = predicted_range(
+        corpus.prior[dimension],
+        own,
+        values,
+        s=s,
+        fill=fill,
+        draw_per=conditions.sampling.draw_per,
+    )
+    return Predicted(round(found.marginal, 4), finite(found.own))
 
 
 def _in_training(conditions: Conditions, metric: Metric, dimension: str) -> float | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vvae.metrics.habits import Yardstick
 
 __all__ = [
+    "MEASURABLE",
     "Measured",
     "Metric",
     "Unit",
@@ -41,6 +42,9 @@ __all__ = [
     "scored",
     "shows",
 ]
+
+MEASURABLE = 30
+"""Human positives below which a rate says nothing on a corpus."""
 
 Unit = Literal["%", "words", "messages", "nats", ""]
 """Of a figure; a share in percent is a rate, whose differences are points."""

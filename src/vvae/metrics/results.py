@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 __all__ = [
+    "Bound",
     "Estimate",
     "FigureResult",
     "Finite",
@@ -85,7 +86,10 @@ class VariantRate(_Stored):
     high: float | None
     n: int
     predicted: float | None
-    """The rate that training converges to; None where nothing is predicted."""
+    """The rate that training converges to where the context does not tell who speaks; None where
+    nothing is predicted."""
+    predicted_own: float | None = None
+    """The same where it does."""
     in_training: float | None
     """The share of training replies with a z in which the reply shows it."""
     slope: Finite
@@ -133,6 +137,17 @@ class HumanResults(BaseModel):
         return self.__pydantic_extra__
 
 
+class Bound(_Stored):
+    """Bounds on -log p(x|c) of people's replies, in nats a reply: with one draw of the nulls and
+    with several.
+    """
+
+    elbo: float
+    iwae: float
+    draws: int
+    n: int
+
+
 class VariantResults(BaseModel):
     """The results of one variant's replies, and how likely people's are under it."""
 
@@ -147,9 +162,13 @@ class VariantResults(BaseModel):
     loss_n: int | None = None
     loss_posterior_z: float | None = None
     loss_profile_z: float | None = None
+    loss_known_z: float | None = None
+    loss_own_z: float | None = None
+    loss_context_z: float | None = None
     loss_swapped_z: float | None = None
     loss_none_z: float | None = None
     reconstruction: float | None = None
+    bound: Bound | None = None
     forced: Phrase | None = None
 
     @property

@@ -22,7 +22,7 @@ from vvae.core.reporting import Progress
 from vvae.core.text import is_unspaced, normal_form
 from vvae.decoder.model import Branch, Decoder, per_token
 from vvae.decoder.trees import Node, Tree, batches
-from vvae.metrics.results import Phrase, VariantResults
+from vvae.metrics.results import Bound, Phrase, VariantResults
 
 if TYPE_CHECKING:
     import torch
@@ -30,14 +30,18 @@ if TYPE_CHECKING:
     from vvae.metrics.tables import Likelihood
 
 __all__ = [
+    "SHOWN",
     "Tries",
     "add_summary",
+    "bound",
     "phrase_probability",
     "reply_losses",
     "said",
     "with_tries",
 ]
 
+SHOWN = ("posterior", "profile", "known", "own", "context", "swapped", "none")
+"""The z under which a reply's likelihood is measured."""
 PHRASE_UNDER = ("profile", "swapped")
 
 
@@ -114,7 +118,7 @@ def add_summary(results: VariantResults, rows: Sequence[Likelihood]) -> None:
     probabilities of a phrase.
     """
     results.loss_n = len({row.pair_id for row in rows if row.nats is not None})
-    for condition in ("posterior", "profile", "swapped", "none"):
+    for condition in SHOWN:
         held = [
             (row.nats, row.tokens)
             for row in rows
@@ -133,6 +137,37 @@ def add_summary(results: VariantResults, rows: Sequence[Likelihood]) -> None:
             for condition, probabilities in phrases.items()
         }
         results.forced = Phrase(**means, n=len(phrases["profile"]))
+
+
+def bound(rows: Sequence[Likelihood], kl: float) -> Bound | None:
+    """Return the bound on -log p(x|c) in nats a reply, with one draw of the nulls (the ELBO) and
+    with all that were measured (IWAE: Burda, Grosse and Salakhutdinov 2016); None without any.
+
+    q is certain of what it read, and draws the rest from the prior itself: the importance weight of
+    every draw is p of the values that were read, whose -log is the reply's part of KL(q || p)::
+
+        -log p(x|c)  <=  KL - E log (1/K) sum_k p(x|c, z_k)  <=  KL - E (1/K) sum_k log p(x|c, z_k)
+
+    Args:
+        kl: KL(q || p), mean over the replies.
+    """
+    draws: dict[str, list[float]] = {}
+    for row in rows:
+        if row.shown.split(" ")[0] == "posterior" and row.nats is not None:
+            draws.setdefault(row.pair_id, []).append(-row.nats)
+    if not draws:
+        return None
+    means = [sum(of) / len(of) for of in draws.values()]
+    mixed = [
+        max(of) + math.log(sum(math.exp(x - max(of)) for x in of) / len(of))
+        for of in draws.values()
+    ]
+    return Bound(
+        elbo=round(kl - sum(means) / len(means), 4),
+        iwae=round(kl - sum(mixed) / len(mixed), 4),
+        draws=min(map(len, draws.values())),
+        n=len(draws),
+    )
 
 
 class Tries(NamedTuple):

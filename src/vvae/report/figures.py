@@ -163,24 +163,26 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
                 clip_on=False,
                 label="variant, 95 % of its deviation" if row == 0 else None,
             )
-            if estimate["predicted"] is not None and 100 * estimate["predicted"] <= limit:
-                axis.plot(
-                    100 * estimate["predicted"],
-                    row,
-                    "D",
-                    mfc="none",
-                    mec=PREDICTED,
-                    ms=7,
-                    label="predicted from r",
-                )
-            elif estimate["predicted"] is not None:
-                axis.annotate(
-                    f"{100 * estimate['predicted']:.0f} ▸",
-                    (limit, row - 0.12),
-                    ha="right",
-                    va="bottom",
-                    color=PREDICTED,
-                )
+            ends = (estimate["predicted"], estimate.get("predicted_own"))
+            for rate in dict.fromkeys(end for end in ends if end is not None):
+                if 100 * rate <= limit:
+                    axis.plot(
+                        100 * rate,
+                        row,
+                        "D",
+                        mfc="none",
+                        mec=PREDICTED,
+                        ms=7,
+                        label="predicted from r",
+                    )
+                else:
+                    axis.annotate(
+                        f"{100 * rate:.0f} ▸",
+                        (limit, row - 0.12),
+                        ha="right",
+                        va="bottom",
+                        color=PREDICTED,
+                    )
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
         axis.invert_yaxis()
         axis.set_xlim(0, limit)
@@ -348,8 +350,9 @@ def measures(study: Mapping[str, Any], panels: Mapping[str, str]) -> str:
             _from_zero(axis.set_xlim, (axis.get_xlim()[1] / 1.08,), 100)
         high = axis.get_xlim()[1]
         for row, name in enumerate(names):
-            rate = study["predicted"].get(name)
-            if measure in ("CP", "phrase_profile") and rate is not None:
+            for rate in study["predicted"].get(name) or ():
+                if measure not in ("CP", "phrase_profile") or rate is None:
+                    continue
                 if 100 * rate <= 1.6 * high:
                     axis.plot(100 * rate, row, "D", mfc="none", mec=PREDICTED, ms=7)
                 else:

@@ -25,6 +25,7 @@ __all__ = [
     "print_positive_control",
     "print_prior",
     "print_results",
+    "print_study_plan",
     "print_turing",
 ]
 
@@ -61,6 +62,42 @@ def print_positive_control(cells: Mapping[str, Any], model: str) -> None:
         shares = (percent(value) for value in (cell["expected"], last["p"], last["se"]))
         table.add_row(Text(name), *shares, f"{last['sightings']:,}", percent(last["other"]))
     Console().print(table)
+
+
+def print_study_plan(title: str, plan: Mapping[str, Any]) -> None:
+    """Print how well each claim of a study would be known, and which cannot be decided."""
+    table = Table(title=f"{title}: what {plan['replies']:,} replies a variant can decide")
+    for column in (
+        "claim",
+        "standard error",
+        "smallest effect",
+        "known from",
+        "can it be decided?",
+    ):
+        table.add_column(column, justify="right" if "st" in column[:5] else "left")
+    for row in plan["claims"]:
+        error = effect = "–"
+        if "error" in row:
+            digits = 4 if row["unit"] == "nats" else 1
+            error, effect = (
+                f"{row[key]:.{digits}f} {row['unit']}" for key in ("error", "detectable")
+            )
+        why = row.get("why_not")
+        answer = Text(f"cannot be decided here: {why}", "yellow") if why else Text("yes", "green")
+        if "error" not in row:
+            answer = Text("–")
+        table.add_row(Text(row["claim"]), error, effect, Text(row["basis"]), answer)
+    Console().print(table)
+    told = ", ".join(
+        f"{name} {worth:.3f}" for name, worth in plan["worth"].items() if worth >= 5e-4
+    )
+    Console().print(
+        Text(
+            f"What the profile can tell of a reply, in nats: {told or 'nothing'}; "
+            f"{plan['ceiling']:.4f} a token in all. A smallest effect is found in four of five "
+            f"studies; {plan['speakers']} speakers."
+        )
+    )
 
 
 def print_turing(scores: Mapping[str, Any]) -> None:
@@ -128,7 +165,7 @@ def print_results(path: Path, report: Path | None = None) -> None:
                 percent(rate["rate"]),
                 points(rate["deviation"]),
                 spread(rate),
-                percent(rate["predicted"]),
+                _range(rate["predicted"], rate["predicted_own"]),
                 str(rate["n"]),
             )
             table.add_row(name, *row)
@@ -279,3 +316,8 @@ def print_prior(prior: Prior, top: int) -> None:
             )
         table.add_section()
     Console().print(table)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """Two predictions as one text; one where they are the same."""
+    return percent(low) if high in (None, low) else f"{percent(low)} … {percent(high)}"

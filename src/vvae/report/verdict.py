@@ -9,8 +9,7 @@ from typing import Any
 
 from vvae.metrics.association import FEW
 from vvae.metrics.claims import ALPHA, LEAST_REPLIES
-from vvae.metrics.human_chat import MEASURABLE
-from vvae.metrics.metric import get
+from vvae.metrics.metric import MEASURABLE, get
 from vvae.report.numbers import number, percent, points, spread
 
 __all__ = [
@@ -370,6 +369,7 @@ def of_study(study: Mapping[str, Any]) -> Verdict:
         if said:
             found.append(f"{verdict.capitalize()}: {'; '.join(said)}.")
     open_ = [row for row in claims if row["verdict"] == "undecided"]
+    never = [row for row in claims if row["verdict"] == "cannot be decided here"]
     name = shlex.quote(study["folder"].partition("@")[0])
     next_ = [("See whether it is so in other chats, too:", f"vvae study {name} CONFIG")]
     if open_:
@@ -386,7 +386,7 @@ def of_study(study: Mapping[str, Any]) -> Verdict:
         f"{_plural('variant', variants)} ({', '.join(study['variants'])}), {seeds} "
         f"{_plural('seed', seeds)} each.",
         found or ["No claim could be decided."],
-        [f"{row['claim']}: {row['why']}." for row in open_ if "why" in row],
+        [f"{row['claim']}: {row['why']}." for row in (*open_, *never) if "why" in row],
         next_,
     )
 

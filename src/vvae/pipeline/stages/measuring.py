@@ -31,6 +31,8 @@ from vvae.pipeline.stages.corpus import READ, encoder_settings
 
 __all__ = ["readings_of", "replies_of", "stages"]
 
+DRAWS = 4
+"""Draws of the nulls beside z read from a reply, for a tighter bound."""
 MISSING = 0.01
 """Largest share of an endpoint's replies that may be missing."""
 BENCHED = {"replies", "per_speaker", "swapped", "losses", "forced", "known"}
@@ -87,6 +89,7 @@ def stages(run: Run) -> list[Stage]:
                     settings={
                         "variant": variant_key(variant),
                         "sampling": sampling_key(config.sampling),
+                        "shown": 2,  # which z, and how many draws; raised with them
                         **measured,
                     },
                     work=partial(measure_losses, variant=variant),
@@ -262,9 +265,12 @@ def measure_losses(run: Run, variant: Variant) -> None:
     for pair in pairs:
         branches[pair.pair_id] = [
             Branch("posterior", conditions.training_line(pair, 0)),
-            Branch("profile", conditions.test_line(pair, pair.speaker)),
             Branch("none", None),
+            *(Branch(name, line) for name, line in conditions.test_lines(pair).items()),
         ]
+        for draw in range(1, DRAWS if variant.samples else 1):
+            line = conditions.training_line(pair, draw)
+            branches[pair.pair_id].append(Branch(f"posterior {draw}", line))
         if other := swapped_speaker(run, pair):
             branches[pair.pair_id].append(Branch("swapped", conditions.test_line(pair, other)))
     with run.reporter.task(f"likelihood of human replies: {variant.name}") as tick:
@@ -347,6 +353,10 @@ def score_replies(run: Run) -> None:
     held = run.benchmarked(run.variants[0], bench.losses)
     posteriors = [run.posteriors[pair.pair_id] for pair in held]
     results.kl = kl_to_prior(posteriors, run.prior, run.space)["nats"]
+    for v in run.variants:
+        if v.samples and results.kl is not None:
+            of_variant = results.variants[v.name]
+            of_variant.bound = teacher_forcing.bound(likelihoods[v.name], results.kl)
     results.timings = run.timings
     results.notice = run.config.notice
     write_json(run.path("results.json"), results)

@@ -1,0 +1,189 @@
+"""What a study can decide, before it is run: from people's own replies, and from what an earlier
+run of it has measured.
+
+If every variant wrote exactly as people do, how well would each claim's figure be known? People's
+held-out replies, drawn as many and from the same speakers as the study would have them, say so
+without a model. The ceiling on what a profile can tell of a reply says which losses are worth
+comparing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NotRequired, Required, TypedDict
+
+from vvae.config import RunConfig
+from vvae.core.random import shuffled
+from vvae.core.reporting import Reporter
+from vvae.evaluation.study import Study, habit_rows, heldout_replies, tables_of
+from vvae.metrics.audit.information import per_token, profile_worth
+from vvae.metrics.claims import (
+    ALPHA,
+    HUMAN,
+    PRIMARY_SHARE,
+    Claim,
+    detectable,
+    judge,
+    out_of_reach,
+)
+from vvae.metrics.habits import Yardstick
+from vvae.metrics.metric import MEASURABLE, WrittenReply, metrics_of
+from vvae.metrics.tables import MEASURED, Measured
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
+
+__all__ = ["PlannedClaim", "StudyPlan", "plan_study"]
+
+
+class PlannedClaim(TypedDict, total=False):
+    """A claim and how well it could be known."""
+
+    claim: Required[str]
+    unit: str
+    n: int
+    error: float
+    """Standard error, in the unit."""
+    detectable: float
+    """The smallest effect that would be found in four of five studies."""
+    basis: Required[str]
+    why_not: NotRequired[str]
+    """Of a claim that cannot be decided at this size."""
+
+
+class StudyPlan(TypedDict):
+    """What `--plan` prints."""
+
+    claims: list[PlannedClaim]
+    ceiling: float
+    """The most that a profile can tell of a reply, in nats a token."""
+    worth: dict[str, float]
+    """The same by dimension, in nats a reply."""
+    replies: int
+    """Of each variant, over the seeds."""
+    speakers: int
+
+
+def plan_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter) -> StudyPlan:
+    """Return for each claim how well it would be known, made of the chats and their encodings
+    alone.
+
+    Where the study was run in this folder before, perhaps smaller, its own rows are the basis.
+    """
+    untrained = config.model_copy(update={"variants": ("FT",)})  # whom nobody has to describe
+    run = Run(untrained, reporter=reporter)
+    run_stages(run, until="profiles", config=config)
+    claims = study.all_claims(run.space)
+    worth = profile_worth(run.corpus, run.speakers)
+    people = heldout_replies(run)
+    ceiling = per_token(worth, [reply.text for reply in people])
+    wanted = config.bench.replies * study.seeds
+    pilot = run.path(f"studies/{Path(name).stem}/rows.parquet")
+    rows = MEASURED.read(pilot) if pilot.is_file() else []
+    with reporter.task("planning"):
+        errors = _from_rows(claims, rows) if rows else {}
+        errors |= {
+            claim: found
+            for claim, found in _from_people(study, run, claims, people, wanted).items()
+            if claim not in errors
+        }
+    planned = [
+        _planned(claim, len(claims), errors.get(claim.claim), ceiling, run, people)
+        for claim in claims
+    ]
+    return StudyPlan(
+        claims=planned,
+        ceiling=round(ceiling, 5),
+        worth=worth,
+        replies=wanted,
+        speakers=len(run.speakers),
+    )
+
+
+Known = tuple[float, str, int, str]
+"""(standard error, unit, n, basis) of a claim."""
+
+
+def _planned(
+    claim: Claim,
+    claims: int,
+    known: Known | None,
+    ceiling: float,
+    run: Run,
+    people: Sequence[WrittenReply],
+) -> PlannedClaim:
+    if known is None:
+        basis = "not from people's replies: run it once, with one seed, and plan again"
+        row = PlannedClaim(claim=claim.claim, basis=basis)
+        return row
+    error, unit, n, basis = known
+    level = PRIMARY_SHARE * ALPHA if claim.primary else ALPHA / max(1, claims - 1)
+    row = PlannedClaim(
+        claim=claim.claim,
+        unit=unit,
+        n=n,
+        error=round(error, 4),
+        detectable=round(detectable(error, level), 4),
+        basis=basis,
+    )
+    why = out_of_reach(claim, error, ceiling) or _too_rare(claim, run, people)
+    return row | {"why_not": why} if why else row
+
+
+def _too_rare(claim: Claim, run: Run, people: Sequence[WrittenReply]) -> str | None:
+    """Why people's replies are too few for a rate."""
+    counted = {metric.name for metric in metrics_of("value")}.intersection(claim.measures)
+    tables = tables_of(habit_rows(HUMAN, 0, run, None, people)) if counted else {}
+    for measure in counted:
+        table = tables.get(measure, {}).get(HUMAN, {})
+        shown = sum(hits for of in table.values() for hits, _ in of.values())
+        if shown < MEASURABLE:
+            return f"{measure}: {shown:.0f} of people's replies show it, {MEASURABLE} are needed"
+    return None
+
+
+def _from_rows(claims: Sequence[Claim], rows: Sequence[Measured]) -> dict[str, Known]:
+    """What an earlier run of the study says."""
+    found = judge(claims, tables_of(rows))
+    return {
+        row["claim"]: ((row["high"] - row["low"]) / 3.92, row["unit"], row["n"], "measured before")
+        for row in found
+        if "low" in row
+    }
+
+
+def _from_people(
+    study: Study,
+    run: Run,
+    claims: Sequence[Claim],
+    people: Sequence[WrittenReply],
+    wanted: int,
+) -> dict[str, Known]:
+    """What people's replies say, each variant's being so many of them, other ones for each."""
+    yardstick = Yardstick(run.valid_pairs, run.speakers)
+    rows = habit_rows(HUMAN, 0, run, yardstick, people)
+    ids = [reply.pair.pair_id for reply in people]
+    for variant in study.resolved(run.space):
+        order = shuffled(people, "plan", run.config.seed, variant.name, name=ids)
+        taken: list[WrittenReply] = []
+        for reply in order:
+            of_speaker = sum(other.pair.speaker == reply.pair.speaker for other in taken)
+            if of_speaker < run.config.bench.per_speaker * study.seeds:
+                taken.append(reply)
+            if len(taken) == wanted:
+                break
+        rows += habit_rows(variant.name, 0, run, yardstick, taken)
+    asked = [_as_deviation(claim) for claim in claims if claim.than != "predicted"]
+    found = judge(asked, tables_of(rows))
+    basis = "people's own replies"
+    return {
+        row["claim"]: ((row["high"] - row["low"]) / 3.92, row["unit"], row["n"], basis)
+        for row in found
+        if "low" in row
+    }
+
+
+def _as_deviation(claim: Claim) -> Claim:
+    """The claim about signed deviations: those of people's own replies are near zero, where their
+    sizes are folded."""
+    return claim.model_copy(update={"how": "deviation"}) if claim.how == "distance" else claim
