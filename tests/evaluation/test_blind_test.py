@@ -30,7 +30,7 @@ def run(tmp_path: Path, corpus: list[Dialogue], tiny_model: Path) -> Run:
     for name in NAMES:
         said = [
             Reply(name, pair.pair_id, 0, pair.speaker, None, f"</script><b>{name}</b> {i}", "stop")
-            for i, pair in enumerate(run.benchmarked(run.variants[0], 12))
+            for i, pair in enumerate(run.benchmarked(12))
         ]
         write_replies(run.path(f"replies/{name}.parquet"), said, run.space)
     return run

@@ -86,8 +86,8 @@ def test_a_study_is_made_once_and_its_variants_are_shared(
             {r.pair_id for r in rows if (r.variant, r.seed, r.measure) == (variant, seed, "length")}
             for seed in (0, 1)
         )
-        assert len(first) == len(second) == 6
-        assert not first & second, "each seed replies to other contexts"
+        assert len(first) == 6
+        assert first == second, "each seed replies to the same contexts"
     assert {r.speaker for r in rows} <= {"ana", "ben", "cleo"}, "dan has no catchphrase"
     adapters = [
         (tmp_path / f"run/adapters/{n}/adapter_model.safetensors").read_bytes()

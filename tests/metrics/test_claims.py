@@ -234,4 +234,31 @@ def test_a_prediction_is_a_range_and_within_it_nothing_is_off() -> None:
     assert deviating((0.10, 0.78)) == "holds"
     assert deviating((0.10, 0.20)) == "does not hold"
     assert deviating((0.10, None)) == "does not hold"
-    assert deviating((0.45, None)) in ("holds", "undecided")
+    assert deviating((0.45, None)) == "cannot be decided here", "3 points, and not known so well"
+
+
+def test_how_training_seeds_vary_is_in_the_interval() -> None:
+    """Three runs that differ by far more than their replies: the difference is not sure."""
+    runs = [
+        {"CP": {"m": habit(p, seed=i), "k": habit(0.2, seed=9 + i)}}
+        for i, p in enumerate((0.1, 0.3, 0.5))
+    ]
+    together = {
+        "CP": {
+            v: tabulate(
+                Hit(s, d, *pair)
+                for run in runs
+                for s, of in run["CP"][v].items()
+                for d, pair in of.items()
+            )
+            for v in ("m", "k")
+        }
+    }
+    claim = Claim(claim="x", measure="CP", of="m", against="k", expect="above")
+    (alone,) = judge([claim], together, resamples=1000)
+    (crossed,) = judge([claim], together, by_seed=runs, resamples=1000)
+    assert alone["estimate"] == crossed["estimate"] == pytest.approx(10, abs=2)
+    assert alone["verdict"] == "holds"
+    assert crossed["verdict"] == "undecided"
+    error = np.std([10, 30, 50], ddof=1) / np.sqrt(3)
+    assert (crossed["high"] - crossed["low"]) / 3.92 == pytest.approx(error, rel=0.25)

@@ -140,7 +140,7 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -
     """The replies with each value of a dimension set, and what the encoder reads in them."""
     tasks: list[tuple[Pair, Persona]] = []
     conditions = run.conditions(variant)
-    for pair in run.benchmarked(variant, contexts):
+    for pair in run.benchmarked(contexts):
         base = conditions.test_persona(pair, pair.speaker)
         without = Persona({name: slot for name, slot in base if name != dimension.name})
         tasks.append((pair, without))

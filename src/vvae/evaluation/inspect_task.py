@@ -66,7 +66,7 @@ def human_chat_bench(run: str, replies: int = 100, persona: str = "zero-shot") -
         PRESETS[persona] if persona != "none" else Variant(name="none", z="none", prompt="plain")
     )
     people = _people(opened)
-    pairs = opened.benchmarked(variant, replies)
+    pairs = opened.benchmarked(replies)
     samples = [_sample(opened, variant, pair, people) for pair in pairs]
     temperature = opened.config.generate.temperature
     return Task(

@@ -5,7 +5,7 @@ A study is a small YAML file (`vvae/studies`): variants, seeds, claims. It share
 chats, encodings, prior and profiles, and every variant that another study has made with the same
 settings; a stopped study goes on where it was. Seed 0 of a variant is the variant itself; another
 seed trains on other pairs in another order, from other first weights and draws, and replies to
-other held-out contexts.
+the same held-out contexts with other draws of words.
 """
 
 from __future__ import annotations

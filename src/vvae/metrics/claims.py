@@ -3,7 +3,8 @@
 A measure is a ratio of sums over replies: a rate, speakers weighted equally, or nats per token,
 tokens weighted equally. A claim compares one variant's measure with a number, with another
 variant's, or with another measure of its own; or it follows it over several variants. It says on
-which side it should be. Evidence is two-sided, by a bootstrap over speakers, draws shared by all::
+which side it should be. Evidence is two-sided, by a bootstrap over speakers, crossed with one over
+training seeds, draws shared by all::
 
     p  =  2 min(P*(the claim is false), P*(its opposite is false)),   adjusted for their number
 
@@ -17,7 +18,8 @@ says: it cannot be decided here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, Literal, NotRequired, Required, TypedDict
 
@@ -26,7 +28,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.metrics.association import benjamini_hochberg, holm
-from vvae.metrics.bootstrap import Counts, bootstrap, interval, rate, weight_of
+from vvae.metrics.bootstrap import Counts, bootstrap, interval, rate, resampled, weight_of
 from vvae.metrics.metric import MEASURABLE, metrics_of
 
 __all__ = [
@@ -213,8 +215,8 @@ def judge(
     Args:
         predicted: variant -> the rates of CP predicted from r: where the context does not tell who
             speaks, and where it does. A claim about them is about what lies beyond both.
-        by_seed: the same tables for each training seed alone; their estimates are reported, and do
-            not decide.
+        by_seed: the same tables for each training seed alone, which met the same contexts; how they
+            vary is part of the intervals.
         parameters: variant -> those of its model, where they are known.
         ceiling: the most that a profile could tell of a reply, in nats a token: a loss that is
             known no better says nothing about what is shown.
@@ -226,7 +228,7 @@ def judge(
         for v, counts in tables.get(m, {}).items()
         if counts
     }
-    flat_samples = bootstrap(flat, resamples=resamples, seed=seed, pooled=_pooled(flat))
+    flat_samples = _sampled(flat, by_seed, resamples=resamples, seed=seed)
     samples = {
         m: {v: flat_samples[f"{m}|{v}"] for v in tables.get(m, {}) if f"{m}|{v}" in flat_samples}
         for m in measures
@@ -364,7 +366,7 @@ def summarize(
         for v, counts in variants.items()
         if counts
     }
-    flat_samples = bootstrap(flat, resamples=resamples, seed=seed, pooled=_pooled(flat))
+    flat_samples = _sampled(flat, by_seed, resamples=resamples, seed=seed)
     result: dict[str, dict[str, Summary]] = {}
     for measure, variants in tables.items():
         people = variants.get(HUMAN)
@@ -408,8 +410,37 @@ def _by_tokens(measure: str) -> bool:
     return measure.startswith("loss")
 
 
-def _pooled(flat: Iterable[str]) -> set[str]:
-    return {name for name in flat if _by_tokens(name)}
+def _sampled(
+    flat: Mapping[str, Counts], by_seed: Sequence[Tables], *, resamples: int, seed: int
+) -> dict[str, Vector]:
+    """Resampled figures of ``measure|variant``: speakers are drawn, and across them the training
+    seeds, where there are several.
+
+    All seeds meet the same contexts, so speakers and seeds are crossed: a variant's seeds are drawn
+    once for all speakers, and for all variants together. How so few vary is widened to how the
+    seeds that they stand for do, by sqrt(S / (S - 1)).
+    """
+    runs = {
+        f"{name}|{number}": counts
+        for number, tables in enumerate(by_seed)
+        for name in flat
+        for measure, _, variant in [name.partition("|")]
+        if variant != HUMAN and (counts := tables.get(measure, {}).get(variant))
+    }
+    pooled = {name for name in (*flat, *runs) if _by_tokens(name)}
+    drawn = bootstrap({**flat, **runs}, resamples=resamples, seed=seed, pooled=pooled)
+    seeds = len(by_seed)
+    if seeds < 2:
+        return drawn
+    weights = resampled(seeds, resamples, "seeds", seed).T / seeds
+    widened = math.sqrt(seeds / (seeds - 1))
+    result: dict[str, Vector] = {}
+    for name in flat:
+        result[name] = drawn[name]
+        if all(f"{name}|{number}" in drawn for number in range(seeds)):
+            each = np.stack([drawn[f"{name}|{number}"] for number in range(seeds)])
+            result[name] = drawn[name] + widened * (weights * (each - each.mean(0))).sum(0)
+    return result
 
 
 def _rate(measure: str, counts: Counts) -> float:

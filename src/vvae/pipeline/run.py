@@ -230,23 +230,11 @@ class Run(Artifacts):
             seed=self.config.seed,
         )
 
-    def benchmarked(self, variant: Variant, number: int) -> list[Pair]:
-        """Return the first held-out pairs for a measure of so many.
-
-        Each seed of a variant has others.
-
-        Raises:
-            DataError: there are not that many.
+    def benchmarked(self, number: int) -> list[Pair]:
+        """Return the first held-out pairs for a measure of so many: the same ones for every variant
+        and every seed of it, so that both can be told apart from the contexts.
         """
-        start = variant.seed * number
-        if variant.seed and start + number > len(self._benchmark):
-            raise DataError(
-                f"{len(self._benchmark):,} held-out replies to benchmark, "
-                f"{start + number:,} are asked for",
-                where=f"{variant.name} (seed {variant.seed})",
-                fix="lower bench.replies or bench.losses, or raise bench.per_speaker",
-            )
-        return self._benchmark[start : start + number]
+        return self._benchmark[:number]
 
     # --- models ---
 

@@ -139,7 +139,7 @@ def reads_replies(config: RunConfig) -> bool:
 def write_variant_replies(run: Run, variant: Variant) -> None:
     """Write a variant's replies to the benchmark's contexts, under own and swapped profiles."""
     config, conditions = run.config, run.conditions(variant)
-    pairs = run.benchmarked(variant, config.bench.replies)
+    pairs = run.benchmarked(config.bench.replies)
     under: list[tuple[Pair, str]] = [(pair, pair.speaker) for pair in pairs]
     if variant.shows_persona:
         swapped = ((pair, swapped_speaker(run, pair)) for pair in pairs[: config.bench.swapped])
@@ -184,9 +184,8 @@ def _generate(
         for pair, whose in under
     ]
     with run.reporter.task(f"writing replies: {variant.name}") as tick:
-        return decoder.engine.complete(
-            requests, run.generation, seed=run.config.seed, progress=tick
-        )
+        seed = run.config.seed + variant.seed
+        return decoder.engine.complete(requests, run.generation, seed=seed, progress=tick)
 
 
 def _ask_endpoint(
@@ -209,7 +208,7 @@ def _ask_endpoint(
             line if isinstance(line, str) else None,
             named=len(dialogue.speakers) > 2,
         )
-        seed = bits64("endpoint reply", run.config.seed, pair.pair_id, whose) % 2**31
+        seed = bits64("endpoint reply", run.config.seed + variant.seed, pair.pair_id, whose) % 2**31
         form = {"temperature": generate.temperature, "top_p": generate.top_p, "seed": seed}
         prompts.append(Prompt(messages, form, route=pair.dialogue))
     with run.reporter.task(f"writing replies: {variant.name}") as tick:
@@ -260,7 +259,7 @@ def readings_of(run: Run, variant: Variant) -> dict[str, Persona]:
 def measure_losses(run: Run, variant: Variant) -> None:
     """Measure the likelihood of human replies, and of catchphrases in them, under one variant."""
     decoder, conditions = run.with_adapter(variant), run.conditions(variant)
-    pairs = run.benchmarked(variant, run.config.bench.losses)
+    pairs = run.benchmarked(run.config.bench.losses)
     branches: dict[str, list[Branch]] = {}
     for pair in pairs:
         branches[pair.pair_id] = [
@@ -297,7 +296,7 @@ def _phrases(run: Run, variant: Variant, decoder: Decoder) -> dict[str, float]:
     conditions = run.conditions(variant)
     branches: dict[str, list[tuple[Branch, str]]] = {}
     chosen: list[Pair] = []
-    for pair in run.benchmarked(variant, max(bench.replies, bench.losses, bench.forced)):
+    for pair in run.benchmarked(max(bench.replies, bench.losses, bench.forced)):
         if len(chosen) >= bench.forced:
             break
         phrase = run.profiles[pair.speaker].persona().value(dimension.name)
@@ -350,7 +349,7 @@ def score_replies(run: Run) -> None:
     human_chat.compare_phrases(
         results, run.corpus, run.speakers, likelihoods, bench, seed=run.config.seed
     )
-    held = run.benchmarked(run.variants[0], bench.losses)
+    held = run.benchmarked(bench.losses)
     posteriors = [run.posteriors[pair.pair_id] for pair in held]
     results.kl = kl_to_prior(posteriors, run.prior, run.space)["nats"]
     for v in run.variants:
