@@ -25,7 +25,15 @@ from vvae.encoders.rules.encoder import RulesEncoder
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import DimensionPrior, Prior, count
 from vvae.latent.space import load_space
-from vvae.metrics.association import association, auc, cramers_v, holm, logistic, mutual_information
+from vvae.metrics.association import (
+    association,
+    auc,
+    cramers_v,
+    holm,
+    logistic,
+    mutual_information,
+    shift,
+)
 from vvae.metrics.latent_analysis import (
     analyze,
     consistency,
@@ -300,3 +308,38 @@ def test_missingness_by_topic_by_hand() -> None:
     assert dialogue_topics(pairs, personas, "topic") == topic
     found = missingness(pairs, personas, dialogues, "tone", topics=topic, permutations=9)
     assert found["by_topic"] == {"games": 0.0, "food": 0.5}
+
+
+def test_what_is_permuted_within_contexts_does_not_mistake_contexts_for_control() -> None:
+    """Every label is set in every context, and what is read is the context's mood alone."""
+    rng = np.random.default_rng(0)
+    contexts = [f"c{i}" for i in range(40) for _ in range(4)]
+    labels = ["a", "b", "c", "d"] * 40
+    moods = {f"c{i}": str(rng.integers(3)) for i in range(40)}
+    read = [moods[context] for context in contexts]
+    found = association(labels, read, within=contexts)
+    assert found is not None
+    assert found.p > 0.5
+    followed = [
+        x if rng.random() < 0.3 else moods[c] for x, c in zip(labels, contexts, strict=True)
+    ]
+    turned = association(labels, followed, within=contexts)
+    assert turned is not None
+    assert turned.p < 0.01
+
+
+def test_a_score_that_rises_where_its_label_is_set_is_seen_below_any_threshold() -> None:
+    rng = np.random.default_rng(1)
+    set_to = [0, 1, 2, 3] * 100
+    contexts = [f"c{i // 4}" for i in range(400)]
+    scores = rng.normal(size=(400, 4)) + rng.normal(size=100).repeat(4)[:, None]
+    none = shift(set_to, scores.copy(), contexts)
+    assert none is not None
+    assert abs(none.shift) < 0.15
+    assert none.p > 0.05
+    scores[np.arange(400), set_to] += 0.5 * scores.std()
+    moved = shift(set_to, scores, contexts)
+    assert moved is not None
+    assert moved.shift == pytest.approx(0.5, abs=0.15)
+    assert moved.p < 0.01
+    assert shift([0] * 400, scores, contexts) is None, "nothing to compare with"

@@ -121,7 +121,7 @@ def control(
     variant: Annotated[str, typer.Option(help="Trained variant to ask.")] = DEFAULT_VARIANT,
     contexts: Annotated[
         int, typer.Option(min=4, help="Conversations in each of which every value is tried.")
-    ] = 16,
+    ] = 100,
 ) -> None:
     """Set one dimension of z and see whether it comes back.
 
@@ -134,7 +134,10 @@ def control(
     summary = measure(opened, opened.trained_variant(variant), contexts)
     for row in summary["matrix"]:
         if row["set"] == row["read"] and "v" in row:
-            typer.echo(f"{row['set']}: V {row['v']:.2f} (p {row['p_adjusted']:.3f})")
+            line = f"{row['set']}: V {row['v']:.2f} (p {row['p_adjusted']:.3f})"
+            if moved := summary["shifts"].get(row["set"]):
+                line += f", score {moved['shift']:+.2f} deviations (p {moved['p']:.3f})"
+            typer.echo(line)
     typer.echo(str(opened.path(f"control/{variant}/report.html")))
 
 

@@ -4,7 +4,9 @@ are read again.
 For each dimension some values are set in turn in the same contexts. What the encoder reads in the
 replies is compared
 with what was set: in the dimension itself (control) and in every other one (leakage), by
-bias-corrected Cramer's V with a permutation p-value; null counts as a value that is read.
+bias-corrected Cramer's V with a p-value by permutation within contexts; null counts as a value that
+is read. Where the encoder scores labels, also by how much the score of the label that was set is
+higher: a threshold sees little where it names little.
 
 A rate that is asked for is realised by showing a value in some replies and hiding it in the others,
 so the rate in replies is a line between two measured ends:
@@ -14,7 +16,7 @@ so the rate in replies is a line between two measured ends:
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,7 +29,7 @@ from vvae.inference.prompts import PROMPT_VERSION
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.space import Dimension
 from vvae.latent.tables import read_encodings, write_encodings
-from vvae.metrics.association import association, benjamini_hochberg
+from vvae.metrics.association import association, benjamini_hochberg, shift
 from vvae.metrics.bootstrap import Hit, bootstrap, interval, rate, tabulate
 from vvae.metrics.metric import metric_of, shows
 from vvae.metrics.tables import Reply, read_replies, write_replies
@@ -59,6 +61,14 @@ class Cell(TypedDict):
     p_adjusted: NotRequired[float]
 
 
+class LabelShift(TypedDict):
+    """By how much the score of the label that is set is higher, in standard deviations."""
+
+    shift: float
+    p: float
+    n: int
+
+
 class ShownRate(TypedDict):
     """How often replies show a value."""
 
@@ -76,6 +86,8 @@ class RateLine(TypedDict):
     """r of the dimension."""
     shown: ShownRate
     hidden: ShownRate
+    by_value: dict[str, dict[str, ShownRate]]
+    """Value -> ``shown`` and ``hidden`` of that value alone."""
 
 
 class Control(TypedDict):
@@ -87,6 +99,8 @@ class Control(TypedDict):
     dimensions: list[str]
     read: list[str]
     matrix: list[Cell]
+    shifts: dict[str, LabelShift]
+    """Of dimensions whose labels the encoder scores."""
     confusion: dict[str, dict[str, dict[str, int]]]
     """Dimension -> value set -> value read -> replies."""
     rates: dict[str, RateLine]
@@ -188,6 +202,7 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
     matrix: list[Cell] = []
     confusion: dict[str, dict[str, dict[str, int]]] = {}
     rates: dict[str, RateLine] = {}
+    shifts: dict[str, LabelShift] = {}
     for dimension in named:
         folder, name = run.path(f"control/{variant.name}"), dimension.name
         replies = read_replies(folder / f"{name}.parquet")
@@ -200,12 +215,18 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
             if r.persona and r.persona[name] and r.pair_id in readings
         ]
         set_to = [r.persona.value(name) or HIDDEN for r, _ in observations if r.persona]
+        contexts_of = [r.pair_id.rpartition("|")[0] for r, _ in observations]
+        texts = [r.reply for r, _ in observations]
+        own = _read_back(run, dimension, texts, [z for _, z in observations])
+        if found := _shift(run, dimension, set_to, texts, contexts_of):
+            shifts[name] = found
         for other in run.space.dimensions:
-            result = association(
-                set_to,
-                [z.value(other.name) or HIDDEN for _, z in observations],
-                seed=run.config.seed,
+            read = (
+                own
+                if other.name == name
+                else [z.value(other.name) or HIDDEN for _, z in observations]
             )
+            result = association(set_to, read, within=contexts_of, seed=run.config.seed)
             cell: Cell = {"set": name, "read": other.name, "n": len(observations)}
             if result:
                 cell |= {"v": round(result.v, 4), "p": round(result.p, 4)}
@@ -213,8 +234,8 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
         came_back: dict[str, Counter[str]] = {
             value: Counter() for value in values_set(run, dimension)
         }
-        for value, (_, z) in zip(set_to, observations, strict=True):
-            came_back[value][z.value(name) or HIDDEN] += 1
+        for value, read_value in zip(set_to, own, strict=True):
+            came_back[value][read_value] += 1
         confusion[name] = {
             value: dict(counter.most_common()) for value, counter in came_back.items()
         }
@@ -231,9 +252,42 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
         "dimensions": [d.name for d in named],
         "read": list(run.space.names),
         "matrix": matrix,
+        "shifts": shifts,
         "confusion": confusion,
         "rates": rates,
     }
+
+
+def _read_back(
+    run: Run, dimension: Dimension, texts: Sequence[str], read: Sequence[Persona]
+) -> list[str]:
+    """What is read of a dimension in each reply. Where a metric counts its values it is the first
+    of those that were set which the reply shows: the encoder would look for a speaker's own ones.
+    """
+    metric = metric_of(dimension.reader)
+    if not metric:
+        return [z.value(dimension.name) or HIDDEN for z in read]
+    values = values_set(run, dimension)
+    return [next((v for v in values if shows(metric, v, text)), HIDDEN) for text in texts]
+
+
+def _shift(
+    run: Run,
+    dimension: Dimension,
+    set_to: Sequence[str],
+    texts: Sequence[str],
+    contexts: Sequence[str],
+) -> LabelShift | None:
+    scores_of = getattr(run.encoder, "scores", None)
+    scores = scores_of(dimension.name, texts) if scores_of else None
+    if scores is None:
+        return None
+    labels = list(dimension.labels or {})
+    places = [labels.index(value) for value in set_to]
+    found = shift(places, scores, contexts, seed=run.config.seed)
+    return (
+        LabelShift(shift=round(found.shift, 4), p=round(found.p, 4), n=found.n) if found else None
+    )
 
 
 def _rates(
@@ -243,13 +297,15 @@ def _rates(
     contexts.
     """
     values = sorted({value for r in replies if r.persona and (value := r.persona.value(name))})
-    hits: dict[str, list[Hit]] = {"shown": [], "hidden": []}
+    hits: dict[str, list[Hit]] = defaultdict(list)
     for reply in replies:
         pair = pairs[reply.pair_id.rpartition("|")[0]]
         own = reply.persona.value(name) if reply.persona else None
         for value in [own] if own else values:
             hit = Hit(pair.speaker, pair.dialogue, shows(metric, value, reply.reply))
-            hits["shown" if own else "hidden"].append(hit)
+            end = "shown" if own else "hidden"
+            hits[end].append(hit)
+            hits[f"{end} {value}"].append(hit)
     tables = {ends: tabulate(of_end) for ends, of_end in hits.items()}
     samples = bootstrap(tables, resamples=run.config.bench.resamples, seed=run.config.seed)
 
@@ -267,4 +323,8 @@ def _rates(
         "asked_for": run.prior[name].rate,
         "shown": rate_at("shown"),
         "hidden": rate_at("hidden"),
+        "by_value": {
+            value: {end: rate_at(f"{end} {value}") for end in ("shown", "hidden")}
+            for value in values
+        },
     }

@@ -111,6 +111,12 @@ class Reach(NamedTuple):
     hidden: float
     basis: str
     """Where the two come from: a measurement with its n, or the predicted rate."""
+    by_value: Mapping[str, Reach] = {}
+    """Of values that were measured by themselves."""
+
+    def of(self, value: str) -> Reach:
+        """Return the rates of one value; those of all where it was not measured by itself."""
+        return self.by_value.get(value, self)
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -403,7 +409,7 @@ def steer(
         rate = None
         if slot is not None and reach and (target := steering.rates.get(name)) is not None:
             rate, note = _reachable_rate(
-                target, reach(name), name, uniform("rate", seed, name, keys["turn"])
+                target, reach(name).of(slot.value), name, uniform("rate", seed, name, keys["turn"])
             )
             notes += [note] if note else []
             if not rate.shown:

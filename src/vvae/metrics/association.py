@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from vvae.core.random import bits64
 __all__ = [
     "FEW",
     "Association",
+    "Shift",
     "association",
     "auc",
     "benjamini_hochberg",
@@ -24,6 +25,8 @@ __all__ = [
     "holm",
     "logistic",
     "mutual_information",
+    "permuted",
+    "shift",
 ]
 
 Vector = npt.NDArray[np.float64]
@@ -105,12 +108,20 @@ def mutual_information(table: Vector) -> float:
 
 
 def association(
-    a: Sequence[str], b: Sequence[str], *, permutations: int = 999, seed: int = 0
+    a: Sequence[str],
+    b: Sequence[str],
+    *,
+    within: Sequence[str] | None = None,
+    permutations: int = 999,
+    seed: int = 0,
 ) -> Association | None:
     """Return how two lists of values go together; None for too few, or where one does not vary.
 
     Values seen fewer than five times are one. The p-value is of chi-squared under permutation of
     one list.
+
+    Args:
+        within: of each place the group that its value stays in when it is permuted.
     """
     x, y = _codes(a), _codes(b)
     rows, columns = x.max(initial=0) + 1, y.max(initial=0) + 1
@@ -129,12 +140,77 @@ def association(
     chi = float(((observed - expected) ** 2 / expected).sum())
     rng = np.random.default_rng(bits64("association", seed))
     larger = sum(
-        float(((table(rng.permutation(y)) - expected) ** 2 / expected).sum()) >= chi * (1 - 1e-12)
-        for _ in range(permutations)
+        float(((table(y[order]) - expected) ** 2 / expected).sum()) >= chi * (1 - 1e-12)
+        for order in permuted(len(y), within, permutations, rng)
     )
     return Association(
         len(a), cramers_v(observed), mutual_information(observed), (1 + larger) / (1 + permutations)
     )
+
+
+def permuted(
+    n: int, within: Sequence[str] | None, permutations: int, rng: np.random.Generator
+) -> Iterator[Codes]:
+    """Yield permutations of n places; `within` names the group that each place's value stays in."""
+    if within is None:
+        yield from (rng.permutation(n) for _ in range(permutations))
+        return
+    groups = np.unique(np.asarray(within), return_inverse=True)[1]
+    by_group = np.argsort(groups, kind="stable")
+    for _ in range(permutations):
+        shuffled = np.lexsort((rng.random(n), groups))  # by group, in random order within
+        order = np.empty(n, dtype=np.int64)
+        order[by_group] = shuffled
+        yield order
+
+
+class Shift(NamedTuple):
+    """How much more of a label is in replies in which it was set, in standard deviations."""
+
+    n: int
+    shift: float
+    p: float
+
+
+def shift(
+    set_to: Sequence[int],
+    scores: Vector,
+    within: Sequence[str],
+    *,
+    permutations: int = 999,
+    seed: int = 0,
+) -> Shift | None:
+    """Return by how much the score of the label that was set is higher than those that the same
+    label has where others were set, in its standard deviations; None for too few.
+
+    A continuous reading: it sees what a threshold does not. Two-sided p by permutation of what was
+    set within contexts, in each of which every label is set.
+
+    Args:
+        set_to: of each reply the number of the label that was set.
+        scores: what the encoder gives each label in it, shape (replies, labels).
+        within: of each reply its context.
+    """
+    labels = np.asarray(set_to)
+    if len(labels) < FEW or len(set(set_to)) < 2:
+        return None
+    spread = scores.std(0)
+    spread[spread == 0] = 1.0
+    standard = (scores - scores.mean(0)) / spread
+    rows = np.arange(len(labels))
+
+    def of(order: Codes) -> float:
+        return float(standard[rows, labels[order]].mean())
+
+    observed = of(rows)
+    rng = np.random.default_rng(bits64("shift", seed))
+    larger = sum(
+        abs(of(order)) >= abs(observed) - 1e-12
+        for order in permuted(len(labels), within, permutations, rng)
+    )
+    kinds = len(set(set_to))
+    # The mean over a label's replies and the others' is 0, so the others' part of it is added.
+    return Shift(len(labels), observed * kinds / (kinds - 1), (1 + larger) / (1 + permutations))
 
 
 def _codes(values: Sequence[str]) -> Codes:

@@ -8,13 +8,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from vvae.core.random import shuffled
 from vvae.decoder.variants import Variant
 from vvae.latent.sampling import predicted_rate
 from vvae.latent.steering import Reach
-from vvae.metrics.metric import metric_of
+from vvae.metrics.association import FEW
+from vvae.metrics.metric import metric_of, shows
 from vvae.pipeline.run import Run
 
 __all__ = ["reaches"]
+
+OTHERS, SPEAKERS = 400, 50
+"""Replies and speakers' values that tell how often others say a value."""
 
 
 def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
@@ -23,9 +28,11 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
     1. `vvae control`: the same contexts with the value set and left out; of dimensions whose value
     no metric counts,
        how often the encoder reads the value that was set, and how often it reads it where another
-       was;
-    2. the benchmark's rate under the speakers' own profiles (0 where the value is not shown);
-    3. r / (r + (1 - r) s), what training converges to (`prior.predicted_rate`).
+       was; of each value by itself where it was counted in enough replies;
+    2. the benchmark's rate under the speakers' own profiles, and that of the true speaker's value
+       under another's;
+    3. r / (r + (1 - r) s), what training converges to (`predicted_rate`), and how often others say
+       a speaker's value.
     """
     controlled = _read(run, f"control/{variant.name}/control.json")
     benched = _read(run, "results.json").get("variants", {}).get(variant.name, {})
@@ -36,13 +43,19 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
         rates, scores = controlled.get("rates", {}).get(metric), benched.get(metric)
         if rates and rates["shown"]["n"]:
             basis = f"measured by vvae control, n = {rates['shown']['n']}"
-            result[name] = Reach(rates["shown"]["rate"], rates["hidden"]["rate"], basis)
+            result[name] = Reach(
+                rates["shown"]["rate"],
+                rates["hidden"]["rate"],
+                basis,
+                _each(rates.get("by_value", {})),
+            )
         elif not metric and (reach := _read_back(controlled.get("confusion", {}).get(name, {}))):
             result[name] = reach
         elif scores and scores.get("n"):
-            result[name] = Reach(
-                scores["rate"], 0.0, f"measured by the benchmark, n = {scores['n']}"
-            )
+            swapped = (scores.get("swapped") or {}).get("true")
+            hidden = _said_by_others(run, name, metric) if swapped is None else swapped
+            basis = f"measured by the benchmark, n = {scores['n']}"
+            result[name] = Reach(scores["rate"], hidden, basis)
         elif not variant.trained:
             result[name] = Reach(1.0, 0.0, "assumed of a prompted model, not measured")
         else:
@@ -51,10 +64,40 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
                 if variant.z == "sampled"
                 else 0.0
             )
-            result[name] = Reach(
-                predicted_rate(run.prior[name].rate, s), 0.0, "predicted from r, not measured"
-            )
+            hidden = _said_by_others(run, name, metric) if metric else 0.0
+            shown = predicted_rate(run.prior[name].rate, s)
+            result[name] = Reach(shown, hidden, "predicted from r, not measured")
     return result
+
+
+def _each(by_value: Mapping[str, Mapping[str, Any]]) -> dict[str, Reach]:
+    """Return the rates of values that were counted in enough replies by themselves."""
+    return {
+        value: Reach(
+            ends["shown"]["rate"],
+            ends["hidden"]["rate"],
+            f"measured by vvae control for {value!r}, n = {ends['shown']['n']}",
+        )
+        for value, ends in by_value.items()
+        if min(ends["shown"]["n"], ends["hidden"]["n"]) >= FEW
+    }
+
+
+def _said_by_others(run: Run, dimension: str, metric: str) -> float:
+    """Return how often people say a value that is another speaker's: what an adapter that is not
+    shown it is expected to do.
+    """
+    train = [pair for pair in run.valid_pairs if pair.split == "train"]
+    names = [pair.pair_id for pair in train]
+    sample = shuffled(train, "said by others", run.config.seed, name=names)[:OTHERS]
+    own = {name: profile.persona().value(dimension) for name, profile in run.profiles.items()}
+    rates = [
+        sum(shows(metric, value, pair.response) for pair in sample if pair.speaker != speaker)
+        / max(1, sum(pair.speaker != speaker for pair in sample))
+        for speaker, value in sorted(own.items())[:SPEAKERS]
+        if value is not None
+    ]
+    return round(sum(rates) / len(rates), 4) if rates else 0.0
 
 
 def _read_back(confusion: Mapping[str, Mapping[str, int]]) -> Reach | None:

@@ -426,8 +426,8 @@ def of_memorisation(probes: Mapping[str, Any], run: str) -> Verdict:
 
 # --- the positive control -------------------------------------------------------------------------
 
-NEAR = 0.05
-"""How far a cell may be from where it must come to."""
+ODDS, SURE = 5 / 3, 0.95
+"""How far the odds of a cell may be from those it must come to, and what stands for always."""
 
 
 def of_positive_control(cells: Mapping[str, Any], model: str) -> Verdict:
@@ -435,19 +435,20 @@ def of_positive_control(cells: Mapping[str, Any], model: str) -> Verdict:
     found: list[str] = []
     short: list[str] = []
     for name, cell in cells.items():
-        last = cell["points"][-1]
-        off = abs(last["p"] - cell["expected"])
-        ends = sorted((cell["marginal"], cell["expected"]))
-        where = f"{name}: {percent(last['p'])}, and it must be {percent(cell['expected'])}"
-        if off <= max(NEAR, 2 * last["se"]):
+        p, expected, marginal = cell["points"][-1]["p"], cell["expected"], cell["marginal"]
+        if _comes_to(p, expected):
             continue
-        if ends[0] - NEAR <= last["p"] <= ends[1]:
-            found.append(f"{where}; it is on the way there from {percent(cell['marginal'])}.")
+        where = f"{name}: {percent(p)}, and it must be {percent(expected)}"
+        if min(marginal, expected) <= p <= max(marginal, expected):
+            found.append(f"{where}; it is on the way there from {percent(marginal)}.")
         else:
             short.append(name)
             found.append(f"{where}.")
     there = len(cells) - len(found)
-    said = f"{there} of {len(cells)} cells come to where they must, within {percent(NEAR)}."
+    said = (
+        f"{there} of {len(cells)} cells come to where they must: {percent(SURE)} or more for "
+        "always, the odds within a factor of 5/3 otherwise."
+    )
     if short:
         next_: Next = (
             f"{', '.join(short)} did not come to where they must. Train longer or at another rate "
@@ -466,3 +467,11 @@ def of_positive_control(cells: Mapping[str, Any], model: str) -> Verdict:
         "training replies each."
     )
     return Verdict(measured, [said, *found], [], [next_])
+
+
+def _comes_to(p: float, expected: float) -> bool:
+    """Whether a probability is near another one, as odds; training never stands quite still."""
+    if expected > SURE:
+        return p >= SURE
+    ratio = (p / max(1e-9, 1 - p)) / (expected / (1 - expected))
+    return 1 / ODDS <= ratio <= ODDS

@@ -14,6 +14,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from vvae.core.dialogue import BURST, Dialogue, Pair, Turn
@@ -172,6 +174,18 @@ class RulesEncoder:
             Encoding(pair.pair_id, self.id, self._persona(pair, window, labels))
             for pair, window in zip(pairs, windows, strict=True)
         )
+
+    def scores(self, name: str, replies: Sequence[str]) -> npt.NDArray[np.float64] | None:
+        """Return how much of each label of a dimension is in each reply, shape (replies, labels);
+        None of one that is not read by meaning.
+        """
+        if (prototypes := self._readers.get(name)) is None:
+            return None
+        windows = [(_flat(reply),) for reply in replies]
+        new = self._embedder.embed({window[0] for window in windows})
+        found = prototypes.scores(windows)
+        self._embedder.drop(new)
+        return found
 
     def _persona(
         self, pair: Pair, window: Window, labels: Mapping[str, Mapping[Window, Label]]

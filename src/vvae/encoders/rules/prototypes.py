@@ -128,6 +128,23 @@ class PrototypeReader:
         self.standard = Standard(tuple(np.round(mean, 6)), tuple(np.round(deviation, 6)))
         return self.standard
 
+    def scores(self, windows: Sequence[Window]) -> npt.NDArray[np.float64]:
+        """Return how much of each label is in each window's reply, whatever is reported, shape
+        (windows, labels): a head's probability of those that it has learnt, else the standardised
+        likeness to an example. Only scores of one label can be compared.
+        """
+        assert self.standard is not None, "fit before reading"
+        texts = [window[-1] for window in windows]
+        mean, deviation = (np.asarray(of, dtype=np.float64) for of in self.standard)
+        found: npt.NDArray[np.float64] = (self.raw(texts) - mean) / deviation
+        if self._head is not None:
+            heard = self._head.heard(texts, self._embedder.matrix(texts))
+            for column, labels in enumerate(self._heard):
+                known = [self._head.labels.index(k) for k in labels if k in self._head.labels]
+                if known:
+                    found[:, column] = heard[:, known].max(1)
+        return found
+
     def read(self, windows: Sequence[Window]) -> list[Label | None]:
         """Return the label of each window's reply, or None."""
         assert self.standard is not None, "fit before read"
