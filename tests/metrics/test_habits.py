@@ -25,7 +25,7 @@ from vvae.metrics.text import (
     asks,
     bigrams,
     distinct,
-    jensen_shannon,
+    excess_divergence,
     laughs,
     longest_overlaps,
     opener,
@@ -101,12 +101,27 @@ def test_the_longest_overlap_is_that_of_a_search_for_every_run(
 
 
 @given(
-    st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any),
-    st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any),
+    st.lists(st.integers(1, 9), min_size=3, max_size=3),
+    st.lists(st.integers(1, 9), min_size=3, max_size=3),
 )
-def test_the_jensen_shannon_distance_is_scipys(p: list[int], q: list[int]) -> None:
-    ours = jensen_shannon(dict(zip("abc", p, strict=True)), dict(zip("abc", q, strict=True)))
-    assert ours == pytest.approx(float(jensenshannon(p, q, base=2)), abs=1e-7)
+def test_the_divergence_of_many_labels_is_scipys(p: list[int], q: list[int]) -> None:
+    many = [dict(zip("abc", [20_000 * n for n in of], strict=True)) for of in (p, q)]
+    ours = excess_divergence(*many)
+    assert ours == pytest.approx(float(jensenshannon(p, q, base=2)) ** 2, abs=1e-3)
+
+
+def test_as_near_as_chance_is_about_zero_however_few_labels_there_are() -> None:
+    rng = np.random.default_rng(0)
+    usual = {"a": 5000, "b": 3000, "c": 1500, "d": 500}
+    shares = np.asarray(list(usual.values())) / 10_000
+    for n in (20, 80, 320):
+        drawn = [
+            dict(zip(usual, map(int, rng.multinomial(n, shares)), strict=True)) for _ in range(200)
+        ]
+        excess = [excess_divergence(counts, usual) for counts in drawn]
+        assert np.mean(excess) == pytest.approx(0, abs=3 * np.std(excess) / np.sqrt(200))
+    assert excess_divergence({"d": 30}, usual) > 0.5
+    assert np.isnan(excess_divergence({}, usual))
 
 
 def test_the_classifier_is_scikit_learns() -> None:
@@ -187,7 +202,7 @@ def test_a_comparison_by_hand() -> None:
     assert found["sounds_like"]["chance"] == pytest.approx(1 / 3, abs=1e-4)
     assert found["openers"]["human"]["value"] == 1.0
     assert found["js_tone"]["human"]["value"] == 0.0, "tender, as in people's other replies"
-    assert found["js_tone"]["variants"]["model"]["value"] == 1.0
+    assert found["js_tone"]["variants"]["model"]["value"] > 0.9
     assert "js_catchphrase" not in found, "only closed dimensions have labels to compare"
     unread = compare(corpus, speakers, written, {}, resamples=100, seed=0)
     assert not [figure for figure in unread if figure.startswith("js_")]

@@ -27,7 +27,7 @@ from vvae.metrics.text import (
     asks,
     bigrams,
     distinct,
-    jensen_shannon,
+    excess_divergence,
     laughs,
     longest_overlaps,
     opener,
@@ -169,11 +169,11 @@ def _label_distance(dimension: str, usual: Counter[str]) -> Metric:
 
     return Metric(
         f"js_{dimension}",
-        f"distance from people's {dimension}",
+        f"distance from people's {dimension}, bits beyond chance",
         "",
         "body",
         part=part,
-        statistic=lambda labels, _: jensen_shannon(Counter(labels), usual),
+        statistic=lambda labels, _: excess_divergence(Counter(labels), usual),
     )
 
 

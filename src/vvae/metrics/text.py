@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
+from vvae.core.random import bits64
 from vvae.core.text import is_unspaced, words
 
 __all__ = [
     "asks",
     "bigrams",
     "distinct",
-    "jensen_shannon",
+    "excess_divergence",
     "laughs",
     "longest_overlaps",
     "opener",
@@ -187,21 +188,32 @@ def distinct(grams: Sequence[object], among: int) -> float:
     return len(set(some)) / len(some) if some else float("nan")
 
 
-def jensen_shannon(p: Mapping[str, int], q: Mapping[str, int]) -> float:
-    """Return the Jensen-Shannon distance of two counts, base 2: 0 for equal shares, 1 where nothing
-    is shared.
+def excess_divergence(p: Mapping[str, int], q: Mapping[str, int], *, draws: int = 200) -> float:
+    """Return the Jensen-Shannon divergence of two counts in bits, less what p would have by chance.
 
-    >>> jensen_shannon({"a": 3}, {"b": 1}), jensen_shannon({"a": 1, "b": 1}, {"a": 2, "b": 2})
-    (1.0, 0.0)
+    A divergence of counts is never negative and grows as they get fewer, so that people themselves
+    are at a distance from people. What it has by chance is the mean over as many labels as p holds,
+    drawn from q: about 0 is then as near as can be, and n no longer matters.
+
+    >>> excess_divergence({"a": 500, "b": 500}, {"a": 5000, "b": 5000}) <= 0
+    True
     """
     names = sorted({*p, *q})
-    a, b = (np.asarray([counts.get(name, 0) for name in names], dtype=float) for counts in (p, q))
-    if not a.sum() or not b.sum():
+    n, total = sum(p.values()), sum(q.values())
+    if not n or not total:
         return float("nan")
-    a, b = a / a.sum(), b / b.sum()
+    shares = np.asarray([q.get(name, 0) / total for name in names])
+    chance = np.random.default_rng(bits64("excess divergence", n, *names)).multinomial(
+        n, shares, size=draws
+    )
+    by_chance = [_divergence(row / n, shares) for row in chance]
+    observed = np.asarray([p.get(name, 0) / n for name in names])
+    return _divergence(observed, shares) - float(np.mean(by_chance))
+
+
+def _divergence(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    """The Jensen-Shannon divergence of two rows of shares, in bits."""
     middle = (a + b) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = sum(
-            np.where(side > 0, side * np.log2(side / middle), 0).sum() / 2 for side in (a, b)
-        )
-    return float(np.sqrt(max(0.0, divergence)))
+        halves = (np.where(side > 0, side * np.log2(side / middle), 0).sum() / 2 for side in (a, b))
+        return max(0.0, float(sum(halves)))
