@@ -12,7 +12,7 @@ __all__ = ["FIRST_STEPS", "app", "audit_app", "card_app", "engine_app", "example
 PANELS = {
     "Start": ("import", "doctor", "init", "run", "chat", "serve", "demo-chat"),
     "Stages": ("encode", "prior", "train", "bench", "report", "analyze", "engine"),
-    "Ask": ("study", "control", "turing", "privacy", "audit", "dialogbench"),
+    "Ask": ("study", "control", "score", "turing", "privacy", "audit", "dialogbench"),
     "Hand on": ("card", "export"),
     "People": ("collect", "forget"),
 }

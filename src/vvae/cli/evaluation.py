@@ -141,6 +141,42 @@ def control(
     typer.echo(str(opened.path(f"control/{variant}/report.html")))
 
 
+@app.command(epilog=example("vvae score runs/chats replies.txt --speaker Ana"))
+def score(
+    run: RunPath,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Replies, one a line; without it the run's variants are scored."),
+    ] = None,
+    speaker: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose own replies they are held against.")
+    ] = None,
+) -> None:
+    """Ask how like a person's own replies a text is.
+
+    First it is seen whether that person's own held-out replies can be told from others'.
+    """
+    from vvae.evaluation.likeness import likeness, likeness_of_variants
+    from vvae.report.terminal import print_likeness, print_variant_likeness
+
+    opened = open_run(run)
+    if file is None:
+        if speaker:
+            raise ConfigError("no file to score", where="--speaker", fix="give one, a reply a line")
+        print_variant_likeness(likeness_of_variants(opened))
+        return
+    if speaker is None:
+        raise ConfigError("whose?", where=str(file), fix="give --speaker NAME")
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"cannot be read ({type(error).__name__})"
+        fix = "give a text file in UTF-8, one reply a line"
+        raise ConfigError(what, where=str(file), fix=fix) from None
+    texts = [line.strip() for line in lines if line.strip()]
+    print_likeness(*likeness(opened, speaker, texts))
+
+
 @app.command(epilog=example("vvae turing runs/demo --items 40"))
 def turing(
     run: RunPath,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ __all__ = [
     "print_audit",
     "print_claims",
     "print_dialogbench",
+    "print_likeness",
     "print_plan",
     "print_positive_control",
     "print_prior",
     "print_results",
     "print_study_plan",
     "print_turing",
+    "print_variant_likeness",
 ]
 
 BAR = 24
@@ -98,6 +100,44 @@ def print_study_plan(title: str, plan: Mapping[str, Any]) -> None:
             f"studies; {plan['speakers']} speakers."
         )
     )
+
+
+def print_likeness(found: Any, different: Sequence[Any]) -> None:
+    """Print how like a person's own replies a text is, and how it differs."""
+    console, worth = Console(), found.worth
+    told = (
+        f"{found.speaker}'s own replies are told from others' with an AUC of {worth.auc:.2f} "
+        f"({worth.low:.2f} … {worth.high:.2f}; bodies of {worth.replies}, {worth.own} of theirs, "
+        f"{worth.others:,} of others)."
+    )
+    console.print(Text(told))
+    if worth.tells:
+        shares = f"{percent(found.among_own)} of their own"
+        others = f"{percent(found.among_others)} of others' replies"
+        score = f"{found.score:+.3f} nats a trigram"
+        said = f"{found.replies} replies: more like {found.speaker} than {shares} and {others}"
+        console.print(Text(f"{said} ({score})."))
+    else:
+        console.print(Text("That may be chance, so nothing is said of these replies.", "yellow"))
+    for difference in different[:5]:
+        console.print(Text(f"  {difference.says}"))
+    if not different:
+        console.print(Text("  no difference of form that is sure"))
+
+
+def print_variant_likeness(found: Mapping[str, Any]) -> None:
+    """Print how often people's own replies are more like them than each variant's."""
+    table = Table(
+        title="a person's own reply is more like them than one of (50 %: not to be told apart)",
+        title_justify="left",
+    )
+    for column in ("", "share", "95 % interval", "speakers"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, row in found.items():
+        around = f"{percent(row.spread.low)} … {percent(row.spread.high)}"
+        label = "other people" if name == "others" else name
+        table.add_row(Text(label), percent(row.beaten), around, str(row.speakers))
+    Console().print(table)
 
 
 def print_turing(scores: Mapping[str, Any]) -> None:
