@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.support.browser import CHROMIUM, assert_readable
 from tests.support.runs import write_config
 from vvae.core.dialogue import Dialogue
+from vvae.core.text import find_phrase
 from vvae.metrics.tables import read_replies
 
 
@@ -53,6 +54,17 @@ def test_control_is_measured_kept_and_drawn(
     assert catchphrase["hidden"]["n"] == 4 * len(catchphrase["values"]), (
         "each value is looked for where it is hidden"
     )
+    assert set(catchphrase["by_value"]) == set(catchphrase["values"])
+    for ends in catchphrase["by_value"].values():
+        assert ends["shown"]["n"] == ends["hidden"]["n"] == 4
+    rows = found["confusion"]["catchphrase"]
+    replies = read_replies(folder / "catchphrase.parquet")
+    said = sum(
+        find_phrase(value, reply.reply) is not None
+        for reply in replies
+        if reply.persona and (value := reply.persona.value("catchphrase"))
+    )
+    assert sum(row.get(value, 0) for value, row in rows.items()) <= said, "read as it is counted"
     page = (folder / "report.html").read_text()
     assert "src=" not in page
     assert page.count("<svg") == 1 + len(found["dimensions"]), "no matrix without a cell"
