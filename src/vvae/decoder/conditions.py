@@ -34,8 +34,8 @@ from vvae.latent.readers import reader
 from vvae.latent.sampling import (
     SamplingConfig,
     complete,
-    fill,
     fill_all,
+    fill_by_scope,
     fill_values,
     misread,
     pair_keys,
@@ -115,14 +115,11 @@ class Conditions:
         lines = {"profile": self.test_line(pair, pair.speaker)}
         if not self.variant.shows_slots:
             return lines
-        corpus, keys = self.corpus, pair_keys(pair)
+        corpus = self.corpus
         known = corpus.profiles[pair.speaker].persona(pair.listener)
         own = corpus.speaker_priors.get(pair.speaker)
-        drawn = known
-        for dimension in corpus.space.dimensions if own else ():
-            name = dimension.name
-            if own and own[name].counts:
-                drawn = fill(drawn, own[name], name, keys[dimension.scope], seed=self._seed)
+        values = own.dimensions if own else {}
+        drawn = fill_by_scope(known, pair, values, corpus.space, seed=self._seed)
         personas = {"known": known, "own": drawn, "context": self._heard(pair, known)}
         return lines | {
             name: self.line(pair, pair.speaker, persona) for name, persona in personas.items()

@@ -23,12 +23,16 @@ from vvae.metrics.claims import (
     HUMAN,
     PRIMARY_SHARE,
     Claim,
+    JudgedClaim,
+    Tables,
     detectable,
     judge,
     out_of_reach,
+    standard_error,
+    too_rare,
 )
 from vvae.metrics.habits import Yardstick
-from vvae.metrics.metric import MEASURABLE, WrittenReply, metrics_of
+from vvae.metrics.metric import WrittenReply
 from vvae.metrics.tables import MEASURED, Measured
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
@@ -87,9 +91,9 @@ def plan_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter
             for claim, found in _from_people(study, run, claims, people, wanted).items()
             if claim not in errors
         }
+    shown = tables_of(habit_rows(HUMAN, 0, run, None, people))
     planned = [
-        _planned(claim, len(claims), errors.get(claim.claim), ceiling, run, people)
-        for claim in claims
+        _planned(claim, len(claims), errors.get(claim.claim), ceiling, shown) for claim in claims
     ]
     return StudyPlan(
         claims=planned,
@@ -109,8 +113,7 @@ def _planned(
     claims: int,
     known: Known | None,
     ceiling: float,
-    run: Run,
-    people: Sequence[WrittenReply],
+    people: Tables,
 ) -> PlannedClaim:
     if known is None:
         basis = "not from people's replies: run it once, with one seed, and plan again"
@@ -126,27 +129,18 @@ def _planned(
         detectable=round(detectable(error, level), 4),
         basis=basis,
     )
-    why = out_of_reach(claim, error, ceiling) or _too_rare(claim, run, people)
+    why = out_of_reach(claim, error, ceiling) or too_rare(claim, people)
     return row | {"why_not": why} if why else row
-
-
-def _too_rare(claim: Claim, run: Run, people: Sequence[WrittenReply]) -> str | None:
-    """Why people's replies are too few for a rate."""
-    counted = {metric.name for metric in metrics_of("value")}.intersection(claim.measures)
-    tables = tables_of(habit_rows(HUMAN, 0, run, None, people)) if counted else {}
-    for measure in counted:
-        table = tables.get(measure, {}).get(HUMAN, {})
-        shown = sum(hits for of in table.values() for hits, _ in of.values())
-        if shown < MEASURABLE:
-            return f"{measure}: {shown:.0f} of people's replies show it, {MEASURABLE} are needed"
-    return None
 
 
 def _from_rows(claims: Sequence[Claim], rows: Sequence[Measured]) -> dict[str, Known]:
     """What an earlier run of the study says."""
-    found = judge(claims, tables_of(rows))
+    return _known(judge(claims, tables_of(rows)), "measured before")
+
+
+def _known(found: Sequence[JudgedClaim], basis: str) -> dict[str, Known]:
     return {
-        row["claim"]: ((row["high"] - row["low"]) / 3.92, row["unit"], row["n"], "measured before")
+        row["claim"]: (standard_error(row), row["unit"], row["n"], basis)
         for row in found
         if "low" in row
     }
@@ -174,13 +168,7 @@ def _from_people(
                 break
         rows += habit_rows(variant.name, 0, run, yardstick, taken)
     asked = [_as_deviation(claim) for claim in claims if claim.than != "predicted"]
-    found = judge(asked, tables_of(rows))
-    basis = "people's own replies"
-    return {
-        row["claim"]: ((row["high"] - row["low"]) / 3.92, row["unit"], row["n"], basis)
-        for row in found
-        if "low" in row
-    }
+    return _known(judge(asked, tables_of(rows)), "people's own replies")
 
 
 def _as_deviation(claim: Claim) -> Claim:

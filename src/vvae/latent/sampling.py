@@ -49,6 +49,7 @@ __all__ = [
     "drawn_from",
     "fill",
     "fill_all",
+    "fill_by_scope",
     "fill_nulls",
     "fill_values",
     "misread",
@@ -210,11 +211,25 @@ def complete(
 
     Each dimension's own scope says what shares a draw.
     """
-    persona, keys = profile.persona(pair.listener), pair_keys(pair)
-    for dimension in space.dimensions:
-        name = dimension.name
-        values = drawn_from(profile, prior, name)
-        persona = fill(persona, values, name, keys[dimension.scope], seed=seed)
+    values = {name: drawn_from(profile, prior, name) for name in space.names}
+    return fill_by_scope(profile.persona(pair.listener), pair, values, space, seed=seed)
+
+
+def fill_by_scope(
+    persona: Persona,
+    pair: Pair,
+    values: Mapping[str, DimensionPrior],
+    space: LatentSpace,
+    *,
+    seed: int,
+) -> Persona:
+    """Return the persona with its nulls drawn from values, each draw shared as its dimension's own
+    scope says; a dimension without values, or whose values were never observed, stays null.
+    """
+    keys = pair_keys(pair)
+    for name, counted in values.items():
+        scope = space.by_name[name].scope
+        persona = fill(persona, counted, name, keys[scope], seed=seed)
     return persona
 
 

@@ -43,7 +43,9 @@ __all__ = [
     "judge",
     "needed",
     "out_of_reach",
+    "standard_error",
     "summarize",
+    "too_rare",
 ]
 
 Vector = npt.NDArray[np.float64]
@@ -270,11 +272,15 @@ def judge(
             tested.append((len(judged) - 1, row["p"], false < opposite))
     _decide(judged, tested, [claim.primary for claim in claims], adjust)
     for claim, row in zip(claims, judged, strict=True):
-        if row["verdict"] == "undecided" and "low" in row:
-            error = (row["high"] - row["low"]) / (2 * Z)
-            if why := out_of_reach(claim, error, ceiling):
-                row |= {"verdict": "cannot be decided here", "why": why}
+        known = row["verdict"] == "undecided" and "low" in row
+        if known and (why := out_of_reach(claim, standard_error(row), ceiling)):
+            row |= {"verdict": "cannot be decided here", "why": why}
     return judged
+
+
+def standard_error(row: JudgedClaim) -> float:
+    """Return the standard error of a judged claim's estimate, from its interval."""
+    return (row["high"] - row["low"]) / (2 * Z)
 
 
 def detectable(error: float, level: float = ALPHA) -> float:
@@ -340,14 +346,19 @@ def _undecidable(
     if row["unit"] == "points" and not claim.measure.startswith("phrase"):
         if row["n"] < LEAST_REPLIES:
             return f"{row['n']} replies are too few, {LEAST_REPLIES} are needed"
-        counted = {metric.name for metric in metrics_of("value")}
-        for measure in counted.intersection(claim.measures):
-            people = tables.get(measure, {}).get(HUMAN)
-            shown = sum(h for d in people.values() for h, _ in d.values()) if people else None
-            if shown is not None and shown < MEASURABLE:
-                return (
-                    f"{measure}: {shown:.0f} of people's replies show it, {MEASURABLE} are needed"
-                )
+        return too_rare(claim, tables)
+    return None
+
+
+def too_rare(claim: Claim, tables: Tables) -> str | None:
+    """Return why people's replies are too few for a claim's rates; None where they are not."""
+    counted = {metric.name for metric in metrics_of("value")}
+    for measure in counted.intersection(claim.measures):
+        people = tables.get(measure, {}).get(HUMAN)
+        shown = sum(h for d in people.values() for h, _ in d.values()) if people else None
+        if shown is not None and shown < MEASURABLE:
+            showing = f"{shown:.0f} of people's replies show it"
+            return f"{measure}: {showing}, {MEASURABLE} are needed"
     return None
 
 

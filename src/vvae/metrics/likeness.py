@@ -110,7 +110,7 @@ class Likeness:
             speaker,
             len(texts),
             round(score, 4),
-            self.worth(speaker, size),
+            self._worth(speaker, size, own, others),
             round(float((own < score).mean()), 4) if len(own) else float("nan"),
             round(float((flat < score).mean()), 4) if len(flat) else float("nan"),
         )
@@ -119,7 +119,9 @@ class Likeness:
         """Return how well bodies of so many replies are told from others', with a 95 % interval by
         a bootstrap over the speaker's bodies and over the other speakers.
         """
-        own, others = self._bodies(speaker, size)
+        return self._worth(speaker, size, *self._bodies(speaker, size))
+
+    def _worth(self, speaker: str, size: int, own: Vector, others: Mapping[str, Vector]) -> Worth:
         if not len(own) or not others:
             return Worth(math.nan, math.nan, math.nan, size, len(own), 0)
         # P(own body > body of one other speaker), shape (own bodies, other speakers)
@@ -142,23 +144,23 @@ class Likeness:
         """Return how often a held-out reply of the speaker is more like them than one of some
         replies: 0.5 where they cannot be told apart, 1 where theirs always is.
         """
-        own, _ = self._bodies(speaker, 1)
+        own = self._scores(speaker, speaker, 1)
         scores = np.asarray([self._score(speaker, *self._read([text])) for text in texts])
         return float((own[:, None] > scores).mean() + (own[:, None] == scores).mean() / 2)
 
     def _bodies(self, speaker: str, size: int) -> tuple[Vector, dict[str, Vector]]:
         """Scores of held-out replies for a speaker, in bodies of a size: their own, and others'."""
-
-        def of(who: str) -> Vector:
-            evidence, lengths = self._held(who)
-            number = len(lengths) // size
-            order = np.random.default_rng(bits64("likeness", who, size)).permutation(len(lengths))
-            groups = order[: number * size].reshape(number, size)
-            return np.asarray([self._score(speaker, evidence[g], lengths[g]) for g in groups])
-
-        scores = {who: of(who) for who in self._classifier.speakers}
+        scores = {who: self._scores(speaker, who, size) for who in self._classifier.speakers}
         own = scores.pop(speaker)
         return own, {who: found for who, found in scores.items() if len(found)}
+
+    def _scores(self, speaker: str, who: str, size: int) -> Vector:
+        """Scores for a speaker of somebody's held-out replies, in bodies of a size."""
+        evidence, lengths = self._held(who)
+        number = len(lengths) // size
+        order = np.random.default_rng(bits64("likeness", who, size)).permutation(len(lengths))
+        groups = order[: number * size].reshape(number, size)
+        return np.asarray([self._score(speaker, evidence[g], lengths[g]) for g in groups])
 
     def _held(self, speaker: str) -> tuple[Vector, Vector]:
         if speaker not in self._evidence:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -206,14 +207,13 @@ def excess_divergence(p: Mapping[str, int], q: Mapping[str, int], *, draws: int 
     chance = np.random.default_rng(bits64("excess divergence", n, *names)).multinomial(
         n, shares, size=draws
     )
-    by_chance = [_divergence(row / n, shares) for row in chance]
     observed = np.asarray([p.get(name, 0) / n for name in names])
-    return _divergence(observed, shares) - float(np.mean(by_chance))
+    return float(_divergence(observed, shares) - _divergence(chance / n, shares).mean())
 
 
-def _divergence(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
-    """The Jensen-Shannon divergence of two rows of shares, in bits."""
+def _divergence(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> Any:
+    """The Jensen-Shannon divergence of shares, in bits: of a row, or of each row of `a`."""
     middle = (a + b) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        halves = (np.where(side > 0, side * np.log2(side / middle), 0).sum() / 2 for side in (a, b))
-        return max(0.0, float(sum(halves)))
+        halves = [np.where(side > 0, side * np.log2(side / middle), 0).sum(-1) for side in (a, b)]
+    return np.maximum(0.0, sum(halves) / 2)

@@ -87,6 +87,8 @@ def _said_by_others(run: Run, dimension: str, metric: str) -> float:
     """Return how often people say a value that is another speaker's: what an adapter that is not
     shown it is expected to do.
     """
+    if not all(run.path(name).is_file() for name in ("pairs.parquet", "encodings.parquet")):
+        return 0.0  # a run may be served without its corpus
     train = [pair for pair in run.valid_pairs if pair.split == "train"]
     names = [pair.pair_id for pair in train]
     sample = shuffled(train, "said by others", run.config.seed, name=names)[:OTHERS]
