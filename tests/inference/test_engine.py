@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from vvae.core.errors import ConfigError
 from vvae.decoder.model import Decoder
-from vvae.inference.engine import GenerationConfig, Request
+from vvae.inference.engine import Contrast, GenerationConfig, Request
 from vvae.inference.transformers import TransformersEngine, draw
 from vvae.serving.http.streaming import BatchedEngine
 
@@ -85,6 +86,78 @@ def test_a_batch_takes_longer_prompts_later_with_settings_of_their_own_and_lets_
         i: engine.complete([asked[i]], settings[i], seed=3)[0].text for i in range(30) if i != 7
     }
     assert done == alone
+
+
+def test_candidates_of_one_prompt_are_those_written_alone(tiny_decoder: Decoder) -> None:
+    engine, config = tiny_decoder.engine, GenerationConfig(max_new_tokens=12)
+    prompts = [request.prompt for request in requests(tiny_decoder)[:2]]
+    asked = [Request(f"{at % 2}|{at}", prompts[at % 2]) for at in range(8)]
+    together = engine.complete(asked, config, seed=3)
+    assert [engine.complete([one], config, seed=3)[0] for one in asked] == together
+    assert len({one.text for one in together}) > 4, "each is a draw of its own"
+
+
+@pytest.mark.parametrize("weights", [(1.5,), (0.5, -1.0)])
+def test_a_reply_is_pushed_away_from_its_contrasts(
+    tiny_decoder: Decoder, weights: tuple[float, ...]
+) -> None:
+    own, *others = [request.prompt for request in requests(tiny_decoder)]
+    contrasts = tuple(
+        Contrast(prompt, weight) for prompt, weight in zip(others, weights, strict=False)
+    )
+    greedy = GenerationConfig(max_new_tokens=10, temperature=0)
+    request = Request("r", own, contrasts)
+
+    def logits(prompt: tuple[int, ...]) -> torch.Tensor:
+        with torch.no_grad():
+            found: torch.Tensor = tiny_decoder.model(torch.tensor([prompt])).logits[0, -1].float()
+            return found
+
+    tiny_decoder.model.eval()
+    written: tuple[int, ...] = ()
+    for _ in range(10):
+        plain = logits(own + written)
+        pushed = plain + sum(
+            one.weight * (plain - logits(one.prompt + written)) for one in contrasts
+        )
+        written += (int(pushed.argmax()),)
+        if written[-1] in tiny_decoder.prompter.stops:
+            written = written[:-1]
+            break
+    engine = tiny_decoder.engine
+    alone = engine.complete([request], greedy, seed=0)[0]
+    assert alone.text == engine.text(written).strip()
+    assert alone.text != engine.complete([Request("r", own)], greedy, seed=0)[0].text
+    warm = GenerationConfig(max_new_tokens=12, batch_tokens=120)
+    company = [Request(f"r{at}", own, contrasts if at % 2 else ()) for at in range(6)]
+    together = engine.complete(company, warm, seed=2)
+    assert [engine.complete([one], warm, seed=2)[0] for one in company] == together
+
+
+def test_strengths_that_find_no_place_are_refused_and_others_are_written(
+    tiny_decoder: Decoder,
+) -> None:
+    prompt = requests(tiny_decoder)[0].prompt
+    config = GenerationConfig(max_new_tokens=6)
+    engine = BatchedEngine(tiny_decoder.engine, ["one"], lambda _: None, slots=2, context=256)
+    tiny_decoder.model.eval()
+
+    async def written(request: Request) -> str:
+        return "".join(
+            [piece.text async for piece in engine.stream(request, "one", config, seed=5)]
+        )
+
+    three = Request("three", prompt, (Contrast(prompt, 1.0),) * 2)
+    two = Request("two", prompt, (Contrast(prompt[:-1], 1.0),))
+
+    async def both() -> tuple[str, str | BaseException]:
+        fine, refused = await asyncio.gather(written(two), written(three), return_exceptions=True)
+        return str(fine), refused
+
+    fine, refused = asyncio.run(both())
+    assert isinstance(refused, ConfigError)
+    assert "take 3 places" in str(refused)
+    assert fine.strip() == tiny_decoder.engine.complete([two], config, seed=5)[0].text
 
 
 def test_greedy_is_what_transformers_generates(tiny_decoder: Decoder) -> None:

@@ -57,7 +57,7 @@ def test_a_habit_is_no_trait_of_the_profile_and_gives_way_to_a_knob() -> None:
     ben = profiles["ben"]
     assert ben.persona()["case"] is None
     drawn = steer(Steering(), SPACE, prior, ben, conversation="c", turn=1, seed=0)
-    assert drawn.dimensions["case"][::2] == ("lower", "sampled")
+    assert drawn.dimensions["case"][:3:2] == ("lower", "sampled")
     asked = Steering(knobs={"case": Knob.of("shouted")})
     given = steer(asked, SPACE, prior, ben, conversation="c", turn=1, seed=0)
-    assert given.dimensions["case"][::2] == ("shouted", "given")
+    assert given.dimensions["case"][:3:2] == ("shouted", "given")

@@ -13,6 +13,7 @@ from vvae.latent.prior import DimensionPrior, Prior
 from vvae.latent.profile import Profile, Ranked
 from vvae.latent.space import load_space
 from vvae.latent.steering import (
+    Demand,
     Knob,
     Reach,
     Steered,
@@ -51,6 +52,8 @@ asked = st.builds(
     st.one_of(st.none(), st.integers(0, 2**63 - 1)),
     st.dictionaries(names, knobs),
     st.dictionaries(names, st.floats(0, 1)),
+    st.dictionaries(names, st.floats(-10, 10)),
+    st.one_of(st.none(), st.integers(1, 32)),
 )
 
 
@@ -75,7 +78,7 @@ json_values = st.recursive(
 )
 keys = st.one_of(
     names,
-    st.sampled_from(["speaker", "seed", "conversation", "mode", "value", "rate"]),
+    st.sampled_from(["speaker", "seed", "conversation", "mode", "value", "rate", "strength"]),
     st.text(max_size=6),
 )
 
@@ -118,6 +121,10 @@ def test_the_words_and_the_literal_values() -> None:
         ("catchphrase.rate=2", "between 0 and 1"),
         ("catchphrase.rate=often", "between 0 and 1"),
         ("seed=-1", "whole number"),
+        ("tone.strength=11", "from -10 to 10"),
+        ("tone.strength=nan", "from -10 to 10"),
+        ("candidates=0", "from 1 to 32"),
+        ("candidates=many", "from 1 to 32"),
     ],
 )
 def test_mistakes_are_named(text: str, message: str) -> None:
@@ -211,3 +218,54 @@ def test_a_rate_out_of_reach_is_answered_with_the_nearest_and_a_note() -> None:
     none = steered("catchphrase.rate=0", reach=reach)
     assert none.persona["catchphrase"] is None
     assert none.dimensions["catchphrase"].rate == (0, 0.02, False)
+
+
+def test_with_candidates_what_is_set_is_demanded_of_each_reply_or_of_a_share() -> None:
+    one = steered("tone=playful; hobby=none; candidates=8")
+    assert one.demands == {"tone": Demand("playful", True)}, "a habit alone is not demanded"
+    assert one.candidates == 8
+    turns = [steered("catchphrase.rate=0.4; candidates=8", turn) for turn in range(4000)]
+    share = sum(turn.demands["catchphrase"].shown for turn in turns) / len(turns)
+    assert share == pytest.approx(0.4, abs=0.025)
+    for turn in turns[:50]:
+        demand = turn.demands["catchphrase"]
+        assert demand.value == "oh no"
+        assert (turn.persona["catchphrase"] is not None) == demand.shown
+    nothing = steered("candidates=8")
+    assert (nothing.demands, nothing.candidates) == ({}, 1), "nothing is asked, nothing is read"
+
+
+def test_a_strength_is_that_of_a_value_that_is_shown() -> None:
+    found = steered("tone=playful; tone.strength=1.5; nickname=none; nickname.strength=2")
+    assert found.strengths == {"tone": 1.5}
+    ((without, weight),) = found.set_off(lambda persona: persona)
+    assert weight == 1.5
+    assert without == found.persona.without("tone")
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=4), st.floats(0, 1))
+def test_the_strength_for_a_rate_gives_that_rate_or_the_nearest_measured(
+    shown: list[float], target: float
+) -> None:
+    reach = Reach(shown[0], 0.0, "", by_strength=tuple(enumerate(shown[1:], start=1)))
+    reached = reach.at(reach.strength_for(target)).shown
+    if target <= shown[0]:
+        assert reach.strength_for(target) == 0, "training alone is enough"
+    elif target <= max(shown):
+        assert reached == pytest.approx(target)
+    else:
+        assert reached == pytest.approx(max(shown))
+
+
+def test_a_rate_beyond_training_takes_the_least_strength_that_meets_it() -> None:
+    measured = ((1.0, 0.3), (2.0, 0.5))
+    reach = {"catchphrase": Reach(0.1, 0.02, "measured", by_strength=measured)}
+    found = steered("catchphrase.rate=0.4", reach=reach)
+    assert found.strengths == {"catchphrase": pytest.approx(1.5)}
+    rate = found.dimensions["catchphrase"].rate
+    assert rate is not None
+    assert rate.given == pytest.approx(0.4)
+    assert found.notes == ()
+    weak = steered("catchphrase.rate=0.4; catchphrase.strength=0", reach=reach)
+    assert weak.strengths == {}
+    assert "out of reach (0.02 to 0.1" in weak.notes[0]

@@ -16,10 +16,14 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from transformers import AutoTokenizer
 
 from tests.support.runs import vvae
-from tests.support.served import KEY, Served, serving
+from tests.support.served import KEY, Served, parrot, serving
+from vvae.latent.readers import reader
+from vvae.latent.space import load_space
 
+LENGTHS = list(load_space().by_name["length"].labels or {})
 HI: Any = [{"role": "user", "content": "hi, how was the film?"}]
 
 
@@ -118,6 +122,62 @@ def test_a_rate_out_of_reach_is_noted(server: Served) -> None:
     assert 0 < rate["given"] < 0.99
     assert "out of reach" in found["notes"][0]
     assert "predicted from r" in found["notes"][0]
+
+
+def test_of_several_candidates_the_first_that_shows_what_is_set_is_the_reply(
+    server: Served,
+) -> None:
+    shows = reader("length").shows
+    plain = [reply(server, seed=seed).choices[0].message.content for seed in range(6)]
+    lengths = [value for value in LENGTHS for text in plain if shows(value, text)]
+    value = min(set(lengths), key=lengths.count)
+    asked = {"length": value, "tone": {"mode": "fixed", "value": "playful"}, "candidates": 16}
+    for seed in range(4):
+        found = reply(server, seed=seed, n=2, extra_body={"persona": asked})
+        for choice, taken in zip(found.choices, found.vvae["candidates"], strict=True):
+            text = choice.message.content
+            assert taken["met"]["length"] == shows(value, text)
+            assert set(taken["met"]) == {"length", "tone"}
+            assert taken["number"] < taken["written"] <= 16
+            assert taken["written"] == 16 or all(taken["met"].values())
+        assert found.usage.completion_tokens > 2 * 8, "all that was written is counted"
+    chunks = list(reply(server, seed=3, n=2, stream=True, extra_body={"persona": asked}))
+    texts = ["", ""]
+    told: dict[int, Any] = {}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+            if choice.finish_reason:
+                told[choice.index] = (chunk.vvae or {})["candidates"][0]
+    assert texts == [choice.message.content for choice in found.choices]
+    assert [told[0], told[1]] == found.vvae["candidates"]
+
+
+def test_a_strength_pushes_a_reply_and_is_echoed(server: Served) -> None:
+    def written(**knob: Any) -> Any:
+        persona = {"length": {"value": "a word or two", **knob}}
+        return reply(server, max_tokens=30, extra_body={"persona": persona})
+
+    plain, none, strong = written(), written(strength=0), written(strength=8)
+    assert plain.choices[0].message.content == none.choices[0].message.content
+    assert strong.choices[0].message.content != plain.choices[0].message.content
+    assert strong.vvae["z"]["length"]["strength"] == 8
+    assert "strength" not in none.vvae["z"]["length"]
+    two = {"length": {"value": "short", "strength": 1}, "case": {"value": "lower", "strength": 1}}
+    with pytest.raises(openai.BadRequestError, match="take 3 places, and there are 2"):
+        reply(server, extra_body={"persona": two})
+
+
+def test_a_strength_that_an_engine_cannot_give_is_refused(
+    served_run: Path, tiny_model: Path
+) -> None:
+    with (
+        parrot(AutoTokenizer.from_pretrained(str(tiny_model))) as (_, url),
+        serving(served_run, "--engine", "proxy", "--endpoint", url) as served,
+    ):
+        with pytest.raises(openai.BadRequestError, match="needs the model's logits"):
+            reply(served, extra_body={"persona": "tone=playful; tone.strength=1"})
+        assert reply(served, extra_body={"persona": "tone=playful"}).choices
 
 
 def test_the_same_conversation_has_the_same_z_and_a_seed_the_same_reply(server: Served) -> None:

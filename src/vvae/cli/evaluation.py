@@ -122,23 +122,50 @@ def control(
     contexts: Annotated[
         int, typer.Option(min=4, help="Conversations in each of which every value is tried.")
     ] = 100,
+    dimension: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Dimension to set (give it again for more); all by default."
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Push each value by so much beyond what training does.")
+    ] = 0.0,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            min=1, max=32, help="Write up to so many replies and take the first that shows it."
+        ),
+    ] = 1,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            help="Measure training alone and strengths 1, 2 and 3, for a server to know how far "
+            "each knob turns."
+        ),
+    ] = False,
 ) -> None:
     """Set one dimension of z and see whether it comes back.
 
     The rest of z is kept and the replies are read again: does the value stand in them, and what
     else moves?
     """
+    from vvae.evaluation.controllability import STRENGTHS, TRAINED, Way
     from vvae.evaluation.controllability import control as measure
+    from vvae.report.terminal import print_control
 
+    if calibrate and (strength or candidates > 1):
+        raise ConfigError(
+            "it measures strengths of its own", where="--calibrate", fix="leave out the other"
+        )
     opened = open_run(run)
-    summary = measure(opened, opened.trained_variant(variant), contexts)
-    for row in summary["matrix"]:
-        if row["set"] == row["read"] and "v" in row:
-            line = f"{row['set']}: V {row['v']:.2f} (p {row['p_adjusted']:.3f})"
-            if moved := summary["shifts"].get(row["set"]):
-                line += f", score {moved['shift']:+.2f} deviations (p {moved['p']:.3f})"
-            typer.echo(line)
-    typer.echo(str(opened.path(f"control/{variant}/report.html")))
+    ways = [TRAINED, *map(Way, STRENGTHS)] if calibrate else [Way(strength, candidates)]
+    for way in ways:
+        summary = measure(
+            opened, opened.trained_variant(variant), contexts, dimensions=dimension, way=way
+        )
+        print_control(summary)
+        typer.echo(str(opened.path(f"control/{variant}") / way.name / "report.html"))
 
 
 @app.command(epilog=example("vvae score runs/chats replies.txt --speaker Ana"))

@@ -60,6 +60,21 @@ def chat(
             help="Share of replies in which a dimension's value shows: --rate catchphrase=0.1.",
         ),
     ] = None,
+    strength: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=W",
+            help="Push a value further than training does: --strength tone=1.5. Not by llama.cpp.",
+        ),
+    ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=32,
+            help="Write up to so many replies and take the first that shows what is set.",
+        ),
+    ] = None,
     temperature: Annotated[
         float,
         typer.Option(
@@ -107,18 +122,28 @@ def chat(
         name: {"rate": share}
         for name, share in (named(r, "--rate", "catchphrase=0.1") for r in rate or [])
     }
+    pushes = {
+        name: {"strength": push}
+        for name, push in (named(w, "--strength", "tone=1.5") for w in strength or [])
+    }
     opened = open_run(run)
     rates = steering_from_json(shares, where="--rate").rates
+    strengths = steering_from_json(pushes, where="--strength").strengths
     for name, value in fixed.items():
         opened.space.check(name, value, where=f"--set {name}={value}")
-    for option, names in {"--auto": auto, "--sample": sample, "--rate": list(rates)}.items():
+    for option, names in {
+        "--auto": auto,
+        "--sample": sample,
+        "--rate": list(rates),
+        "--strength": list(strengths),
+    }.items():
         asked = Steering(knobs={name: Knob("auto") for name in names or []})
         check_steering(asked, opened.space, where=option)
     converse(
         opened,
         speaker,
         variant,
-        Steering(knobs=knobs, rates=rates),
+        Steering(knobs=knobs, rates=rates, strengths=strengths, candidates=candidates),
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,

@@ -34,6 +34,7 @@ from vvae.latent.readers import reader
 from vvae.latent.sampling import (
     SamplingConfig,
     complete,
+    dropped,
     fill_all,
     fill_by_scope,
     fill_values,
@@ -177,7 +178,8 @@ class Conditions:
             case "none":
                 return None
             case "observed":
-                return posterior
+                key, rate = pair_keys(pair)["turn"], self.sampling.drop
+                return dropped(posterior, rate, key, seed=seed, draw=draw)
             case "sampled":
                 values = self.fill_values(pair.speaker)
                 if only is not None:

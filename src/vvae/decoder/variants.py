@@ -56,6 +56,9 @@ class Variant(BaseModel):
     draw_per: Scope | None = Field(
         None, description="what shares a draw; null: sampling.draw_per of the config"
     )
+    drop: float | None = Field(
+        None, ge=0, lt=1, description="share of z left out; null: sampling.drop of the config"
+    )
     error: Misreading | None = Field(None, description="errors put into z in training")
     dimensions: tuple[str, ...] | None = Field(
         None, description="the only dimensions it is shown; null: all"
@@ -119,7 +122,9 @@ class Variant(BaseModel):
     def sampling(self, default: SamplingConfig) -> SamplingConfig:
         """Return how its nulls are filled: the config's way where it says nothing itself."""
         own = {
-            name: value for name in ("s", "draw_per") if (value := getattr(self, name)) is not None
+            name: value
+            for name in ("s", "draw_per", "drop")
+            if (value := getattr(self, name)) is not None
         }
         return default.model_copy(update=own)
 

@@ -12,22 +12,30 @@ A rate that is asked for is realised by showing a value in some replies and hidi
 so the rate in replies is a line between two measured ends:
 
     rate(a)  =  a rate(shown) + (1 - a) rate(hidden)
+
+All of it is measured for training alone, and in further folders for each `Way` that goes beyond:
+a strength, or candidates of which the first that shows the value is taken.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NotRequired, TypedDict
+from pathlib import Path
+from typing import NamedTuple, NotRequired, TypedDict
 
 from vvae.core.dialogue import Pair
+from vvae.core.errors import ConfigError, choose_from
 from vvae.core.files import write_json, write_text
 from vvae.decoder.variants import Variant
+from vvae.encoders.in_the_loop import Judge, Task, write_accepted
 from vvae.inference.prompts import PROMPT_VERSION
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.space import Dimension
+from vvae.latent.steering import Demand
 from vvae.latent.tables import read_encodings, write_encodings
 from vvae.metrics.association import association, benjamini_hochberg, shift
 from vvae.metrics.bootstrap import Hit, bootstrap, interval, rate, tabulate
@@ -40,13 +48,40 @@ from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ
 from vvae.report.pages import build_control
 
-__all__ = ["control"]
+__all__ = ["STRENGTHS", "TRAINED", "Way", "control"]
+
+STRENGTHS = (1.0, 2.0, 3.0)
+"""What `vvae control --calibrate` measures beside training alone."""
+
+
+class Way(NamedTuple):
+    """A way in which a value that is set is made to show."""
+
+    strength: float = 0.0
+    candidates: int = 1
+
+    @property
+    def name(self) -> str:
+        """Return what its folder is called; nothing for training alone.
+
+        >>> Way(1.5).name, Way(candidates=16).name, Way().name
+        ('strength-1.5', 'candidates-16', '')
+        """
+        parts = [f"strength-{self.strength:g}"] if self.strength else []
+        parts += [f"candidates-{self.candidates}"] if self.candidates > 1 else []
+        return "-".join(parts)
+
+
+TRAINED = Way()
+"""By training alone."""
 
 HIDDEN = ""
 """In place of a value: the dimension is left out of z."""
 VALUES = 4
 """Values set of an open dimension, the most frequent ones; of a closed one at most `LABELS`."""
 LABELS = 8
+ENDINGS = (".parquet", ".readings.parquet", ".candidates.json")
+"""Files of a dimension: replies, what is read in them, how many were written."""
 
 
 class Cell(TypedDict):
@@ -96,6 +131,10 @@ class Control(TypedDict):
     variant: str
     model: str
     contexts: int
+    strength: float
+    candidates: int
+    written: float
+    """Candidates a reply that were looked at, in the mean."""
     dimensions: list[str]
     read: list[str]
     matrix: list[Cell]
@@ -112,16 +151,36 @@ def values_set(run: Run, dimension: Dimension) -> list[str]:
     return [value for value, _ in run.prior[dimension.name].ordered[:most]]
 
 
-def control(run: Run, variant: Variant, contexts: int) -> Control:
+def control(
+    run: Run,
+    variant: Variant,
+    contexts: int,
+    *,
+    dimensions: Collection[str] | None = None,
+    way: Way = TRAINED,
+) -> Control:
     """Write and read the replies that are missing, and write `control/<variant>/` with control.json
-    and report.html; return what control.json holds.
+    and report.html, in a folder of its own for each way beyond training; return what control.json
+    holds.
 
     Args:
         contexts: in each of which every value is set.
+        dimensions: names of those that are set; all where None.
+
+    Raises:
+        ConfigError: a name is no dimension's.
     """
+    for name in dimensions or ():
+        if name not in run.space.by_name:
+            fix = choose_from(name, run.space.names)
+            raise ConfigError(f"unknown dimension {name!r}", where="--dimension", fix=fix)
     run_stages(run, until="train")
-    named = [d for d in run.space.dimensions if len(values_set(run, d)) > 1]
-    folder = f"control/{variant.name}"
+    named = [
+        d
+        for d in run.space.dimensions
+        if len(values_set(run, d)) > 1 and (not dimensions or d.name in dimensions)
+    ]
+    folder = "/".join(filter(None, ("control", variant.name, way.name)))
     settings = {
         "variant": variant_key(variant, whole=True),
         "contexts": contexts,
@@ -131,52 +190,70 @@ def control(run: Run, variant: Variant, contexts: int) -> Control:
         "prompts": PROMPT_VERSION,
         "values": VALUES,
         "labels": LABELS,
+        **({"way": way._asdict()} if way != TRAINED else {}),
     }
     stages = [
         Stage(
             f"control {variant.name} {d.name}",
             group="control",
             inputs=(*READ, "encoder.json", f"adapters/{variant.name}"),
-            outputs=(f"{folder}/{d.name}.parquet", f"{folder}/{d.name}.readings.parquet"),
+            outputs=tuple(f"{folder}/{d.name}{end}" for end in ENDINGS[: 2 + (way != TRAINED)]),
             settings=settings,
-            work=partial(_reply, variant=variant, dimension=d, contexts=contexts),
+            work=partial(_reply, variant=variant, dimension=d, contexts=contexts, way=way),
         )
         for d in named
     ]
     make(run, stages)
-    summary = _summary(run, variant, named, contexts)
+    summary = _summary(run, variant, named, contexts, way)
     write_json(run.path(f"{folder}/control.json"), summary)
     write_text(run.path(f"{folder}/report.html"), build_control(summary, str(run.folder)))
     return summary
 
 
-def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -> None:
+def _folder(run: Run, variant: Variant, way: Way) -> Path:
+    return run.path("/".join(filter(None, ("control", variant.name, way.name))))
+
+
+def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int, way: Way) -> None:
     """The replies with each value of a dimension set, and what the encoder reads in them."""
-    tasks: list[tuple[Pair, Persona]] = []
+    asked: list[tuple[Pair, Persona]] = []
     conditions = run.conditions(variant)
+    decoder = run.with_adapter(variant)
+    tasks: list[Task] = []
     for pair in run.benchmarked(contexts):
         base = conditions.test_persona(pair, pair.speaker)
-        without = Persona({name: slot for name, slot in base if name != dimension.name})
-        tasks.append((pair, without))
-        for value in values_set(run, dimension):
-            tasks.append((pair, base.with_slots({dimension.name: Slot(value, "given")})))
-    decoder = run.with_adapter(variant)
-    requests = [
-        decoder.prompter.request(
-            run.dialogues[pair.dialogue],
-            pair,
-            conditions.line(pair, pair.speaker, persona),
-            key=f"{pair.pair_id}|{dimension.name}|{persona.value(dimension.name) or HIDDEN}",
+        without = base.without(dimension.name)
+        for value in (None, *values_set(run, dimension)):
+            persona = without
+            demands: dict[str, Demand] = {}
+            if value is not None:
+                persona = base.with_slots({dimension.name: Slot(value, "given")})
+                demands = {dimension.name: Demand(value, True)} if way.candidates > 1 else {}
+            block = conditions.line(pair, pair.speaker, without)
+            request = decoder.prompter.request(
+                run.dialogues[pair.dialogue],
+                pair,
+                conditions.line(pair, pair.speaker, persona),
+                key=f"{pair.pair_id}|{dimension.name}|{value or HIDDEN}",
+                set_off=[(block, way.strength)] if way.strength and value else (),
+            )
+            asked.append((pair, persona))
+            tasks.append(Task(request, pair, demands))
+    with run.reporter.task(f"{dimension.name} set {way.name}".strip()) as tick:
+        accepted = write_accepted(
+            decoder.engine,
+            tasks,
+            Judge(lambda: run.encoder, run.space),
+            run.dialogues,
+            run.generation,
+            candidates=way.candidates,
+            seed=run.config.seed,
+            progress=tick,
         )
-        for pair, persona in tasks
-    ]
-    with run.reporter.task(f"{dimension.name} set") as tick:
-        completions = decoder.engine.complete(
-            requests, run.generation, seed=run.config.seed, progress=tick
-        )
+    completions = [one.completion for one in accepted]
     numbered = [
         replace(p, pair_id=f"{p.pair_id}|{i}", response=c.text)
-        for i, ((p, _), c) in enumerate(zip(tasks, completions, strict=True))
+        for i, ((p, _), c) in enumerate(zip(asked, completions, strict=True))
     ]
     replies = [
         Reply(
@@ -188,23 +265,30 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int) -
             pair.response,
             c.finish_reason,
         )
-        for pair, (_, persona), c in zip(numbered, tasks, completions, strict=True)
+        for pair, (_, persona), c in zip(numbered, asked, completions, strict=True)
     ]
-    folder = run.path(f"control/{variant.name}")
+    folder = _folder(run, variant, way)
     write_replies(folder / f"{dimension.name}.parquet", replies, run.space)
     with run.reporter.task(f"{dimension.name} read") as tick:
         encodings = run.encoder.encode(numbered, run.dialogues, progress=tick)
         write_encodings(folder / f"{dimension.name}.readings.parquet", encodings, run.space)
+    set_ones = [one for one, task in zip(accepted, tasks, strict=True) if task.demands]
+    written = sum(one.written for one in set_ones) / len(set_ones) if set_ones else 1.0
+    write_json(folder / f"{dimension.name}.candidates.json", {"written": round(written, 3)})
 
 
-def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: int) -> Control:
+def _summary(
+    run: Run, variant: Variant, named: Sequence[Dimension], contexts: int, way: Way
+) -> Control:
+    folder = _folder(run, variant, way)
     pairs = {pair.pair_id: pair for pair in run.valid_pairs}
     matrix: list[Cell] = []
     confusion: dict[str, dict[str, dict[str, int]]] = {}
     rates: dict[str, RateLine] = {}
     shifts: dict[str, LabelShift] = {}
+    written: list[float] = []
     for dimension in named:
-        folder, name = run.path(f"control/{variant.name}"), dimension.name
+        name = dimension.name
         replies = read_replies(folder / f"{name}.parquet")
         readings = {
             e.pair_id: e.persona for e in read_encodings(folder / f"{name}.readings.parquet")
@@ -218,8 +302,8 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
         contexts_of = [r.pair_id.rpartition("|")[0] for r, _ in observations]
         texts = [r.reply for r, _ in observations]
         own = _read_back(run, dimension, texts, [z for _, z in observations])
-        if found := _shift(run, dimension, set_to, texts, contexts_of):
-            shifts[name] = found
+        if moved := _shift(run, dimension, set_to, texts, contexts_of):
+            shifts[name] = moved
         for other in run.space.dimensions:
             read = (
                 own
@@ -242,6 +326,9 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
         metric = metric_of(dimension.reader)
         if metric:
             rates[metric] = _rates(run, metric, replies, name, pairs)
+        if way != TRAINED:
+            found = json.loads((folder / f"{name}.candidates.json").read_text("utf-8"))
+            written.append(found["written"])
     tested = [row for row in matrix if "p" in row]
     for row, p in zip(tested, benjamini_hochberg([row["p"] for row in tested]), strict=True):
         row["p_adjusted"] = round(p, 4)
@@ -249,6 +336,9 @@ def _summary(run: Run, variant: Variant, named: Sequence[Dimension], contexts: i
         "variant": variant.name,
         "model": run.config.decoder.model,
         "contexts": contexts,
+        "strength": way.strength,
+        "candidates": way.candidates,
+        "written": round(sum(written) / len(written), 3) if written else 1.0,
         "dimensions": [d.name for d in named],
         "read": list(run.space.names),
         "matrix": matrix,

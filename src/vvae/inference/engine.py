@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vvae.core.errors import ConfigError
 from vvae.core.reporting import Progress
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ["DEFAULT_NEW_TOKENS", "Completion", "Engine", "GenerationConfig", "Progress", "Request"]
+__all__ = [
+    "DEFAULT_NEW_TOKENS",
+    "Completion",
+    "Contrast",
+    "Engine",
+    "GenerationConfig",
+    "Progress",
+    "Request",
+    "check_no_contrasts",
+]
 
 DEFAULT_NEW_TOKENS = 128
 
@@ -39,12 +49,24 @@ class GenerationConfig(BaseModel):
     batch_tokens: int = Field(16384, ge=1, description="prompt and reply tokens in memory at once")
 
 
+class Contrast(NamedTuple):
+    """A prompt that lacks something, and how far a reply is pushed away from what it would say."""
+
+    prompt: tuple[int, ...]
+    weight: float
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt as token ids, and the key of its draws."""
+    """A prompt as token ids, the key of its draws, and what it is set off against.
+
+    With contrasts the logits are ``l + sum of w (l - l_without)``: classifier-free guidance (Ho and
+    Salimans 2022; of language models Sanchez et al. 2023).
+    """
 
     key: str
     prompt: tuple[int, ...]
+    contrasts: tuple[Contrast, ...] = ()
 
 
 class Completion(NamedTuple):
@@ -66,5 +88,21 @@ class Engine(Protocol):
         seed: int,
         progress: Progress | None = None,
     ) -> list[Completion]:
-        """Return completions in the order of the requests."""
+        """Return completions in the order of the requests.
+
+        Raises:
+            ConfigError: a request has contrasts, and the engine cannot see a model's logits.
+        """
         ...
+
+
+def check_no_contrasts(requests: Sequence[Request]) -> None:
+    """Raise ConfigError where a request is set off against others: an engine that hands out text
+    alone cannot do it.
+    """
+    if any(request.contrasts for request in requests):
+        raise ConfigError(
+            "a strength needs the model's logits, which this engine does not show",
+            where="strength",
+            fix="take --engine transformers, or leave the strength out",
+        )

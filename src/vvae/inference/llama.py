@@ -30,6 +30,7 @@ from vvae.inference.engine import (
     Completion,
     GenerationConfig,
     Request,
+    check_no_contrasts,
 )
 
 __all__ = ["SAMPLING", "LlamaEngine", "LlamaServer", "check_vocabulary"]
@@ -203,7 +204,9 @@ class LlamaEngine:
 
         Raises:
             ModelError: a prompt and its reply are longer than `context`, or llama.cpp fails.
+            ConfigError: a request has contrasts.
         """
+        check_no_contrasts(requests)
         limit = config.max_new_tokens or DEFAULT_NEW_TOKENS
         longest = max((len(request.prompt) for request in requests), default=0)
         if longest + limit > self._context:

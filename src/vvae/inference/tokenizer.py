@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from threading import Lock
 from typing import Any
 
 from vvae.core.dialogue import Dialogue, Pair, context
 from vvae.core.errors import ModelError
-from vvae.inference.engine import Request
+from vvae.inference.engine import Contrast, Request
 from vvae.inference.models import load_tokenizer
 from vvae.inference.prompts import PersonaLine, SpeakerVector, trunk
 from vvae.inference.template import Frame, escape
@@ -72,10 +72,13 @@ class Prompter:
         key: str | None = None,
         preface: str = "",
         begun: str = "",
+        set_off: Sequence[tuple[PersonaLine, float]] = (),
     ) -> Request:
         """Return the prompt for a pair's reply under a z block.
 
         Args:
+            set_off: other z blocks, each with the weight by which the reply is pushed away from
+                what it would be under it.
             preface: text after the system line.
             begun: what of the reply is there already.
         """
@@ -83,7 +86,12 @@ class Prompter:
         prefix = trunk(self.frame, turns, pair.speaker, named=named, preface=preface)
         ids = [token for segment in prefix.segments for token in self.tokens(segment)]
         reply_ids = self.tokens(escape(begun, self.frame.control)) if begun else ()
-        return Request(key or pair.pair_id, (*ids, *self.header(line), *reply_ids))
+
+        def prompt(block: PersonaLine) -> tuple[int, ...]:
+            return (*ids, *self.header(block), *reply_ids)
+
+        contrasts = tuple(Contrast(prompt(block), weight) for block, weight in set_off)
+        return Request(key or pair.pair_id, prompt(line), contrasts)
 
 
 def load_prompter(model: str) -> Prompter:

@@ -13,6 +13,7 @@ from vvae.core.random import bits64
 
 if TYPE_CHECKING:
     import torch
+from vvae.core.errors import ConfigError
 from vvae.core.reporting import Progress
 from vvae.inference.engine import (
     DEFAULT_NEW_TOKENS,
@@ -34,15 +35,18 @@ left.
 
 @dataclass
 class _Row:
-    """A reply being written."""
+    """A row of the cache: a reply being written, or what a contrast of it would say."""
 
     name: int
-    request: Request
+    prompt: tuple[int, ...]
     config: GenerationConfig
     key: int
     length: int
     """Tokens in the cache."""
     tokens: list[int]
+    """Written so far; a reply and its contrasts share them."""
+    weight: float | None = None
+    """Of a contrast; None of a reply."""
 
     @property
     def limit(self) -> int:
@@ -94,7 +98,8 @@ class TransformersEngine:
             reverse=True,
         )
         longest = len(requests[order[0]].prompt) + limit
-        rows = max(1, min(len(requests), config.batch_tokens // longest))
+        each = 1 + max(len(request.contrasts) for request in requests)
+        rows = max(each, min(each * len(requests), config.batch_tokens // longest))
         batch = self.batch(rows, longest + SPARE_COLUMNS, admit=max(1, rows // 4))
         for i in order:
             batch.add(i, requests[i], config, seed=seed)
@@ -152,20 +157,33 @@ class ReplyBatch:
             admit,
         )
         self._cache = RowCache(rows, columns)
-        self._waiting: deque[_Row] = deque()
+        self._waiting: deque[list[_Row]] = deque()
         self._alive: list[_Row] = []
 
     def add(self, name: int, request: Request, config: GenerationConfig, *, seed: int) -> None:
-        """Queue a reply to write after those that wait."""
+        """Queue a reply to write after those that wait; it takes a row, and one for each contrast.
+
+        Raises:
+            ConfigError: the batch has too few rows for it.
+        """
+        self.check(request)
+        key, tokens = bits64("token", seed, request.key), list[int]()
+        parts = [(request.prompt, None), *request.contrasts]
         self._waiting.append(
-            _Row(name, request, config, bits64("token", seed, request.key), len(request.prompt), [])
+            [_Row(name, prompt, config, key, len(prompt), tokens, w) for prompt, w in parts]
         )
+
+    def check(self, request: Request) -> None:
+        """Raise ConfigError where a reply with its contrasts needs more rows than there are."""
+        if (rows := 1 + len(request.contrasts)) > self._cache.rows:
+            what = f"{rows - 1} strengths take {rows} places, and there are {self._cache.rows}"
+            raise ConfigError(what, where="strength", fix="ask for fewer, or give more --slots")
 
     def drop(self, name: int) -> None:
         """Drop a reply that nobody waits for any more."""
         import torch
 
-        self._waiting = deque(row for row in self._waiting if row.name != name)
+        self._waiting = deque(rows for rows in self._waiting if rows[0].name != name)
         with torch.inference_mode():  # the cache was made in it, and can be changed nowhere else
             self._keep([number for number, row in enumerate(self._alive) if row.name != name])
 
@@ -188,31 +206,39 @@ class ReplyBatch:
             torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16),
         ):
             free = self._cache.rows - len(self._alive)
-            if self._waiting and free >= min(self._admit, self._cache.rows):
+            needed = len(self._waiting[0]) if self._waiting else 0
+            if needed and free >= max(needed, min(self._admit, self._cache.rows)):
                 rows = self._next(free)
-                logits, prompts = self._prefill([row.request.prompt for row in rows])
+                logits, prompts = self._prefill([row.prompt for row in rows])
                 self._cache.admit(prompts)
                 self._alive += rows
                 return self._take(rows, logits)
             return self._take(list(self._alive), self._step()) if self._alive else []
 
     def _next(self, free: int) -> list[_Row]:
-        """The replies that wait longest, as many as are read at once."""
-        rows, width = list[_Row](), 0
-        while self._waiting and len(rows) < free:
-            width = max(width, len(self._waiting[0].request.prompt))
-            if rows and width * (len(rows) + 1) > PREFILL_TOKENS:
+        """The rows of the replies that wait longest, as many as are read at once. A prompt that
+        several share is read once.
+        """
+        rows, prompts, width = list[_Row](), set[tuple[int, ...]](), 0
+        while self._waiting and len(rows) + len(self._waiting[0]) <= free:
+            of_reply = self._waiting[0]
+            new = prompts | {row.prompt for row in of_reply}
+            width = max(width, *(len(row.prompt) for row in of_reply))
+            if rows and width * len(new) > PREFILL_TOKENS:
                 break
-            rows.append(self._waiting.popleft())
+            prompts = new
+            rows += self._waiting.popleft()
         return rows
 
     def _take(self, rows: list[_Row], logits: torch.Tensor) -> list[Wrote]:
-        places = [(row.key, len(row.tokens)) for row in rows]
+        logits = _set_off(rows, logits)
+        replies = [row for row in rows if row.weight is None]
+        places = [(row.key, len(row.tokens)) for row in replies]
         for row, token in zip(
-            rows, draw(logits, [row.config for row in rows], places).tolist(), strict=True
+            replies, draw(logits, [row.config for row in replies], places).tolist(), strict=True
         ):
             row.tokens.append(token)
-        wrote = [self._wrote(row) for row in rows]
+        wrote = [self._wrote(row) for row in replies]
         ended = {reply.name for reply in wrote if reply.finish_reason}
         self._keep([number for number, row in enumerate(self._alive) if row.name not in ended])
         return wrote
@@ -226,10 +252,13 @@ class ReplyBatch:
         if len(staying) < len(self._alive):
             self._alive = [self._alive[number] for number in self._cache.keep(staying)]
 
-    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, Any]:
-        """(B, vocabulary) logits of the first tokens, and the cache of the left-padded prompts."""
+    def _prefill(self, of_rows: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, Any]:
+        """(B, vocabulary) logits of the first tokens, and the cache of the left-padded prompts;
+        those that are alike are read once.
+        """
         import torch
 
+        prompts = list(dict.fromkeys(of_rows))
         width = max(map(len, prompts))
         padding = [width - len(prompt) for prompt in prompts]
         device = self._model.device
@@ -246,7 +275,13 @@ class ReplyBatch:
             use_cache=True,
             logits_to_keep=1,
         )
-        return output.logits[:, -1], output.past_key_values
+        logits, cache = output.logits[:, -1], output.past_key_values
+        if len(prompts) < len(of_rows):
+            place = {prompt: number for number, prompt in enumerate(prompts)}
+            copies = torch.tensor([place[prompt] for prompt in of_rows], device=device)
+            cache.batch_select_indices(copies)
+            logits = logits[copies]
+        return logits, cache
 
     def _step(self) -> torch.Tensor:
         """(B, vocabulary) logits of the next token of each reply."""
@@ -268,6 +303,23 @@ class ReplyBatch:
         for row in alive:
             row.length += 1
         return cast("torch.Tensor", output.logits[:, -1])
+
+
+def _set_off(rows: Sequence[_Row], logits: torch.Tensor) -> torch.Tensor:
+    """(replies, vocabulary) logits of (B, vocabulary) ones: each reply's, pushed away from those of
+    its contrasts. Rows stand in any order.
+    """
+    import torch
+
+    if all(row.weight is None for row in rows):
+        return logits
+    logits = logits.float()
+    own = {row.name: number for number, row in enumerate(rows) if row.weight is None}
+    pushed = {name: logits[number].clone() for name, number in own.items()}
+    for number, row in enumerate(rows):
+        if row.weight is not None:
+            pushed[row.name] += row.weight * (logits[own[row.name]] - logits[number])
+    return torch.stack(list(pushed.values()))
 
 
 def draw(

@@ -70,6 +70,10 @@ class Persona:
         """Return the slots of some dimensions."""
         return Persona({name: slot for name, slot in self.slots.items() if name in names})
 
+    def without(self, name: str) -> Persona:
+        """Return this persona with a dimension left out."""
+        return Persona({other: slot for other, slot in self.slots.items() if other != name})
+
     def only(self, *sources: Source) -> Persona:
         """Return the slots that come from the given sources."""
         return Persona({name: slot for name, slot in self.slots.items() if slot.source in sources})

@@ -47,6 +47,7 @@ __all__ = [
     "chat_keys",
     "complete",
     "drawn_from",
+    "dropped",
     "fill",
     "fill_all",
     "fill_by_scope",
@@ -74,6 +75,13 @@ class SamplingConfig(BaseModel):
     )
     s: float | dict[str, float] = Field(
         1.0, description="probability that a null is filled, for all or per dimension"
+    )
+    drop: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="probability that a value, read or drawn, is left out in training, each by "
+        "itself: what the strength of a knob is measured from",
     )
 
     @model_validator(mode="before")
@@ -193,7 +201,19 @@ def fill_all(
     for name, counted in values.items():
         s = sampling.probability(name)
         persona = fill(persona, counted, name, key, seed=seed, s=s, draw=draw)
-    return persona
+    return dropped(persona, sampling.drop, keys["turn"], seed=seed, draw=draw)
+
+
+def dropped(persona: Persona, rate: float, key: str, *, seed: int, draw: int) -> Persona:
+    """Return the persona with each value left out with a probability, independently of the value
+    and of the others, so that the rates a decoder learns beside a value are unchanged.
+
+    Condition dropout, as in classifier-free guidance (Ho and Salimans 2022), slot by slot.
+    """
+    if not rate:
+        return persona
+    kept = (name for name, _ in persona if uniform("dropped", seed, name, key, draw) >= rate)
+    return persona.within(tuple(kept))
 
 
 def drawn_from(profile: Profile, prior: Prior, name: str) -> DimensionPrior:

@@ -17,7 +17,15 @@ and one that is not there in p0 (`Reach`), so a rate t is met by showing the val
     q = (t - p0) / (p1 - p0)
 
 and outside of p0 .. p1 by the nearer end (this project's derivation, from the mixture q p1 + (1 -
-q) p0 = t).
+q) p0 = t). Beyond what training gives there are two further ways::
+
+    tone=playful; tone.strength=1.5       push the reply further from one written without the value
+    tone=playful; candidates=16           write up to 16 replies; take the first that shows it
+
+A *strength* w writes by the logits l(z) + w (l(z) - l(z without the value)). With *candidates* a
+value that is set shows in every reply, and one with a rate t in a share t of them, the others not
+showing it: a `Demand` on each reply, which an encoder reads. A reply that is taken is a draw from
+p(reply | context, z, demand).
 """
 
 from __future__ import annotations
@@ -27,7 +35,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from vvae.core.errors import ConfigError, choose_from
 from vvae.core.random import uniform
@@ -38,6 +46,8 @@ from vvae.latent.sampling import chat_keys, drawn_from, fill
 from vvae.latent.space import LatentSpace
 
 __all__ = [
+    "MOST_CANDIDATES",
+    "Demand",
     "Given",
     "Knob",
     "Mode",
@@ -55,13 +65,16 @@ __all__ = [
     "steering_to_text",
 ]
 
+Line = TypeVar("Line")
 Mode = Literal["fixed", "auto", "sample"]
 Origin = Literal["given", "profile", "conversation", "sampled"]
 """Where a value of a reply's z comes from: set, the speaker's profile, read in the conversation,
 drawn.
 """
 
-KEYS = ("speaker", "conversation", "seed")
+KEYS = ("speaker", "conversation", "seed", "candidates")
+MOST_CANDIDATES = 32
+STRONGEST = 10.0
 WORDS = ("auto", "sample", "none")
 LARGEST_SEED = 2**63 - 1
 
@@ -100,6 +113,18 @@ class Steering:
     knobs: Mapping[str, Knob] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
     """Dimension -> the share of replies in which its value should show."""
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    """Dimension -> w, how far a reply is pushed from one without the value; 0 is the model as it
+    is, below 0 pushes towards it."""
+    candidates: int | None = None
+    """Replies written at the most, of which the first that shows what is asked is taken."""
+
+
+class Demand(NamedTuple):
+    """A demand on one reply: that it shows a value of a dimension, or that it does not."""
+
+    value: str
+    shown: bool
 
 
 class Reach(NamedTuple):
@@ -113,6 +138,8 @@ class Reach(NamedTuple):
     """Where the two come from: a measurement with its n, or the predicted rate."""
     by_value: Mapping[str, Reach] = {}
     """Of values that were measured by themselves."""
+    by_strength: tuple[tuple[float, float], ...] = ()
+    """(w, how often a value in the prompt shows at that strength), w rising, where measured."""
 
     def of(self, value: str) -> Reach:
         """Return the rates of one value; those of all where it was not measured by itself."""
@@ -122,6 +149,37 @@ class Reach(NamedTuple):
     def ends(self) -> tuple[float, float]:
         """Return the lowest and the highest rate that can be had."""
         return min(self.shown, self.hidden), max(self.shown, self.hidden)
+
+    def strength_for(self, target: float) -> float:
+        """Return the least strength at which a value shows in a share of replies, on a line between
+        the strengths measured; the one that comes nearest where none does.
+
+        >>> Reach(0.2, 0.0, "", by_strength=((1.0, 0.6),)).strength_for(0.4)
+        0.5
+        """
+        if target <= self.shown:
+            return 0.0
+        below, low = 0.0, self.shown
+        nearest = (target - low, 0.0)
+        for w, shown in self.by_strength:
+            if low < target <= shown:
+                return below + (w - below) * (target - low) / (shown - low)
+            nearest = min(nearest, (abs(target - shown), w))
+            below, low = w, shown
+        return nearest[1]
+
+    def at(self, strength: float) -> Reach:
+        """Return the rates at a strength, on a line between those measured; the last one's beyond.
+
+        Only the end of a value in the prompt moves.
+        """
+        below, low = 0.0, self.shown
+        for w, shown in self.by_strength:
+            if strength <= w:
+                part = (strength - below) / (w - below)
+                return self._replace(shown=low + part * (shown - low))
+            below, low = w, shown
+        return self._replace(shown=low)
 
 
 class Rate(NamedTuple):
@@ -141,15 +199,35 @@ class Given(NamedTuple):
     mode: Literal["fixed", "auto", "sample", "profile"]
     origin: Origin | None
     rate: Rate | None = None
+    strength: float = 0.0
 
 
 @dataclass(frozen=True)
 class Steered:
-    """A reply's z, dimension by dimension, and what could not be done as asked."""
+    """A reply's z, dimension by dimension, what is demanded of the reply, and what could not be
+    done as asked.
+    """
 
     persona: Persona
     dimensions: Mapping[str, Given]
     notes: tuple[str, ...] = ()
+    demands: Mapping[str, Demand] = field(default_factory=dict)
+    """Dimension -> what the reply must show or not, where candidates are written."""
+    candidates: int = 1
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """Return the strength of each dimension of z that has one."""
+        return {name: given.strength for name, given in self.dimensions.items() if given.strength}
+
+    def set_off(self, line: Callable[[Persona], Line]) -> tuple[tuple[Line, float], ...]:
+        """Return what the reply is pushed away from: for each dimension with a strength the
+        persona without it, as `line` puts it, and the strength.
+        """
+        return tuple(
+            (line(self.persona.without(name)), strength)
+            for name, strength in self.strengths.items()
+        )
 
 
 # --- reading and writing --------------------------------------------------------------------------
@@ -168,6 +246,7 @@ def steering_from_text(text: str, *, where: str = "persona") -> Steering:
     named: dict[str, str] = {}
     knobs: dict[str, Knob] = {}
     rates: dict[str, float] = {}
+    strengths: dict[str, float] = {}
     names: set[str] = set()
     for number, item in enumerate(_items(text, where)):
         if not item:
@@ -188,6 +267,8 @@ def steering_from_text(text: str, *, where: str = "persona") -> Steering:
             named[name] = _unquoted(value, where)
         elif name.endswith(".rate"):
             rates[name.removesuffix(".rate")] = _rate(value, f"{where}.{name}")
+        elif name.endswith(".strength"):
+            strengths[name.removesuffix(".strength")] = _strength(value, f"{where}.{name}")
         else:
             knobs[name] = (
                 Knob("fixed", _unquoted(value, where)) if value.startswith('"') else Knob.of(value)
@@ -198,6 +279,8 @@ def steering_from_text(text: str, *, where: str = "persona") -> Steering:
         _seed(named.get("seed"), where),
         knobs,
         rates,
+        strengths,
+        _candidates(named.get("candidates"), where),
     )
 
 
@@ -246,6 +329,8 @@ def steering_to_text(steering: Steering) -> str:
         items.append(f"conversation={_quoted(steering.conversation)}")
     if steering.seed is not None:
         items.append(f"seed={steering.seed}")
+    if steering.candidates is not None:
+        items.append(f"candidates={steering.candidates}")
     for name, knob in steering.knobs.items():
         value = (
             knob.mode
@@ -256,6 +341,7 @@ def steering_to_text(steering: Steering) -> str:
         )
         items.append(f"{name}={value}")
     items += [f"{name}.rate={rate!r}" for name, rate in steering.rates.items()]
+    items += [f"{name}.strength={w!r}" for name, w in steering.strengths.items()]
     return "; ".join(items)
 
 
@@ -266,7 +352,7 @@ def _quoted(value: str) -> str:
 
 def steering_from_json(data: object, *, where: str = "persona") -> Steering:
     """Return the steering of a text, or of an object: dimension -> value, word, null, or ``{"mode",
-    "value", "rate"}``; also `KEYS`.
+    "value", "rate", "strength"}``; also `KEYS`.
 
     Raises:
         ConfigError: it is neither, or a key has a value of the wrong type.
@@ -283,16 +369,26 @@ def steering_from_json(data: object, *, where: str = "persona") -> Steering:
         )
     knobs: dict[str, Knob] = {}
     rates: dict[str, float] = {}
+    strengths: dict[str, float] = {}
     for name, setting in data.items():
         if name not in KEYS:
-            knob, rate = _knob(setting, f"{where}.{name[:40]}")
+            place = f"{where}.{name[:40]}"
+            knob, rate = _knob(setting, place)
             knobs |= {} if knob is None else {name: knob}
             rates |= {} if rate is None else {name: rate}
+            if isinstance(setting, Mapping) and (strength := setting.get("strength")) is not None:
+                strengths[name] = _strength(strength, place)
     for key in ("speaker", "conversation"):
         if data.get(key) is not None and not isinstance(data[key], str):
             raise ConfigError("not a text", where=f"{where}.{key}", fix="give a name")
     return Steering(
-        data.get("speaker"), data.get("conversation"), _seed(data.get("seed"), where), knobs, rates
+        data.get("speaker"),
+        data.get("conversation"),
+        _seed(data.get("seed"), where),
+        knobs,
+        rates,
+        strengths,
+        _candidates(data.get("candidates"), where),
     )
 
 
@@ -301,9 +397,16 @@ def _knob(setting: object, where: str) -> tuple[Knob | None, float | None]:
         return Knob("fixed"), None
     if isinstance(setting, str):
         return Knob.of(setting), None
-    if not isinstance(setting, Mapping) or set(setting) - {"mode", "value", "rate"}:
+    if not isinstance(setting, Mapping) or set(setting) - {
+        "mode",
+        "value",
+        "rate",
+        "strength",
+    }:
         raise ConfigError(
-            "neither a value nor {mode, value, rate}", where=where, fix='for example "playful"'
+            "neither a value nor {mode, value, rate, strength}",
+            where=where,
+            fix='for example "playful"',
         )
     mode, value = setting.get("mode"), setting.get("value")
     if mode not in (None, "fixed", "auto", "sample"):
@@ -328,17 +431,39 @@ def _seed(seed: object, where: str) -> int | None:
     raise ConfigError("a seed is a whole number from 0", where=f"{where}.seed", fix="for example 7")
 
 
-def _rate(rate: object, where: str) -> float:
+def _candidates(number: object, where: str) -> int | None:
+    if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) < 4:
+        number = int(number)
+    if number is None or (
+        isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= MOST_CANDIDATES
+    ):
+        return number
+    what = f"candidates are a whole number from 1 to {MOST_CANDIDATES}"
+    raise ConfigError(what, where=f"{where}.candidates", fix="for example 16")
+
+
+def _number(number: object) -> float:
+    """A number as it was written; not a number where it is none."""
+    if not isinstance(number, str | int | float) or isinstance(number, bool):
+        return math.nan
     try:
-        number = (
-            float(rate)
-            if isinstance(rate, str | int | float) and not isinstance(rate, bool)
-            else math.nan
-        )
+        return float(number)
     except (ValueError, OverflowError):
-        number = math.nan
+        return math.nan
+
+
+def _rate(rate: object, where: str) -> float:
+    number = _number(rate)
     if not 0 <= number <= 1:
         raise ConfigError("a rate is a share between 0 and 1", where=where, fix="for example 0.1")
+    return number
+
+
+def _strength(strength: object, where: str) -> float:
+    number = _number(strength)
+    if not abs(number) <= STRONGEST:
+        what = f"a strength is a number from {-STRONGEST:g} to {STRONGEST:g}"
+        raise ConfigError(what, where=where, fix="for example 1")
     return number
 
 
@@ -346,16 +471,19 @@ def merged(layers: Iterable[Steering]) -> Steering:
     """Return what several places ask for, the first before the next; a dimension's rate and its
     value each by itself.
     """
-    speaker = conversation = seed = None
+    speaker = conversation = seed = candidates = None
     knobs: dict[str, Knob] = {}
     rates: dict[str, float] = {}
+    strengths: dict[str, float] = {}
     for layer in layers:
         speaker = layer.speaker if speaker is None else speaker
         conversation = layer.conversation if conversation is None else conversation
         seed = layer.seed if seed is None else seed
+        candidates = layer.candidates if candidates is None else candidates
         knobs = {**layer.knobs, **knobs}
         rates = {**layer.rates, **rates}
-    return Steering(speaker, conversation, seed, knobs, rates)
+        strengths = {**layer.strengths, **strengths}
+    return Steering(speaker, conversation, seed, knobs, rates, strengths, candidates)
 
 
 # --- from knobs to z ------------------------------------------------------------------------------
@@ -363,7 +491,7 @@ def merged(layers: Iterable[Steering]) -> Steering:
 
 def check_steering(steering: Steering, space: LatentSpace, *, where: str = "persona") -> None:
     """Raise ConfigError where a dimension or a label is unknown."""
-    for name in (*steering.knobs, *steering.rates):
+    for name in (*steering.knobs, *steering.rates, *steering.strengths):
         if name not in space.by_name:
             fix = choose_from(name, space.names)
             raise ConfigError(f"unknown dimension {name[:40]!r}", where=where, fix=fix)
@@ -397,7 +525,9 @@ def steer(
     own = profile.persona(listener)
     heard = read() if any(knob.mode == "auto" for knob in steering.knobs.values()) else Persona()
     keys = chat_keys(conversation, profile.speaker, turn)
+    candidates = steering.candidates or 1
     persona, dimensions, notes = Persona(), dict[str, Given](), list[str]()
+    demands: dict[str, Demand] = {}
     for dimension in space.dimensions:
         name, knob = dimension.name, steering.knobs.get(dimension.name)
         slot, origin = _slot_without_draw(knob, heard[name], own[name])
@@ -406,20 +536,36 @@ def steer(
             values = drawn_from(profile, prior, name)
             slot = fill(Persona(), values, name, keys[scope], seed=seed)[name]
             origin = "sampled" if slot else None
-        rate = None
-        if slot is not None and reach and (target := steering.rates.get(name)) is not None:
+        rate, strength = None, steering.strengths.get(name)
+        target = None if slot is None else steering.rates.get(name)
+        if slot is not None and candidates > 1 and (target is not None or origin == "given"):
+            target = 1.0 if target is None else target
+            shown = uniform("rate", seed, name, keys["turn"]) < target
+            demands[name] = Demand(slot.value, shown)
+            rate = Rate(target, target, shown)
+        elif slot is not None and reach and target is not None:
+            reachable = reach(name).of(slot.value)
+            if strength is None:
+                strength = reachable.strength_for(target)
             rate, note = _reachable_rate(
-                target, reach(name).of(slot.value), name, uniform("rate", seed, name, keys["turn"])
+                target,
+                reachable.at(strength),
+                name,
+                uniform("rate", seed, name, keys["turn"]),
             )
             notes += [note] if note else []
-            if not rate.shown:
-                slot, origin = None, None
+        if rate and not rate.shown:
+            slot, origin = None, None
         if slot is not None:
             persona = persona.with_slots({name: slot})
         dimensions[name] = Given(
-            slot and slot.value, knob.mode if knob else "profile", origin, rate
+            slot and slot.value,
+            knob.mode if knob else "profile",
+            origin,
+            rate,
+            (strength or 0.0) if slot is not None else 0.0,
         )
-    return Steered(persona, dimensions, tuple(notes))
+    return Steered(persona, dimensions, tuple(notes), demands, candidates if demands else 1)
 
 
 def _slot_without_draw(

@@ -5,6 +5,7 @@ as predicted.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ OTHERS, SPEAKERS = 400, 50
 
 def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
     """Return dimension -> what can be had of it, from the best there is:
+
+    A knob's strengths are those that `vvae control --calibrate` has measured.
 
     1. `vvae control`: the same contexts with the value set and left out; of dimensions whose value
     no metric counts,
@@ -67,6 +70,28 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
             hidden = _said_by_others(run, name, metric) if metric else 0.0
             shown = predicted_rate(run.prior[name].rate, s)
             result[name] = Reach(shown, hidden, "predicted from r, not measured")
+    stronger = _strengths(run, variant)
+    return {
+        name: reach._replace(by_strength=tuple(sorted(stronger.get(name, {}).items())))
+        for name, reach in result.items()
+    }
+
+
+def _strengths(run: Run, variant: Variant) -> dict[str, dict[float, float]]:
+    """Return dimension -> strength -> how often a value that is set shows, as measured."""
+    result: dict[str, dict[float, float]] = defaultdict(dict)
+    for path in run.path(f"control/{variant.name}").glob("strength-*/control.json"):
+        found: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+        if found["candidates"] > 1:
+            continue
+        for name in found["dimensions"]:
+            metric = metric_of(run.space.by_name[name].reader) or ""
+            rates = found["rates"].get(metric)
+            read = _read_back(found["confusion"].get(name, {}))
+            if rates and rates["shown"]["n"]:
+                result[name][found["strength"]] = rates["shown"]["rate"]
+            elif not metric and read:
+                result[name][found["strength"]] = read.shown
     return result
 
 

@@ -24,8 +24,9 @@ def _scope(draw_per: str | None) -> str | None:
 
 
 def sampling_key(sampling: SamplingConfig) -> dict[str, Any]:
-    """Return the settings of sampling."""
-    return {"scope": _scope(sampling.draw_per), "s": sampling.s}
+    """Return the settings of sampling; `drop` where it is used, as it came later."""
+    key = {"scope": _scope(sampling.draw_per), "s": sampling.s}
+    return key | ({"drop": sampling.drop} if sampling.drop else {})
 
 
 def decoder_key(decoder: DecoderConfig) -> dict[str, Any]:

@@ -66,6 +66,33 @@ def print_positive_control(cells: Mapping[str, Any], model: str) -> None:
     Console().print(table)
 
 
+def print_control(found: Mapping[str, Any]) -> None:
+    """Print, dimension by dimension, how far a value that is set comes back."""
+    way = [f"strength {found['strength']:g}"] if found["strength"] else []
+    if found["candidates"] > 1:
+        looked = f"up to {found['candidates']} candidates ({found['written']:.1f} in the mean)"
+        way.append(looked)
+    title = f"control, {found['variant']}, {found['contexts']} contexts: "
+    table = Table(title=title + (", ".join(way) or "training alone"), title_justify="left")
+    for column in ("set", "V", "p, adjusted", "score, deviations", "largest V elsewhere"):
+        table.add_column(column, justify="left" if column == "set" else "right")
+    rows = [row for row in found["matrix"] if "v" in row]
+    for row in rows:
+        if row["set"] != row["read"]:
+            continue
+        moved = found["shifts"].get(row["set"])
+        others = [one for one in rows if one["set"] == row["set"] != one["read"]]
+        most = max(others, key=lambda one: one["v"], default=None)
+        table.add_row(
+            row["set"],
+            number(row["v"]),
+            number(row["p_adjusted"], 3),
+            number(moved["shift"], 2, signed=True) if moved else "–",
+            f"{number(most['v'])} ({most['read']})" if most else "–",
+        )
+    Console().print(table)
+
+
 def print_study_plan(title: str, plan: Mapping[str, Any]) -> None:
     """Print how well each claim of a study would be known, and which cannot be decided."""
     table = Table(title=f"{title}: what {plan['replies']:,} replies a variant can decide")

@@ -11,7 +11,7 @@ from vvae.inference.engine import GenerationConfig
 from vvae.latent.steering import Knob, Steering, check_steering
 from vvae.pipeline.calibration import reaches
 from vvae.pipeline.run import Run
-from vvae.serving.engines import check_adapter, open_engine, why_unread
+from vvae.serving.engines import check_adapter, llama_base, open_engine, why_unread
 from vvae.serving.session import ChatReply, ChatSession, ConversationReader
 
 __all__ = ["Chat", "open_session"]
@@ -27,6 +27,9 @@ class Chat:
         speaker: whose profile speaks; the learned one with most replies by default.
         variant: which adapter answers.
         rates: dimension -> the share of replies in which its value shall show.
+        strengths: dimension -> how far its value is pushed beyond what training does; needs
+            transformers.
+        candidates: replies written at the most, of which the first that shows what is set is taken.
         temperature: 0 is greedy, 1 the model as it is.
         top_p: the share of probability that is drawn from.
         seed: of all draws; the same seed and messages give the same replies.
@@ -56,6 +59,8 @@ class Chat:
         *,
         variant: str = DEFAULT_VARIANT,
         rates: Mapping[str, float] | None = None,
+        strengths: Mapping[str, float] | None = None,
+        candidates: int | None = None,
         temperature: float = 0.8,
         top_p: float = 0.95,
         seed: int = 0,
@@ -65,7 +70,10 @@ class Chat:
     ) -> None:
         run = run if isinstance(run, Run) else Run.open(run)
         steering = Steering(
-            knobs={name: Knob.of(value) for name, value in knobs.items()}, rates=rates or {}
+            knobs={name: Knob.of(value) for name, value in knobs.items()},
+            rates=rates or {},
+            strengths=strengths or {},
+            candidates=candidates,
         )
         self._session = open_session(
             run,
@@ -126,7 +134,12 @@ def open_session(
     reader = ConversationReader(run.encoder, run.space)
     check_steering(steering, run.space, where="knobs")
     check_adapter(run, adapter)
+    sets_off = llama_base(run, engine, base) is None
     prompter, opened = open_engine(run, adapter, engine, base)
+    reach = {
+        name: of_name if sets_off else of_name._replace(by_strength=())
+        for name, of_name in reaches(run, adapter).items()
+    }
     return ChatSession(
         prompter=prompter,
         engine=opened,
@@ -139,7 +152,7 @@ def open_session(
         ),
         window_tokens=run.config.pairs.window_tokens,
         steering=steering,
-        reach=reaches(run, adapter).__getitem__,
+        reach=reach.__getitem__,
         seed=seed,
         shows_z=adapter.z != "none",
     )

@@ -46,5 +46,10 @@ def _show(console: Console, speaker: str, reply: ChatReply) -> None:
     for message in reply.messages or ("…",):
         console.print(Text.assemble((f"{speaker[:12]} ", "bold cyan"), message))
     console.print(Text(f"  z  {reply.z}   (~ drawn)", style="dim"))
+    if taken := reply.accepted:
+        missed = [name for name in reply.steered.demands if name not in taken.met]
+        met = f"; {', '.join(missed)} not met" if missed else ""
+        number = f"candidate {taken.number + 1} of {reply.steered.candidates}"
+        console.print(Text(f"  ✓  {number}{met}", style="dim"))
     for note in reply.steered.notes:
         console.print(Text(f"  !  {note}", style="dim"))

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from vvae.core.dialogue import BURST, Dialogue, Message, Pair, Turn
 from vvae.corpus.pairs import windows
 from vvae.encoders.base import LONGEST_READ, Encoder
+from vvae.encoders.in_the_loop import Accepted, Judge, Task, write_accepted
 from vvae.inference.engine import Engine, GenerationConfig, Request
 from vvae.inference.prompts import PersonaLine, persona_line
 from vvae.inference.template import START
@@ -27,7 +28,14 @@ from vvae.latent.readers import reader
 from vvae.latent.space import LatentSpace
 from vvae.latent.steering import Reach, Steered, Steering, steer
 
-__all__ = ["ChatReply", "ChatSession", "ConversationReader", "reply_request", "turn_of"]
+__all__ = [
+    "ChatReply",
+    "ChatSession",
+    "ConversationReader",
+    "next_pair",
+    "reply_request",
+    "turn_of",
+]
 
 MOST_TURNS, MOST_CHARACTERS = 60, 16_000
 """Turns read at the end of a conversation, and their characters: what was shown long before is no
@@ -42,6 +50,8 @@ class ChatReply(NamedTuple):
 
     messages: tuple[str, ...]
     steered: Steered
+    accepted: Accepted | None = None
+    """Which candidate it is, where several may be written."""
 
     @property
     def z(self) -> Persona:
@@ -67,6 +77,10 @@ class ConversationReader:
     def __init__(self, encoder: Encoder, space: LatentSpace) -> None:
         self._encoder, self._space = encoder, space
         self._read: OrderedDict[bytes, Persona] = OrderedDict()
+
+    def encoder(self) -> Encoder:
+        """Return what reads."""
+        return self._encoder
 
     def read(self, turns: Sequence[Turn], speaker: str) -> Persona:
         """Return z of a conversation so far, for the one who replies next."""
@@ -130,11 +144,13 @@ def reply_request(
     window_tokens: int,
     key: str,
     preface: str = "",
+    set_off: Sequence[tuple[PersonaLine, float]] = (),
 ) -> Request:
     """Return the prompt for a speaker's next reply; where the speaker spoke last, for more of the
     same turn.
 
     Args:
+        set_off: z blocks that the reply is pushed away from, with their weights.
         preface: text of a system message beside the project's own line; no adapter was trained with
             any.
     """
@@ -150,8 +166,23 @@ def reply_request(
     window = windows(dialogue, window_tokens)[history[-1].id]
     pair = Pair("chat", "chat", history[-1].id + 1, window, speaker, (), "heldout", "")
     return prompter.request(
-        dialogue, pair, block, key=key, preface=preface, begun=own.text + BURST if own else ""
+        dialogue,
+        pair,
+        block,
+        key=key,
+        preface=preface,
+        begun=own.text + BURST if own else "",
+        set_off=set_off,
     )
+
+
+def next_pair(turns: Sequence[Turn], speaker: str) -> tuple[Pair, Dialogue]:
+    """Return the place of a speaker's next reply in a conversation, for whoever reads candidates of
+    it: a pair without a response, and the dialogue that it is of.
+    """
+    shown = [*_recent(turns), turn_of(turns[-1].id + 1 if turns else 0, speaker, "")]
+    dialogue = Dialogue("chat", tuple(shown))
+    return _pair_at(shown, len(shown) - 1, dialogue), dialogue
 
 
 @dataclass
@@ -184,19 +215,32 @@ class ChatSession:
         self._say(self.partner, text)
         number = len(self._turns)
         steered = self.steered()
-        block = persona_line(steered.persona, self.space) if self.shows_z else None
         request = reply_request(
             self.prompter,
             self._turns,
             self.profile.speaker,
-            block,
+            self._block(steered.persona),
             window_tokens=self.window_tokens,
             key=f"chat#{number}",
+            set_off=steered.set_off(self._block) if self.shows_z else (),
         )
-        completion = self.engine.complete([request], self.generation, seed=self.seed)[0]
-        messages = tuple(line.strip() for line in completion.text.split(BURST) if line.strip())
+        pair, dialogue = next_pair(self._turns, self.profile.speaker)
+        (accepted,) = write_accepted(
+            self.engine,
+            [Task(request, pair, steered.demands)],
+            Judge(self.reader.encoder, self.space),
+            {dialogue.id: dialogue},
+            self.generation,
+            candidates=steered.candidates,
+            seed=self.seed,
+        )
+        text = accepted.completion.text
+        messages = tuple(line.strip() for line in text.split(BURST) if line.strip())
         self._say(self.profile.speaker, BURST.join(messages) or "...")
-        return ChatReply(messages, steered)
+        return ChatReply(messages, steered, accepted if steered.demands else None)
+
+    def _block(self, persona: Persona) -> str | None:
+        return persona_line(persona, self.space) if self.shows_z else None
 
     def _say(self, speaker: str, text: str) -> None:
         self._turns.append(turn_of(len(self._turns), speaker, text))

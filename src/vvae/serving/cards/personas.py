@@ -193,9 +193,7 @@ def save_persona(run: Run, name: str, profile: Profile, steering: Steering) -> C
             slots[slot] = {"value": knob.value, "source": "given", "confidence": 1.0}
         elif knob.mode != "auto":
             slots.pop(slot, None)
-    text = steering_to_text(
-        Steering(knobs=steering.knobs, rates=steering.rates, seed=steering.seed)
-    )
+    text = steering_to_text(replace(steering, speaker=None, conversation=None))
     own = {"slots": slots, "steering": text, **_provenance(run)}
     card = _card_in_words(
         name,

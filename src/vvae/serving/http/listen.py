@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from vvae.core.errors import ConfigError
 from vvae.inference.endpoint.settings import is_loopback
 from vvae.pipeline.run import Run
-from vvae.serving.engines import why_unread
+from vvae.serving.engines import llama_base, why_unread
 from vvae.serving.http.app import application
 from vvae.serving.http.auth import LOOPBACK, Keys
 from vvae.serving.http.engine_process import EngineProcess
@@ -159,7 +160,11 @@ def serve_run(
         unread = why_unread(run, encoder_endpoint)
         if unread:
             say(f"The knob auto is off: {unread.what} — {unread.fix}")
-        personas = PersonaResolver(run, adapters, seed=seed, reads=unread is None)
+        base = Path(settings.gguf) if settings.gguf else None
+        in_process = settings.engine != "proxy" and llama_base(run, settings.engine, base) is None
+        personas = PersonaResolver(
+            run, adapters, seed=seed, reads=unread is None, sets_off=in_process
+        )
         for name, why in personas.broken.items():
             say(f"Left out: the persona {name}: {why}")
         names = ", ".join(personas.variants)

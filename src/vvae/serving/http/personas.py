@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from vvae.core.dialogue import BURST, Pair, Turn
 from vvae.core.errors import ConfigError
 from vvae.decoder.variants import Variant
+from vvae.encoders.in_the_loop import candidate_key, is_read_by_words
 from vvae.inference.prompts import persona_line
 from vvae.latent.persona import Persona
 from vvae.latent.profile import Profile
@@ -52,19 +53,25 @@ class ReplySpec:
     turns: tuple[Turn, ...]
     block: str | None
     preface: str
+    set_off: tuple[tuple[str | None, float], ...]
+    """z blocks that the reply is pushed away from, with the weights."""
     steered: Steered
     seed: int
     notes: tuple[str, ...]
 
-    def body(self, number: int, seed: int) -> dict[str, Any]:
-        """Return what the engine's process is asked, for one of several replies."""
+    def body(self, number: int, seed: int, candidate: int = 0) -> dict[str, Any]:
+        """Return what the engine's process is asked, for one of several replies, or for one of the
+        candidates of it.
+        """
+        key = f"{self.conversation}#{len(self.turns)}|{number}"
         return {
             "turns": [[turn.id, turn.speaker, turn.text] for turn in self.turns],
             "speaker": self.speaker,
             "block": self.block,
             "preface": self.preface,
+            "set_off": self.set_off,
             "adapter": self.adapter,
-            "key": f"{self.conversation}#{len(self.turns)}|{number}",
+            "key": candidate_key(key, candidate),
             "seed": seed,
         }
 
@@ -79,6 +86,8 @@ class ReplySpec:
                     "given": round(slot.rate.given, 4),
                     "shown": slot.rate.shown,
                 }
+            if slot.strength:
+                z[name]["strength"] = round(slot.strength, 4)
         return {
             "adapter": self.adapter,
             "speaker": self.speaker,
@@ -118,6 +127,7 @@ class PersonaResolver:
 
     Args:
         reads: whether conversations may be given to the run's encoder.
+        sets_off: whether the engine can give a knob a strength.
 
     Raises:
         DataError: a file of the run is missing, or an adapter is of other data.
@@ -125,7 +135,13 @@ class PersonaResolver:
     """
 
     def __init__(
-        self, run: Run, adapters: Sequence[str], *, seed: int = 0, reads: bool = True
+        self,
+        run: Run,
+        adapters: Sequence[str],
+        *,
+        seed: int = 0,
+        reads: bool = True,
+        sets_off: bool = True,
     ) -> None:
         self.run, self.seed = run, seed
         self.variants = {name: run.servable_variant(name) for name in adapters}
@@ -136,7 +152,14 @@ class PersonaResolver:
         self.speakers: Mapping[str, Profile] = run.learned_profiles
         self.read_personas()
         self.reach = {name: reaches(run, variant) for name, variant in self.variants.items()}
-        self._reads = reads
+        if not sets_off:
+            self.reach = {
+                adapter: {
+                    name: reach._replace(by_strength=()) for name, reach in of_adapter.items()
+                }
+                for adapter, of_adapter in self.reach.items()
+            }
+        self._reads, self._sets_off = reads, sets_off
 
     def read_personas(self) -> None:
         """Read the personas kept in the run, once more after one was added."""
@@ -218,6 +241,12 @@ class PersonaResolver:
             ]
         )
         check_steering(steering, self.space)
+        if steering.strengths and not self._sets_off:
+            raise ConfigError(
+                "a strength needs the model's logits, which this server's engine does not show",
+                where=f"persona.{next(iter(steering.strengths))}",
+                fix="serve with --engine transformers, or leave it out",
+            )
         speaker = steering.speaker if steering.speaker is not None else next(iter(self.speakers))
         profile = self.profiles.get(speaker)
         if profile is None:
@@ -261,8 +290,8 @@ class PersonaResolver:
         """Raise ConfigError where the run's encoder may not be given what people write here."""
         if not self._reads:
             raise ConfigError(
-                "auto is off: this run's encoder is a model on another machine, which the server's "
-                "owner has not allowed",
+                "nothing is read here: this run's encoder is a model on another machine, which "
+                "the server's owner has not allowed",
                 where="persona",
                 fix="set a value",
             )
@@ -286,6 +315,8 @@ class PersonaResolver:
             reach=self.reach[asked.adapter].__getitem__,
             listener=asked.listener,
         )
+        if not all(is_read_by_words(self.space.by_name[name]) for name in steered.demands):
+            self.check_reads()
         notes = [*steered.notes, *asked.ignored]
         if asked.preface:
             notes.append("the system message is shown to an adapter that was trained without one")
@@ -300,6 +331,7 @@ class PersonaResolver:
             asked.turns,
             self._block(variant, asked.speaker, steered.persona),
             asked.preface,
+            steered.set_off(lambda persona: self._block(variant, asked.speaker, persona)),
             steered,
             asked.seed,
             tuple(notes),

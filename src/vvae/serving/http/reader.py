@@ -4,23 +4,29 @@ In, after the settings (`ReaderSettings`)::
 
     {"id": 1, "turns": [[0, "you", "hi"]], "speaker": "Ana"}
     {"id": 2, "card": {"spec": "chara_card_v2", "data": {...}}}
+    {"id": 3, "turns": [...], "speaker": "Ana", "demands": {"tone": ["playful", true]},
+     "texts": ["hey!!"]}
 
 Out: ``{"id": 1, "done": true, "slots": {"tone": "playful"}}``, ``{"id": 1, "error": "...", "user":
-    false}``; of a card the slots are those of `Card.read`.
+    false}``; of a card the slots are those of `Card.read`; of candidates of a reply ``{"met":
+    [["tone"]]}``, the demands that each of them meets.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from typing import Any
 
 from vvae.core.errors import UserError, VVAEError
+from vvae.encoders.in_the_loop import Judge
+from vvae.latent.steering import Demand
 from vvae.pipeline.run import Run
 from vvae.serving.cards.card import card_from
 from vvae.serving.http.child import Child, give_up, run_child
 from vvae.serving.http.reader_process import ReaderSettings
-from vvae.serving.session import ConversationReader, turn_of
+from vvae.serving.session import ConversationReader, next_pair, turn_of
 
 __all__ = ["ReaderWorker", "serve"]
 
@@ -38,6 +44,12 @@ class ReaderWorker(Child):
             card = card_from(message["card"], "card")
             return card.read(self._run.encoder, self._run.space)
         turns = [turn_of(*turn) for turn in message["turns"]]
+        if "texts" in message:
+            pair, dialogue = next_pair(turns, message["speaker"])
+            demands = {name: Demand(*one) for name, one in message["demands"].items()}
+            candidates = [(replace(pair, response=text), demands) for text in message["texts"]]
+            judge = Judge(lambda: self._run.encoder, self._run.space)
+            return {"met": list(map(sorted, judge.met(candidates, {dialogue.id: dialogue})))}
         return {name: slot.value for name, slot in self._reader.read(turns, message["speaker"])}
 
     async def answer(self, message: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vvae.core.dialogue import Turn
 from vvae.latent.persona import Persona, Slot
+from vvae.latent.steering import Demand
 from vvae.serving.http.child_process import ChildProcess
 from vvae.serving.http.schemas import ApiError
 
@@ -61,6 +62,22 @@ class ReaderProcess(ChildProcess):
         told = [[turn.id, turn.speaker, turn.text] for turn in turns]
         slots: dict[str, str] = await self._asked({"turns": told, "speaker": speaker})
         return Persona({name: Slot(value, "observed") for name, value in slots.items()})
+
+    async def met(
+        self,
+        turns: Sequence[Turn],
+        speaker: str,
+        demands: Mapping[str, Demand],
+        texts: Sequence[str],
+    ) -> list[frozenset[str]]:
+        """Return which demands each candidate of a speaker's next reply meets.
+
+        Raises:
+            ApiError: as `read` does.
+        """
+        told = [[turn.id, turn.speaker, turn.text] for turn in turns]
+        body = {"turns": told, "speaker": speaker, "demands": dict(demands), "texts": list(texts)}
+        return list(map(frozenset, (await self._asked(body))["met"]))
 
     async def read_card(self, card: Mapping[str, Any]) -> dict[str, Any]:
         """Return z of a character card that others made, as `Card.read` does.

@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -13,7 +20,9 @@ from uuid import uuid4
 
 from starlette.responses import Response
 
+from vvae.encoders.in_the_loop import Candidates, rounds
 from vvae.serving.http.engine_process import EngineProcess
+from vvae.serving.http.reader_process import ReaderProcess
 from vvae.serving.http.schemas import ApiError
 from vvae.serving.http.text_stream import TextStream
 
@@ -47,6 +56,7 @@ class Answer:
     """
 
     engine: EngineProcess
+    reader: ReaderProcess
     spec: ReplySpec
     model: str
     number: int
@@ -62,6 +72,8 @@ class Answer:
     """When the first text came."""
     failed: int | None = None
     """The status of an error in the middle of a stream."""
+    candidates: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Choice -> what became of its candidates, where several may be written."""
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield what is written, of all choices as it comes; the first chunk, without text, says
@@ -94,28 +106,60 @@ class Answer:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _choice(self, index: int, queue: asyncio.Queue[Chunk | Exception]) -> None:
-        stream, tokens = TextStream(self.stops), 0
-        body = {**self.spec.body(index, self.seed), **self.settings}
         try:
-            async with aclosing(self.engine.events(body)) as events:
-                async for event in events:
-                    if "prompt" in event:
-                        self.prompt_tokens = event["prompt"]
-                        queue.put_nowait(Chunk(index))
-                    elif "text" in event:
-                        tokens += 1
-                        self.first = self.first or time.monotonic()
-                        if ready := stream.feed(event["text"]):
-                            queue.put_nowait(Chunk(index, ready))
-                        if stream.stopped:
-                            self.completion_tokens += tokens
-                            queue.put_nowait(Chunk(index, "", "stop"))
-                            return
-                    elif "done" in event:
-                        self.completion_tokens += event["tokens"]
-                        queue.put_nowait(Chunk(index, stream.rest(), event["done"]))
+            if self.spec.steered.demands:
+                await self._accept(index, queue)
+            else:
+                await self._write(index, 0, queue.put_nowait)
         except Exception as error:
             queue.put_nowait(error)
+
+    async def _write(self, index: int, candidate: int, put: Callable[[Chunk], None]) -> None:
+        """Hands on a reply as it is written."""
+        stream, tokens = TextStream(self.stops), 0
+        body = {**self.spec.body(index, self.seed, candidate), **self.settings}
+        async with aclosing(self.engine.events(body)) as events:
+            async for event in events:
+                if "prompt" in event:
+                    self.prompt_tokens = event["prompt"]
+                    put(Chunk(index))
+                elif "text" in event:
+                    tokens += 1
+                    self.first = self.first or time.monotonic()
+                    if ready := stream.feed(event["text"]):
+                        put(Chunk(index, ready))
+                    if stream.stopped:
+                        self.completion_tokens += tokens
+                        put(Chunk(index, "", "stop"))
+                        return
+                elif "done" in event:
+                    self.completion_tokens += event["tokens"]
+                    put(Chunk(index, stream.rest(), event["done"]))
+
+    async def _accept(self, index: int, queue: asyncio.Queue[Chunk | Exception]) -> None:
+        """Writes candidates, round by round, and hands on the one that is taken."""
+        spec, replies = self.spec, list[list[Chunk]]()
+        demands, chosen = spec.steered.demands, Candidates(spec.steered.demands)
+        for numbers in rounds(spec.steered.candidates):
+            written: list[list[Chunk]] = [[] for _ in numbers]
+            await gathered(
+                self._write(index, number, chunks.append)
+                for number, chunks in zip(numbers, written, strict=True)
+            )
+            if not replies:
+                queue.put_nowait(Chunk(index))  # the prompt was read
+            replies += written
+            texts = ["".join(chunk.text for chunk in chunks) for chunks in written]
+            if chosen.add(await self.reader.met(spec.turns, spec.speaker, demands, texts)):
+                break
+        number, met = chosen.best
+        self.candidates[index] = {
+            "number": number,
+            "written": len(replies),
+            "met": {name: name in met for name in demands},
+        }
+        for chunk in replies[number]:
+            queue.put_nowait(chunk)
 
     @property
     def usage(self) -> dict[str, int]:
@@ -129,6 +173,11 @@ class Answer:
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def _candidates(self, choice: int | None = None) -> dict[str, Any]:
+        """What became of the candidates of a choice, or of all."""
+        found = [one for at, one in sorted(self.candidates.items()) if choice in (None, at)]
+        return {"candidates": found} if found else {}
 
     async def whole(self, chunks: AsyncIterator[Chunk]) -> dict[str, Any]:
         """Return the body of an answer that is not streamed."""
@@ -145,7 +194,7 @@ class Answer:
             }
             for index, (text, finish_reason) in enumerate(zip(texts, finished, strict=True))
         ]
-        described = self.spec.described() | {"reply_seed": self.seed}
+        described = self.spec.described() | {"reply_seed": self.seed} | self._candidates()
         return self._head("chat.completion") | {
             "choices": choices,
             "usage": self.usage,
@@ -182,7 +231,9 @@ class Answer:
                 if chunk.text:
                     yield event([choice(chunk.choice, {"content": chunk.text})])
                 if chunk.finish_reason:
-                    yield event([choice(chunk.choice, {}, chunk.finish_reason)])
+                    found = self._candidates(chunk.choice)
+                    further = {"vvae": found} if found else {}
+                    yield event([choice(chunk.choice, {}, chunk.finish_reason)], **further)
             if usage:
                 yield event([], usage=self.usage)
             yield b"data: [DONE]\n\n"
@@ -191,6 +242,17 @@ class Answer:
             yield b"data: " + json.dumps(error.body).encode() + b"\n\n"
         finally:
             await chunks.aclose()
+
+
+async def gathered(work: Iterable[Awaitable[None]]) -> None:
+    """Wait for all of some work; where one part fails, or nobody waits any more, end the rest."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def unless_gone(receive: Callable[[], Awaitable[Any]], work: Awaitable[T]) -> T:

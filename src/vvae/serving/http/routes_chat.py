@@ -28,6 +28,7 @@ async def chat(request: Request, body: ChatRequest, service: ServiceDependency) 
     with admitted(service, body.n or 1) as admission:
         answer = Answer(
             service.engine,
+            service.reader,
             await admission.spec(request, body, _headers(request)),
             body.model,
             body.n or 1,

@@ -161,7 +161,15 @@ def persona(name: str, service: ServiceDependency) -> dict[str, Any]:
     knobs: dict[str, dict[str, Any]] = {n: knob._asdict() for n, knob in steering.knobs.items()}
     for dimension, rate in steering.rates.items():
         knobs.setdefault(dimension, {})["rate"] = rate
-    return {"name": name, "values": values, "knobs": knobs, "seed": steering.seed}
+    for dimension, strength in steering.strengths.items():
+        knobs.setdefault(dimension, {})["strength"] = strength
+    return {
+        "name": name,
+        "values": values,
+        "knobs": knobs,
+        "seed": steering.seed,
+        "candidates": steering.candidates,
+    }
 
 
 @router.put("/vvae/personas/{name:path}", responses=errors(400, 404, 408, 413, 415, 503))

@@ -9,7 +9,12 @@ from typing import Any, NamedTuple, Protocol
 
 from vvae.core.errors import ModelError
 from vvae.core.random import bits64
-from vvae.inference.engine import DEFAULT_NEW_TOKENS, GenerationConfig, Request
+from vvae.inference.engine import (
+    DEFAULT_NEW_TOKENS,
+    GenerationConfig,
+    Request,
+    check_no_contrasts,
+)
 from vvae.inference.transformers import SPARE_COLUMNS, ReplyBatch, TransformersEngine, Wrote
 
 __all__ = ["BatchedEngine", "CompletionsEngine", "LiveEngine", "Piece"]
@@ -82,8 +87,10 @@ class BatchedEngine:
         """Yield a reply as it is written; closing the iterator frees its place.
 
         Raises:
+            ConfigError: the request has more contrasts than there are places.
             Exception: whatever the model raised for the batch.
         """
+        self._batches[adapter].check(request)
         if self._writing is not None and self._writing.done():
             self._writing.result()  # what ended it; the batches cannot be trusted any more
         self._number += 1
@@ -190,9 +197,11 @@ class CompletionsEngine:
 
         Raises:
             ModelError: the server cannot be reached or refuses.
+            ConfigError: the request has contrasts.
         """
         import aiohttp
 
+        check_no_contrasts([request])
         model, further = self._models[adapter]
         body = {
             **further,

@@ -8,7 +8,8 @@ another. The price is two lines of JSON a token. Behind it llama.cpp and vLLM ar
 In, after the settings (`WorkerSettings`)::
 
     {"id": 1, "turns": [[0, "you", "hi"]], "speaker": "Ana", "block": "[persona]", "preface": "",
-     "adapter": "SP+FT", "seed": 0, "temperature": 1.0, "top_p": 1.0, "max_tokens": 80}
+     "set_off": [], "adapter": "SP+FT", "seed": 0,
+     "temperature": 1.0, "top_p": 1.0, "max_tokens": 80}
 
 Out: ``{"id": 1, "prompt": tokens}``, ``{"id": 1, "text": "..."}``, ``{"id": 1, "done":
     finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``.
@@ -25,7 +26,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from vvae.core.errors import DataError, ModelError, VVAEError
+from vvae.core.errors import ConfigError, DataError, ModelError, VVAEError
 from vvae.decoder.model import Decoder
 from vvae.inference.engine import GenerationConfig, Request
 from vvae.inference.llama import SAMPLING, LlamaServer
@@ -138,6 +139,7 @@ class Worker(Child):
             window_tokens=self._window,
             key=message["key"],
             preface=message["preface"],
+            set_off=[(block, weight) for block, weight in message["set_off"]],
         )
 
     async def answer(self, message: dict[str, Any]) -> None:
@@ -171,7 +173,7 @@ class Worker(Child):
                     if piece.finish_reason:
                         self.say(id=name, done=piece.finish_reason, tokens=piece.tokens)
         except VVAEError as error:
-            self.say(id=name, error=str(error), user=isinstance(error, DataError))
+            self.say(id=name, error=str(error), user=isinstance(error, DataError | ConfigError))
         except Exception as error:
             give_up(error, "the engine")
 

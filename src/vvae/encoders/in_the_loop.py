@@ -1,0 +1,228 @@
+"""The encoder in the loop: of several replies written, the first that shows what is asked.
+
+Rejection sampling. Candidates are independent draws from p(x | c, z), so the first one that meets
+the demands is a draw from p(x | c, z, demands met), whatever the model; the price is 1 / P(met)
+candidates in the mean. Where none of n meets them all, the one that meets most is taken (the
+earliest of those), and the answer says so: the rate then falls short by what was not found.
+
+Candidates are numbered, and a demand is looked at in their order, so that the reply does not depend
+on how many are written at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.reporting import Progress
+from vvae.encoders.base import Encoder
+from vvae.inference.engine import Completion, Engine, GenerationConfig, Request
+from vvae.latent.readers import reader
+from vvae.latent.space import Dimension, LatentSpace
+from vvae.latent.steering import Demand
+
+__all__ = [
+    "Accepted",
+    "Candidates",
+    "Judge",
+    "Task",
+    "candidate_key",
+    "is_read_by_words",
+    "rounds",
+    "write_accepted",
+]
+
+FIRST_ROUND = 4
+"""Candidates written at once; then as many as there are already, so that few are in vain."""
+
+
+class Task(NamedTuple):
+    """A reply to be written: what the engine is asked, the pair that it answers, its demands."""
+
+    request: Request
+    pair: Pair
+    demands: Mapping[str, Demand]
+
+
+class Accepted(NamedTuple):
+    """A reply that was taken."""
+
+    completion: Completion
+    number: int
+    """Of the candidate, from 0."""
+    written: int
+    """Candidates that were looked at, this one among them; all, where none meets the demands."""
+    met: frozenset[str]
+    """Dimensions whose demand it meets."""
+
+
+def is_read_by_words(dimension: Dimension) -> bool:
+    """Return whether a value of a dimension is found in a reply by its words or its form alone;
+    else an encoder must read it.
+    """
+    return not dimension.labels or reader(dimension.reader).exact
+
+
+def rounds(candidates: int) -> Iterator[range]:
+    """Yield the numbers of the candidates that are written together, round by round.
+
+    >>> [len(part) for part in rounds(16)]
+    [4, 4, 8]
+    """
+    start = 0
+    while start < candidates:
+        stop = min(candidates, max(FIRST_ROUND, 2 * start))
+        yield range(start, stop)
+        start = stop
+
+
+def candidate_key(key: str, number: int) -> str:
+    """Return the key of a candidate's draws; the first one is the reply as it would be without."""
+    return key if number == 0 else f"{key}|{number}"
+
+
+class Judge:
+    """A reader of candidates: which demands each of them meets.
+
+    Args:
+        encoder: called when a demand is on a dimension that only an encoder can read.
+    """
+
+    def __init__(self, encoder: Callable[[], Encoder], space: LatentSpace) -> None:
+        self._encoder, self._space = encoder, space
+
+    def met(
+        self,
+        candidates: Sequence[tuple[Pair, Mapping[str, Demand]]],
+        dialogues: Mapping[str, Dialogue],
+    ) -> list[frozenset[str]]:
+        """Return, for each candidate, the dimensions whose demand it meets.
+
+        Args:
+            candidates: (pair with the candidate as its response, demands). An empty reply meets
+                none.
+        """
+        read = self._read(candidates, dialogues)
+        result: list[frozenset[str]] = []
+        for number, (pair, demands) in enumerate(candidates):
+            met: set[str] = set()
+            for name, demand in demands.items():
+                dimension = self._space.by_name[name]
+                if is_read_by_words(dimension):
+                    shown = reader(dimension.reader).shows(demand.value, pair.response)
+                else:
+                    shown = read[number].get(name) == demand.value
+                if shown == demand.shown and pair.response.strip():
+                    met.add(name)
+            result.append(frozenset(met))
+        return result
+
+    def _read(
+        self,
+        candidates: Sequence[tuple[Pair, Mapping[str, Demand]]],
+        dialogues: Mapping[str, Dialogue],
+    ) -> dict[int, dict[str, str]]:
+        """What the encoder reads of the candidates that it is needed for."""
+        places = [
+            number
+            for number, (_, demands) in enumerate(candidates)
+            if any(not is_read_by_words(self._space.by_name[name]) for name in demands)
+        ]
+        if not places:
+            return {}
+        # Two candidates of one context have one pair id; an encoder tells its answers by ids.
+        pairs = [
+            replace(candidates[number][0], pair_id=f"{candidates[number][0].pair_id}|{number}")
+            for number in places
+        ]
+        encodings = self._encoder().encode(pairs, dialogues)
+        return {
+            number: {name: slot.value for name, slot in encoding.persona}
+            for number, encoding in zip(places, encodings, strict=True)
+        }
+
+
+class Candidates:
+    """The candidates of one reply, and which of them is taken."""
+
+    def __init__(self, demands: Mapping[str, Demand]) -> None:
+        self._demands = frozenset(demands)
+        self._met: list[frozenset[str]] = []
+
+    def add(self, met: Sequence[frozenset[str]]) -> bool:
+        """Take what further candidates meet, in order; return whether one meets all."""
+        for found in met:
+            if self.complete:
+                break
+            self._met.append(found)
+        return self.complete
+
+    @property
+    def complete(self) -> bool:
+        """Return whether the last candidate meets all demands."""
+        return bool(self._met) and self._met[-1] == self._demands
+
+    @property
+    def written(self) -> int:
+        """Return how many were looked at."""
+        return len(self._met)
+
+    @property
+    def best(self) -> tuple[int, frozenset[str]]:
+        """Return the number of the candidate that is taken, and what it meets."""
+        number = max(range(len(self._met)), key=lambda place: (len(self._met[place]), -place))
+        return number, self._met[number]
+
+
+def write_accepted(
+    engine: Engine,
+    tasks: Sequence[Task],
+    judge: Judge,
+    dialogues: Mapping[str, Dialogue],
+    config: GenerationConfig,
+    *,
+    candidates: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> list[Accepted]:
+    """Return a reply to each task, in their order: the first candidate that meets its demands.
+
+    A task without demands takes its first candidate.
+
+    Raises:
+        ModelError: the engine fails.
+    """
+    chosen = [Candidates(task.demands) for task in tasks]
+    completions: list[list[Completion]] = [[] for _ in tasks]
+    for numbers in rounds(candidates):
+        waiting = [place for place, one in enumerate(chosen) if not one.complete]
+        if not waiting:
+            break
+        # Of a task without demands the first candidate is the reply.
+        asked = [
+            (place, number)
+            for place in waiting
+            for number in (numbers if tasks[place].demands else range(1))
+        ]
+        requests = [
+            replace(tasks[place].request, key=candidate_key(tasks[place].request.key, number))
+            for place, number in asked
+        ]
+        written = engine.complete(requests, config, seed=seed)
+        texts = [
+            (replace(tasks[place].pair, response=one.text), tasks[place].demands)
+            for (place, _), one in zip(asked, written, strict=True)
+        ]
+        met = judge.met(texts, dialogues)
+        for (place, _), one, found in zip(asked, written, met, strict=True):
+            completions[place].append(one)
+            chosen[place].add([found])
+        if progress:
+            progress(sum(one.complete for one in chosen), len(tasks))
+    result: list[Accepted] = []
+    for of_task, candidate in zip(completions, chosen, strict=True):
+        number, best = candidate.best
+        result.append(Accepted(of_task[number], number, candidate.written, best))
+    return result
