@@ -220,9 +220,9 @@ def test_a_rate_out_of_reach_is_answered_with_the_nearest_and_a_note() -> None:
     assert none.dimensions["catchphrase"].rate == (0, 0.02, False)
 
 
-def test_with_candidates_what_is_set_is_demanded_of_each_reply_or_of_a_share() -> None:
-    one = steered("tone=playful; hobby=none; candidates=8")
-    assert one.demands == {"tone": Demand("playful", True)}, "a habit alone is not demanded"
+def test_with_candidates_a_rate_is_demanded_of_its_share_of_replies() -> None:
+    one = steered("tone=playful; tone.rate=1; hobby=chess; candidates=8")
+    assert one.demands == {"tone": Demand("playful", True)}, "a trait need not show"
     assert one.candidates == 8
     turns = [steered("catchphrase.rate=0.4; candidates=8", turn) for turn in range(4000)]
     share = sum(turn.demands["catchphrase"].shown for turn in turns) / len(turns)
@@ -231,7 +231,7 @@ def test_with_candidates_what_is_set_is_demanded_of_each_reply_or_of_a_share() -
         demand = turn.demands["catchphrase"]
         assert demand.value == "oh no"
         assert (turn.persona["catchphrase"] is not None) == demand.shown
-    nothing = steered("candidates=8")
+    nothing = steered("tone=playful; candidates=8")
     assert (nothing.demands, nothing.candidates) == ({}, 1), "nothing is asked, nothing is read"
 
 

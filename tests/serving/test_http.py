@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from transformers import AutoTokenizer
 
 from tests.support.runs import vvae
 from tests.support.served import KEY, Served, parrot, serving
+from vvae.corpus.tables import read_dialogues, write_dialogues
 from vvae.latent.readers import reader
 from vvae.latent.space import load_space
 
@@ -131,7 +135,12 @@ def test_of_several_candidates_the_first_that_shows_what_is_set_is_the_reply(
     plain = [reply(server, seed=seed).choices[0].message.content for seed in range(6)]
     lengths = [value for value in LENGTHS for text in plain if shows(value, text)]
     value = min(set(lengths), key=lengths.count)
-    asked = {"length": value, "tone": {"mode": "fixed", "value": "playful"}, "candidates": 16}
+    asked = {
+        "length": {"value": value, "rate": 1},
+        "tone": {"value": "playful", "rate": 1},
+        "hobby": "chess",
+        "candidates": 16,
+    }
     for seed in range(4):
         found = reply(server, seed=seed, n=2, extra_body={"persona": asked})
         for choice, taken in zip(found.choices, found.vvae["candidates"], strict=True):
@@ -510,3 +519,60 @@ def test_the_commonest_mistakes_are_said_plainly(
     torn = server.post(None, content=b'{"model": ', headers=headers)
     assert torn.json()["error"]["message"] == "the body is no JSON"
     assert "/v1/models" in server.post({}, "/v1/embeddings").json()["error"]["message"]
+
+
+def test_replies_are_held_against_a_persons_own(server: Served) -> None:
+    def judged(speaker: str, replies: list[str]) -> httpx.Response:
+        return server.post({"speaker": speaker, "replies": replies}, "/vvae/likeness")
+
+    found = judged("ana", ["oh my gosh, that is so good", "oh my gosh!! yes"]).json()
+    assert found["replies"] == 2
+    assert found["interval"][0] <= found["auc"] <= found["interval"][1]
+    assert found["tells"] == ("among_own" in found) == ("more like ana" in found["says"][-1])
+    assert judged("nobody", ["hi"]).status_code == 400
+    assert "too few replies" in judged("nobody", ["hi"]).json()["error"]["message"]
+    assert judged("ana", []).status_code == 400
+    assert judged("ana", ["x" * 4001]).status_code == 400
+
+
+def test_pauses_are_told_where_the_chats_have_times(server: Served) -> None:
+    found = reply(server, extra_body={"pauses": True}).vvae
+    assert "pauses" not in found
+    assert found["notes"] == ["pauses: the times of these chats have no seconds"]
+    assert reply(server).vvae["notes"] == []
+
+
+def timed(run: Path, folder: Path) -> Path:
+    """A copy of a run whose messages were sent some seconds after each other."""
+    copy = Path(shutil.copytree(run, folder / "timed"))
+    at, dialogues = datetime(2024, 5, 1, 0, 0, 1), []
+    for dialogue in read_dialogues(copy / "dialogues.parquet"):
+        turns = []
+        for turn in dialogue.turns:
+            messages = []
+            for message in turn.messages:
+                at += timedelta(seconds=7)
+                messages.append(replace(message, time=at.isoformat()))
+            turns.append(replace(turn, messages=tuple(messages)))
+            at += timedelta(minutes=47)  # every hour of the day
+        dialogues.append(replace(dialogue, turns=tuple(turns)))
+    write_dialogues(copy / "dialogues.parquet", dialogues)
+    return copy
+
+
+def test_a_reply_says_how_long_its_person_would_wait(served_run: Path, tmp_path: Path) -> None:
+    with serving(timed(served_run, tmp_path)) as served:
+        asked = {"max_tokens": 40, "n": 2, "extra_body": {"pauses": True}}
+        whole = reply(served, **asked)
+        for choice, waits in zip(whole.choices, whole.vvae["pauses"], strict=True):
+            messages = [line for line in choice.message.content.split("\n") if line.strip()]
+            assert len(waits) == len(messages)
+            assert waits[0] == 47 * 60 + 7
+            assert set(waits[1:]) <= {7.0}
+        told = {
+            choice.index: chunk.vvae["pauses"]
+            for chunk in reply(served, stream=True, **asked)
+            for choice in chunk.choices
+            if choice.finish_reason
+        }
+        assert [told[0][0], told[1][0]] == whole.vvae["pauses"]

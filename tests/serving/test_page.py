@@ -393,3 +393,65 @@ def test_the_page_asks_for_the_key(served_run: Path) -> None:
         page.wait_for_selector("#knobs .knob")
         page.click("#tab-review")
         expect(page.locator("#key-wrong")).to_contain_text("owner's key")
+
+
+def test_a_rate_is_made_exact_and_a_knob_is_pushed(server: Served) -> None:
+    with opened_page(viewport={"width": 1200, "height": 900}) as page:
+        opened(page, server.url)
+        page.select_option("#candidates", "4")
+        page.select_option("#choose-length", "=short")
+        page.select_option("#knob-length .often select >> nth=0", "1")
+        page.select_option("#choose-tone", "=playful")
+        page.select_option("#knob-tone .often select >> nth=1", "2")
+        with page.expect_request("**/v1/chat/completions") as asked:
+            say(page, "hello")
+        persona = json.loads(asked.value.post_data)["persona"]
+        assert persona["candidates"] == 4
+        assert persona["length"] == {"mode": "fixed", "value": "short", "rate": 1}
+        assert persona["tone"] == {"mode": "fixed", "value": "playful", "strength": 2}
+        said = page.locator(".turn:last-child .z .who").inner_text()
+        assert "reply" in said or "replies" in said, "which of those looked at it is"
+        page.fill("#name", "pushed")
+        page.click("#save")
+        page.wait_for_selector('#speaker option[value="pushed"]', state="attached")
+        page.reload()
+        page.select_option("#speaker", "pushed")
+        page.wait_for_selector("#delete:not([disabled])")
+        assert page.input_value("#candidates") == "4"
+        assert page.input_value("#knob-tone .often select >> nth=1") == "2"
+        assert page.input_value("#knob-length .often select >> nth=0") == "1"
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.click("#delete")
+        page.wait_for_selector('#speaker option[value="pushed"]', state="detached")
+
+
+def test_a_chat_is_held_against_the_persons_own_replies(server: Served) -> None:
+    from playwright.sync_api import expect
+
+    with opened_page(viewport={"width": 1200, "height": 900}) as page:
+        opened(page, server.url)
+        page.click("#how-like")
+        expect(page.locator("#likeness")).to_have_text("Nothing was said yet.")
+        say(page, "hello")
+        page.click("#how-like")
+        expect(page.locator("#likeness")).to_contain_text("own replies are told from others'")
+        assert not violations(page)
+
+
+def test_a_reply_comes_as_somebody_types_it(served_run: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    from tests.serving.test_http import timed
+
+    with (
+        serving(timed(served_run, tmp_path), "--max-tokens", "12") as served,
+        opened_page(viewport={"width": 1200, "height": 900}) as page,
+    ):
+        opened(page, served.url)
+        page.check("#waits")
+        with page.expect_response("**/v1/chat/completions"):
+            page.fill("#text", "hello")
+            page.press("#text", "Enter")
+        expect(page.locator(".turn:last-child .waiting")).to_be_visible()
+        expect(page.locator(".turn:last-child .z .all").first).to_be_visible(timeout=20_000)
+        expect(page.locator(".turn:last-child .waiting")).to_have_count(0)

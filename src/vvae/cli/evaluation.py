@@ -183,7 +183,7 @@ def score(
 
     First it is seen whether that person's own held-out replies can be told from others'.
     """
-    from vvae.evaluation.likeness import likeness, likeness_of_variants
+    from vvae.evaluation.likeness import PeopleLikeness, likeness_of_variants
     from vvae.report.terminal import print_likeness, print_variant_likeness
 
     opened = open_run(run)
@@ -201,7 +201,7 @@ def score(
         fix = "give a text file in UTF-8, one reply a line"
         raise ConfigError(what, where=str(file), fix=fix) from None
     texts = [line.strip() for line in lines if line.strip()]
-    print_likeness(*likeness(opened, speaker, texts))
+    print_likeness(*PeopleLikeness(opened).of(speaker, texts))
 
 
 @app.command(epilog=example("vvae turing runs/demo --items 40"))

@@ -72,7 +72,7 @@ def chat(
         typer.Option(
             min=1,
             max=32,
-            help="Write up to so many replies and take the first that shows what is set.",
+            help="Write up to so many replies and take the first that meets the rates asked for.",
         ),
     ] = None,
     temperature: Annotated[

@@ -14,7 +14,7 @@ from vvae.metrics.likeness import Difference, Likeness, LikenessResult, differen
 from vvae.pipeline.run import Run
 from vvae.pipeline.stages.measuring import replies_of
 
-__all__ = ["VariantLikeness", "likeness", "likeness_of_variants"]
+__all__ = ["PeopleLikeness", "VariantLikeness", "likeness_of_variants"]
 
 LEAST_TRAINING, LEAST_HELDOUT = 40, 10
 """Replies that a person needs to be compared with."""
@@ -31,28 +31,36 @@ class VariantLikeness(NamedTuple):
     speakers: int
 
 
-def likeness(
-    run: Run, speaker: str, texts: Sequence[str]
-) -> tuple[LikenessResult, list[Difference]]:
-    """Return how like a speaker's own replies some replies are, and how their form differs.
+class PeopleLikeness:
+    """A judge of how like the people of a run some replies are.
 
     Raises:
-        DataError: there are no replies, the speaker has too few of their own, or there is nobody to
-            compare with.
+        DataError: there is nobody to compare with.
     """
-    if not texts:
-        raise DataError("no replies to score", fix="give a file with one reply a line")
-    training, heldout = _replies(run)
-    if speaker not in training:
-        fix = choose_from(speaker, training)
-        what = (
-            f"{speaker} has too few replies, or is nobody here: {LEAST_TRAINING} for training and "
-            f"{LEAST_HELDOUT} held out are needed"
-        )
-        raise DataError(what, where=str(run.folder), fix=fix)
-    judge = Likeness(training, heldout)
-    form = [d for d in load_space().dimensions if reader(d.reader).exact]
-    return judge.of(speaker, texts), differences(texts, heldout[speaker], form, speaker)
+
+    def __init__(self, run: Run) -> None:
+        self._folder = str(run.folder)
+        self._training, self._heldout = _replies(run)
+        self._judge = Likeness(self._training, self._heldout)
+        self._form = [d for d in load_space().dimensions if reader(d.reader).exact]
+
+    def of(self, speaker: str, texts: Sequence[str]) -> tuple[LikenessResult, list[Difference]]:
+        """Return how like a speaker's own replies some replies are, and how their form differs.
+
+        Raises:
+            DataError: there are no replies, or the speaker has too few of their own.
+        """
+        if not texts:
+            raise DataError("no replies to score", fix="give a file with one reply a line")
+        if speaker not in self._training:
+            what = (
+                f"{speaker} has too few replies, or is nobody here: {LEAST_TRAINING} for training "
+                f"and {LEAST_HELDOUT} held out are needed"
+            )
+            fix = choose_from(speaker, self._training)
+            raise DataError(what, where=self._folder, fix=fix)
+        different = differences(texts, self._heldout[speaker], self._form, speaker)
+        return self._judge.of(speaker, texts), different
 
 
 def likeness_of_variants(run: Run) -> dict[str, VariantLikeness]:

@@ -19,13 +19,14 @@ and one that is not there in p0 (`Reach`), so a rate t is met by showing the val
 and outside of p0 .. p1 by the nearer end (this project's derivation, from the mixture q p1 + (1 -
 q) p0 = t). Beyond what training gives there are two further ways::
 
-    tone=playful; tone.strength=1.5       push the reply further from one written without the value
-    tone=playful; candidates=16           write up to 16 replies; take the first that shows it
+    tone=playful; tone.strength=1.5             push it further from a reply without the value
+    tone=playful; tone.rate=1; candidates=16    write up to 16 replies; take the first that shows it
 
 A *strength* w writes by the logits l(z) + w (l(z) - l(z without the value)). With *candidates* a
-value that is set shows in every reply, and one with a rate t in a share t of them, the others not
-showing it: a `Demand` on each reply, which an encoder reads. A reply that is taken is a draw from
-p(reply | context, z, demand).
+rate t is met exactly: a share t of the replies must show the value, the others must not, and each
+is the first candidate in which that is read: a `Demand` on a reply. A reply that is taken is a draw
+from p(reply | context, z, demand). A value without a rate is a trait, which need not show, and
+demands nothing.
 """
 
 from __future__ import annotations
@@ -538,8 +539,7 @@ def steer(
             origin = "sampled" if slot else None
         rate, strength = None, steering.strengths.get(name)
         target = None if slot is None else steering.rates.get(name)
-        if slot is not None and candidates > 1 and (target is not None or origin == "given"):
-            target = 1.0 if target is None else target
+        if slot is not None and target is not None and candidates > 1:
             shown = uniform("rate", seed, name, keys["turn"]) < target
             demands[name] = Demand(slot.value, shown)
             rate = Rate(target, target, shown)

@@ -15,6 +15,7 @@ from vvae.encoders.llm.encoder import Plan
 from vvae.latent.prior import Prior
 from vvae.metrics.metric import metrics_of
 from vvae.report.numbers import number, percent, points, spread
+from vvae.report.verdict import of_likeness
 
 __all__ = [
     "print_annotators",
@@ -131,21 +132,9 @@ def print_study_plan(title: str, plan: Mapping[str, Any]) -> None:
 
 def print_likeness(found: Any, different: Sequence[Any]) -> None:
     """Print how like a person's own replies a text is, and how it differs."""
-    console, worth = Console(), found.worth
-    told = (
-        f"{found.speaker}'s own replies are told from others' with an AUC of {worth.auc:.2f} "
-        f"({worth.low:.2f} … {worth.high:.2f}; bodies of {worth.replies}, {worth.own} of theirs, "
-        f"{worth.others:,} of others)."
-    )
-    console.print(Text(told))
-    if worth.tells:
-        shares = f"{percent(found.among_own)} of their own"
-        others = f"{percent(found.among_others)} of others' replies"
-        score = f"{found.score:+.3f} nats a trigram"
-        said = f"{found.replies} replies: more like {found.speaker} than {shares} and {others}"
-        console.print(Text(f"{said} ({score})."))
-    else:
-        console.print(Text("That may be chance, so nothing is said of these replies.", "yellow"))
+    console = Console()
+    for line in of_likeness(found):
+        console.print(Text(line))
     for difference in different[:5]:
         console.print(Text(f"  {difference.says}"))
     if not different:

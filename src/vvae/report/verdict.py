@@ -9,6 +9,7 @@ from typing import Any
 
 from vvae.metrics.association import FEW
 from vvae.metrics.claims import ALPHA, LEAST_REPLIES
+from vvae.metrics.likeness import LikenessResult
 from vvae.metrics.metric import MEASURABLE, get
 from vvae.report.numbers import number, percent, points, spread
 
@@ -18,6 +19,7 @@ __all__ = [
     "beside_people",
     "of_analysis",
     "of_control",
+    "of_likeness",
     "of_memorisation",
     "of_positive_control",
     "of_report",
@@ -475,3 +477,21 @@ def _comes_to(p: float, expected: float) -> bool:
         return p >= SURE
     ratio = (p / max(1e-9, 1 - p)) / (expected / (1 - expected))
     return 1 / ODDS <= ratio <= ODDS
+
+
+def of_likeness(found: LikenessResult) -> list[str]:
+    """Return in words how like a person's own replies some replies are: first what that is worth,
+    and nothing further where people cannot be told apart.
+    """
+    worth = found.worth
+    told = (
+        f"{found.speaker}'s own replies are told from others' with an AUC of {worth.auc:.2f} "
+        f"({worth.low:.2f} … {worth.high:.2f}; bodies of {worth.replies}, {worth.own} of theirs, "
+        f"{worth.others:,} of others)."
+    )
+    if not worth.tells:
+        return [told, "That may be chance, so nothing is said of these replies."]
+    shares = f"{percent(found.among_own)} of their own"
+    others = f"{percent(found.among_others)} of others' replies"
+    said = f"{found.replies} replies: more like {found.speaker} than {shares} and {others}"
+    return [told, f"{said} ({found.score:+.3f} nats a trigram)."]

@@ -29,7 +29,7 @@ class Chat:
         rates: dimension -> the share of replies in which its value shall show.
         strengths: dimension -> how far its value is pushed beyond what training does; needs
             transformers.
-        candidates: replies written at the most, of which the first that shows what is set is taken.
+        candidates: replies written at the most, of which the first that meets the rates is taken.
         temperature: 0 is greedy, 1 the model as it is.
         top_p: the share of probability that is drawn from.
         seed: of all draws; the same seed and messages give the same replies.

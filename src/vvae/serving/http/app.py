@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from vvae.core.errors import UserError
-from vvae.serving.http import routes_chat, routes_page, routes_service
+from vvae.serving.http import routes_chat, routes_likeness, routes_page, routes_service
 from vvae.serving.http.auth import Keys, RequestGuard
 from vvae.serving.http.replies import ClientGoneError
 from vvae.serving.http.schemas import CONVERSATION, LONGEST_STOP, MOST_STOPS, ApiError, error_body
@@ -23,7 +23,12 @@ from vvae.serving.http.service import Service
 
 __all__ = ["ROUTERS", "application"]
 
-ROUTERS = (routes_service.router, routes_page.router, routes_chat.router)
+ROUTERS = (
+    routes_service.router,
+    routes_page.router,
+    routes_likeness.router,
+    routes_chat.router,
+)
 """All routes; each of them stands behind `RequestGuard`."""
 FORMS = {
     "stop": f"one text, or a list of at most {MOST_STOPS}, each of 1 to {LONGEST_STOP} characters",

@@ -75,6 +75,7 @@ async function patiently(path, settings) {
 
 const LANES = ["vibe", "tone", "relationship"]; // of the default space; another one shows its first closed dimensions
 const RATES = [[0.02, "about one reply in fifty"], [0.05, "about one reply in twenty"], [0.1, "about one reply in ten"], [0.2, "about one reply in five"], [0.35, "about one reply in three"], [0.5, "every other reply"], [0.75, "three replies in four"], [1, "every reply"]];
+const STRENGTHS = [[0.5, "pushed a little"], [1, "pushed"], [2, "pushed hard"], [3, "pushed very hard"]];
 let space = null;
 
 async function load() {
@@ -129,13 +130,14 @@ function knob(dimension) {
     ...(closed ? [] : [new Option("something else …", "other")]));
   const other = make("input", { class: "other", hidden: true, dir: "auto", maxLength: 400, ariaLabel: `${name}: what else` });
   const often = make("select", { ariaLabel: `${name}: how often it shows` });
-  const howOften = make("label", { class: "often", hidden: true }, "shows", often);
+  const push = make("select", { ariaLabel: `${name}: how hard it is pushed` }, new Option("as learnt", ""), ...STRENGTHS.map(([w, words]) => new Option(words, w)));
+  const howOften = make("div", { class: "often", hidden: true }, make("label", {}, "shows ", often), push);
   const help = make("p", { id: `help-${name}`, hidden: true }, dimension.description);
   const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; howOften.hidden = help.hidden && !often.value && ["own", "none"].includes(choose.value); button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
   button.setAttribute("aria-expanded", "false");
   button.setAttribute("aria-controls", help.id);
   const row = make("div", { class: "knob", id: `knob-${name}` }, make("label", { class: "of", htmlFor: choose.id }, name), button, choose, other, howOften, help);
-  return Object.assign(row, { own, choose, other, often, howOften, closed });
+  return Object.assign(row, { own, choose, other, often, push, howOften, closed });
 }
 
 const rows = () => space.dimensions.map((one) => [one.name, $(`knob-${one.name}`)]);
@@ -148,12 +150,25 @@ function set(row, mode, value) {
 }
 
 function rates(row, reach, asked) {
+  if ($("candidates").value) reach = null; // what no reply shows by itself is looked for
   const inside = reach ? RATES.filter(([rate]) => rate >= reach.low && rate <= reach.high) : RATES;
   const more = asked && !inside.some(([rate]) => rate === asked) ? [[asked, `${+(100 * asked).toFixed(1)} of 100 replies`]] : [];
   row.often.replaceChildren(new Option("as often as it comes", ""), ...[...inside, ...more].map(([rate, words]) => new Option(words, rate)));
   row.often.title = reach ? `this adapter can show it in ${+(100 * reach.low).toFixed(1)} to ${+(100 * reach.high).toFixed(1)} of 100 replies (${reach.basis})` : "";
   row.often.value = asked ?? "";
   row.howOften.hidden = !asked && ["own", "none"].includes(row.choose.value);
+}
+
+function pushes(row, strength) { // strengths that the page does not offer were kept by somebody else
+  const listed = !strength || STRENGTHS.some(([w]) => w === strength);
+  if (!listed) row.push.append(new Option(`pushed by ${strength}`, strength));
+  row.push.value = strength || "";
+  row.push.hidden = !space.adapters.find((one) => one.name === $("adapter").value)?.strength;
+}
+
+function tries(number) { // how many replies may be looked at
+  if (number && ![...$("candidates").options].some((option) => option.value === String(number))) $("candidates").append(new Option(`up to ${number}`, number));
+  $("candidates").value = number > 1 ? number : "";
 }
 
 let worn = null; // the knobs of a chat that was opened, until they are put on
@@ -163,18 +178,22 @@ async function profile() {
   const found = await (await ask(`vvae/personas/${encodeURIComponent(speaker)}`)).json();
   const reach = space.adapters.find((one) => one.name === $("adapter").value)?.reach || {};
   const kept = space.personas.includes(speaker);
+  if (kept) tries(found.candidates);
   for (const [name, row] of rows()) {
     const one = found.knobs[name] || {};
     row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : "varies (no habit known)";
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
     rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
+    pushes(row, kept ? one.strength : Number(row.push.value));
   }
   if (kept) $("seed").value = found.seed ?? "";
   if (worn) {
+    tries(worn.candidates);
     for (const [name, row] of rows()) {
       const one = worn[name];
       set(row, one?.mode, one?.value ?? null);
       rates(row, reach[name], one?.rate);
+      pushes(row, one?.strength);
     }
     $("seed").value = worn.seed ?? "";
     worn = null;
@@ -189,6 +208,7 @@ async function profile() {
 
 function persona() {
   const asked = { speaker: $("speaker").value };
+  if ($("candidates").value) asked.candidates = Number($("candidates").value);
   if ($("seed").value.trim()) asked.seed = Number($("seed").value);
   for (const [name, row] of rows()) {
     const chosen = row.choose.value, one = {};
@@ -197,6 +217,7 @@ function persona() {
     else if (chosen === "none") Object.assign(one, { mode: "fixed", value: null });
     else if (chosen === "auto" || chosen === "sample") one.mode = chosen;
     if (row.often.value) one.rate = Number(row.often.value);
+    if (row.push.value && !row.push.hidden) one.strength = Number(row.push.value);
     if (Object.keys(one).length) asked[name] = one;
   }
   return asked;
@@ -279,7 +300,7 @@ async function reply(parent, changed = {}, former = {}) { // `former`: z of whic
 }
 
 async function stream(answer, before, asked, signal, former) {
-  const body = { model: answer.adapter, messages: before, stream: true, ...asked };
+  const body = { model: answer.adapter, messages: before, stream: true, ...asked, ...($("waits").checked && { pauses: true }) };
   const response = await patiently("v1/chat/completions", { method: "POST", body: JSON.stringify(body), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
@@ -295,11 +316,27 @@ async function stream(answer, before, asked, signal, former) {
       const event = JSON.parse(data);
       if (event.error) throw new Error(event.error.message);
       if (event.vvae) {
-        answer.z = event.vvae;
+        answer.z = { ...answer.z, ...event.vvae }; // the last piece says what became of the candidates
         for (const [name, { source }] of Object.entries(former)) if (answer.z.z[name]) answer.z.z[name].source = source;
       }
       answer.text += event.choices[0]?.delta?.content || "";
     }
+    if (!body.pauses) grow(answer);
+  }
+  if (body.pauses) await typed(answer, signal);
+}
+
+// A reply as it would come: each message after its pause, of which a long one is cut short.
+const LONGEST_PAUSE = 4;
+async function typed(answer, signal) {
+  const lines = answer.text.split("\n").filter((line) => line.trim());
+  const waits = answer.z?.pauses?.[0] ?? [];
+  answer.text = "";
+  for (const [number, line] of lines.entries()) {
+    if (!answer.node.querySelector(".waiting")) answer.node.append(make("div", { class: "bubble waiting", role: "status" }, "…"));
+    await pause(Math.min(waits[number] ?? 0, LONGEST_PAUSE), signal);
+    answer.node.querySelector(".waiting")?.remove();
+    answer.text += (number ? "\n" : "") + line;
     grow(answer);
   }
 }
@@ -394,7 +431,14 @@ function chips(answer, turn) { // what was set, read or drawn; the whole of z on
     node.append(one);
   }
   if (shown.length < slots.length || answer.all) node.append(act(answer.all ? "fewer traits" : "all traits", () => { answer.all = !answer.all; redraw(turn); }, { class: "all" }));
+  for (const one of answer.z.candidates ?? []) node.append(make("span", { class: "who" }, lookedAt(one)));
   return node;
+}
+
+function lookedAt({ number, written, met }) { // which of the replies that were written this is
+  const missed = Object.keys(met).filter((name) => !met[name]);
+  if (!missed.length) return number ? `reply ${number + 1} of those looked at` : "the first reply met what was asked";
+  return `none of ${written} replies met what was asked of ${missed.join(", ")}`;
 }
 
 function why(name, slot, answer) { // where a value of a reply comes from, in a sentence
@@ -424,9 +468,9 @@ function menu(chip, name, slot, answer, turn) { // one knob, the others stay as 
       event.preventDefault();
       set(row, "fixed", field.value.trim() || null);
       const others = Object.entries(answer.z.z).filter(([other]) => other !== name);
-      const kept = others.map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate ? 1 : undefined }]);
+      const kept = others.map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate ? 1 : undefined, strength: one.strength }]);
       const rated = slot.rate || row.often.value;
-      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined } }, Object.fromEntries(others));
+      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined, strength: slot.strength } }, Object.fromEntries(others));
     },
     keydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } },
   } }, make("p", { class: "dim" }, why(name, slot, answer)), make("label", {}, name, field), list, make("button", {}, "Write again"), act("Close", close));
@@ -529,7 +573,7 @@ function take(text) { // a chat from a file or the browser's store, if it is one
   if (found?.vvae !== 1 || !whole(found.root)) throw new Error("this file is no chat of this page");
   root = found.root;
   $("me").value = found.me || "";
-  for (const field of ["speaker", "adapter"]) if ([...$(field).options].some((option) => option.value === found[field])) $(field).value = found[field];
+  for (const field of ["speaker", "adapter", "candidates"]) if ([...$(field).options].some((option) => option.value === found[field])) $(field).value = found[field];
   worn = found.persona ?? null;
 }
 
@@ -616,6 +660,19 @@ function fresh() {
   keep();
   $("text").focus();
 }
+$("how-like").addEventListener("click", async () => { // the replies of this chat against the person's own
+  const speaker = $("speaker").value, node = $("likeness");
+  const replies = path().filter((turn) => turn.answers).map((turn) => turn.answers[turn.kept].text).filter((text) => text.trim());
+  node.hidden = false;
+  if (!replies.length) return node.replaceChildren("Nothing was said yet.");
+  node.replaceChildren("Comparing …");
+  try {
+    const found = await (await ask("vvae/likeness", { method: "POST", body: JSON.stringify({ speaker, replies }) })).json();
+    const [worth, ...said] = found.says;
+    const lines = found.differences.map((says) => make("li", {}, says));
+    node.replaceChildren(...said.map((text) => make("p", {}, text)), make("ul", {}, ...(lines.length ? lines : [make("li", {}, "No difference of form that is sure.")])), make("p", { class: "dim" }, worth));
+  } catch (error) { node.replaceChildren(make("p", { class: "error" }, error.message)); }
+});
 $("new").addEventListener("click", fresh);
 for (const field of ["speaker", "adapter"]) $(field).addEventListener("change", () => profile().then(keep, (error) => tell(error.message, true)));
 async function anew(chosen) { // after a persona was kept or deleted: the knobs say what is kept with the chosen one

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote
 
 from vvae.core.dialogue import BURST, Pair, Turn
 from vvae.core.errors import ConfigError
+from vvae.corpus.pauses import Pauses
+from vvae.corpus.tables import iterate_dialogues
 from vvae.decoder.variants import Variant
 from vvae.encoders.in_the_loop import candidate_key, is_read_by_words
 from vvae.inference.prompts import persona_line
@@ -58,6 +62,16 @@ class ReplySpec:
     steered: Steered
     seed: int
     notes: tuple[str, ...]
+    pauses: Pauses | None = None
+    """Where the seconds before each message are asked for."""
+
+    def waits(self, number: int, seed: int, text: str) -> list[float]:
+        """Return the seconds before each message of a reply, where they are asked for and known."""
+        if self.pauses is None:
+            return []
+        messages = [line for line in text.split(BURST) if line.strip()]
+        hour, key = time.localtime().tm_hour, f"{self.conversation}#{len(self.turns)}|{number}"
+        return list(self.pauses.draw(self.speaker, messages, hour, seed, key))
 
     def body(self, number: int, seed: int, candidate: int = 0) -> dict[str, Any]:
         """Return what the engine's process is asked, for one of several replies, or for one of the
@@ -115,6 +129,8 @@ class Asked:
     seed: int
     ignored: tuple[str, ...]
     """Notes on what the request asks for in vain."""
+    pauses: Pauses | None
+    """Where the seconds before each message are asked for."""
 
     @property
     def reads(self) -> bool:
@@ -159,7 +175,7 @@ class PersonaResolver:
                 }
                 for adapter, of_adapter in self.reach.items()
             }
-        self._reads, self._sets_off = reads, sets_off
+        self._reads, self.sets_off = reads, sets_off
 
     def read_personas(self) -> None:
         """Read the personas kept in the run, once more after one was added."""
@@ -241,7 +257,7 @@ class PersonaResolver:
             ]
         )
         check_steering(steering, self.space)
-        if steering.strengths and not self._sets_off:
+        if steering.strengths and not self.sets_off:
             raise ConfigError(
                 "a strength needs the model's logits, which this server's engine does not show",
                 where=f"persona.{next(iter(steering.strengths))}",
@@ -271,6 +287,7 @@ class PersonaResolver:
             profile,
             self.seed if steering.seed is None else steering.seed,
             tuple(request.ignored),
+            self._pauses if request.pauses else None,
         )
         if asked.reads:
             self.check_reads()
@@ -322,6 +339,8 @@ class PersonaResolver:
             notes.append("the system message is shown to an adapter that was trained without one")
         if not variant.shows_slots:
             notes.append(f"{asked.adapter} was trained without z and is shown none")
+        if asked.pauses and not asked.pauses.known:
+            notes.append("pauses: the times of these chats have no seconds")
         if not variant.trained:
             notes.append(f"{asked.adapter} is the base model, told who it is: nothing was trained")
         return ReplySpec(
@@ -335,7 +354,14 @@ class PersonaResolver:
             steered,
             asked.seed,
             tuple(notes),
+            asked.pauses,
         )
+
+    @cached_property
+    def _pauses(self) -> Pauses:
+        """How long people wait, of a run that has its chats; read when first asked for."""
+        path = self.run.path("dialogues.parquet")
+        return Pauses(iterate_dialogues(path) if path.is_file() else ())
 
 
 def _by_header(text: str | None) -> Steering:

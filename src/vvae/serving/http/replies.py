@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import defaultdict
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -195,6 +196,8 @@ class Answer:
             for index, (text, finish_reason) in enumerate(zip(texts, finished, strict=True))
         ]
         described = self.spec.described() | {"reply_seed": self.seed} | self._candidates()
+        waits = [self.spec.waits(index, self.seed, text) for index, text in enumerate(texts)]
+        described |= {"pauses": waits} if any(waits) else {}
         return self._head("chat.completion") | {
             "choices": choices,
             "usage": self.usage,
@@ -227,11 +230,15 @@ class Answer:
             further = {"vvae": described} if not index else {}
             yield event([choice(index, {"role": "assistant", "content": ""})], **further)
         try:
+            written: dict[int, str] = defaultdict(str)
             async for chunk in chunks:
+                written[chunk.choice] += chunk.text
                 if chunk.text:
                     yield event([choice(chunk.choice, {"content": chunk.text})])
                 if chunk.finish_reason:
                     found = self._candidates(chunk.choice)
+                    if waits := self.spec.waits(chunk.choice, self.seed, written[chunk.choice]):
+                        found |= {"pauses": [waits]}
                     further = {"vvae": found} if found else {}
                     yield event([choice(chunk.choice, {}, chunk.finish_reason)], **further)
             if usage:

@@ -131,6 +131,7 @@ def space(request: Request, service: ServiceDependency) -> dict[str, Any]:
             "name": name,
             "shows_z": variant.shows_slots,
             "trained": variant.trained,
+            "strength": personas.sets_off and variant.shows_slots,
             "reach": {n: _between(reach) for n, reach in personas.reach[name].items()},
         }
         for name, variant in personas.variants.items()

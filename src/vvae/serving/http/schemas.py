@@ -111,6 +111,9 @@ class ChatRequest(BaseModel):
         None,
         description="'Ana; tone=playful; topic=auto', or the same as an object",
     )
+    pauses: bool | None = Field(
+        None, description="seconds before each message of a reply, as in `vvae.pauses`"
+    )
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: int | None = Field(1, ge=1, le=MOST_CHOICES)

@@ -1,0 +1,84 @@
+"""How like a person's own replies some replies are, such as those of a chat."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from vvae.report.verdict import of_likeness
+from vvae.serving.http.schemas import Name, Text, errors
+from vvae.serving.http.service import ServiceDependency
+
+if TYPE_CHECKING:
+    from vvae.evaluation.likeness import PeopleLikeness
+    from vvae.pipeline.run import Run
+
+__all__ = ["router"]
+
+MOST_REPLIES = 200
+DIFFERENCES = 5
+
+router = APIRouter()
+
+
+class Judged(BaseModel):
+    """Replies to be held against a person's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    speaker: Name
+    replies: list[Annotated[Text, StringConstraints(max_length=4000)]] = Field(
+        min_length=1, max_length=MOST_REPLIES
+    )
+
+
+class Judges:
+    """The judge of a run's people, who reads their replies when first asked."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._judge: PeopleLikeness | None = None
+
+    def of(self, run: Run) -> PeopleLikeness:
+        """Return the judge of a run."""
+        from vvae.evaluation.likeness import PeopleLikeness
+
+        with self._lock:
+            if self._judge is None:
+                self._judge = PeopleLikeness(run)
+            return self._judge
+
+
+def _judges(request: Request) -> Any:
+    state = request.app.state
+    if not hasattr(state, "judges"):
+        state.judges = Judges()
+    return state.judges
+
+
+JudgesDependency = Annotated[Judges, Depends(_judges)]
+
+
+@router.post("/vvae/likeness", responses=errors(400, 408, 413, 415, 503))
+def likeness(body: Judged, service: ServiceDependency, judges: JudgesDependency) -> dict[str, Any]:
+    """Return how like a person's own replies some replies are, and what differs most, in words.
+
+    Nothing is said of the replies where that person's own cannot be told from others'.
+    """
+    found, different = judges.of(service.personas.run).of(body.speaker, body.replies)
+    worth = found.worth
+    result: dict[str, Any] = {
+        "speaker": found.speaker,
+        "replies": found.replies,
+        "auc": worth.auc,
+        "interval": [worth.low, worth.high],
+        "tells": worth.tells,
+        "differences": [one.says for one in different[:DIFFERENCES]],
+        "says": of_likeness(found),
+    }
+    if worth.tells:
+        result |= {"among_own": found.among_own, "among_others": found.among_others}
+    return result
