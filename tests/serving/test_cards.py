@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tests.support.runs import vvae
 from vvae.config import load_config
 from vvae.core.errors import ConfigError, DataError
+from vvae.latent.profile import Ranked
 from vvae.latent.space import load_space
-from vvae.latent.steering import steering_from_text
+from vvae.latent.steering import Steering, steering_from_text
 from vvae.pipeline.run import Run
 from vvae.serving.cards.card import Card, read_card
 from vvae.serving.cards.personas import (
@@ -120,6 +121,21 @@ def test_a_speakers_card_has_what_clients_require(run: Run, tmp_path: Path) -> N
     said = {turn.text for dialogue in run.dialogues.values() for turn in dialogue.turns}
     written = json.dumps({k: v for k, v in card.data.items() if k in ("first_mes", "mes_example")})
     assert not any(text in written for text in said if len(text) > 20), "a card quotes nobody"
+
+
+def test_a_persona_writes_in_the_form_of_whom_it_was_made_of(run: Run, tmp_path: Path) -> None:
+    own = run.profiles["ana"]
+    assert own.habits["length"], "form is a speaker's own"
+    card = card_of(run, "ana", samples=0)
+    path = tmp_path / "ana.json"
+    card.write(path)
+    assert read_card(path).profile(run.space).habits == own.habits
+    kept = save_persona(run, "Ana two", own, Steering())
+    assert kept.profile(run.space).habits == own.habits
+    habits = {"length": {"short": 3, "no such label": 5, "long": -1}, "mood": {"x": 1}, "case": 7}
+    odd = card.with_own({**card.own, "habits": habits})
+    assert odd.profile(run.space).habits == {"length": (Ranked("short", 3),)}
+    delete_persona(run, "Ana two")
 
 
 def test_a_foreign_card_is_read_keeps_its_nulls_and_loses_nothing(run: Run, tmp_path: Path) -> None:

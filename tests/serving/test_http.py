@@ -165,11 +165,14 @@ def test_of_several_candidates_the_first_that_shows_what_is_set_is_the_reply(
 def test_a_strength_pushes_a_reply_and_is_echoed(server: Served) -> None:
     def written(**knob: Any) -> Any:
         persona = {"length": {"value": "a word or two", **knob}}
-        return reply(server, max_tokens=30, extra_body={"persona": persona})
+        return reply(server, max_tokens=60, n=4, extra_body={"persona": persona})
+
+    def texts(found: Any) -> list[str]:
+        return [choice.message.content for choice in found.choices]
 
     plain, none, strong = written(), written(strength=0), written(strength=8)
-    assert plain.choices[0].message.content == none.choices[0].message.content
-    assert strong.choices[0].message.content != plain.choices[0].message.content
+    assert texts(plain) == texts(none)
+    assert texts(strong) != texts(plain), "random weights hardly see a slot: one of 240 tokens"
     assert strong.vvae["z"]["length"]["strength"] == 8
     assert "strength" not in none.vvae["z"]["length"]
     two = {"length": {"value": "short", "strength": 1}, "case": {"value": "lower", "strength": 1}}

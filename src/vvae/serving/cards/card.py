@@ -62,6 +62,7 @@ V3_ONLY = (
 )
 READ = ("description", "personality", "scenario", "first_mes", "mes_example")
 """What of a foreign card is read; notes and tags are about the card."""
+MOST_COUNTED = 1 << 40
 LONGEST_FIELD = 16_000
 """Characters of each of them that are read."""
 _SENTENCE = re.compile(r"[.!?。！？\n]+\s*")
@@ -158,7 +159,23 @@ class Card:
             ]
             known = [rank for rank in named if _known(space, name, rank.value)]
             values |= {name: tuple(known[:RANKS])} if known else {}
-        return Profile(self.name, 0, values)
+        return Profile(self.name, 0, values, habits=self._habits(space))
+
+    def _habits(self, space: LatentSpace) -> dict[str, tuple[Ranked, ...]]:
+        """How often the person has each form, of what is drawn from a speaker's own habits."""
+        habits = self.own.get("habits")
+        result: dict[str, tuple[Ranked, ...]] = {}
+        for name, counts in (habits if isinstance(habits, dict) else {}).items():
+            if name not in space.by_name or not isinstance(counts, dict):
+                continue
+            known = {
+                value: n
+                for value, n in counts.items()
+                if isinstance(n, int) and 0 < n < MOST_COUNTED and _known(space, name, value)
+            }
+            if known:
+                result[name] = ranked(known, None)
+        return result
 
     def steering(self, space: LatentSpace) -> Steering:
         """Return what is asked of z wherever the persona is used.

@@ -194,7 +194,7 @@ def save_persona(run: Run, name: str, profile: Profile, steering: Steering) -> C
         elif knob.mode != "auto":
             slots.pop(slot, None)
     text = steering_to_text(replace(steering, speaker=None, conversation=None))
-    own = {"slots": slots, "steering": text, **_provenance(run)}
+    own = {"slots": slots, "habits": _habits(profile), "steering": text, **_provenance(run)}
     card = _card_in_words(
         name,
         Profile(name, profile.replies, {}),
@@ -237,6 +237,7 @@ def card_of(
     ranked = {**profile.by_listener.get(_closest(profile) or "", {}), **profile.values}
     own = {
         "slots": {dimension: _slot(ranking) for dimension, ranking in ranked.items()},
+        "habits": _habits(profile),
         **_provenance(run, variant),
     }
     card = _card_in_words(
@@ -268,6 +269,10 @@ def _slot(ranked: Sequence[Any]) -> dict[str, Any]:
         "confidence": round(ranked[0].support / total, 4),
         "dist": {rank.value: rank.support for rank in ranked},
     }
+
+
+def _habits(profile: Profile) -> dict[str, dict[str, int]]:
+    return {name: dict(ranking) for name, ranking in profile.habits.items()}
 
 
 def _provenance(run: Run, variant: str | None = None) -> dict[str, Any]:
