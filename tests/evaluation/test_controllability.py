@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.support.browser import CHROMIUM, assert_readable
-from tests.support.runs import write_config
+from tests.support.runs import vvae, write_config
 from vvae.core.dialogue import Dialogue
 from vvae.core.text import find_phrase
 from vvae.metrics.tables import read_replies
+from vvae.pipeline.calibration import reaches
+from vvae.pipeline.run import Run
 
 
 def test_control_is_measured_kept_and_drawn(
@@ -75,3 +78,36 @@ def test_control_is_measured_kept_and_drawn(
     stamps = {p: p.stat().st_mtime_ns for p in folder.glob("*.parquet")}
     assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps, "what is written is kept"
+
+
+def test_further_ways_are_measured_beside_training_and_known_to_a_server(
+    served_run: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(served_run, tmp_path / "run"))
+    command = ("control", str(copy), "--contexts", "4", "--dimension", "length")
+    found = vvae(*command, "--calibrate")
+    assert found.returncode == 0, found.stderr
+    assert "training alone" in found.stdout
+    assert "strength 3" in found.stdout
+    run = Run.open(copy)
+    reach = reaches(run, run.trained_variant("SP+FT"))
+    strengths = [w for w, _ in reach["length"].by_strength]
+    assert strengths == [1.0, 2.0, 3.0]
+    assert reach["tone"].by_strength == (), "what was not measured is not claimed"
+
+    assert vvae(*command, "--candidates", "8").returncode == 0
+    folder = copy / "control/SP+FT/candidates-8"
+    summary = json.loads((folder / "control.json").read_text())
+    assert 1 < summary["written"] <= 8
+    alone = json.loads((copy / "control/SP+FT/control.json").read_text())
+
+    def came_back(of: dict[str, dict[str, dict[str, int]]]) -> int:
+        return sum(row.get(value, 0) for value, row in of["length"].items())
+
+    assert came_back(summary["confusion"]) > came_back(alone["confusion"]), "what is read is taken"
+    assert "the first of up to 8 replies" in (folder / "report.html").read_text()
+    for option in (["--calibrate", "--strength", "1"], ["--dimension", "lenght"]):
+        refused = vvae(*command, *option)
+        assert refused.returncode == 2
+        assert len(refused.stderr.strip().splitlines()) == 1
+    assert "length" in vvae(*command, "--dimension", "lenght").stderr

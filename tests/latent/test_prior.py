@@ -164,3 +164,37 @@ def test_sampling_probabilities_are_checked() -> None:
     assert SamplingConfig(s={"tone": 0.5}).probability("hobby") == 1.0
     with pytest.raises(ValueError, match="between 0 and 1"):
         SamplingConfig(s={"tone": 1.5})
+
+
+def test_dropped_slots_change_no_rate_beside_a_value(space: LatentSpace) -> None:
+    """What training shows without dropout, less a share of the slots, whatever their value and
+    whether they were read or drawn.
+    """
+    prior = prior_of(space, 6, 4, 0)
+    values = {"relationship": prior["relationship"]}
+    pairs = [
+        Pair(f"d{i}#1", f"d{i}", 1, 0, f"s{i % 9}", ("x",), "train", "hi") for i in range(4000)
+    ]
+
+    def shown(drop: float) -> list[str]:
+        sampling = SamplingConfig(drop=drop)
+        sad = Persona({"tone": Slot("sad", "observed")})
+        read = (sad if place % 2 else Persona() for place in range(len(pairs)))
+        filled = (
+            fill_all(persona, values, pair_keys(pair), sampling, seed=0, draw=0)
+            for persona, pair in zip(read, pairs, strict=True)
+        )
+        return [f"{z.value('relationship')} {z.value('tone')}" for z in filled]
+
+    whole, some = shown(0.0), shown(0.25)
+    kept = [(a.split(), b.split()) for a, b in zip(whole, some, strict=True)]
+    for place in (0, 1):
+        there = [(a[place], b[place]) for a, b in kept if a[place] != "None"]
+        assert all(b in (a, "None") for a, b in there), "nothing is changed but left out"
+        left = sum(b == "None" for _, b in there) / len(there)
+        assert left == pytest.approx(0.25, abs=0.03)
+    for value in ("friend", "lover"):
+        of_value = [b[0] for a, b in kept if a[0] == value]
+        assert of_value.count("None") / len(of_value) == pytest.approx(0.25, abs=0.05)
+    both = sum(b == ["None", "None"] for a, b in kept if a[1] != "None")
+    assert both / (len(pairs) / 2) == pytest.approx(0.25**2, abs=0.02), "each by itself"
