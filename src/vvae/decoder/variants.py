@@ -67,7 +67,9 @@ class Variant(BaseModel):
         None, description="who writes a prompted variant; null: the base model"
     )
     seed: int = Field(
-        0, ge=0, description="another one: other training pairs, order, draws, weights, contexts"
+        0,
+        ge=0,
+        description="another one: other training pairs, order, draws, first weights; the same contexts",
     )
 
     @model_validator(mode="before")

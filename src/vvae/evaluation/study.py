@@ -35,6 +35,7 @@ from vvae.metrics import human_chat
 from vvae.metrics.audit.information import per_token, profile_worth
 from vvae.metrics.bootstrap import Counts, Hit, tabulate
 from vvae.metrics.claims import (
+    DRAWS,
     HUMAN,
     Adjust,
     Claim,
@@ -443,7 +444,8 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
             parameters=parameters,
             adjust=study.adjust,
             ceiling=ceiling,
-            **options,
+            resamples=max(DRAWS, config.bench.resamples),
+            seed=config.seed,
         )
         summary = summarize(tables, by_seed=alone, **options)
     with run.reporter.task("comparing habits"):

@@ -1,4 +1,4 @@
-"""The questions asked of z: is a prior dominated by one value, are nulls missing at random, are
+"""The questions asked of z: is a prior dominated by one value, are nulls missing completely at random, are
 dimensions independent, do traits last. Pure functions of pairs and the personas read from them;
 values that were sampled are never looked at, since they are independent by construction.
 
@@ -210,7 +210,7 @@ def kl_to_prior(personas: Iterable[Persona], prior: Prior, space: LatentSpace) -
     }
 
 
-# --- missing at random? ---------------------------------------------------------------------------
+# --- missing completely at random? ----------------------------------------------------------------
 
 
 def _last_turns(dialogues: Mapping[str, Dialogue]) -> dict[str, int]:
@@ -253,7 +253,8 @@ def missingness(
 
     A logistic model of null on `FEATURES` is fitted on half of the dialogues and scored by AUC on
     the other half; the p-value comes from models fitted on shuffled labels. An AUC of 0.5 is what
-    missing at random would give.
+    missing completely at random would give; more refutes that alone. Whether nulls depend on the
+    value that is missing cannot be seen in what is observed (Rubin 1976).
 
     Args:
         topics: dialogue -> what it is about.

@@ -331,7 +331,10 @@ def of_analysis(analysis: Mapping[str, Any], run: str) -> Verdict:
         f"{words}: {', '.join(names)}."
         for words, names in (
             ("One value has more than half of those observed, so draws mostly give it", dominated),
-            ("Nulls are not missing at random; they can be told from the reply", guessed),
+            (
+                "Nulls are not missing completely at random; they can be told from the reply",
+                guessed,
+            ),
             ("Not independent of each other", tied),
             ("A speaker shows the same value in other dialogues more often than chance", lasting),
         )
@@ -345,7 +348,7 @@ def of_analysis(analysis: Mapping[str, Any], run: str) -> Verdict:
         missing.append(f"Never observed in these replies: {', '.join(never)}.")
     if untested:
         missing.append(
-            f"Whether nulls are missing at random: too few replies with or without a value in "
+            f"Whether nulls are missing completely at random: too few replies with or without a value in "
             f"{', '.join(untested)}."
         )
     if apart:
