@@ -17,6 +17,7 @@ from vvae.core.dialogue import Dialogue
 from vvae.core.errors import ConfigError
 from vvae.evaluation.study import load_study, studies, usefulness
 from vvae.latent.space import load_space
+from vvae.metrics.claims import ALPHA, DRAWS, PRIMARY_SHARE
 from vvae.metrics.tables import MEASURED
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
@@ -219,3 +220,14 @@ def test_dimensions_grow_in_order_of_usefulness(
     made.parent.mkdir(parents=True)
     made.write_text(json.dumps({"measures": {"loss_profile_z": losses}}))
     assert usefulness(run) == (space.names[::-1], "the loss without each")
+
+
+@pytest.mark.parametrize("name", studies())
+def test_every_claim_of_a_study_could_be_decided_with_certain_data(name: str) -> None:
+    """No p is below 2 / (draws + 1): beside a primary claim that fails, a fifth of the level is
+    left, and Holm divides it by the number of claims.
+    """
+    claims = load_study(name).all_claims(load_space("paper"))
+    share = (1 - PRIMARY_SHARE) if any(claim.primary for claim in claims) else 1.0
+    secondary = sum(not claim.primary for claim in claims)
+    assert secondary * 2 / (DRAWS + 1) / share < ALPHA

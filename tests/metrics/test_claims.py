@@ -203,7 +203,7 @@ def test_the_primary_claim_is_tested_first_and_the_others_with_what_is_left() ->
             ),
             Claim(claim="second", measure="CP", of="loud", expect="above", than=38),
         ]
-        found = judge(asked, TABLES, resamples=2000)
+        found = judge(asked, TABLES)
         return {row["claim"]: (row["p_adjusted"], row["verdict"]) for row in found}
 
     passed, failed = judged(True), judged(False)

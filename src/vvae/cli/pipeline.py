@@ -228,7 +228,8 @@ def analyze_run(
 ) -> None:
     """Ask whether z is what the method assumes.
 
-    The prior, whether nulls come by chance, independence, the course of a dialogue, whether traits last.
+    The prior, whether nulls come by chance, independence, the course of a dialogue, whether traits
+    last.
     """
     from vvae.metrics.groups import read_groups
     from vvae.pipeline.stages.analysis import analyze_z

@@ -69,7 +69,7 @@ class Variant(BaseModel):
     seed: int = Field(
         0,
         ge=0,
-        description="another one: other training pairs, order, draws, first weights; the same contexts",
+        description="another one: other training pairs, order, draws and first weights",
     )
 
     @model_validator(mode="before")

@@ -32,8 +32,10 @@ from vvae.metrics.bootstrap import Counts, bootstrap, interval, rate, resampled,
 from vvae.metrics.metric import MEASURABLE, metrics_of
 
 __all__ = [
+    "ALPHA",
     "DRAWS",
     "HUMAN",
+    "PRIMARY_SHARE",
     "Adjust",
     "Claim",
     "JudgedClaim",

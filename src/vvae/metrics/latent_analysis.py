@@ -1,6 +1,7 @@
-"""The questions asked of z: is a prior dominated by one value, are nulls missing completely at random, are
-dimensions independent, do traits last. Pure functions of pairs and the personas read from them;
-values that were sampled are never looked at, since they are independent by construction.
+"""The questions asked of z: is a prior dominated by one value, are nulls missing completely at
+random, are dimensions independent, do traits last. Pure functions of pairs and the personas read
+from them; values that were sampled are never looked at, since they are independent by
+construction.
 
 Permutation p-values are (1 + permutations at least as extreme) / (1 + permutations).
 """

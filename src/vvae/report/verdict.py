@@ -348,8 +348,8 @@ def of_analysis(analysis: Mapping[str, Any], run: str) -> Verdict:
         missing.append(f"Never observed in these replies: {', '.join(never)}.")
     if untested:
         missing.append(
-            f"Whether nulls are missing completely at random: too few replies with or without a value in "
-            f"{', '.join(untested)}."
+            f"Whether nulls are missing completely at random: too few replies with or without a "
+            f"value in {', '.join(untested)}."
         )
     if apart:
         missing.append(
