@@ -46,7 +46,7 @@ def test_a_pause_is_one_of_the_persons_own_by_length_and_time_of_day() -> None:
 def test_who_is_hardly_known_waits_as_everybody_does() -> None:
     pauses = Pauses([chat(day, 20, 3) for day in range(40)])
     assert pauses.draw("nobody", ["ok", "ok"], 13, 7) == (20, 3)
-    assert pauses.draw("ana", ["ok"], 23, 7) == (0,), "nobody wrote at that time of the day"
+    assert pauses.draw("ana", ["ok"], 23, 7) == (20,), "nobody wrote at that time of the day"
 
 
 def test_times_without_seconds_tell_nothing() -> None:
@@ -54,6 +54,8 @@ def test_times_without_seconds_tell_nothing() -> None:
     minutes = Pauses([chat(day, 60, 60, start=whole) for day in range(40)])
     assert not minutes.known
     assert minutes.draw("ana", ["ok"], 12, 1) == ()
+    mixed = Pauses([chat(0, 60, 60, start=whole), *(chat(day, 20, 3) for day in range(30))])
+    assert mixed.draw("ana", ["ok", "ok"], 12, 1) == (20, 3), "whole minutes are left out"
     assert not Pauses([]).known
     odd = Message("hi", time="yesterday")
     assert not Pauses([Dialogue("d", (Turn(0, "ana", (odd, odd)),))]).known
@@ -66,6 +68,6 @@ def test_a_draw_is_a_silence_that_was_seen_and_comes_again(
     pauses = Pauses([chat(day, wait, 2.5) for day, wait in enumerate(silences)])
     drawn = pauses.draw("ben", ["ok", "ok"], hour, "c#1", 4)
     assert drawn == pauses.draw("ben", ["ok", "ok"], hour, "c#1", 4)
-    seen = {round(wait, 1) for wait in silences} | {0.0}
+    seen = {round(wait, 1) for wait in silences}
     assert any(drawn[0] == pytest.approx(one, abs=0.11) for one in seen)
     assert drawn[1] == 2.5

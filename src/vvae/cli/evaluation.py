@@ -129,12 +129,17 @@ def control(
         ),
     ] = None,
     strength: Annotated[
-        float, typer.Option(help="Push each value by so much beyond what training does.")
+        float,
+        typer.Option(
+            min=0.0, max=10.0, help="Push each value by so much beyond what training does."
+        ),
     ] = 0.0,
     candidates: Annotated[
         int,
         typer.Option(
-            min=1, max=32, help="Write up to so many replies and take the first that shows it."
+            min=1,
+            max=32,
+            help="Write up to so many replies and take the first that shows it.",
         ),
     ] = 1,
     calibrate: Annotated[
@@ -165,7 +170,7 @@ def control(
             opened, opened.trained_variant(variant), contexts, dimensions=dimension, way=way
         )
         print_control(summary)
-        typer.echo(str(opened.path(f"control/{variant}") / way.name / "report.html"))
+        typer.echo(str(opened.path(way.folder(opened.trained_variant(variant))) / "report.html"))
 
 
 @app.command(epilog=example("vvae score runs/chats replies.txt --speaker Ana"))

@@ -2,7 +2,8 @@
 
 Learnt from the times of an export, by speaker; by the length of the message that comes (who writes
 more takes longer) and by the part of the day (at night answers are slow). What too little is known
-of is taken from everybody. A draw is one of the silences seen, keyed, so that it comes again.
+of is taken from the person at all lengths and hours, then from everybody. A draw is one of the
+silences seen, keyed, so that it comes again in the same part of the day.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from vvae.core.dialogue import Dialogue, Turn
+from vvae.core.dialogue import Dialogue
 from vvae.core.random import index_below
 
 __all__ = ["Pauses"]
@@ -22,17 +23,19 @@ LEAST = 30
 LENGTHS = (15, 40)
 """Characters from which a message is medium, and long."""
 EVERYBODY = ""
+ANY = -1
+"""In place of a length or a part of the day: all of them."""
 
 
 class Pauses:
     """The silences before replies and within bursts, of some dialogues.
 
     Args:
-        dialogues: those with times to the second are learnt from; where all stand at whole minutes,
-            the export tells no seconds, and nothing is learnt.
+        dialogues: those with times to the second are learnt from; one in which all stand at whole
+            minutes tells no seconds, and is left out.
 
     Example:
-        >>> from vvae.core.dialogue import Message
+        >>> from vvae.core.dialogue import Message, Turn
         >>> at = lambda second: Message("ok", time=f"2024-05-01T12:00:{second:02d}")
         >>> turns = [Turn(i, "ab"[i % 2], (at(20 * i), at(20 * i + 3))) for i in range(3)]
         >>> pauses = Pauses([Dialogue(str(d), tuple(turns)) for d in range(20)])
@@ -43,32 +46,30 @@ class Pauses:
     def __init__(self, dialogues: Iterable[Dialogue]) -> None:
         self._before: dict[tuple[str, int], array[float]] = defaultdict(lambda: array("d"))
         self._within: dict[tuple[str, int], array[float]] = defaultdict(lambda: array("d"))
-        self._to_the_second = False
         for dialogue in dialogues:
-            last: datetime | None = None
-            for turn in dialogue.turns:
-                last = self._see(turn, last)
+            times = [_read(m.time) for turn in dialogue.turns for m in turn.messages]
+            if any(at is not None and at.second for at in times):
+                self._see(dialogue)
 
-    def _see(self, turn: Turn, last: datetime | None) -> datetime | None:
-        for number, message in enumerate(turn.messages):
-            at = _read(message.time)
-            if at is None:
-                return None
-            self._to_the_second |= at.second != 0
-            if last is not None and (last.tzinfo is None) == (at.tzinfo is None):
-                seconds = (at - last).total_seconds()
-                place = _length(message.text) if number else at.hour // 6
-                kept = self._within if number else self._before
-                if seconds >= 0:
-                    for who in (turn.speaker, EVERYBODY):
-                        kept[who, place].append(seconds)
-            last = at
-        return last
+    def _see(self, dialogue: Dialogue) -> None:
+        last: datetime | None = None
+        for turn in dialogue.turns:
+            for number, message in enumerate(turn.messages):
+                at = _read(message.time)
+                if at and last and (last.tzinfo is None) == (at.tzinfo is None):
+                    seconds = (at - last).total_seconds()
+                    # When it was said, not when it was answered: that is what is known when asked.
+                    place = _length(message.text) if number else last.hour // 6
+                    kept = self._within if number else self._before
+                    for who in (turn.speaker, EVERYBODY) if seconds >= 0 else ():
+                        for where in (place, ANY):
+                            kept[who, where].append(seconds)
+                last = at
 
     @property
     def known(self) -> bool:
         """Return whether anything was learnt."""
-        return self._to_the_second and bool(self._before)
+        return bool(self._before)
 
     def draw(
         self, speaker: str, messages: Sequence[str], hour: int, *key: str | int
@@ -98,8 +99,10 @@ class Pauses:
         place: int,
         *key: str | int,
     ) -> float:
-        own = kept.get((speaker, place), ())
-        seen = own if len(own) >= LEAST else kept.get((EVERYBODY, place), ())
+        own = [kept.get((speaker, where), array("d")) for where in (place, ANY)]
+        everybody = [kept.get((EVERYBODY, where), array("d")) for where in (place, ANY)]
+        enough = [seen for seen in (*own, *everybody) if len(seen) >= LEAST]
+        seen = enough[0] if enough else everybody[1]
         return round(seen[index_below(len(seen), "pause", *key)], 1) if seen else 0.0
 
 

@@ -53,7 +53,7 @@ class Accepted(NamedTuple):
     number: int
     """Of the candidate, from 0."""
     written: int
-    """Candidates that were looked at, this one among them; all, where none meets the demands."""
+    """Candidates that were written, those of its round among them that came too late."""
     met: frozenset[str]
     """Dimensions whose demand it meets."""
 
@@ -104,16 +104,19 @@ class Judge:
             candidates: (pair with the candidate as its response, demands). An empty reply meets
                 none.
         """
-        read = self._read(candidates, dialogues)
+        read = self._read(candidates, dialogues)  # None where the reading failed
         result: list[frozenset[str]] = []
         for number, (pair, demands) in enumerate(candidates):
             met: set[str] = set()
             for name, demand in demands.items():
                 dimension = self._space.by_name[name]
+                values = read.get(number)
                 if is_read_by_words(dimension):
                     shown = reader(dimension.reader).shows(demand.value, pair.response)
+                elif values is None:
+                    continue
                 else:
-                    shown = read[number].get(name) == demand.value
+                    shown = values.get(name) == demand.value
                 if shown == demand.shown and pair.response.strip():
                     met.add(name)
             result.append(frozenset(met))
@@ -124,7 +127,9 @@ class Judge:
         candidates: Sequence[tuple[Pair, Mapping[str, Demand]]],
         dialogues: Mapping[str, Dialogue],
     ) -> dict[int, dict[str, str]]:
-        """What the encoder reads of the candidates that it is needed for."""
+        """What the encoder reads of the candidates that it is needed for; none of those that it
+        fails to read.
+        """
         places = [
             number
             for number, (_, demands) in enumerate(candidates)
@@ -141,6 +146,7 @@ class Judge:
         return {
             number: {name: slot.value for name, slot in encoding.persona}
             for number, encoding in zip(places, encodings, strict=True)
+            if encoding.status == "ok"
         }
 
 
@@ -153,20 +159,17 @@ class Candidates:
 
     def add(self, met: Sequence[frozenset[str]]) -> bool:
         """Take what further candidates meet, in order; return whether one meets all."""
-        for found in met:
-            if self.complete:
-                break
-            self._met.append(found)
+        self._met += met
         return self.complete
 
     @property
     def complete(self) -> bool:
-        """Return whether the last candidate meets all demands."""
-        return bool(self._met) and self._met[-1] == self._demands
+        """Return whether a candidate meets all demands."""
+        return self._demands in self._met
 
     @property
     def written(self) -> int:
-        """Return how many were looked at."""
+        """Return how many were written."""
         return len(self._met)
 
     @property
@@ -210,7 +213,7 @@ def write_accepted(
             replace(tasks[place].request, key=candidate_key(tasks[place].request.key, number))
             for place, number in asked
         ]
-        written = engine.complete(requests, config, seed=seed)
+        written = engine.complete(requests, config, seed=seed, progress=progress)
         texts = [
             (replace(tasks[place].pair, response=one.text), tasks[place].demands)
             for (place, _), one in zip(asked, written, strict=True)
@@ -219,8 +222,6 @@ def write_accepted(
         for (place, _), one, found in zip(asked, written, met, strict=True):
             completions[place].append(one)
             chosen[place].add([found])
-        if progress:
-            progress(sum(one.complete for one in chosen), len(tasks))
     result: list[Accepted] = []
     for of_task, candidate in zip(completions, chosen, strict=True):
         number, best = candidate.best

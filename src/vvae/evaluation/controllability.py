@@ -24,7 +24,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict
 
 from vvae.core.dialogue import Pair
@@ -43,7 +42,7 @@ from vvae.metrics.metric import metric_of, shows
 from vvae.metrics.tables import Reply, read_replies, write_replies
 from vvae.pipeline.keys import sampling_key, variant_key
 from vvae.pipeline.run import Run
-from vvae.pipeline.runner import make, run_stages
+from vvae.pipeline.runner import is_made, make, run_stages
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ
 from vvae.report.pages import build_control
@@ -70,6 +69,10 @@ class Way(NamedTuple):
         parts = [f"strength-{self.strength:g}"] if self.strength else []
         parts += [f"candidates-{self.candidates}"] if self.candidates > 1 else []
         return "-".join(parts)
+
+    def folder(self, variant: Variant) -> str:
+        """Return where a variant's replies and figures stand in the run."""
+        return "/".join(filter(None, ("control", variant.name, self.name)))
 
 
 TRAINED = Way()
@@ -134,7 +137,7 @@ class Control(TypedDict):
     strength: float
     candidates: int
     written: float
-    """Candidates a reply that were looked at, in the mean."""
+    """Candidates that were written for a reply, in the mean."""
     dimensions: list[str]
     read: list[str]
     matrix: list[Cell]
@@ -175,12 +178,7 @@ def control(
             fix = choose_from(name, run.space.names)
             raise ConfigError(f"unknown dimension {name!r}", where="--dimension", fix=fix)
     run_stages(run, until="train")
-    named = [
-        d
-        for d in run.space.dimensions
-        if len(values_set(run, d)) > 1 and (not dimensions or d.name in dimensions)
-    ]
-    folder = "/".join(filter(None, ("control", variant.name, way.name)))
+    folder = way.folder(variant)
     settings = {
         "variant": variant_key(variant, whole=True),
         "contexts": contexts,
@@ -192,26 +190,25 @@ def control(
         "labels": LABELS,
         **({"way": way._asdict()} if way != TRAINED else {}),
     }
-    stages = [
-        Stage(
-            f"control {variant.name} {d.name}",
+    able = [d for d in run.space.dimensions if len(values_set(run, d)) > 1]
+    stages = {
+        d.name: Stage(
+            f"control {variant.name} {d.name} {way.name}".strip(),
             group="control",
             inputs=(*READ, "encoder.json", f"adapters/{variant.name}"),
             outputs=tuple(f"{folder}/{d.name}{end}" for end in ENDINGS[: 2 + (way != TRAINED)]),
             settings=settings,
             work=partial(_reply, variant=variant, dimension=d, contexts=contexts, way=way),
         )
-        for d in named
-    ]
-    make(run, stages)
+        for d in able
+    }
+    make(run, (stage for name, stage in stages.items() if not dimensions or name in dimensions))
+    # What was measured of other dimensions before, in the same way, stays in the summary.
+    named = [d for d in able if is_made(run, stages[d.name])]
     summary = _summary(run, variant, named, contexts, way)
     write_json(run.path(f"{folder}/control.json"), summary)
     write_text(run.path(f"{folder}/report.html"), build_control(summary, str(run.folder)))
     return summary
-
-
-def _folder(run: Run, variant: Variant, way: Way) -> Path:
-    return run.path("/".join(filter(None, ("control", variant.name, way.name))))
 
 
 def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int, way: Way) -> None:
@@ -267,20 +264,21 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int, w
         )
         for pair, (_, persona), c in zip(numbered, asked, completions, strict=True)
     ]
-    folder = _folder(run, variant, way)
+    folder = run.path(way.folder(variant))
     write_replies(folder / f"{dimension.name}.parquet", replies, run.space)
     with run.reporter.task(f"{dimension.name} read") as tick:
         encodings = run.encoder.encode(numbered, run.dialogues, progress=tick)
         write_encodings(folder / f"{dimension.name}.readings.parquet", encodings, run.space)
-    set_ones = [one for one, task in zip(accepted, tasks, strict=True) if task.demands]
-    written = sum(one.written for one in set_ones) / len(set_ones) if set_ones else 1.0
-    write_json(folder / f"{dimension.name}.candidates.json", {"written": round(written, 3)})
+    if way != TRAINED:
+        set_ones = [one for one, task in zip(accepted, tasks, strict=True) if task.demands]
+        written = sum(one.written for one in set_ones) / len(set_ones) if set_ones else 1.0
+        write_json(folder / f"{dimension.name}.candidates.json", {"written": round(written, 3)})
 
 
 def _summary(
     run: Run, variant: Variant, named: Sequence[Dimension], contexts: int, way: Way
 ) -> Control:
-    folder = _folder(run, variant, way)
+    folder = run.path(way.folder(variant))
     pairs = {pair.pair_id: pair for pair in run.valid_pairs}
     matrix: list[Cell] = []
     confusion: dict[str, dict[str, dict[str, int]]] = {}

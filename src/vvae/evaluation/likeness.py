@@ -57,7 +57,7 @@ class PeopleLikeness:
                 f"{speaker} has too few replies, or is nobody here: {LEAST_TRAINING} for training "
                 f"and {LEAST_HELDOUT} held out are needed"
             )
-            fix = choose_from(speaker, self._training)
+            fix = choose_from(speaker, self._training, shown=5)
             raise DataError(what, where=self._folder, fix=fix)
         different = differences(texts, self._heldout[speaker], self._form, speaker)
         return self._judge.of(speaker, texts), different

@@ -27,6 +27,7 @@ __all__ = [
     "Progress",
     "Request",
     "check_no_contrasts",
+    "no_strength",
 ]
 
 DEFAULT_NEW_TOKENS = 128
@@ -96,13 +97,16 @@ class Engine(Protocol):
         ...
 
 
+def no_strength(where: str = "strength") -> ConfigError:
+    """Return the error of a strength asked of an engine that hands out text alone."""
+    return ConfigError(
+        "a strength needs the model's logits, which this engine does not show",
+        where=where,
+        fix="take --engine transformers, or leave the strength out",
+    )
+
+
 def check_no_contrasts(requests: Sequence[Request]) -> None:
-    """Raise ConfigError where a request is set off against others: an engine that hands out text
-    alone cannot do it.
-    """
+    """Raise ConfigError where a request is set off against others, for an engine that cannot."""
     if any(request.contrasts for request in requests):
-        raise ConfigError(
-            "a strength needs the model's logits, which this engine does not show",
-            where="strength",
-            fix="take --engine transformers, or leave the strength out",
-        )
+        raise no_strength()

@@ -69,9 +69,14 @@ class RowCache(Cache):  # type: ignore[misc]
         self.rows, self.columns = rows, columns
         self.used, self.end, self.start = 0, 0, 0
 
-    def admit(self, prompts: Cache) -> None:
-        """Give the next free rows to the rows of a left-padded batch of prompts."""
-        new, width = prompts.layers[0].keys.shape[0], prompts.layers[0].keys.shape[2]
+    def admit(self, prompts: Cache, copies: Sequence[int]) -> None:
+        """Give the next free rows to the rows of a left-padded batch of prompts.
+
+        Args:
+            copies: for each new row the prompt that it begins with; several may begin alike.
+        """
+        new, width = len(copies), prompts.layers[0].keys.shape[2]
+        places = torch.tensor(copies, device=prompts.layers[0].keys.device)
         if not self.used:
             self.start, self.end = 0, width
         elif width > self.end:
@@ -83,10 +88,8 @@ class RowCache(Cache):  # type: ignore[misc]
             layer = self.layers[number]
             layer.allocate(source.keys)
             rows, columns = slice(self.used, self.used + new), slice(self.end - width, self.end)
-            layer.keys[rows, :, columns], layer.values[rows, :, columns] = (
-                source.keys,
-                source.values,
-            )
+            for store, read in ((layer.keys, source.keys), (layer.values, source.values)):
+                store[rows, :, columns] = read[places]
         self.used += new
 
     def see(self, longest: int) -> None:

@@ -97,7 +97,8 @@ class TransformersEngine:
             key=lambda i: (len(requests[i].prompt), requests[i].key),
             reverse=True,
         )
-        longest = len(requests[order[0]].prompt) + limit
+        prompts = (p for r in requests for p in (r.prompt, *(one.prompt for one in r.contrasts)))
+        longest = max(map(len, prompts)) + limit
         each = 1 + max(len(request.contrasts) for request in requests)
         rows = max(each, min(each * len(requests), config.batch_tokens // longest))
         batch = self.batch(rows, longest + SPARE_COLUMNS, admit=max(1, rows // 4))
@@ -209,10 +210,13 @@ class ReplyBatch:
             needed = len(self._waiting[0]) if self._waiting else 0
             if needed and free >= max(needed, min(self._admit, self._cache.rows)):
                 rows = self._next(free)
-                logits, prompts = self._prefill([row.prompt for row in rows])
-                self._cache.admit(prompts)
+                prompts = list(dict.fromkeys(row.prompt for row in rows))
+                logits, read = self._prefill(prompts)
+                place = {prompt: number for number, prompt in enumerate(prompts)}
+                copies = [place[row.prompt] for row in rows]
+                self._cache.admit(read, copies)
                 self._alive += rows
-                return self._take(rows, logits)
+                return self._take(rows, logits[copies])
             return self._take(list(self._alive), self._step()) if self._alive else []
 
     def _next(self, free: int) -> list[_Row]:
@@ -252,13 +256,10 @@ class ReplyBatch:
         if len(staying) < len(self._alive):
             self._alive = [self._alive[number] for number in self._cache.keep(staying)]
 
-    def _prefill(self, of_rows: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, Any]:
-        """(B, vocabulary) logits of the first tokens, and the cache of the left-padded prompts;
-        those that are alike are read once.
-        """
+    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, Any]:
+        """(B, vocabulary) logits of the first tokens, and the cache of the left-padded prompts."""
         import torch
 
-        prompts = list(dict.fromkeys(of_rows))
         width = max(map(len, prompts))
         padding = [width - len(prompt) for prompt in prompts]
         device = self._model.device
@@ -275,13 +276,7 @@ class ReplyBatch:
             use_cache=True,
             logits_to_keep=1,
         )
-        logits, cache = output.logits[:, -1], output.past_key_values
-        if len(prompts) < len(of_rows):
-            place = {prompt: number for number, prompt in enumerate(prompts)}
-            copies = torch.tensor([place[prompt] for prompt in of_rows], device=device)
-            cache.batch_select_indices(copies)
-            logits = logits[copies]
-        return logits, cache
+        return output.logits[:, -1], output.past_key_values
 
     def _step(self) -> torch.Tensor:
         """(B, vocabulary) logits of the next token of each reply."""

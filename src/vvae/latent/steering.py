@@ -23,10 +23,10 @@ q) p0 = t). Beyond what training gives there are two further ways::
     tone=playful; tone.rate=1; candidates=16    write up to 16 replies; take the first that shows it
 
 A *strength* w writes by the logits l(z) + w (l(z) - l(z without the value)). With *candidates* a
-rate t is met exactly: a share t of the replies must show the value, the others must not, and each
-is the first candidate in which that is read: a `Demand` on a reply. A reply that is taken is a draw
-from p(reply | context, z, demand). A value without a rate is a trait, which need not show, and
-demands nothing.
+share t of the replies must show the value, the others must not, and each is the first candidate in
+which that is read: a `Demand` on a reply. A reply that meets it is a draw from p(reply | context,
+z, demand), so that a rate is met as far as candidates are found. A value without a rate is a
+trait, which need not show, and demands nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from vvae.latent.space import LatentSpace
 
 __all__ = [
     "MOST_CANDIDATES",
+    "STRONGEST",
     "Demand",
     "Given",
     "Knob",
@@ -144,7 +145,15 @@ class Reach(NamedTuple):
 
     def of(self, value: str) -> Reach:
         """Return the rates of one value; those of all where it was not measured by itself."""
-        return self.by_value.get(value, self)
+        own = self.by_value.get(value)
+        if own is None:
+            return self
+        return own if own.by_strength else own._replace(by_strength=self.by_strength)
+
+    def without_strengths(self) -> Reach:
+        """Return what an engine can do that gives a knob no strength."""
+        by_value = {value: reach.without_strengths() for value, reach in self.by_value.items()}
+        return self._replace(by_strength=(), by_value=by_value)
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -170,14 +179,15 @@ class Reach(NamedTuple):
         return nearest[1]
 
     def at(self, strength: float) -> Reach:
-        """Return the rates at a strength, on a line between those measured; the last one's beyond.
+        """Return the rates at a strength, on a line between those measured; the nearest one's
+        beyond.
 
         Only the end of a value in the prompt moves.
         """
         below, low = 0.0, self.shown
         for w, shown in self.by_strength:
             if strength <= w:
-                part = (strength - below) / (w - below)
+                part = max(0.0, strength - below) / (w - below)
                 return self._replace(shown=low + part * (shown - low))
             below, low = w, shown
         return self._replace(shown=low)
@@ -513,6 +523,7 @@ def steer(
     read: Callable[[], Persona] = Persona,
     reach: Callable[[str], Reach] | None = None,
     listener: str | None = None,
+    most_strengths: int = 8,
 ) -> Steered:
     """Return the z of the reply at a turn of a conversation.
 
@@ -522,6 +533,7 @@ def steer(
     Args:
         read: q(z|c), called where a dimension is `auto`.
         reach: dimension -> what the adapter can do; without it rates are not asked for.
+        most_strengths: for how many dimensions a strength may be taken that nobody asked for.
     """
     own = profile.persona(listener)
     heard = read() if any(knob.mode == "auto" for knob in steering.knobs.values()) else Persona()
@@ -545,11 +557,12 @@ def steer(
             rate = Rate(target, target, shown)
         elif slot is not None and reach and target is not None:
             reachable = reach(name).of(slot.value)
-            if strength is None:
+            if strength is None and most_strengths > 0:
                 strength = reachable.strength_for(target)
+                most_strengths -= strength > 0
             rate, note = _reachable_rate(
                 target,
-                reachable.at(strength),
+                reachable.at(strength or 0.0),
                 name,
                 uniform("rate", seed, name, keys["turn"]),
             )
@@ -565,6 +578,8 @@ def steer(
             rate,
             (strength or 0.0) if slot is not None else 0.0,
         )
+    if steering.candidates and not demands and candidates > 1:
+        notes.append("candidates: no rate is asked for, so one reply is written")
     return Steered(persona, dimensions, tuple(notes), demands, candidates if demands else 1)
 
 

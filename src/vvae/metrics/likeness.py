@@ -33,6 +33,8 @@ __all__ = ["Difference", "Likeness", "LikenessResult", "Worth", "differences"]
 Vector = npt.NDArray[np.float64]
 LARGEST_BODY = 20
 """Replies of a body that is compared; a longer text is compared with bodies of so many."""
+LEAST_BODIES = 5
+"""Bodies of the person's own that a text is compared with, at the least."""
 LEAST_WORTH = 0.6
 """The area under the curve that the lower end of its interval must reach."""
 SURE = 3.0
@@ -102,7 +104,7 @@ class Likeness:
 
     def of(self, speaker: str, texts: Sequence[str]) -> LikenessResult:
         """Return how like a speaker's own replies some replies are, taken together."""
-        size = min(len(texts), LARGEST_BODY)
+        size = min(len(texts), LARGEST_BODY, max(1, len(self._heldout[speaker]) // LEAST_BODIES))
         own, others = self._bodies(speaker, size)
         score = self._score(speaker, *self._read(texts))
         flat = np.concatenate(list(others.values())) if others else np.zeros(0)

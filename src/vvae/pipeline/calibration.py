@@ -19,6 +19,8 @@ from vvae.pipeline.run import Run
 
 __all__ = ["reaches"]
 
+ALL = ""
+"""In place of a value: of all values together."""
 OTHERS, SPEAKERS = 400, 50
 """Replies and speakers' values that tell how often others say a value."""
 
@@ -70,28 +72,40 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
             hidden = _said_by_others(run, name, metric) if metric else 0.0
             shown = predicted_rate(run.prior[name].rate, s)
             result[name] = Reach(shown, hidden, "predicted from r, not measured")
-    stronger = _strengths(run, variant)
-    return {
-        name: reach._replace(by_strength=tuple(sorted(stronger.get(name, {}).items())))
-        for name, reach in result.items()
+    curves = _strengths(run, variant)
+    return {name: _stronger(reach, curves.get(name, {})) for name, reach in result.items()}
+
+
+def _stronger(reach: Reach, curves: Mapping[str, Mapping[float, float]]) -> Reach:
+    """A reach with the strengths that were measured: of all values together, and of each alone."""
+    by_value = {
+        value: own._replace(by_strength=tuple(sorted(curves.get(value, {}).items())))
+        for value, own in reach.by_value.items()
     }
+    of_all = tuple(sorted(curves.get(ALL, {}).items()))
+    return reach._replace(by_strength=of_all, by_value=by_value)
 
 
-def _strengths(run: Run, variant: Variant) -> dict[str, dict[float, float]]:
-    """Return dimension -> strength -> how often a value that is set shows, as measured."""
-    result: dict[str, dict[float, float]] = defaultdict(dict)
+def _strengths(run: Run, variant: Variant) -> dict[str, dict[str, dict[float, float]]]:
+    """Return dimension -> value, or `ALL` -> strength -> how often a value that is set shows, as
+    measured.
+    """
+    result: dict[str, dict[str, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
     for path in run.path(f"control/{variant.name}").glob("strength-*/control.json"):
         found: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
-        if found["candidates"] > 1:
+        strength = float(found["strength"])
+        if found["candidates"] > 1 or strength <= 0:
             continue
-        for name in found["dimensions"]:
-            metric = metric_of(run.space.by_name[name].reader) or ""
+        for dimension in run.space.dimensions:
+            name, metric = dimension.name, metric_of(dimension.reader) or ""
             rates = found["rates"].get(metric)
             read = _read_back(found["confusion"].get(name, {}))
             if rates and rates["shown"]["n"]:
-                result[name][found["strength"]] = rates["shown"]["rate"]
+                result[name][ALL][strength] = rates["shown"]["rate"]
+                for value, ends in _each(rates.get("by_value", {})).items():
+                    result[name][value][strength] = ends.shown
             elif not metric and read:
-                result[name][found["strength"]] = read.shown
+                result[name][ALL][strength] = read.shown
     return result
 
 

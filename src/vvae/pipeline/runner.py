@@ -27,7 +27,7 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.stage import GROUPS, Stage
 from vvae.pipeline.stages import corpus, measuring, training
 
-__all__ = ["make", "run_stages", "stages_of"]
+__all__ = ["is_made", "make", "run_stages", "stages_of"]
 
 
 def stages_of(run: Run, *, shards: int | None = None) -> list[Stage]:
@@ -70,6 +70,13 @@ def run_stages(
     make(run, (s for s in stages if s.group in groups and s.name not in skip))
 
 
+def is_made(run: Run, stage: Stage) -> bool:
+    """Return whether a stage's outputs are there, made of what its inputs and settings are now."""
+    state = _state(run.marker(stage.name))
+    there = all(run.path(output).exists() for output in stage.outputs)
+    return there and bool(state.get("done")) and state.get("key") == stage.key(run)
+
+
 def make(run: Run, stages: Iterable[Stage]) -> None:
     """Make stages in order, skipping what is done.
 
@@ -79,10 +86,11 @@ def make(run: Run, stages: Iterable[Stage]) -> None:
     for stage in stages:
         distributed.barrier()  # the stage before is written
         key, state = stage.key(run), _state(run.marker(stage.name))
+        made = is_made(run, stage)
         distributed.barrier()  # all have read the same state
-        unchanged = state.get("key") == key
-        if unchanged and state.get("done") and all(run.path(o).exists() for o in stage.outputs):
+        if made:
             continue
+        unchanged = state.get("key") == key
         if distributed.is_first():
             _make_first(run, stage, key, state if unchanged else {})
         elif stage.group == "train":

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from vvae.core.errors import DataError
 from vvae.decoder.variants import DEFAULT_VARIANT
-from vvae.inference.engine import GenerationConfig
+from vvae.inference.engine import GenerationConfig, no_strength
 from vvae.latent.steering import Knob, Steering, check_steering
 from vvae.pipeline.calibration import reaches
 from vvae.pipeline.run import Run
-from vvae.serving.engines import check_adapter, llama_base, open_engine, why_unread
+from vvae.serving.engines import check_adapter, llama_base, open_engine, reads, why_unread
 from vvae.serving.session import ChatReply, ChatSession, ConversationReader
 
 __all__ = ["Chat", "open_session"]
@@ -116,12 +116,15 @@ def open_session(
     Raises:
         DataError: a file of the run is missing.
         ConfigError: the speaker, the variant, a dimension or a label is unknown; or a knob follows
-            the conversation, and the encoder would send it to a machine that was not allowed.
+            the conversation, or candidates are read, and the encoder would send them to a machine
+            that was not allowed; or a strength is asked of an engine that can give none.
     """
-    if any(knob.mode == "auto" for knob in steering.knobs.values()) and (
-        refused := why_unread(run, encoder_endpoint)
-    ):
+    check_steering(steering, run.space, where="knobs")
+    if reads(steering, run.space) and (refused := why_unread(run, encoder_endpoint)):
         raise refused
+    sets_off = llama_base(run, engine, base) is None
+    if steering.strengths and not sets_off:
+        raise no_strength("--strength")
     adapter = run.trained_variant(variant)
     for name in ("prior.json", "profiles.parquet"):
         if not run.path(name).exists():
@@ -132,12 +135,10 @@ def open_session(
             )
     profile = run.profile(speaker)
     reader = ConversationReader(run.encoder, run.space)
-    check_steering(steering, run.space, where="knobs")
     check_adapter(run, adapter)
-    sets_off = llama_base(run, engine, base) is None
     prompter, opened = open_engine(run, adapter, engine, base)
     reach = {
-        name: of_name if sets_off else of_name._replace(by_strength=())
+        name: of_name if sets_off else of_name.without_strengths()
         for name, of_name in reaches(run, adapter).items()
     }
     return ChatSession(

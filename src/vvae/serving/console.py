@@ -46,10 +46,13 @@ def _show(console: Console, speaker: str, reply: ChatReply) -> None:
     for message in reply.messages or ("…",):
         console.print(Text.assemble((f"{speaker[:12]} ", "bold cyan"), message))
     console.print(Text(f"  z  {reply.z}   (~ drawn)", style="dim"))
+    if strengths := reply.steered.strengths:
+        pushed = ", ".join(f"{name} by {strength:g}" for name, strength in strengths.items())
+        console.print(Text(f"  »  pushed: {pushed}", style="dim"))
     if taken := reply.accepted:
         missed = [name for name in reply.steered.demands if name not in taken.met]
-        met = f"; {', '.join(missed)} not met" if missed else ""
-        number = f"candidate {taken.number + 1} of {reply.steered.candidates}"
-        console.print(Text(f"  ✓  {number}{met}", style="dim"))
+        met = f": misses {', '.join(missed)}" if missed else ""
+        sign, number = "✗" if missed else "✓", f"reply {taken.number + 1} of {taken.written}"
+        console.print(Text(f"  {sign}  {number} written{met}", style="dim"))
     for note in reply.steered.notes:
         console.print(Text(f"  !  {note}", style="dim"))

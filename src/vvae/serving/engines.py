@@ -11,11 +11,14 @@ from vvae.core.errors import ConfigError, DataError
 from vvae.core.files import digest
 from vvae.decoder.export import adapter_to_gguf
 from vvae.decoder.variants import Variant
+from vvae.encoders.in_the_loop import is_read_by_words
 from vvae.inference.engine import Engine
 from vvae.inference.llama import LlamaEngine, check_vocabulary
 from vvae.inference.models import gguf_of
 from vvae.inference.prompts import PROMPT_VERSION
 from vvae.inference.tokenizer import Prompter, load_prompter
+from vvae.latent.space import LatentSpace
+from vvae.latent.steering import Steering
 from vvae.pipeline.run import Run
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "llama_base",
     "llama_parts",
     "open_engine",
+    "reads",
     "why_unread",
 ]
 
@@ -59,8 +63,15 @@ def why_unread(run: Run, allowed: str | None) -> ConfigError | None:
     return ConfigError(
         f"this run's encoder would send the conversation to {others[0]}",
         where="auto",
-        fix=f"allow it with --encoder-endpoint {others[0]}, or leave out auto",
+        fix=f"allow it with --encoder-endpoint {others[0]}, or leave out auto and candidates",
     )
+
+
+def reads(steering: Steering, space: LatentSpace) -> bool:
+    """Return whether an encoder must read the conversation, or candidates of a reply."""
+    follows = any(knob.mode == "auto" for knob in steering.knobs.values())
+    demanded = steering.rates if (steering.candidates or 1) > 1 else ()
+    return follows or not all(is_read_by_words(space.by_name[name]) for name in demanded)
 
 
 def open_engine(

@@ -42,6 +42,21 @@ class Admission:
         self.personas = service.personas
         self._leave: Callable[[], None] | None = service.engine.enter(replies)
 
+    def take(self, replies: int) -> None:
+        """Take further places, for candidates of the replies.
+
+        Raises:
+            ApiError: 429 where the queue is full.
+        """
+        if replies > 0 and (former := self._leave):
+            further = self._service.engine.enter(replies)
+
+            def leave() -> None:
+                former()
+                further()
+
+            self._leave = leave
+
     @property
     def seconds(self) -> float:
         """Return the time left for its replies."""

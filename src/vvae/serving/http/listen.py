@@ -159,11 +159,15 @@ def serve_run(
 
         unread = why_unread(run, encoder_endpoint)
         if unread:
-            say(f"The knob auto is off: {unread.what} — {unread.fix}")
+            say(f"Nothing is read in chats: {unread.what} — {unread.fix}")
         base = Path(settings.gguf) if settings.gguf else None
         in_process = settings.engine != "proxy" and llama_base(run, settings.engine, base) is None
         personas = PersonaResolver(
-            run, adapters, seed=seed, reads=unread is None, sets_off=in_process
+            run,
+            adapters,
+            seed=seed,
+            reads=unread is None,
+            strengths=settings.slots - 1 if in_process else 0,
         )
         for name, why in personas.broken.items():
             say(f"Left out: the persona {name}: {why}")

@@ -6,18 +6,19 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from threading import Thread
 from typing import Any
 from urllib.parse import unquote
 
 from vvae.core.dialogue import BURST, Pair, Turn
-from vvae.core.errors import ConfigError
+from vvae.core.errors import ConfigError, DataError
 from vvae.corpus.pauses import Pauses
 from vvae.corpus.tables import iterate_dialogues
 from vvae.decoder.variants import Variant
 from vvae.encoders.in_the_loop import candidate_key, is_read_by_words
+from vvae.inference.engine import no_strength
 from vvae.inference.prompts import persona_line
 from vvae.latent.persona import Persona
 from vvae.latent.profile import Profile
@@ -43,6 +44,7 @@ LONGEST_TURN = 1 << 16
 """Characters of a turn, and of the system messages: the longest message that WhatsApp sends, and
 more than an engine's 4,096 tokens hold. It is looked at before any reader or tokenizer is.
 """
+NO_SECONDS = "the times of these chats have no seconds"
 _BLOCK = re.compile(r"^[ \t]*\[persona\](?!:)[ \t]*(.*)$", re.MULTILINE)
 """A line of ours. Cards of others have headings such as "[persona]: friendly, likes cats"."""
 
@@ -129,8 +131,8 @@ class Asked:
     seed: int
     ignored: tuple[str, ...]
     """Notes on what the request asks for in vain."""
-    pauses: Pauses | None
-    """Where the seconds before each message are asked for."""
+    pauses: bool
+    """Whether the seconds before each message are asked for."""
 
     @property
     def reads(self) -> bool:
@@ -143,7 +145,7 @@ class PersonaResolver:
 
     Args:
         reads: whether conversations may be given to the run's encoder.
-        sets_off: whether the engine can give a knob a strength.
+        strengths: how many knobs of a reply the engine can give a strength.
 
     Raises:
         DataError: a file of the run is missing, or an adapter is of other data.
@@ -157,7 +159,7 @@ class PersonaResolver:
         *,
         seed: int = 0,
         reads: bool = True,
-        sets_off: bool = True,
+        strengths: int = 3,
     ) -> None:
         self.run, self.seed = run, seed
         self.variants = {name: run.servable_variant(name) for name in adapters}
@@ -168,14 +170,27 @@ class PersonaResolver:
         self.speakers: Mapping[str, Profile] = run.learned_profiles
         self.read_personas()
         self.reach = {name: reaches(run, variant) for name, variant in self.variants.items()}
-        if not sets_off:
+        if not strengths:
             self.reach = {
-                adapter: {
-                    name: reach._replace(by_strength=()) for name, reach in of_adapter.items()
-                }
+                adapter: {name: reach.without_strengths() for name, reach in of_adapter.items()}
                 for adapter, of_adapter in self.reach.items()
             }
-        self._reads, self.sets_off = reads, sets_off
+        self._reads, self._strengths = reads, strengths
+        self._pauses: Pauses | None = None
+        Thread(target=self._read_pauses, daemon=True).start()
+
+    @property
+    def sets_off(self) -> bool:
+        """Return whether the engine can give a knob a strength."""
+        return self._strengths > 0
+
+    def _read_pauses(self) -> None:
+        """Learns how long people wait, of a run that has its chats; they are read once, and not
+        while somebody waits for a reply.
+        """
+        path = self.run.path("dialogues.parquet")
+        with suppress(DataError):
+            self._pauses = Pauses(iterate_dialogues(path) if path.is_file() else ())
 
     def read_personas(self) -> None:
         """Read the personas kept in the run, once more after one was added."""
@@ -258,11 +273,7 @@ class PersonaResolver:
         )
         check_steering(steering, self.space)
         if steering.strengths and not self.sets_off:
-            raise ConfigError(
-                "a strength needs the model's logits, which this server's engine does not show",
-                where=f"persona.{next(iter(steering.strengths))}",
-                fix="serve with --engine transformers, or leave it out",
-            )
+            raise no_strength(f"persona.{next(iter(steering.strengths))}")
         speaker = steering.speaker if steering.speaker is not None else next(iter(self.speakers))
         profile = self.profiles.get(speaker)
         if profile is None:
@@ -272,8 +283,13 @@ class PersonaResolver:
                 where="persona.speaker",
                 fix=f"for example {known}",
             )
+        ignored = list(request.ignored)
         if speaker in self.personas:
-            steering = merged([steering, self.personas[speaker][1]])
+            kept = self.personas[speaker][1]
+            if kept.strengths and not self.sets_off:
+                kept = replace(kept, strengths={})
+                ignored.append("the strengths kept with this persona change nothing here")
+            steering = merged([steering, kept])
         turns = _turns(request.messages, speaker)
         others = {turn.speaker for turn in turns} - {speaker}
         asked = Asked(
@@ -286,8 +302,8 @@ class PersonaResolver:
             steering,
             profile,
             self.seed if steering.seed is None else steering.seed,
-            tuple(request.ignored),
-            self._pauses if request.pauses else None,
+            tuple(ignored),
+            bool(request.pauses),
         )
         if asked.reads:
             self.check_reads()
@@ -331,6 +347,7 @@ class PersonaResolver:
             read=lambda: heard,
             reach=self.reach[asked.adapter].__getitem__,
             listener=asked.listener,
+            most_strengths=self._strengths,
         )
         if not all(is_read_by_words(self.space.by_name[name]) for name in steered.demands):
             self.check_reads()
@@ -339,8 +356,10 @@ class PersonaResolver:
             notes.append("the system message is shown to an adapter that was trained without one")
         if not variant.shows_slots:
             notes.append(f"{asked.adapter} was trained without z and is shown none")
-        if asked.pauses and not asked.pauses.known:
-            notes.append("pauses: the times of these chats have no seconds")
+        pauses = self._pauses if asked.pauses else None
+        if asked.pauses and not (pauses and pauses.known):
+            why = "these chats are still being read" if self._pauses is None else NO_SECONDS
+            notes.append(f"pauses: {why}")
         if not variant.trained:
             notes.append(f"{asked.adapter} is the base model, told who it is: nothing was trained")
         return ReplySpec(
@@ -350,18 +369,14 @@ class PersonaResolver:
             asked.turns,
             self._block(variant, asked.speaker, steered.persona),
             asked.preface,
-            steered.set_off(lambda persona: self._block(variant, asked.speaker, persona)),
+            steered.set_off(lambda persona: self._block(variant, asked.speaker, persona))
+            if variant.shows_slots
+            else (),
             steered,
             asked.seed,
             tuple(notes),
-            asked.pauses,
+            pauses,
         )
-
-    @cached_property
-    def _pauses(self) -> Pauses:
-        """How long people wait, of a run that has its chats; read when first asked for."""
-        path = self.run.path("dialogues.parquet")
-        return Pauses(iterate_dialogues(path) if path.is_file() else ())
 
 
 def _by_header(text: str | None) -> Steering:

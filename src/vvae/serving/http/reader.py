@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from vvae.core.errors import UserError, VVAEError
@@ -37,7 +38,11 @@ class ReaderWorker(Child):
     def __init__(self, run: Run, out: Any) -> None:
         super().__init__(out)
         self._run, self._one = run, asyncio.Lock()
-        self._reader = ConversationReader(run.encoder, run.space)
+
+    @cached_property
+    def _reader(self) -> ConversationReader:
+        """What reads conversations; candidates of which words tell need no encoder."""
+        return ConversationReader(self._run.encoder, self._run.space)
 
     def _slots(self, message: dict[str, Any]) -> dict[str, Any]:
         if "card" in message:

@@ -35,6 +35,10 @@ __all__ = ["Answer", "ClientGoneError", "EventStream", "unless_gone"]
 T = TypeVar("T")
 
 
+IN_TIME = 0.9
+"""Share of a request's time in which a round of candidates must end."""
+
+
 class ClientGoneError(Exception):
     """The client is not there any more."""
 
@@ -73,8 +77,19 @@ class Answer:
     """When the first text came."""
     failed: int | None = None
     """The status of an error in the middle of a stream."""
+    _places: asyncio.Semaphore = field(init=False)
+    """Candidates at the engine at once."""
     candidates: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Choice -> what became of its candidates, where several may be written."""
+
+    def __post_init__(self) -> None:
+        """Bound what the request has written at once."""
+        self._places = asyncio.Semaphore(self.engine.slots)
+
+    @property
+    def at_once(self) -> int:
+        """Return how many replies are written at a time."""
+        return self.number * min(self.spec.steered.candidates, self.engine.slots)
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield what is written, of all choices as it comes; the first chunk, without text, says
@@ -126,7 +141,8 @@ class Answer:
                     put(Chunk(index))
                 elif "text" in event:
                     tokens += 1
-                    self.first = self.first or time.monotonic()
+                    if not self.spec.steered.demands:
+                        self.first = self.first or time.monotonic()
                     if ready := stream.feed(event["text"]):
                         put(Chunk(index, ready))
                     if stream.stopped:
@@ -138,14 +154,27 @@ class Answer:
                     put(Chunk(index, stream.rest(), event["done"]))
 
     async def _accept(self, index: int, queue: asyncio.Queue[Chunk | Exception]) -> None:
-        """Writes candidates, round by round, and hands on the one that is taken."""
+        """Writes candidates, round by round, and hands on the one that is taken. Where a further
+        round would not end in time, it is the best there is.
+        """
         spec, replies = self.spec, list[list[Chunk]]()
         demands, chosen = spec.steered.demands, Candidates(spec.steered.demands)
+        started = time.monotonic()
+
+        async def write(number: int, chunks: list[Chunk]) -> None:
+            async with self._places:  # one request does not fill the engine's queue for all others
+                await self._write(index, number, chunks.append)
+
         for numbers in rounds(spec.steered.candidates):
+            each = (time.monotonic() - started) / max(1, len(replies))
+            if (
+                replies
+                and time.monotonic() - started + each * len(numbers) > self.seconds * IN_TIME
+            ):
+                break
             written: list[list[Chunk]] = [[] for _ in numbers]
             await gathered(
-                self._write(index, number, chunks.append)
-                for number, chunks in zip(numbers, written, strict=True)
+                write(number, chunks) for number, chunks in zip(numbers, written, strict=True)
             )
             if not replies:
                 queue.put_nowait(Chunk(index))  # the prompt was read
@@ -159,6 +188,7 @@ class Answer:
             "written": len(replies),
             "met": {name: name in met for name in demands},
         }
+        self.first = self.first or time.monotonic()
         for chunk in replies[number]:
             queue.put_nowait(chunk)
 

@@ -37,6 +37,7 @@ async def chat(request: Request, body: ChatRequest, service: ServiceDependency) 
             [body.stop] if isinstance(body.stop, str) else body.stop or [],
             admission.seconds,
         )
+        admission.take(answer.at_once - (body.n or 1))
         chunks, headers = answer.chunks(), {"X-VVAE-Seed": str(answer.seed)}
         if not body.stream:
             whole = await unless_gone(request.receive, answer.whole(chunks))

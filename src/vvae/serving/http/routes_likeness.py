@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
+from weakref import WeakKeyDictionary
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from vvae.report.verdict import of_likeness
 from vvae.serving.http.schemas import Name, Text, errors
-from vvae.serving.http.service import ServiceDependency
+from vvae.serving.http.service import Service, ServiceDependency
 
 if TYPE_CHECKING:
     from vvae.evaluation.likeness import PeopleLikeness
@@ -52,11 +53,13 @@ class Judges:
             return self._judge
 
 
-def _judges(request: Request) -> Any:
-    state = request.app.state
-    if not hasattr(state, "judges"):
-        state.judges = Judges()
-    return state.judges
+JUDGES: WeakKeyDictionary[Service, Judges] = WeakKeyDictionary()
+LOCK = Lock()
+
+
+def _judges(service: ServiceDependency) -> Any:
+    with LOCK:
+        return JUDGES.setdefault(service, Judges())
 
 
 JudgesDependency = Annotated[Judges, Depends(_judges)]
