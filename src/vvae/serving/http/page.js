@@ -133,11 +133,11 @@ function knob(dimension) {
   const push = make("select", { ariaLabel: `${name}: how hard it is pushed` }, new Option("as learnt", ""), ...STRENGTHS.map(([w, words]) => new Option(words, w)));
   const howOften = make("div", { class: "often", hidden: true }, make("label", {}, "shows ", often), push);
   const help = make("p", { id: `help-${name}`, hidden: true }, dimension.description);
-  const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; howOften.hidden = help.hidden && !often.value && ["own", "none"].includes(choose.value); button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
+  const button = make("button", { class: "help", type: "button", ariaLabel: `What is ${name}?`, on: { click: () => { help.hidden = !help.hidden; shown(row); button.setAttribute("aria-expanded", String(!help.hidden)); } } }, "?");
   button.setAttribute("aria-expanded", "false");
   button.setAttribute("aria-controls", help.id);
   const row = make("div", { class: "knob", id: `knob-${name}` }, make("label", { class: "of", htmlFor: choose.id }, name), button, choose, other, howOften, help);
-  return Object.assign(row, { own, choose, other, often, push, howOften, closed });
+  return Object.assign(row, { own, choose, other, often, push, help, howOften, closed });
 }
 
 const rows = () => space.dimensions.map((one) => [one.name, $(`knob-${one.name}`)]);
@@ -156,12 +156,14 @@ function rates(row, reach, asked) {
   row.often.replaceChildren(new Option("as often as it comes", ""), ...[...inside, ...more].map(([rate, words]) => new Option(words, rate)));
   row.often.title = reach ? `this adapter can show it in ${+(100 * reach.low).toFixed(1)} to ${+(100 * reach.high).toFixed(1)} of 100 replies (${reach.basis})` : "";
   row.often.value = asked ?? "";
-  row.howOften.hidden = !asked && ["own", "none"].includes(row.choose.value);
+  shown(row);
 }
 
+// How often it shows and how hard it is pushed: in sight where it matters, or where it was chosen.
+const shown = (row) => { row.howOften.hidden = !row.often.value && !row.push.value && row.help.hidden && ["own", "none"].includes(row.choose.value); };
+
 function pushes(row, strength) { // strengths that the page does not offer were kept by somebody else
-  const listed = !strength || STRENGTHS.some(([w]) => w === strength);
-  if (!listed) row.push.append(new Option(`pushed by ${strength}`, strength));
+  if (strength && ![...row.push.options].some((option) => Number(option.value) === strength)) row.push.append(new Option(`pushed by ${strength}`, strength));
   row.push.value = strength || "";
   row.push.hidden = !space.adapters.find((one) => one.name === $("adapter").value)?.strength;
 }
@@ -183,8 +185,8 @@ async function profile() {
     const one = found.knobs[name] || {};
     row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : "varies (no habit known)";
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
-    rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
     pushes(row, kept ? one.strength : Number(row.push.value));
+    rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
   }
   if (kept) $("seed").value = found.seed ?? "";
   if (worn) {
@@ -192,12 +194,14 @@ async function profile() {
     for (const [name, row] of rows()) {
       const one = worn[name];
       set(row, one?.mode, one?.value ?? null);
-      rates(row, reach[name], one?.rate);
       pushes(row, one?.strength);
+      rates(row, reach[name], one?.rate);
     }
     $("seed").value = worn.seed ?? "";
     worn = null;
   }
+  $("likeness").hidden = true;
+  $("how-like").hidden = kept; // it is nobody, and has no replies of its own
   $("name").value = kept ? speaker : "";
   for (const act of ["delete", "hand-on"]) $(act).disabled = !kept;
   $("whom").textContent = called(speaker);
@@ -208,7 +212,8 @@ async function profile() {
 
 function persona() {
   const asked = { speaker: $("speaker").value };
-  if ($("candidates").value) asked.candidates = Number($("candidates").value);
+  const kept = space.personas.includes(asked.speaker); // what is off here may be on in what is kept
+  if ($("candidates").value || kept) asked.candidates = Number($("candidates").value) || 1;
   if ($("seed").value.trim()) asked.seed = Number($("seed").value);
   for (const [name, row] of rows()) {
     const chosen = row.choose.value, one = {};
@@ -217,7 +222,7 @@ function persona() {
     else if (chosen === "none") Object.assign(one, { mode: "fixed", value: null });
     else if (chosen === "auto" || chosen === "sample") one.mode = chosen;
     if (row.often.value) one.rate = Number(row.often.value);
-    if (row.push.value && !row.push.hidden) one.strength = Number(row.push.value);
+    if (!row.push.hidden && (row.push.value || kept)) one.strength = Number(row.push.value);
     if (Object.keys(one).length) asked[name] = one;
   }
   return asked;
@@ -333,12 +338,14 @@ async function typed(answer, signal) {
   const waits = answer.z?.pauses?.[0] ?? [];
   answer.text = "";
   for (const [number, line] of lines.entries()) {
+    if (signal.aborted) break;
     if (!answer.node.querySelector(".waiting")) answer.node.append(make("div", { class: "bubble waiting", role: "status" }, "…"));
-    await pause(Math.min(waits[number] ?? 0, LONGEST_PAUSE), signal);
+    await pause(Math.min(waits[number] ?? 0, LONGEST_PAUSE), signal).catch(() => {});
     answer.node.querySelector(".waiting")?.remove();
     answer.text += (number ? "\n" : "") + line;
     grow(answer);
   }
+  if (signal.aborted) { answer.text = lines.join("\n"); grow(answer); } // it was written: Stop stops the waiting
 }
 
 function stop() {
@@ -438,7 +445,7 @@ function chips(answer, turn) { // what was set, read or drawn; the whole of z on
 function lookedAt({ number, written, met }) { // which of the replies that were written this is
   const missed = Object.keys(met).filter((name) => !met[name]);
   if (!missed.length) return number ? `reply ${number + 1} of those looked at` : "the first reply met what was asked";
-  return `none of ${written} replies met what was asked of ${missed.join(", ")}`;
+  return `none of ${written} replies met all that was asked; this one misses ${missed.join(", ")}`;
 }
 
 function why(name, slot, answer) { // where a value of a reply comes from, in a sentence
@@ -468,9 +475,9 @@ function menu(chip, name, slot, answer, turn) { // one knob, the others stay as 
       event.preventDefault();
       set(row, "fixed", field.value.trim() || null);
       const others = Object.entries(answer.z.z).filter(([other]) => other !== name);
-      const kept = others.map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate ? 1 : undefined, strength: one.strength }]);
+      const kept = others.map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate?.shown ? 1 : undefined, strength: one.strength ?? (one.rate?.shown ? 0 : undefined) }]);
       const rated = slot.rate || row.often.value;
-      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined, strength: slot.strength } }, Object.fromEntries(others));
+      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined, strength: slot.strength ?? (Number(row.push.value) || undefined) } }, Object.fromEntries(others));
     },
     keydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } },
   } }, make("p", { class: "dim" }, why(name, slot, answer)), make("label", {}, name, field), list, make("button", {}, "Write again"), act("Close", close));
@@ -573,7 +580,7 @@ function take(text) { // a chat from a file or the browser's store, if it is one
   if (found?.vvae !== 1 || !whole(found.root)) throw new Error("this file is no chat of this page");
   root = found.root;
   $("me").value = found.me || "";
-  for (const field of ["speaker", "adapter", "candidates"]) if ([...$(field).options].some((option) => option.value === found[field])) $(field).value = found[field];
+  for (const field of ["speaker", "adapter"]) if ([...$(field).options].some((option) => option.value === found[field])) $(field).value = found[field];
   worn = found.persona ?? null;
 }
 
@@ -653,6 +660,7 @@ function fresh() {
   stop();
   const former = root;
   root = { next: [], shown: 0 };
+  $("likeness").hidden = true;
   deleted = former.next.length ? () => { root = former; } : null;
   $("undo").hidden = !deleted;
   showPanel(false);
@@ -660,18 +668,27 @@ function fresh() {
   keep();
   $("text").focus();
 }
+const MOST_JUDGED = 200, LONGEST_JUDGED = 4000; // the server takes no more
 $("how-like").addEventListener("click", async () => { // the replies of this chat against the person's own
   const speaker = $("speaker").value, node = $("likeness");
-  const replies = path().filter((turn) => turn.answers).map((turn) => turn.answers[turn.kept].text).filter((text) => text.trim());
+  const said = path().filter((turn) => turn.answers).map((turn) => turn.answers[turn.kept]).filter((one) => one.text.trim() && (one.z?.speaker ?? speaker) === speaker);
+  const replies = said.slice(-MOST_JUDGED).map((one) => one.text.slice(0, LONGEST_JUDGED));
   node.hidden = false;
   if (!replies.length) return node.replaceChildren("Nothing was said yet.");
   node.replaceChildren("Comparing …");
+  $("how-like").disabled = true;
   try {
     const found = await (await ask("vvae/likeness", { method: "POST", body: JSON.stringify({ speaker, replies }) })).json();
     const [worth, ...said] = found.says;
     const lines = found.differences.map((says) => make("li", {}, says));
     node.replaceChildren(...said.map((text) => make("p", {}, text)), make("ul", {}, ...(lines.length ? lines : [make("li", {}, "No difference of form that is sure.")])), make("p", { class: "dim" }, worth));
   } catch (error) { node.replaceChildren(make("p", { class: "error" }, error.message)); }
+  $("how-like").disabled = false;
+});
+$("candidates").addEventListener("change", () => { // with candidates any rate may be asked for
+  const reach = space.adapters.find((one) => one.name === $("adapter").value)?.reach || {};
+  for (const [name, row] of rows()) rates(row, reach[name], Number(row.often.value) || undefined);
+  keep();
 });
 $("new").addEventListener("click", fresh);
 for (const field of ["speaker", "adapter"]) $(field).addEventListener("change", () => profile().then(keep, (error) => tell(error.message, true)));

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from threading import Thread
-from typing import Any
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from vvae.core.dialogue import BURST, Pair, Turn
@@ -37,6 +37,9 @@ from vvae.serving.cards.personas import folder_stamp, saved_personas
 from vvae.serving.engines import check_adapter
 from vvae.serving.http.schemas import ApiError, ChatMessage, ChatRequest, Headers
 from vvae.serving.session import turn_of
+
+if TYPE_CHECKING:
+    from vvae.evaluation.likeness import PeopleLikeness
 
 __all__ = ["Asked", "PersonaResolver", "ReplySpec"]
 
@@ -177,12 +180,27 @@ class PersonaResolver:
             }
         self._reads, self._strengths = reads, strengths
         self._pauses: Pauses | None = None
+        self._likeness: PeopleLikeness | None = None
+        self._one_at_a_time = Lock()
         Thread(target=self._read_pauses, daemon=True).start()
 
     @property
     def sets_off(self) -> bool:
         """Return whether the engine can give a knob a strength."""
         return self._strengths > 0
+
+    def likeness(self) -> PeopleLikeness:
+        """Return the judge of how like the run's people a text is, who reads their replies once.
+
+        Raises:
+            DataError: there is nobody to compare with.
+        """
+        from vvae.evaluation.likeness import PeopleLikeness
+
+        with self._one_at_a_time:
+            if self._likeness is None:
+                self._likeness = PeopleLikeness(self.run)
+            return self._likeness
 
     def _read_pauses(self) -> None:
         """Learns how long people wait, of a run that has its chats; they are read once, and not

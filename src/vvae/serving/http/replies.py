@@ -166,11 +166,9 @@ class Answer:
                 await self._write(index, number, chunks.append)
 
         for numbers in rounds(spec.steered.candidates):
-            each = (time.monotonic() - started) / max(1, len(replies))
-            if (
-                replies
-                and time.monotonic() - started + each * len(numbers) > self.seconds * IN_TIME
-            ):
+            spent = time.monotonic() - started
+            ends = spent * (1 + len(numbers) / len(replies)) if replies else 0.0
+            if ends > self.seconds * IN_TIME:
                 break
             written: list[list[Chunk]] = [[] for _ in numbers]
             await gathered(

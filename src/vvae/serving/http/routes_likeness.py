@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any
-from weakref import WeakKeyDictionary
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from vvae.report.verdict import of_likeness
 from vvae.serving.http.schemas import Name, Text, errors
-from vvae.serving.http.service import Service, ServiceDependency
-
-if TYPE_CHECKING:
-    from vvae.evaluation.likeness import PeopleLikeness
-    from vvae.pipeline.run import Run
+from vvae.serving.http.service import ServiceDependency
 
 __all__ = ["router"]
 
@@ -36,42 +30,13 @@ class Judged(BaseModel):
     )
 
 
-class Judges:
-    """The judge of a run's people, who reads their replies when first asked."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._judge: PeopleLikeness | None = None
-
-    def of(self, run: Run) -> PeopleLikeness:
-        """Return the judge of a run."""
-        from vvae.evaluation.likeness import PeopleLikeness
-
-        with self._lock:
-            if self._judge is None:
-                self._judge = PeopleLikeness(run)
-            return self._judge
-
-
-JUDGES: WeakKeyDictionary[Service, Judges] = WeakKeyDictionary()
-LOCK = Lock()
-
-
-def _judges(service: ServiceDependency) -> Any:
-    with LOCK:
-        return JUDGES.setdefault(service, Judges())
-
-
-JudgesDependency = Annotated[Judges, Depends(_judges)]
-
-
 @router.post("/vvae/likeness", responses=errors(400, 408, 413, 415, 503))
-def likeness(body: Judged, service: ServiceDependency, judges: JudgesDependency) -> dict[str, Any]:
+def likeness(body: Judged, service: ServiceDependency) -> dict[str, Any]:
     """Return how like a person's own replies some replies are, and what differs most, in words.
 
     Nothing is said of the replies where that person's own cannot be told from others'.
     """
-    found, different = judges.of(service.personas.run).of(body.speaker, body.replies)
+    found, different = service.personas.likeness().of(body.speaker, body.replies)
     worth = found.worth
     result: dict[str, Any] = {
         "speaker": found.speaker,

@@ -152,7 +152,8 @@ class Worker(Child):
             self.say(id=name, error=str(error) if known else "the prompt cannot be made", user=True)
             return
         try:
-            room = self._engine.context - len(request.prompt)
+            others = (len(one.prompt) for one in request.contrasts)
+            room = self._engine.context - max(len(request.prompt), *others, 0)
             if room < SHORTEST_REPLY:
                 what = (
                     f"a prompt of {len(request.prompt)} tokens; the engine sees "
