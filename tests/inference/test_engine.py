@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,41 @@ def test_candidates_of_one_prompt_are_those_written_alone(tiny_decoder: Decoder)
     together = engine.complete(asked, config, seed=3)
     assert [engine.complete([one], config, seed=3)[0] for one in asked] == together
     assert len({one.text for one in together}) > 4, "each is a draw of its own"
+
+
+def test_a_trunk_that_is_shared_is_read_once_and_changes_no_reply(
+    tiny_decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trunks of several lengths, rests of several lengths, contrasts among them, rows to spare or
+    not.
+    """
+    rng = np.random.default_rng(2)
+    trunks = [tuple(rng.integers(5, 400, n).tolist()) for n in (31, 12, 57)]
+    asked = []
+    for number in range(24):
+        trunk = trunks[number % 3]
+        rests = [tuple(rng.integers(5, 400, rng.integers(1, 9)).tolist()) for _ in range(2)]
+        contrasts = (Contrast(trunk + rests[1], 1.5),) if number % 4 == 0 else ()
+        asked.append(Request(f"r{number}", trunk + rests[0], contrasts, len(trunk)))
+    engine = tiny_decoder.engine
+    read = tiny_decoder.model.forward
+    tokens: list[int] = []
+
+    def counted(*given: Any, **settings: Any) -> Any:
+        tokens.append(settings["input_ids"].numel())
+        return read(*given, **settings)
+
+    alone = [Request(one.key, one.prompt, one.contrasts) for one in asked]
+    config = GenerationConfig(max_new_tokens=8, temperature=1.2)
+    monkeypatch.setattr(tiny_decoder.model, "forward", counted)
+    for few in (120, 10_000):
+        of_batch = config.model_copy(update={"batch_tokens": few})
+        tokens.clear()
+        together = engine.complete(asked, of_batch, seed=3)
+        shared = sum(tokens)
+        tokens.clear()
+        assert [engine.complete([one], config, seed=3)[0] for one in alone] == together
+    assert shared < sum(tokens) / 2
 
 
 @pytest.mark.parametrize("weights", [(1.5,), (0.5, -1.0)])

@@ -68,6 +68,9 @@ class Request:
     key: str
     prompt: tuple[int, ...]
     contrasts: tuple[Contrast, ...] = ()
+    trunk: int = 0
+    """Tokens at the front of the prompt, and of the contrasts', before z: the context, which is
+    read once for all prompts that begin with it."""
 
 
 class Completion(NamedTuple):

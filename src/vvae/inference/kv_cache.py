@@ -69,14 +69,18 @@ class RowCache(Cache):  # type: ignore[misc]
         self.rows, self.columns = rows, columns
         self.used, self.end, self.start = 0, 0, 0
 
-    def admit(self, prompts: Cache, copies: Sequence[int]) -> None:
-        """Give the next free rows to the rows of a left-padded batch of prompts.
+    def admit(self, prompts: Cache, copies: Sequence[int], columns: torch.Tensor) -> None:
+        """Give the next free rows to prompts that were read.
 
         Args:
+            prompts: keys and values of some prompts, in rows of their own.
             copies: for each new row the prompt that it begins with; several may begin alike.
+            columns: (prompts, width), where each prompt's tokens stand in its row of `prompts`,
+                right-aligned; what is left of them is never seen.
         """
-        new, width = len(copies), prompts.layers[0].keys.shape[2]
-        places = torch.tensor(copies, device=prompts.layers[0].keys.device)
+        new, width = len(copies), columns.shape[1]
+        places = torch.tensor(copies, device=columns.device)
+        columns = columns[places]
         if not self.used:
             self.start, self.end = 0, width
         elif width > self.end:
@@ -87,9 +91,10 @@ class RowCache(Cache):  # type: ignore[misc]
                 self.layers.append(_RowLayer(self))
             layer = self.layers[number]
             layer.allocate(source.keys)
-            rows, columns = slice(self.used, self.used + new), slice(self.end - width, self.end)
+            rows, free = slice(self.used, self.used + new), slice(self.end - width, self.end)
             for store, read in ((layer.keys, source.keys), (layer.values, source.values)):
-                store[rows, :, columns] = read[places]
+                # (new, width, heads, head width), as two index tensors come first
+                store[rows, :, free] = read[places[:, None], :, columns].transpose(1, 2)
         self.used += new
 
     def see(self, longest: int) -> None:

@@ -91,7 +91,7 @@ class Prompter:
             return (*ids, *self.header(block), *reply_ids)
 
         contrasts = tuple(Contrast(prompt(block), weight) for block, weight in set_off)
-        return Request(key or pair.pair_id, prompt(line), contrasts)
+        return Request(key or pair.pair_id, prompt(line), contrasts, len(ids))
 
 
 def load_prompter(model: str) -> Prompter:

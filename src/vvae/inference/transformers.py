@@ -39,6 +39,8 @@ class _Row:
 
     name: int
     prompt: tuple[int, ...]
+    trunk: int
+    """Tokens of the prompt that others may share."""
     config: GenerationConfig
     key: int
     length: int
@@ -90,11 +92,11 @@ class TransformersEngine:
         if not requests:
             return []
         limit = config.max_new_tokens or DEFAULT_NEW_TOKENS
-        # The longest prompts first: later ones fit where earlier ones ended, and memory is needed
-        # at once or never.
+        # The longest first: later ones fit where earlier ones ended, and memory is needed at once
+        # or never. Those that share a trunk stand together.
         order = sorted(
             range(len(requests)),
-            key=lambda i: (len(requests[i].prompt), requests[i].key),
+            key=lambda i: _place(requests[i]),
             reverse=True,
         )
         prompts = (p for r in requests for p in (r.prompt, *(one.prompt for one in r.contrasts)))
@@ -171,7 +173,10 @@ class ReplyBatch:
         key, tokens = bits64("token", seed, request.key), list[int]()
         parts = [(request.prompt, None), *request.contrasts]
         self._waiting.append(
-            [_Row(name, prompt, config, key, len(prompt), tokens, w) for prompt, w in parts]
+            [
+                _Row(name, prompt, request.trunk, config, key, len(prompt), tokens, weight)
+                for prompt, weight in parts
+            ]
         )
 
     def check(self, request: Request) -> None:
@@ -210,11 +215,11 @@ class ReplyBatch:
             needed = len(self._waiting[0]) if self._waiting else 0
             if needed and free >= max(needed, min(self._admit, self._cache.rows)):
                 rows = self._next(free)
-                prompts = list(dict.fromkeys(row.prompt for row in rows))
-                logits, read = self._prefill(prompts)
-                place = {prompt: number for number, prompt in enumerate(prompts)}
+                prompts = list(dict.fromkeys((row.prompt, row.trunk) for row in rows))
+                logits, read, columns = self._prefill(prompts)
+                place = {prompt: number for number, (prompt, _) in enumerate(prompts)}
                 copies = [place[row.prompt] for row in rows]
-                self._cache.admit(read, copies)
+                self._cache.admit(read, copies, columns)
                 self._alive += rows
                 return self._take(rows, logits[copies])
             return self._take(list(self._alive), self._step()) if self._alive else []
@@ -256,23 +261,66 @@ class ReplyBatch:
         if len(staying) < len(self._alive):
             self._alive = [self._alive[number] for number in self._cache.keep(staying)]
 
-    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, Any]:
-        """(B, vocabulary) logits of the first tokens, and the cache of the left-padded prompts."""
+    def _prefill(
+        self, prompts: Sequence[tuple[tuple[int, ...], int]]
+    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """(B, vocabulary) logits of the first tokens of prompts, each with the length of its trunk;
+        the cache; and (B, width) where in it a prompt's tokens stand, right-aligned.
+
+        A trunk that several prompts share is read once, and the rest of each behind it.
+        """
         import torch
 
-        width = max(map(len, prompts))
-        padding = [width - len(prompt) for prompt in prompts]
-        device = self._model.device
-        ids = torch.tensor(
-            [[self._pad] * n + list(p) for n, p in zip(padding, prompts, strict=True)],
+        trunks = list(dict.fromkeys(prompt[:length] for prompt, length in prompts))
+        if len(trunks) == len(prompts) or not all(length for _, length in prompts):
+            whole = [prompt for prompt, _ in prompts]
+            logits, cache = self._read(whole)
+            width = max(map(len, whole))
+            columns = torch.arange(width, device=self._model.device)
+            return logits, cache, columns.expand(len(whole), width)
+        _, cache = self._read(trunks)
+        place = {trunk: number for number, trunk in enumerate(trunks)}
+        own = [place[prompt[:length]] for prompt, length in prompts]
+        cache.batch_select_indices(torch.tensor(own, device=self._model.device))
+        before = [length for _, length in prompts]
+        rests = [prompt[length:] for prompt, length in prompts]
+        logits, cache = self._read(rests, cache, before)
+        width, middle, end = (
+            max(len(prompt) for prompt, _ in prompts),
+            max(before),
+            max(before) + max(map(len, rests)),
+        )
+        columns = torch.zeros(len(prompts), width, dtype=torch.long)
+        for row, (length, rest) in enumerate(zip(before, rests, strict=True)):
+            there = [*range(middle - length, middle), *range(end - len(rest), end)]
+            columns[row, width - len(there) :] = torch.tensor(there)
+        return logits, cache, columns.to(self._model.device)
+
+    def _read(
+        self, texts: Sequence[tuple[int, ...]], cache: Any = None, before: Sequence[int] = ()
+    ) -> tuple[torch.Tensor, Any]:
+        """(B, vocabulary) logits behind texts, left-padded, and the cache, where each may have a
+        text before it, left-padded, too.
+        """
+        import torch
+
+        device, width = self._model.device, max(map(len, texts))
+        earlier = max(before, default=0)
+        starts = before or [0] * len(texts)
+        ids = torch.tensor([[self._pad] * (width - len(t)) + list(t) for t in texts], device=device)
+        mask = torch.tensor(
+            [
+                [0] * (earlier - start) + [1] * start + [0] * (width - len(text)) + [1] * len(text)
+                for start, text in zip(starts, texts, strict=True)
+            ],
             device=device,
         )
-        mask = torch.tensor([[0] * n + [1] * (width - n) for n in padding], device=device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, earlier:]
         output = self._model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
+            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
@@ -298,6 +346,12 @@ class ReplyBatch:
         for row in alive:
             row.length += 1
         return cast("torch.Tensor", output.logits[:, -1])
+
+
+def _place(request: Request) -> tuple[int, tuple[int, ...], int, str]:
+    """By what requests are ordered."""
+    length = request.trunk or len(request.prompt)
+    return length, request.prompt[:length], len(request.prompt), request.key
 
 
 def _set_off(rows: Sequence[_Row], logits: torch.Tensor) -> torch.Tensor:
