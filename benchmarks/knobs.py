@@ -31,6 +31,8 @@ ASKED: Mapping[str, str | None] = {
 }
 """Dimension -> the value that is set; None: the speaker's own habit."""
 RATES = (0.05, 0.15, 0.40)
+EACH = 4
+"""Replies to each context, with draws of their own."""
 
 
 def steering_of(name: str, value: str | None, rate: float, candidates: int) -> Steering:
@@ -151,7 +153,8 @@ def main() -> None:
             for pair in run.benchmarked(4 * args.replies)
             if value or run.profiles[pair.speaker].persona().value(name)
         ]
-        pairs = [able[at % len(able)] for at in range(args.replies)]
+        able = able[: max(1, args.replies // EACH)]
+        pairs = [able[at // EACH % len(able)] for at in range(args.replies)]
         for candidates in args.candidates:
             for rate in RATES:
                 z = asked(run, pairs, steering_of(name, value, rate, candidates), reach)

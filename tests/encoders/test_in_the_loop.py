@@ -108,7 +108,7 @@ def test_the_first_candidate_is_the_reply_as_it_is_without_and_few_are_in_vain()
     assert {one.number for one in plain} == {0}
     engine = Dice()
     found = accepted({"emoji": Demand(":)", False)}, 50, 16, engine)
-    assert len(engine.keys) <= 50 * 4 + 50, "nearly all are met in the first round"
+    assert len(engine.keys) <= 50 * 1.7, "of many replies one candidate is written at first"
     kept = [one.completion for one, other in zip(found, plain, strict=True) if one.number == 0]
     assert kept == [
         other.completion for one, other in zip(found, plain, strict=True) if one.number == 0
@@ -129,15 +129,18 @@ def test_how_many_are_written_at_once_changes_no_reply(
     tasks = [Task(Request(f"r{at}", prompt), pair(at), demands) for at in range(6)]
 
     def written() -> list[Accepted]:
-        return write_accepted(
-            tiny_decoder.engine,
-            tasks,
-            judge(),
-            {"d": DIALOGUE},
-            CONFIG,
-            candidates=16,
-            seed=1,
-        )
+        return [
+            write_accepted(
+                tiny_decoder.engine,
+                [task],
+                judge(),
+                {"d": DIALOGUE},
+                CONFIG,
+                candidates=16,
+                seed=1,
+            )[0]
+            for task in tasks
+        ]
 
     by_four = [one._replace(written=0) for one in written()]
     monkeypatch.setattr(in_the_loop, "FIRST_ROUND", 1)

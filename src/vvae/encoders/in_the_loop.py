@@ -24,6 +24,7 @@ from vvae.latent.space import Dimension, LatentSpace
 from vvae.latent.steering import Demand
 
 __all__ = [
+    "FIRST_ROUND",
     "Accepted",
     "Candidates",
     "Judge",
@@ -35,7 +36,9 @@ __all__ = [
 ]
 
 FIRST_ROUND = 4
-"""Candidates written at once; then as many as there are already, so that few are in vain."""
+"""Candidates of one reply that are written at once, where somebody waits for it; of many replies it
+is one, as there is enough to write at once. Then as many as there are already.
+"""
 
 
 class Task(NamedTuple):
@@ -65,15 +68,15 @@ def is_read_by_words(dimension: Dimension) -> bool:
     return not dimension.labels or reader(dimension.reader).exact
 
 
-def rounds(candidates: int) -> Iterator[range]:
+def rounds(candidates: int, first: int) -> Iterator[range]:
     """Yield the numbers of the candidates that are written together, round by round.
 
-    >>> [len(part) for part in rounds(16)]
-    [4, 4, 8]
+    >>> [len(part) for part in rounds(16, 4)], [len(part) for part in rounds(16, 1)]
+    ([4, 4, 8], [1, 1, 2, 4, 8])
     """
     start = 0
     while start < candidates:
-        stop = min(candidates, max(FIRST_ROUND, 2 * start))
+        stop = min(candidates, max(first, 2 * start))
         yield range(start, stop)
         start = stop
 
@@ -199,7 +202,7 @@ def write_accepted(
     """
     chosen = [Candidates(task.demands) for task in tasks]
     completions: list[list[Completion]] = [[] for _ in tasks]
-    for numbers in rounds(candidates):
+    for numbers in rounds(candidates, FIRST_ROUND if len(tasks) == 1 else 1):
         waiting = [place for place, one in enumerate(chosen) if not one.complete]
         if not waiting:
             break

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from starlette.responses import Response
 
-from vvae.encoders.in_the_loop import Candidates, rounds
+from vvae.encoders.in_the_loop import FIRST_ROUND, Candidates, rounds
 from vvae.serving.http.engine_process import EngineProcess
 from vvae.serving.http.reader_process import ReaderProcess
 from vvae.serving.http.schemas import ApiError
@@ -165,7 +165,7 @@ class Answer:
             async with self._places:  # one request does not fill the engine's queue for all others
                 await self._write(index, number, chunks.append)
 
-        for numbers in rounds(spec.steered.candidates):
+        for numbers in rounds(spec.steered.candidates, FIRST_ROUND):
             spent = time.monotonic() - started
             ends = spent * (1 + len(numbers) / len(replies)) if replies else 0.0
             if ends > self.seconds * IN_TIME:
