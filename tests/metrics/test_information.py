@@ -87,3 +87,12 @@ def test_the_command_measures_a_run(served_run: Path) -> None:
     assert phrase["n"] == 12
     assert phrase["agreement"]["value"] > phrase["chance"], "a phrase is a habit of its speaker"
     kept.unlink()
+    asked = [*command, "--replies", "12", "--variant", "SP+FT"]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    used = served_run / "audit" / "information-SP+FT.json"
+    trained = json.loads(used.read_text())
+    assert trained["name"] == "what SP+FT makes of z"
+    assert trained["dimensions"]["catchphrase"]["n"] == 12
+    assert trained["dimensions"]["catchphrase"]["used"] != phrase["used"], "another model"
+    used.unlink()

@@ -88,18 +88,25 @@ def audit_information(
     replies: Annotated[
         int, typer.Option(min=10, help="Held-out replies with a value, of each dimension at most.")
     ] = 100,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Trained variant to ask what it makes of z, in place of the base model."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write the scores to, as JSON.")] = None,
 ) -> None:
-    """Ask how much each dimension of z can tell a decoder, before anything is trained.
+    """Ask how much each dimension of z can tell a decoder, before anything is trained, or how much
+    of it a trained one uses.
 
-    The base model is told z, and z with one value drawn anew: what is the difference worth?
+    The model is told z, and z with one value drawn anew: what is the difference worth?
     """
     from vvae.pipeline.stages.analysis import audit_information as audit
 
     opened = open_run(run)
     if not opened.path("profiles.parquet").exists():
         opened.make(until="profiles")
-    _keep(audit(opened, replies), opened.path("audit/information.json"), out)
+    asked = opened.trained_variant(variant) if variant else None
+    file = f"information-{variant}" if variant else "information"
+    _keep(audit(opened, replies, asked), opened.path(f"audit/{file}.json"), out)
 
 
 def _keep(scores: dict[str, Any], *paths: Path | None) -> None:

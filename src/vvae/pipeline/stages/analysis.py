@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vvae.core.dialogue import Pair
 from vvae.core.errors import DataError
 from vvae.core.files import write_json, write_text
 from vvae.core.random import shuffled
 from vvae.corpus.pairs import learned_pairs
+from vvae.decoder.variants import Variant
 from vvae.encoders.base import Encoder
+from vvae.latent.persona import Persona
 from vvae.metrics.audit.information import information, redrawn
 from vvae.metrics.audit.labels import read_labelled
 from vvae.metrics.audit.scores import against_labels, agreement
@@ -105,17 +108,20 @@ def audit_agreement(run: Run, other: Run) -> dict[str, Any]:
     }
 
 
-def audit_information(run: Run, replies: int) -> dict[str, Any]:
-    """Return how much each dimension of z can tell, measured with the base model that is told z.
+def audit_information(run: Run, replies: int, variant: Variant | None = None) -> dict[str, Any]:
+    """Return how much each dimension of z can tell, measured with the base model that is told z, or
+    how much of it a trained variant uses.
 
     Args:
         replies: held-out replies with a value, of each dimension at most.
+        variant: whose adapter is asked, with z as it stands in its training; the base model where
+            None.
 
     Raises:
         DataError: no held-out reply of a learned speaker has been read.
     """
     from vvae.decoder.model import Branch
-    from vvae.inference.prompts import prompted_line
+    from vvae.inference.prompts import PersonaLine, prompted_line
     from vvae.metrics.teacher_forcing import reply_losses
 
     seed, space, prior = run.config.seed, run.space, run.prior
@@ -133,15 +139,28 @@ def audit_information(run: Run, replies: int) -> dict[str, Any]:
         for name, _ in run.posteriors[pair.pair_id]:
             if len(chosen.setdefault(name, [])) < replies:
                 chosen[name].append(pair.pair_id)
+    conditions = run.conditions(variant) if variant else None
+
+    def shown(pair: Pair, persona: Persona) -> PersonaLine:
+        if conditions is None:
+            return prompted_line(persona, space)
+        return conditions.line(pair, pair.speaker, persona)
+
     branches: dict[str, list[Branch]] = {}
+    by_id = {pair.pair_id: pair for pair in held}
     for name, pair_ids in chosen.items():
         for pair_id in pair_ids:
-            persona = run.posteriors[pair_id]
+            pair, persona = by_id[pair_id], run.posteriors[pair_id]
+            if conditions is not None:
+                persona = conditions.training_persona(pair, 0) or persona
             other = redrawn(persona, name, prior, key=pair_id, seed=seed)
-            asked = branches.setdefault(pair_id, [Branch("own", prompted_line(persona, space))])
-            asked.append(Branch(name, prompted_line(other, space)))
+            asked = branches.setdefault(pair_id, [Branch("own", shown(pair, persona))])
+            asked.append(Branch(name, shown(pair, other)))
     pairs = [pair for pair in order if pair.pair_id in branches]
-    run.decoder.drop_adapter()
+    if variant is None:
+        run.decoder.drop_adapter()
+    else:
+        run.with_adapter(variant)
     with run.reporter.task("likelihood of held-out replies") as tick:
         losses = reply_losses(run.decoder, run.dialogues, pairs, branches, progress=tick)
     gains = {
@@ -153,9 +172,10 @@ def audit_information(run: Run, replies: int) -> dict[str, Any]:
     }
     return {
         "kind": "information",
-        "name": "what z can tell",
+        "name": f"what {variant.name} makes of z" if variant else "what z can tell",
         "encoder": run.encoder.id,
         "model": run.config.decoder.model,
+        "variant": variant.name if variant else None,
         "replies": len(held),
         "dimensions": information(
             prior, gains, held, run.posteriors, run.learned_profiles, seed=seed
