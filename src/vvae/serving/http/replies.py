@@ -88,8 +88,10 @@ class Answer:
 
     @property
     def at_once(self) -> int:
-        """Return how many replies are written at a time."""
-        return self.number * min(self.spec.steered.candidates, self.engine.slots)
+        """Return how many places it takes: those of its choices, and further candidates as far as
+        there are slots for them.
+        """
+        return max(self.number, min(self.number * self.spec.steered.candidates, self.engine.slots))
 
     async def chunks(self) -> AsyncGenerator[Chunk]:
         """Yield what is written, of all choices as it comes; the first chunk, without text, says
