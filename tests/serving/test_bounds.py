@@ -198,12 +198,21 @@ def test_a_run_of_others_sends_no_conversation_to_its_own_endpoint(
     with serving(folder, "--variant", "SP+FT") as served:
         answer = served.post(body("hi"))
         assert answer.status_code == 400
-        assert "auto is off" in answer.text
+        assert "nothing is read here" in answer.text
         assert "192.0.2.7" not in answer.text
         assert served.post(body("hi", persona={"tone": "sad"})).status_code == 200
-    refused = vvae("chat", str(folder), "--auto", "tone")
-    assert refused.returncode == 2
-    assert "--encoder-endpoint http://192.0.2.7:8080/v1" in refused.stderr
+        tone = {"tone": {"value": "sad", "rate": 1}, "candidates": 4}
+        answer = served.post(body("hi", persona=tone))
+        assert answer.status_code == 400
+        assert "nothing is read here" in answer.text, "nor are candidates sent to it"
+        length = {"length": {"value": "short", "rate": 1}, "candidates": 4}
+        answer = served.post(body("hi", persona=length))
+        assert answer.status_code == 200, "words and form are read here"
+        assert answer.json()["vvae"]["candidates"][0]["written"] <= 4
+    for asked in (["--auto", "tone"], ["--rate", "tone=1", "--candidates", "4"]):
+        refused = vvae("chat", str(folder), *asked)
+        assert refused.returncode == 2
+        assert "--encoder-endpoint http://192.0.2.7:8080/v1" in refused.stderr
     card = tmp_path / "card.json"
     card.write_text('{"name": "Zed", "description": "likes chess"}', "utf-8")
     refused = vvae("card", "import", str(card), "--run", str(folder))

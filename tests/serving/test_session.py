@@ -12,6 +12,7 @@ from vvae.core.dialogue import Dialogue
 from vvae.core.errors import ConfigError, ModelError
 from vvae.inference.models import SMOLLM2, gguf_of
 from vvae.inference.transformers import TransformersEngine
+from vvae.latent.readers import reader
 from vvae.latent.steering import steering_from_text
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
@@ -135,3 +136,31 @@ def test_an_unknown_speaker_names_some(run: Run) -> None:
     assert "no speaker is named 'nobody'" in result.stderr
     assert "cleo" in result.stderr
     assert json.loads((run.folder / "import.json").read_text())["dialogues"] == 48
+
+
+def test_a_rate_is_met_by_choosing_and_a_strength_needs_logits(run: Run) -> None:
+    one = session(run, "length=a word or two; length.rate=0.5; ending.rate=0; candidates=8")
+    replies = [one.reply("hi") for _ in range(6)]
+    shows = reader("length").shows
+    drawn = {reply.steered.demands["length"].shown for reply in replies}
+    assert drawn == {True, False}
+    for reply in replies:
+        assert reply.accepted is not None
+        demand = reply.steered.demands["length"]
+        shown = shows(demand.value, reply.accepted.completion.text)
+        assert ("length" in reply.accepted.met) == (shown == demand.shown)
+    pushed, plain = session(run, "tone=sad; tone.strength=9"), session(run, "tone=sad")
+    texts = [[str(chat.reply(text)) for text in "abcdef"] for chat in (pushed, plain)]
+    assert texts[0] != texts[1]
+    with pytest.raises(ConfigError, match="needs the model's logits"):
+        open_session(
+            run,
+            "ana",
+            "SP+FT",
+            steering_from_text("tone=sad; tone.strength=1"),
+            temperature=1.0,
+            top_p=1.0,
+            seed=0,
+            engine="llama.cpp",
+            base=Path("base.gguf"),
+        )
