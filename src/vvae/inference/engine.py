@@ -105,7 +105,7 @@ def no_strength(where: str = "strength") -> ConfigError:
     return ConfigError(
         "a strength needs the model's logits, which this engine does not show",
         where=where,
-        fix="take --engine transformers, or leave the strength out",
+        fix="take --engine transformers (and --slots 2 or more), or leave the strength out",
     )
 
 

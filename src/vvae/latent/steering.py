@@ -47,8 +47,6 @@ from vvae.latent.sampling import chat_keys, drawn_from, fill
 from vvae.latent.space import LatentSpace
 
 __all__ = [
-    "MOST_CANDIDATES",
-    "STRONGEST",
     "Demand",
     "Given",
     "Knob",
@@ -533,12 +531,13 @@ def steer(
     Args:
         read: q(z|c), called where a dimension is `auto`.
         reach: dimension -> what the adapter can do; without it rates are not asked for.
-        most_strengths: for how many dimensions a strength may be taken that nobody asked for.
+        most_strengths: how many dimensions may have one; those that nobody asked for give way.
     """
     own = profile.persona(listener)
     heard = read() if any(knob.mode == "auto" for knob in steering.knobs.values()) else Persona()
     keys = chat_keys(conversation, profile.speaker, turn)
     candidates = steering.candidates or 1
+    most_strengths -= sum(map(bool, steering.strengths.values()))
     persona, dimensions, notes = Persona(), dict[str, Given](), list[str]()
     demands: dict[str, Demand] = {}
     for dimension in space.dimensions:

@@ -123,7 +123,7 @@ def open_session(
     if reads(steering, run.space) and (refused := why_unread(run, encoder_endpoint)):
         raise refused
     sets_off = llama_base(run, engine, base) is None
-    if steering.strengths and not sets_off:
+    if any(steering.strengths.values()) and not sets_off:
         raise no_strength("--strength")
     adapter = run.trained_variant(variant)
     for name in ("prior.json", "profiles.parquet"):

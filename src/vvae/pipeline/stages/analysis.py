@@ -150,9 +150,10 @@ def audit_information(run: Run, replies: int, variant: Variant | None = None) ->
     by_id = {pair.pair_id: pair for pair in held}
     for name, pair_ids in chosen.items():
         for pair_id in pair_ids:
-            pair, persona = by_id[pair_id], run.posteriors[pair_id]
-            if conditions is not None:
-                persona = conditions.training_persona(pair, 0) or persona
+            pair, read = by_id[pair_id], run.posteriors[pair_id]
+            filled = conditions.training_persona(pair, 0) if conditions else None
+            # What was read stands there, dropout or not: the other value is held against it.
+            persona = read if filled is None else filled.with_slots(read.slots)
             other = redrawn(persona, name, prior, key=pair_id, seed=seed)
             asked = branches.setdefault(pair_id, [Branch("own", shown(pair, persona))])
             asked.append(Branch(name, shown(pair, other)))

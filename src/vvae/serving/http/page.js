@@ -181,9 +181,11 @@ async function profile() {
   const reach = space.adapters.find((one) => one.name === $("adapter").value)?.reach || {};
   const kept = space.personas.includes(speaker);
   if (kept) tries(found.candidates);
+  $("candidates").kept = kept && found.candidates > 1; // what is off here may be on there
   for (const [name, row] of rows()) {
     const one = found.knobs[name] || {};
     row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : "varies (no habit known)";
+    row.keptPush = kept && one.strength; // what is off here may be on there
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
     pushes(row, kept ? one.strength : Number(row.push.value));
     rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
@@ -212,8 +214,7 @@ async function profile() {
 
 function persona() {
   const asked = { speaker: $("speaker").value };
-  const kept = space.personas.includes(asked.speaker); // what is off here may be on in what is kept
-  if ($("candidates").value || kept) asked.candidates = Number($("candidates").value) || 1;
+  if ($("candidates").value || $("candidates").kept) asked.candidates = Number($("candidates").value) || 1;
   if ($("seed").value.trim()) asked.seed = Number($("seed").value);
   for (const [name, row] of rows()) {
     const chosen = row.choose.value, one = {};
@@ -222,7 +223,7 @@ function persona() {
     else if (chosen === "none") Object.assign(one, { mode: "fixed", value: null });
     else if (chosen === "auto" || chosen === "sample") one.mode = chosen;
     if (row.often.value) one.rate = Number(row.often.value);
-    if (!row.push.hidden && (row.push.value || kept)) one.strength = Number(row.push.value);
+    if (!row.push.hidden && (row.push.value || row.keptPush)) one.strength = Number(row.push.value);
     if (Object.keys(one).length) asked[name] = one;
   }
   return asked;
@@ -477,7 +478,7 @@ function menu(chip, name, slot, answer, turn) { // one knob, the others stay as 
       const others = Object.entries(answer.z.z).filter(([other]) => other !== name);
       const kept = others.map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate?.shown ? 1 : undefined, strength: one.strength ?? (one.rate?.shown ? 0 : undefined) }]);
       const rated = slot.rate || row.often.value;
-      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined, strength: slot.strength ?? (Number(row.push.value) || undefined) } }, Object.fromEntries(others));
+      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined, strength: slot.strength ?? (Number(row.push.value) || (rated ? 0 : undefined)) } }, Object.fromEntries(others));
     },
     keydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } },
   } }, make("p", { class: "dim" }, why(name, slot, answer)), make("label", {}, name, field), list, make("button", {}, "Write again"), act("Close", close));
@@ -696,6 +697,7 @@ async function anew(chosen) { // after a persona was kept or deleted: the knobs 
   space = await (await ask("vvae/space")).json();
   people(chosen);
   $("seed").value = "";
+  tries(null);
   $("knobs").replaceChildren(...space.dimensions.map(knob));
   await profile();
 }

@@ -290,7 +290,7 @@ class PersonaResolver:
             ]
         )
         check_steering(steering, self.space)
-        if steering.strengths and not self.sets_off:
+        if any(steering.strengths.values()) and not self.sets_off:
             raise no_strength(f"persona.{next(iter(steering.strengths))}")
         speaker = steering.speaker if steering.speaker is not None else next(iter(self.speakers))
         profile = self.profiles.get(speaker)
@@ -304,7 +304,7 @@ class PersonaResolver:
         ignored = list(request.ignored)
         if speaker in self.personas:
             kept = self.personas[speaker][1]
-            if kept.strengths and not self.sets_off:
+            if any(kept.strengths.values()) and not self.sets_off:
                 kept = replace(kept, strengths={})
                 ignored.append("the strengths kept with this persona change nothing here")
             steering = merged([steering, kept])

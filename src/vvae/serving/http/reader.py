@@ -53,7 +53,7 @@ class ReaderWorker(Child):
             pair, dialogue = next_pair(turns, message["speaker"])
             demands = {name: Demand(*one) for name, one in message["demands"].items()}
             candidates = [(replace(pair, response=text), demands) for text in message["texts"]]
-            judge = Judge(lambda: self._run.encoder, self._run.space)
+            judge = Judge(lambda: self._reader.encoder(), self._run.space)
             return {"met": list(map(sorted, judge.met(candidates, {dialogue.id: dialogue})))}
         return {name: slot.value for name, slot in self._reader.read(turns, message["speaker"])}
 

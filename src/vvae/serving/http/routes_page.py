@@ -281,6 +281,7 @@ def _traits(profile: Profile) -> list[str]:
 
 def _between(reach: Reach) -> dict[str, Any]:
     low, high = reach.ends
+    high = max(high, *(shown for _, shown in reach.by_strength), 0.0)
     return {"low": round(low, 4), "high": round(high, 4), "basis": reach.basis}
 
 
