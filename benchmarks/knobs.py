@@ -35,10 +35,13 @@ EACH = 4
 """Replies to each context, with draws of their own."""
 
 
-def steering_of(name: str, value: str | None, rate: float, candidates: int) -> Steering:
+def steering_of(
+    name: str, value: str | None, rate: float, candidates: int, strength: float | None = None
+) -> Steering:
     """What is asked of one dimension."""
     knobs = {} if value is None else {name: Knob("fixed", value)}
-    return Steering(knobs=knobs, rates={name: rate}, candidates=candidates)
+    strengths = {} if strength is None else {name: strength}
+    return Steering(knobs=knobs, rates={name: rate}, strengths=strengths, candidates=candidates)
 
 
 def asked(
@@ -134,6 +137,9 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--replies", type=int, default=600)
     parser.add_argument("--candidates", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--dimension", nargs="+", choices=list(ASKED), default=list(ASKED))
+    parser.add_argument("--rate", type=float, nargs="+", default=list(RATES))
+    parser.add_argument("--strength", type=float, help="by default as the rate needs, if at all")
     parser.add_argument("--cost", action="store_true", help="only how long one reply takes")
     args = parser.parse_args()
     run = Run.open(args.run)
@@ -147,7 +153,8 @@ def main() -> None:
             print(json.dumps(cost), flush=True)
         return
     reach = reaches(run, run.trained_variant(DEFAULT_VARIANT))
-    for name, value in ASKED.items():
+    for name in args.dimension:
+        value = ASKED[name]
         able = [
             pair
             for pair in run.benchmarked(4 * args.replies)
@@ -156,8 +163,10 @@ def main() -> None:
         able = able[: max(1, args.replies // EACH)]
         pairs = [able[at // EACH % len(able)] for at in range(args.replies)]
         for candidates in args.candidates:
-            for rate in RATES:
-                z = asked(run, pairs, steering_of(name, value, rate, candidates), reach)
+            for rate in args.rate:
+                z = asked(
+                    run, pairs, steering_of(name, value, rate, candidates, args.strength), reach
+                )
                 found, seconds = written(run, pairs, z, candidates)
                 cell = {"dimension": name, "value": value, "candidates": candidates, "asked": rate}
                 cell |= delivered(run, pairs, name, value, z, found)
