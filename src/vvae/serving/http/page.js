@@ -184,7 +184,7 @@ async function profile() {
   $("candidates").kept = kept && found.candidates > 1; // what is off here may be on there
   for (const [name, row] of rows()) {
     const one = found.knobs[name] || {};
-    row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : "varies (no habit known)";
+    row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : found.habits.includes(name) ? "as they write" : "varies (no habit known)";
     row.keptPush = kept && one.strength; // what is off here may be on there
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
     pushes(row, kept ? one.strength : Number(row.push.value));
@@ -456,7 +456,7 @@ function why(name, slot, answer) { // where a value of a reply comes from, in a 
     given: "You set it.",
     profile: `A habit of ${who}, read in what ${who} wrote.`,
     conversation: "Read in what was said here before this reply.",
-    sampled: `Drawn at random, as often as people in these chats have it: nothing of ${who} says otherwise.`,
+    sampled: space.dimensions.find((one) => one.name === name)?.draws === "speaker" ? `Drawn as often as ${who} writes so.` : `Drawn at random, as often as people in these chats have it: nothing of ${who} says otherwise.`,
   }[slot.source];
 }
 

@@ -119,6 +119,7 @@ def space(request: Request, service: ServiceDependency) -> dict[str, Any]:
             "name": d.name,
             "axis": d.axis,
             "scope": d.scope,
+            "draws": d.draws,
             "description": d.description,
             "labels": list(d.labels or {}),
             "top": [value for value, _ in personas.prior[d.name].ordered[:TOP]],
@@ -167,6 +168,7 @@ def persona(name: str, service: ServiceDependency) -> dict[str, Any]:
     return {
         "name": name,
         "values": values,
+        "habits": sorted(profile.habits),
         "knobs": knobs,
         "seed": steering.seed,
         "candidates": steering.candidates,
