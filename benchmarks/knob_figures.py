@@ -71,8 +71,9 @@ def draw_rates(cells: list[dict[str, Any]], path: Path) -> None:
 
     names = list(dict.fromkeys(cell["dimension"] for cell in cells))
     ways = sorted({cell["candidates"] for cell in cells})
-    figure, axes = plt.subplots(1, len(ways), figsize=(4.2 * len(ways), 3.8), sharey=True)
-    for axis, candidates in zip(axes, ways, strict=True):
+    size = (4.2 * len(ways), 3.8)
+    figure, axes = plt.subplots(1, len(ways), figsize=size, sharey=True, squeeze=False)
+    for axis, candidates in zip(axes[0], ways, strict=True):
         axis.plot([0, 50], [0, 50], color=COLOURS["soft"], lw=0.8, ls=":")
         for name, colour in zip(names, SHOWN, strict=False):
             own = [
@@ -94,8 +95,8 @@ def draw_rates(cells: list[dict[str, Any]], path: Path) -> None:
         title = "training alone" if candidates == 1 else f"up to {candidates} candidates"
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("asked for, %")
-    axes[0].set_ylabel("delivered, % of replies")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0, 0].set_ylabel("delivered, % of replies")
+    axes[0, 0].legend(frameon=False, fontsize=8)
     _save(figure, path)
 
 
