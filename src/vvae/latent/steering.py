@@ -162,7 +162,7 @@ class Reach(NamedTuple):
         """Return the least strength at which a value shows in a share of replies, on a line between
         the strengths measured; the one that comes nearest where none does.
 
-        >>> Reach(0.2, 0.0, "", by_strength=((1.0, 0.6),)).strength_for(0.4)
+        >>> Reach(0.25, 0.0, "", by_strength=((1.0, 0.75),)).strength_for(0.5)
         0.5
         """
         if target <= self.shown:
