@@ -164,13 +164,11 @@ def control(
             "it measures strengths of its own", where="--calibrate", fix="leave out the other"
         )
     opened = open_run(run)
+    trained = opened.trained_variant(variant)
     ways = [TRAINED, *map(Way, STRENGTHS)] if calibrate else [Way(strength, candidates)]
     for way in ways:
-        summary = measure(
-            opened, opened.trained_variant(variant), contexts, dimensions=dimension, way=way
-        )
-        print_control(summary)
-        typer.echo(str(opened.path(way.folder(opened.trained_variant(variant))) / "report.html"))
+        print_control(measure(opened, trained, contexts, dimensions=dimension, way=way))
+        typer.echo(str(opened.path(way.folder(trained)) / "report.html"))
 
 
 @app.command(epilog=example("vvae score runs/chats replies.txt --speaker Ana"))

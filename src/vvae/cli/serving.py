@@ -118,17 +118,16 @@ def chat(
             where="--set, --auto, --sample",
             fix="leave out one of the two",
         )
-    shares = {
-        name: {"rate": share}
-        for name, share in (named(r, "--rate", "catchphrase=0.1") for r in rate or [])
-    }
-    pushes = {
-        name: {"strength": push}
-        for name, push in (named(w, "--strength", "tone=1.5") for w in strength or [])
-    }
+
+    def of_knobs(key: str, given: list[str] | None, for_example: str) -> Steering:
+        option = f"--{key}"
+        numbers = dict(named(one, option, for_example) for one in given or [])
+        settings = {name: {key: number} for name, number in numbers.items()}
+        return steering_from_json(settings, where=option)
+
+    rates = of_knobs("rate", rate, "catchphrase=0.1").rates
+    strengths = of_knobs("strength", strength, "tone=1.5").strengths
     opened = open_run(run)
-    rates = steering_from_json(shares, where="--rate").rates
-    strengths = steering_from_json(pushes, where="--strength").strengths
     for name, value in fixed.items():
         opened.space.check(name, value, where=f"--set {name}={value}")
     for option, names in {

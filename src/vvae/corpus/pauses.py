@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from vvae.core.dialogue import Dialogue
@@ -49,13 +49,13 @@ class Pauses:
         for dialogue in dialogues:
             times = [_read(m.time) for turn in dialogue.turns for m in turn.messages]
             if any(at is not None and at.second for at in times):
-                self._see(dialogue)
+                self._see(dialogue, iter(times))
 
-    def _see(self, dialogue: Dialogue) -> None:
+    def _see(self, dialogue: Dialogue, times: Iterator[datetime | None]) -> None:
         last: datetime | None = None
         for turn in dialogue.turns:
             for number, message in enumerate(turn.messages):
-                at = _read(message.time)
+                at = next(times)
                 if at and last and (last.tzinfo is None) == (at.tzinfo is None):
                     seconds = (at - last).total_seconds()
                     # When it was said, not when it was answered: that is what is known when asked.

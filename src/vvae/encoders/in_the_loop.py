@@ -11,8 +11,9 @@ on how many are written at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 from vvae.core.dialogue import Dialogue, Pair
@@ -30,7 +31,7 @@ __all__ = [
     "Judge",
     "Task",
     "candidate_key",
-    "is_read_by_words",
+    "needs_encoder",
     "rounds",
     "write_accepted",
 ]
@@ -61,11 +62,16 @@ class Accepted(NamedTuple):
     """Dimensions whose demand it meets."""
 
 
-def is_read_by_words(dimension: Dimension) -> bool:
+def _is_read_by_words(dimension: Dimension) -> bool:
     """Return whether a value of a dimension is found in a reply by its words or its form alone;
     else an encoder must read it.
     """
     return not dimension.labels or reader(dimension.reader).exact
+
+
+def needs_encoder(names: Iterable[str], space: LatentSpace) -> bool:
+    """Return whether an encoder must read a value of any of some dimensions."""
+    return any(not _is_read_by_words(space.by_name[name]) for name in names)
 
 
 def rounds(candidates: int, first: int) -> Iterator[range]:
@@ -90,11 +96,15 @@ class Judge:
     """A reader of candidates: which demands each of them meets.
 
     Args:
-        encoder: called when a demand is on a dimension that only an encoder can read.
+        encoder: called once, when a demand is on a dimension that only an encoder can read.
     """
 
     def __init__(self, encoder: Callable[[], Encoder], space: LatentSpace) -> None:
-        self._encoder, self._space = encoder, space
+        self._load, self._space = encoder, space
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return self._load()
 
     def met(
         self,
@@ -114,7 +124,7 @@ class Judge:
             for name, demand in demands.items():
                 dimension = self._space.by_name[name]
                 values = read.get(number)
-                if is_read_by_words(dimension):
+                if _is_read_by_words(dimension):
                     shown = reader(dimension.reader).shows(demand.value, pair.response)
                 elif values is None:
                     continue
@@ -136,7 +146,7 @@ class Judge:
         places = [
             number
             for number, (_, demands) in enumerate(candidates)
-            if any(not is_read_by_words(self._space.by_name[name]) for name in demands)
+            if needs_encoder(demands, self._space)
         ]
         if not places:
             return {}
@@ -145,7 +155,7 @@ class Judge:
             replace(candidates[number][0], pair_id=f"{candidates[number][0].pair_id}|{number}")
             for number in places
         ]
-        encodings = self._encoder().encode(pairs, dialogues)
+        encodings = self._encoder.encode(pairs, dialogues)
         return {
             number: {name: slot.value for name, slot in encoding.persona}
             for number, encoding in zip(places, encodings, strict=True)

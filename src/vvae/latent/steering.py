@@ -148,11 +148,6 @@ class Reach(NamedTuple):
             return self
         return own if own.by_strength else own._replace(by_strength=self.by_strength)
 
-    def without_strengths(self) -> Reach:
-        """Return what an engine can do that gives a knob no strength."""
-        by_value = {value: reach.without_strengths() for value, reach in self.by_value.items()}
-        return self._replace(by_strength=(), by_value=by_value)
-
     @property
     def ends(self) -> tuple[float, float]:
         """Return the lowest and the highest rate that can be had."""
@@ -461,19 +456,26 @@ def _number(number: object) -> float:
         return math.nan
 
 
+def _within(number: object, low: float, high: float, *, what: str, where: str, fix: str) -> float:
+    """A number within bounds, as it was written.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    found = _number(number)
+    if not low <= found <= high:
+        raise ConfigError(what, where=where, fix=fix)
+    return found
+
+
 def _rate(rate: object, where: str) -> float:
-    number = _number(rate)
-    if not 0 <= number <= 1:
-        raise ConfigError("a rate is a share between 0 and 1", where=where, fix="for example 0.1")
-    return number
+    what = "a rate is a share between 0 and 1"
+    return _within(rate, 0, 1, what=what, where=where, fix="for example 0.1")
 
 
 def _strength(strength: object, where: str) -> float:
-    number = _number(strength)
-    if not abs(number) <= STRONGEST:
-        what = f"a strength is a number from {-STRONGEST:g} to {STRONGEST:g}"
-        raise ConfigError(what, where=where, fix="for example 1")
-    return number
+    what = f"a strength is a number from {-STRONGEST:g} to {STRONGEST:g}"
+    return _within(strength, -STRONGEST, STRONGEST, what=what, where=where, fix="for example 1")
 
 
 def merged(layers: Iterable[Steering]) -> Steering:
@@ -577,7 +579,7 @@ def steer(
             rate,
             (strength or 0.0) if slot is not None else 0.0,
         )
-    if steering.candidates and not demands and candidates > 1:
+    if candidates > 1 and not demands:
         notes.append("candidates: no rate is asked for, so one reply is written")
     return Steered(persona, dimensions, tuple(notes), demands, candidates if demands else 1)
 

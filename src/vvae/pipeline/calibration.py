@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vvae.core.random import shuffled
 from vvae.decoder.variants import Variant
 from vvae.latent.sampling import predicted_rate
+from vvae.latent.space import Dimension
 from vvae.latent.steering import Reach
 from vvae.metrics.association import FEW
 from vvae.metrics.metric import metric_of, shows
@@ -19,16 +20,12 @@ from vvae.pipeline.run import Run
 
 __all__ = ["reaches"]
 
-ALL = ""
-"""In place of a value: of all values together."""
 OTHERS, SPEAKERS = 400, 50
 """Replies and speakers' values that tell how often others say a value."""
 
 
-def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
+def reaches(run: Run, variant: Variant, *, strengths: bool = True) -> dict[str, Reach]:
     """Return dimension -> what can be had of it, from the best there is:
-
-    A knob's strengths are those that `vvae control --calibrate` has measured.
 
     1. `vvae control`: the same contexts with the value set and left out; of dimensions whose value
     no metric counts,
@@ -38,6 +35,10 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
        under another's;
     3. r / (r + (1 - r) s), what training converges to (`predicted_rate`), and how often others say
        a speaker's value.
+
+    Args:
+        strengths: with the rates at strengths that `vvae control` has measured; without, what an
+            engine can do that gives a knob none.
     """
     controlled = _read(run, f"control/{variant.name}/control.json")
     benched = _read(run, "results.json").get("variants", {}).get(variant.name, {})
@@ -45,16 +46,8 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
     for dimension in run.space.dimensions:
         name = dimension.name
         metric = metric_of(dimension.reader) or ""
-        rates, scores = controlled.get("rates", {}).get(metric), benched.get(metric)
-        if rates and rates["shown"]["n"]:
-            basis = f"measured by vvae control, n = {rates['shown']['n']}"
-            result[name] = Reach(
-                rates["shown"]["rate"],
-                rates["hidden"]["rate"],
-                basis,
-                _each(rates.get("by_value", {})),
-            )
-        elif not metric and (reach := _read_back(controlled.get("confusion", {}).get(name, {}))):
+        scores = benched.get(metric)
+        if reach := _controlled(controlled, dimension):
             result[name] = reach
         elif scores and scores.get("n"):
             swapped = (scores.get("swapped") or {}).get("true")
@@ -72,41 +65,56 @@ def reaches(run: Run, variant: Variant) -> dict[str, Reach]:
             hidden = _said_by_others(run, name, metric) if metric else 0.0
             shown = predicted_rate(run.prior[name].rate, s)
             result[name] = Reach(shown, hidden, "predicted from r, not measured")
-    curves = _strengths(run, variant)
-    return {name: _stronger(reach, curves.get(name, {})) for name, reach in result.items()}
+    stronger = _stronger(run, variant) if strengths else {}
+    return {name: _with(reach, stronger.get(name, ())) for name, reach in result.items()}
 
 
-def _stronger(reach: Reach, curves: Mapping[str, Mapping[float, float]]) -> Reach:
-    """A reach with the strengths that were measured: of all values together, and of each alone."""
+def _controlled(found: Mapping[str, Any], dimension: Dimension) -> Reach | None:
+    """Return what a control.json says of a dimension: how often its values were counted, or read
+    back where no metric counts them.
+    """
+    metric = metric_of(dimension.reader)
+    if metric is None:
+        return _read_back(found.get("confusion", {}).get(dimension.name, {}))
+    rates = found.get("rates", {}).get(metric)
+    if not rates or not rates["shown"]["n"]:
+        return None
+    return Reach(
+        rates["shown"]["rate"],
+        rates["hidden"]["rate"],
+        f"measured by vvae control, n = {rates['shown']['n']}",
+        _each(rates.get("by_value", {})),
+    )
+
+
+def _stronger(run: Run, variant: Variant) -> dict[str, list[tuple[float, Reach]]]:
+    """Return dimension -> (strength, what was measured at it), the weakest first."""
+    result: dict[str, list[tuple[float, Reach]]] = defaultdict(list)
+    found = [
+        json.loads(path.read_text("utf-8"))
+        for path in run.path(f"control/{variant.name}").glob("strength-*/control.json")
+    ]
+    for one in sorted(found, key=lambda one: float(one["strength"])):
+        for dimension in run.space.dimensions if one["candidates"] == 1 else ():
+            if one["strength"] > 0 and (reach := _controlled(one, dimension)):
+                result[dimension.name].append((float(one["strength"]), reach))
+    return result
+
+
+def _with(reach: Reach, stronger: Sequence[tuple[float, Reach]]) -> Reach:
+    """A reach with what was measured at strengths: of all values together, and of each alone."""
     by_value = {
-        value: own._replace(by_strength=tuple(sorted(curves.get(value, {}).items())))
+        value: own._replace(
+            by_strength=tuple(
+                (strength, at.by_value[value].shown)
+                for strength, at in stronger
+                if value in at.by_value
+            )
+        )
         for value, own in reach.by_value.items()
     }
-    of_all = tuple(sorted(curves.get(ALL, {}).items()))
+    of_all = tuple((strength, at.shown) for strength, at in stronger)
     return reach._replace(by_strength=of_all, by_value=by_value)
-
-
-def _strengths(run: Run, variant: Variant) -> dict[str, dict[str, dict[float, float]]]:
-    """Return dimension -> value, or `ALL` -> strength -> how often a value that is set shows, as
-    measured.
-    """
-    result: dict[str, dict[str, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
-    for path in run.path(f"control/{variant.name}").glob("strength-*/control.json"):
-        found: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
-        strength = float(found["strength"])
-        if found["candidates"] > 1 or strength <= 0:
-            continue
-        for dimension in run.space.dimensions:
-            name, metric = dimension.name, metric_of(dimension.reader) or ""
-            rates = found["rates"].get(metric)
-            read = _read_back(found["confusion"].get(name, {}))
-            if rates and rates["shown"]["n"]:
-                result[name][ALL][strength] = rates["shown"]["rate"]
-                for value, ends in _each(rates.get("by_value", {})).items():
-                    result[name][value][strength] = ends.shown
-            elif not metric and read:
-                result[name][ALL][strength] = read.shown
-    return result
 
 
 def _each(by_value: Mapping[str, Mapping[str, Any]]) -> dict[str, Reach]:

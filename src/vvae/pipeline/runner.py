@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,12 @@ def run_stages(
 
 def is_made(run: Run, stage: Stage) -> bool:
     """Return whether a stage's outputs are there, made of what its inputs and settings are now."""
-    state = _state(run.marker(stage.name))
+    return _is_made(run, stage, stage.key(run), _state(run.marker(stage.name)))
+
+
+def _is_made(run: Run, stage: Stage, key: str, state: Mapping[str, Any]) -> bool:
     there = all(run.path(output).exists() for output in stage.outputs)
-    return there and bool(state.get("done")) and state.get("key") == stage.key(run)
+    return there and bool(state.get("done")) and state.get("key") == key
 
 
 def make(run: Run, stages: Iterable[Stage]) -> None:
@@ -86,7 +89,7 @@ def make(run: Run, stages: Iterable[Stage]) -> None:
     for stage in stages:
         distributed.barrier()  # the stage before is written
         key, state = stage.key(run), _state(run.marker(stage.name))
-        made = is_made(run, stage)
+        made = _is_made(run, stage, key, state)
         distributed.barrier()  # all have read the same state
         if made:
             continue

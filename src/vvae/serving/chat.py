@@ -137,10 +137,6 @@ def open_session(
     reader = ConversationReader(run.encoder, run.space)
     check_adapter(run, adapter)
     prompter, opened = open_engine(run, adapter, engine, base)
-    reach = {
-        name: of_name if sets_off else of_name.without_strengths()
-        for name, of_name in reaches(run, adapter).items()
-    }
     return ChatSession(
         prompter=prompter,
         engine=opened,
@@ -153,7 +149,7 @@ def open_session(
         ),
         window_tokens=run.config.pairs.window_tokens,
         steering=steering,
-        reach=reach.__getitem__,
+        reach=reaches(run, adapter, strengths=sets_off).__getitem__,
         seed=seed,
         shows_z=adapter.z != "none",
     )

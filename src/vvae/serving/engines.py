@@ -11,7 +11,7 @@ from vvae.core.errors import ConfigError, DataError
 from vvae.core.files import digest
 from vvae.decoder.export import adapter_to_gguf
 from vvae.decoder.variants import Variant
-from vvae.encoders.in_the_loop import is_read_by_words
+from vvae.encoders.in_the_loop import needs_encoder
 from vvae.inference.engine import Engine
 from vvae.inference.llama import LlamaEngine, check_vocabulary
 from vvae.inference.models import gguf_of
@@ -71,7 +71,7 @@ def reads(steering: Steering, space: LatentSpace) -> bool:
     """Return whether an encoder must read the conversation, or candidates of a reply."""
     follows = any(knob.mode == "auto" for knob in steering.knobs.values())
     demanded = steering.rates if (steering.candidates or 1) > 1 else ()
-    return follows or not all(is_read_by_words(space.by_name[name]) for name in demanded)
+    return follows or needs_encoder(demanded, space)
 
 
 def open_engine(

@@ -73,10 +73,8 @@ def redrawn(persona: Persona, dimension: str, prior: Prior, *, key: str, seed: i
     may come out the same.
     """
     value = prior[dimension].draw("redrawn", seed, key, dimension)
-    slots = {name: slot for name, slot in persona.slots.items() if name != dimension}
-    if value is not None:
-        slots[dimension] = Slot(value, "sampled")
-    return Persona(slots)
+    others = persona.without(dimension)
+    return others if value is None else others.with_slots({dimension: Slot(value, "sampled")})
 
 
 def information(

@@ -17,7 +17,7 @@ from vvae.core.errors import ConfigError, DataError
 from vvae.corpus.pauses import Pauses
 from vvae.corpus.tables import iterate_dialogues
 from vvae.decoder.variants import Variant
-from vvae.encoders.in_the_loop import candidate_key, is_read_by_words
+from vvae.encoders.in_the_loop import candidate_key, needs_encoder
 from vvae.inference.engine import no_strength
 from vvae.inference.prompts import persona_line
 from vvae.latent.persona import Persona
@@ -172,12 +172,10 @@ class PersonaResolver:
         self.space, self.prior = run.space, run.prior
         self.speakers: Mapping[str, Profile] = run.learned_profiles
         self.read_personas()
-        self.reach = {name: reaches(run, variant) for name, variant in self.variants.items()}
-        if not strengths:
-            self.reach = {
-                adapter: {name: reach.without_strengths() for name, reach in of_adapter.items()}
-                for adapter, of_adapter in self.reach.items()
-            }
+        self.reach = {
+            name: reaches(run, variant, strengths=strengths > 0)
+            for name, variant in self.variants.items()
+        }
         self._reads, self._strengths = reads, strengths
         self._pauses: Pauses | None = None
         self._likeness: PeopleLikeness | None = None
@@ -367,7 +365,7 @@ class PersonaResolver:
             listener=asked.listener,
             most_strengths=self._strengths,
         )
-        if not all(is_read_by_words(self.space.by_name[name]) for name in steered.demands):
+        if needs_encoder(steered.demands, self.space):
             self.check_reads()
         notes = [*steered.notes, *asked.ignored]
         if asked.preface:

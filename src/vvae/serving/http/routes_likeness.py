@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from vvae.encoders.base import LONGEST_READ
 from vvae.report.verdict import of_likeness
 from vvae.serving.http.schemas import Name, Text, errors
 from vvae.serving.http.service import ServiceDependency
@@ -25,7 +26,7 @@ class Judged(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     speaker: Name
-    replies: list[Annotated[Text, StringConstraints(max_length=4000)]] = Field(
+    replies: list[Annotated[Text, StringConstraints(max_length=LONGEST_READ)]] = Field(
         min_length=1, max_length=MOST_REPLIES
     )
 
