@@ -186,6 +186,7 @@ def train(
     seed: int,
     description: Mapping[str, Any],
     speakers: Sequence[str] = (),
+    start: Path | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
     each_step: Callable[[int], None] | None = None,
@@ -198,6 +199,7 @@ def train(
         description: what made the adapter (variant, latent space, prompt version, prior, seed);
             saved as vvae.json.
         speakers: those who get a vector of their own (`voices`).
+        start: an adapter whose weights are the first ones, in place of fresh ones.
         say: called with one line where a checkpoint is damaged and the one before it is used.
         each_step: called with the number of steps done, after each; a study measures here.
         validate: the loss that early stopping watches, needed with `patience`; asked for at each
@@ -210,10 +212,11 @@ def train(
 
     checkpoints = Checkpoints(folder / "checkpoints")
     last = checkpoints.open(say or (lambda _: None))
-    if last is None:
+    first = last.folder if last else start
+    if first is None:
         decoder.add_adapter(bits64("adapter", seed) % 2**31, speakers)
     else:
-        decoder.load_adapter(last.folder, trainable=True)
+        decoder.load_adapter(first, trainable=True)
     weights = [p for p in decoder.model.parameters() if p.requires_grad]
     # Not fused: that writes weights without counting their versions, by which `kernels.lora` knows.
     optimizer = torch.optim.AdamW(
