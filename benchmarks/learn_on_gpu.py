@@ -25,11 +25,12 @@ import numpy as np
 from vvae.core.dialogue import Pair
 from vvae.decoder.loading import load_decoder
 from vvae.decoder.model import Decoder, DecoderConfig, LoraConfig, per_token
+from vvae.decoder.phrases import Tries
 from vvae.decoder.train import Step, TrainConfig, train
 from vvae.decoder.trees import Node, Tree
 from vvae.inference.engine import GenerationConfig, Request
 from vvae.latent.readers import reader
-from vvae.metrics.teacher_forcing import Tries, said
+from vvae.metrics.teacher_forcing import said
 
 WAYS = ("true", "swapped", "posterior", "none")
 

@@ -36,11 +36,11 @@ from vvae.config import load_config
 from vvae.core.console import ConsoleReporter
 from vvae.corpus.pairs import learned_pairs
 from vvae.decoder.model import Branch
+from vvae.decoder.phrases import with_tries
 from vvae.decoder.train import plan
 from vvae.decoder.trees import Tree
 from vvae.decoder.variants import Variant
 from vvae.metrics.bootstrap import rate
-from vvae.metrics.teacher_forcing import with_tries
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
 

@@ -166,3 +166,45 @@ def test_what_only_an_encoder_can_read_is_read_by_it(corpus: list[Dialogue]) -> 
     candidates = [(Pair("p", "d", 1, 0, "ana", (), "heldout", text), demands) for text in texts]
     met = Judge(lambda: encoder, SPACE).met(candidates, {"d": DIALOGUE})
     assert met == [{"tone", "emoji"}, {"emoji"}, set()], "an empty reply meets nothing"
+
+
+def test_a_value_that_is_words_is_put_into_a_reply_where_the_model_can_be_seen(
+    tiny_decoder: Decoder,
+) -> None:
+    prompt = tiny_decoder.prompter.tokens("how are you")
+    both = {"catchphrase": Demand("oh my gosh", True), "emoji": Demand("😂", True)}
+    asked: list[dict[str, Demand]] = [
+        {"catchphrase": Demand("oh my gosh", True)},
+        {"emoji": Demand("😂", True), "catchphrase": Demand("oh my gosh", False)},
+        {"emoji": Demand(":D", True)},
+        both,
+        {"emoji": Demand("😂", False)},
+    ]
+    tasks = [
+        Task(Request(f"r{at}", prompt), pair(at), demands)
+        for at, demands in enumerate(asked)
+        for _ in range(3)
+    ]
+
+    def written(several: list[Task]) -> list[Accepted]:
+        return write_accepted(
+            tiny_decoder.engine,
+            several,
+            judge(),
+            {"d": DIALOGUE},
+            GenerationConfig(max_new_tokens=12),
+            candidates=16,
+            seed=1,
+        )
+
+    found = written(tasks)
+    for task, one in zip(tasks, found, strict=True):
+        if task.demands != both:  # the second may stand before the first, which is then gone
+            assert one.met == set(task.demands)
+        for name, demand in task.demands.items():
+            shows = reader(SPACE.by_name[name].reader).shows(demand.value, one.completion.text)
+            assert shows == (demand.shown if name in one.met else not demand.shown)
+        assert one.placed <= {n for n, demand in task.demands.items() if demand.shown}
+    assert all(one.placed and one.written == 5 for one in found[:3]), "four tried, one put"
+    assert not any(one.placed for one in found[-3:])
+    assert [written([task])[0] for task in tasks[:4]] == found[:4], "alone as beside others"

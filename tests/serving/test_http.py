@@ -147,6 +147,7 @@ def test_of_several_candidates_the_first_that_shows_what_is_set_is_the_reply(
             text = choice.message.content
             assert taken["met"]["length"] == shows(value, text)
             assert set(taken["met"]) == {"length", "tone"}
+            assert taken["put"] == [], "a length is no word that could be put into a reply"
             assert taken["number"] < taken["written"] <= 16
             assert taken["written"] == 16 or all(taken["met"].values())
         assert found.usage.completion_tokens > 2 * 8, "all that was written is counted"
@@ -160,6 +161,29 @@ def test_of_several_candidates_the_first_that_shows_what_is_set_is_the_reply(
                 told[choice.index] = (chunk.vvae or {})["candidates"][0]
     assert texts == [choice.message.content for choice in found.choices]
     assert [told[0], told[1]] == found.vvae["candidates"]
+
+
+def test_a_word_that_no_candidate_says_is_put_where_it_fits(server: Served) -> None:
+    asked = {"emoji": {"value": "😂", "rate": 1}, "candidates": 16}
+    for seed in range(3):
+        found = reply(server, seed=seed, n=2, max_tokens=40, extra_body={"persona": asked})
+        for choice, taken in zip(found.choices, found.vvae["candidates"], strict=True):
+            assert "😂" in choice.message.content
+            assert taken == {"number": 4, "written": 5, "met": {"emoji": True}, "put": ["emoji"]}
+        again = reply(server, seed=seed, n=2, max_tokens=40, extra_body={"persona": asked})
+        assert [c.message.content for c in again.choices] == [
+            c.message.content for c in found.choices
+        ]
+    rarely = {"emoji": {"value": "😂", "rate": 0.25}, "candidates": 4}
+    texts = [
+        reply(
+            server, max_tokens=12, extra_body={"persona": {**rarely, "conversation": f"c{number}"}}
+        )
+        .choices[0]
+        .message.content
+        for number in range(24)
+    ]
+    assert 1 <= sum("😂" in text for text in texts) <= 12, "a quarter of 24, by chance"
 
 
 def test_a_strength_pushes_a_reply_and_is_echoed(server: Served) -> None:

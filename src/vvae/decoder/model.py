@@ -21,11 +21,11 @@ from vvae.core.errors import DataError
 from vvae.decoder import adapters
 from vvae.decoder.adapters import LoraConfig
 from vvae.decoder.ahead import on_device
+from vvae.decoder.phrases import DecoderEngine
 from vvae.decoder.trees import Node, Tree, TreeBatch, batches, collate
 from vvae.inference.models import SMOLLM2, hub_name
 from vvae.inference.prompts import PersonaLine, trunk
 from vvae.inference.tokenizer import Prompter
-from vvae.inference.transformers import TransformersEngine
 
 if TYPE_CHECKING:
     import torch
@@ -105,11 +105,9 @@ class Decoder:
     # --- text to tokens ---
 
     @property
-    def engine(self) -> TransformersEngine:
+    def engine(self) -> DecoderEngine:
         """Return an engine that generates with the model as it stands."""
-        return TransformersEngine(
-            self.model, self.prompter.tokenizer, self.prompter.stops, bf16=self.bf16
-        )
+        return DecoderEngine(self)
 
     def tree(
         self, dialogue: Dialogue, pairs: Sequence[Pair], branches: Mapping[str, Sequence[Branch]]

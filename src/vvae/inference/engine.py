@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,7 @@ __all__ = [
     "Contrast",
     "Engine",
     "GenerationConfig",
+    "PlacingEngine",
     "Progress",
     "Request",
     "check_no_contrasts",
@@ -71,6 +72,8 @@ class Request:
     trunk: int = 0
     """Tokens at the front of the prompt, and of the contrasts', before z: the context, which is
     read once for all prompts that begin with it."""
+    opening: tuple[int, ...] = ()
+    """Tokens that the reply begins with; they are part of what is written."""
 
 
 class Completion(NamedTuple):
@@ -100,6 +103,22 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class PlacingEngine(Engine, Protocol):
+    """A protocol of an engine that sees what a model finds likely, and so where a phrase fits."""
+
+    def place(
+        self, request: Request, replies: Sequence[str], phrase: str, *, draw: float
+    ) -> tuple[int, ...]:
+        """Return the tokens of a reply's beginning that ends with a phrase, where the model would
+        say it in one of some replies that lack it.
+
+        Args:
+            draw: uniform in 0 to 1; it chooses the place.
+        """
+        ...
+
+
 def no_strength(where: str = "strength") -> ConfigError:
     """Return the error of a strength asked of an engine that hands out text alone."""
     return ConfigError(
@@ -110,6 +129,9 @@ def no_strength(where: str = "strength") -> ConfigError:
 
 
 def check_no_contrasts(requests: Sequence[Request]) -> None:
-    """Raise ConfigError where a request is set off against others, for an engine that cannot."""
-    if any(request.contrasts for request in requests):
+    """Raise ConfigError where a request is set off against others, for an engine that cannot.
+
+    Such an engine cannot place a phrase either, so that no request has an opening.
+    """
+    if any(request.contrasts or request.opening for request in requests):
         raise no_strength()

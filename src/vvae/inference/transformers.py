@@ -5,7 +5,7 @@ by reply.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -99,8 +99,7 @@ class TransformersEngine:
             key=lambda i: _place(requests[i]),
             reverse=True,
         )
-        prompts = (p for r in requests for p in (r.prompt, *(one.prompt for one in r.contrasts)))
-        longest = max(map(len, prompts)) + limit
+        longest = max(len(p) + len(r.opening) for r in requests for p in _prompts(r)) + limit
         each = 1 + max(len(request.contrasts) for request in requests)
         rows = max(each, min(each * len(requests), config.batch_tokens // longest))
         batch = self.batch(rows, longest + SPARE_COLUMNS, admit=max(1, rows // 4))
@@ -170,12 +169,13 @@ class ReplyBatch:
             ConfigError: the batch has too few rows for it.
         """
         self.check(request)
-        key, tokens = bits64("token", seed, request.key), list[int]()
+        key, tokens = bits64("token", seed, request.key), list(request.opening)
         parts = [(request.prompt, None), *request.contrasts]
+        rows = [((*prompt, *request.opening), weight) for prompt, weight in parts]
         self._waiting.append(
             [
                 _Row(name, prompt, request.trunk, config, key, len(prompt), tokens, weight)
-                for prompt, weight in parts
+                for prompt, weight in rows
             ]
         )
 
@@ -255,7 +255,7 @@ class ReplyBatch:
     def _wrote(self, row: _Row) -> Wrote:
         if row.tokens[-1] in self._stops:
             return Wrote(row.name, row.tokens[:-1], "stop")
-        return Wrote(row.name, row.tokens, "length" if len(row.tokens) == row.limit else None)
+        return Wrote(row.name, row.tokens, "length" if len(row.tokens) >= row.limit else None)
 
     def _keep(self, staying: list[int]) -> None:
         if len(staying) < len(self._alive):
@@ -346,6 +346,12 @@ class ReplyBatch:
         for row in alive:
             row.length += 1
         return cast("torch.Tensor", output.logits[:, -1])
+
+
+def _prompts(request: Request) -> Iterator[tuple[int, ...]]:
+    """The prompt of a request, and what it is set off against."""
+    yield request.prompt
+    yield from (one.prompt for one in request.contrasts)
 
 
 def _place(request: Request) -> tuple[int, tuple[int, ...], int, str]:

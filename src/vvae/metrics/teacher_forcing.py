@@ -13,31 +13,28 @@ the places given the words the person wrote (this project's measure).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from vvae.core.dialogue import BURST, Dialogue, Pair
+from vvae.core.dialogue import Dialogue, Pair
 from vvae.core.reporting import Progress
-from vvae.core.text import is_unspaced, normal_form
+from vvae.core.text import normal_form
 from vvae.decoder.model import Branch, Decoder, per_token
-from vvae.decoder.trees import Node, Tree, batches
+from vvae.decoder.phrases import Tries, odds, with_tries
+from vvae.decoder.trees import batches
 from vvae.metrics.results import Bound, Phrase, VariantResults
 
 if TYPE_CHECKING:
-    import torch
-
     from vvae.metrics.tables import Likelihood
 
 __all__ = [
     "SHOWN",
-    "Tries",
     "add_summary",
     "bound",
     "phrase_probability",
     "reply_losses",
     "said",
-    "with_tries",
 ]
 
 SHOWN = ("posterior", "profile", "known", "own", "context", "swapped", "none")
@@ -94,18 +91,15 @@ def said(
     decoder: Decoder, tries: Sequence[Tries], *, progress: Progress | None = None
 ) -> dict[str, float]:
     """Return key of a branch -> probability that its phrase stands in the reply at least once."""
-    boundary = _boundary(decoder)
     result: dict[str, float] = {}
-    waiting = iter(tries)
-    done = 0
-    for group in batches((attempt.tree for attempt in tries), decoder.evaluation_tokens):
-        rows = iter(_tried_rows(decoder, group, boundary))
-        for attempt in islice(waiting, len(group)):
-            result |= {
-                key: 1 - math.prod(1 - min(p, 1.0) for p in hazards.values())
-                for key, hazards in _hazards(attempt, rows).items()
-            }
-        done += len(group)
+    for done, (of, found) in enumerate(zip(tries, odds(decoder, tries), strict=True), start=1):
+        at: dict[str, dict[int, float]] = {key: defaultdict(float) for key in of.branches}
+        for (number, place), p in zip(of.places, found, strict=True):
+            at[of.branches[number]][place] += p  # in small letters, or with a capital
+        result |= {
+            key: 1 - math.prod(1 - min(p, 1.0) for p in places.values())
+            for key, places in at.items()
+        }
         if progress:
             progress(done, len(tries))
     return result
@@ -168,113 +162,3 @@ def bound(rows: Sequence[Likelihood], kl: float) -> Bound | None:
         draws=min(map(len, draws.values())),
         n=len(draws),
     )
-
-
-class Tries(NamedTuple):
-    """A tree in which phrases are tried at all places of its replies."""
-
-    tree: Tree
-    branches: tuple[str, ...]
-    """Keys of the replies' branches."""
-    spaced: tuple[bool, ...]
-    """Whether a word boundary must follow each branch's phrase."""
-    places: tuple[tuple[int, int], ...]
-    """(number of the branch, place in its reply) of each try, in the order of the nodes."""
-
-
-def with_tries(decoder: Decoder, tree: Tree, phrases: Sequence[str]) -> Tries:
-    """Return a tree with a phrase for each branch, tried at each place where a word may begin.
-
-    All places of a reply are tried in one forward pass: each try is a branch of the branch, which
-    leaves the reply where the phrase would begin::
-
-        branch   z z z  i  was  so  tired  <end>
-        try 1          └ oh  my  gosh  ·          place 0 of the reply
-        try 2                └ oh  my  gosh  ·    place 2
-
-    p_t is the product of the probabilities of the phrase's tokens and of a word boundary after
-    them. The last token of a try (·) is never scored itself: it stands where what follows the
-    phrase is predicted, so its row of probabilities is the boundary's.
-    """
-    trunk, *branches = tree.nodes
-    nodes = [trunk, *(branch._replace(supervised=0) for branch in branches)]
-    places: list[tuple[int, int]] = []
-    for number, (branch, phrase) in enumerate(zip(branches, phrases, strict=True)):
-        header = len(branch.tokens) - branch.supervised
-        for place, tokens in _openings(decoder, branch.tokens[header:], phrase):
-            places.append((number, place))
-            nodes.append(
-                Node(
-                    f"{branch.key}|{place}",
-                    tokens=(*tokens, decoder.prompter.stops[0]),
-                    parent=1 + number,
-                    cut=header + place,
-                    supervised=len(tokens) + 1,
-                )
-            )
-    return Tries(
-        Tree(tuple(nodes)),
-        tuple(branch.key for branch in branches),
-        tuple(not is_unspaced(phrase) for phrase in phrases),
-        tuple(places),
-    )
-
-
-def _tried_rows(
-    decoder: Decoder, trees: Sequence[Tree], boundary: torch.Tensor
-) -> list[tuple[float, float]]:
-    """Return of each supervised token its log probability and that of a word boundary there."""
-
-    rows: list[tuple[float, float]] = []
-    with decoder.evaluating():
-        inputs = decoder.inputs(trees)
-        for scores in decoder.logits_in_parts(inputs):
-            logprobs = scores.log_softmax(-1)
-            token = logprobs.gather(1, inputs.targets[len(rows) : len(rows) + len(scores), None])[
-                :, 0
-            ]
-            rows += zip(token.tolist(), logprobs[:, boundary].logsumexp(-1).tolist(), strict=True)
-    return rows
-
-
-def _hazards(tries: Tries, rows: Iterator[tuple[float, float]]) -> dict[str, dict[int, float]]:
-    """Return for each branch the p_t of each place where a word may begin, from its rows."""
-    hazards: dict[str, dict[int, float]] = {key: {} for key in tries.branches}
-    nodes = tries.tree.nodes[1 + len(tries.branches) :]
-    for (number, place), node in zip(tries.places, nodes, strict=True):
-        *tokens, last = islice(rows, node.supervised)
-        log_p = sum(token for token, _ in tokens) + (last[1] if tries.spaced[number] else 0.0)
-        at = hazards[tries.branches[number]]
-        at[place] = at.get(place, 0.0) + math.exp(log_p)
-    return hazards
-
-
-def _openings(
-    decoder: Decoder, reply: Sequence[int], phrase: str
-) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The places of a reply where the phrase may begin, each with the phrase's tokens there, small
-    and capital.
-    """
-    unspaced = is_unspaced(phrase)
-    before = [
-        decoder.prompter.tokenizer.decode(list(reply[:place])) for place in range(len(reply) + 1)
-    ]
-    for place in range(len(reply)):
-        piece = before[place + 1][len(before[place]) :]
-        opens = place == 0 or before[place].endswith(BURST)
-        if not (opens or unspaced) and not piece[:1].isspace() and piece[:1].isalnum():
-            continue  # inside a word
-        for spelling in dict.fromkeys((phrase, phrase.capitalize())):
-            yield place, decoder.prompter.tokens(spelling if opens or unspaced else f" {spelling}")
-
-
-def _boundary(decoder: Decoder) -> torch.Tensor:
-    """Which tokens may follow a finished word: those that do not begin with a letter or digit."""
-    import torch
-
-    size = decoder.causal.get_output_embeddings().weight.shape[0]
-    pieces = decoder.prompter.tokenizer.batch_decode(
-        [[i] for i in range(len(decoder.prompter.tokenizer))]
-    )
-    starts = [not piece[:1].isalnum() for piece in pieces] + [True] * (size - len(pieces))
-    return torch.tensor(starts[:size], device=decoder.device)

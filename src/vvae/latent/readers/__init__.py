@@ -66,6 +66,11 @@ class Reader:
     names_of: Callable[[str], tuple[str, ...]] = _no_names
     """A label file's words -> the names that this reader gives them."""
 
+    @property
+    def verbatim(self) -> bool:
+        """Return whether a value is itself a piece of the reply that shows it."""
+        return self.asked_as == VERBATIM
+
 
 def _in_reply(span: Span | None) -> Span | str:
     return "not in the reply" if span is None else span

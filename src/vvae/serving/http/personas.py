@@ -17,7 +17,7 @@ from vvae.core.errors import ConfigError, DataError
 from vvae.corpus.pauses import Pauses
 from vvae.corpus.tables import iterate_dialogues
 from vvae.decoder.variants import Variant
-from vvae.encoders.in_the_loop import candidate_key, needs_encoder
+from vvae.encoders.in_the_loop import candidate_key, needs_encoder, placeable
 from vvae.inference.engine import no_strength
 from vvae.inference.prompts import persona_line
 from vvae.latent.persona import Persona
@@ -69,6 +69,8 @@ class ReplySpec:
     notes: tuple[str, ...]
     pauses: Pauses | None = None
     """Where the seconds before each message are asked for."""
+    put: frozenset[str] = frozenset()
+    """Dimensions whose value the engine can put into a reply."""
 
     def waits(self, number: int, seed: int, text: str) -> list[float]:
         """Return the seconds before each message of a reply, where they are asked for and known."""
@@ -392,6 +394,7 @@ class PersonaResolver:
             asked.seed,
             tuple(notes),
             pauses,
+            placeable(steered.demands, self.space) if self.sets_off else frozenset(),
         )
 
 

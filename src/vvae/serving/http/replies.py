@@ -12,6 +12,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing, suppress
@@ -132,40 +133,58 @@ class Answer:
         except Exception as error:
             queue.put_nowait(error)
 
-    async def _write(self, index: int, candidate: int, put: Callable[[Chunk], None]) -> None:
-        """Hands on a reply as it is written."""
+    async def _write(
+        self,
+        index: int,
+        candidate: int,
+        take: Callable[[Chunk], None],
+        put: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Hands on a reply as it is written.
+
+        Args:
+            put: a value that is put into it, and the replies that lack it.
+        """
         stream, tokens = TextStream(self.stops), 0
         body = {**self.spec.body(index, self.seed, candidate), **self.settings}
+        body |= {"put": put} if put else {}
         async with aclosing(self.engine.events(body)) as events:
             async for event in events:
                 if "prompt" in event:
                     self.prompt_tokens = event["prompt"]
-                    put(Chunk(index))
+                    take(Chunk(index))
                 elif "text" in event:
                     tokens += 1
                     if not self.spec.steered.demands:
                         self.first = self.first or time.monotonic()
                     if ready := stream.feed(event["text"]):
-                        put(Chunk(index, ready))
+                        take(Chunk(index, ready))
                     if stream.stopped:
                         self.completion_tokens += tokens
-                        put(Chunk(index, "", "stop"))
+                        take(Chunk(index, "", "stop"))
                         return
                 elif "done" in event:
                     self.completion_tokens += event["tokens"]
-                    put(Chunk(index, stream.rest(), event["done"]))
+                    take(Chunk(index, stream.rest(), event["done"]))
 
     async def _accept(self, index: int, queue: asyncio.Queue[Chunk | Exception]) -> None:
         """Writes candidates, round by round, and hands on the one that is taken. Where a further
         round would not end in time, it is the best there is.
         """
         spec, replies = self.spec, list[list[Chunk]]()
-        demands, chosen = spec.steered.demands, Candidates(spec.steered.demands)
+        demands = spec.steered.demands
+        chosen = Candidates(demands, spec.steered.candidates, spec.put)
         started = time.monotonic()
 
-        async def write(number: int, chunks: list[Chunk]) -> None:
+        async def write(
+            number: int, chunks: list[Chunk], put: Mapping[str, Any] | None = None
+        ) -> None:
             async with self._places:  # one request does not fill the engine's queue for all others
-                await self._write(index, number, chunks.append)
+                await self._write(index, number, chunks.append, put)
+
+        async def met(written: Sequence[list[Chunk]]) -> list[frozenset[str]]:
+            texts = ["".join(chunk.text for chunk in chunks) for chunks in written]
+            return await self.reader.met(spec.turns, spec.speaker, demands, texts)
 
         for numbers in rounds(spec.steered.candidates, FIRST_ROUND):
             spent = time.monotonic() - started
@@ -179,14 +198,22 @@ class Answer:
             if not replies:
                 queue.put_nowait(Chunk(index))  # the prompt was read
             replies += written
-            texts = ["".join(chunk.text for chunk in chunks) for chunks in written]
-            if chosen.add(await self.reader.met(spec.turns, spec.speaker, demands, texts)):
+            chosen.add(await met(written))
+            while found := chosen.placement:
+                texts = ["".join(chunk.text for chunk in replies[n]) for n in found.candidates]
+                opened: list[Chunk] = []
+                put = {"dimension": found.dimension, "value": found.value, "texts": texts}
+                await write(0, opened, put)
+                replies.append(opened)
+                chosen.add_placed(found, *await met([opened]))
+            if chosen.complete:
                 break
-        number, met = chosen.best
+        number, shown = chosen.best
         self.candidates[index] = {
             "number": number,
             "written": len(replies),
-            "met": {name: name in met for name in demands},
+            "met": {name: name in shown for name in demands},
+            "put": sorted(chosen.placed),
         }
         self.first = self.first or time.monotonic()
         for chunk in replies[number]:

@@ -9,13 +9,16 @@ from typing import Any, NamedTuple, Protocol
 
 from vvae.core.errors import ModelError
 from vvae.core.random import bits64
+from vvae.decoder.phrases import DecoderEngine
+from vvae.encoders.in_the_loop import Placement, opened
 from vvae.inference.engine import (
     DEFAULT_NEW_TOKENS,
     GenerationConfig,
     Request,
     check_no_contrasts,
+    no_strength,
 )
-from vvae.inference.transformers import SPARE_COLUMNS, ReplyBatch, TransformersEngine, Wrote
+from vvae.inference.transformers import SPARE_COLUMNS, ReplyBatch, Wrote
 
 __all__ = ["BatchedEngine", "CompletionsEngine", "LiveEngine", "Piece"]
 
@@ -46,6 +49,16 @@ class LiveEngine(Protocol):
         """Yield a reply as it is written; closing the iterator frees its place."""
         ...
 
+    async def opened(
+        self, request: Request, adapter: str, found: Placement, lacking: Sequence[str], *, seed: int
+    ) -> Request:
+        """Return the request for a reply into which a value was put.
+
+        Raises:
+            ConfigError: the engine cannot see where it fits.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of what it holds."""
         ...
@@ -62,7 +75,7 @@ class BatchedEngine:
 
     def __init__(
         self,
-        engine: TransformersEngine,
+        engine: DecoderEngine,
         adapters: Sequence[str],
         switch: Callable[[str], None],
         *,
@@ -80,6 +93,8 @@ class BatchedEngine:
         self._leaving: list[tuple[str, int]] = []
         self._number = 0
         self._writing: asyncio.Task[None] | None = None
+        self._model = asyncio.Lock()
+        """Held by who computes: a step of the batches, or the look for a place."""
 
     async def stream(
         self, request: Request, adapter: str, config: GenerationConfig, *, seed: int
@@ -111,6 +126,22 @@ class BatchedEngine:
             if self._waiting.pop(name, None) is not None and name in self._sent:
                 self._leaving.append((adapter, name))
 
+    async def opened(
+        self, request: Request, adapter: str, found: Placement, lacking: Sequence[str], *, seed: int
+    ) -> Request:
+        """Return the request for a reply into which a value was put, between two tokens of others.
+
+        Raises:
+            Exception: whatever the model raised.
+        """
+
+        def look() -> Request:
+            self._use(adapter)
+            return opened(self._engine, request, found, lacking, seed=seed)
+
+        async with self._model:
+            return await asyncio.get_running_loop().run_in_executor(None, look)
+
     async def close(self) -> None:
         """Do nothing: only memory is held."""
 
@@ -133,7 +164,9 @@ class BatchedEngine:
         for adapter, name in leaving:
             if self._sent.pop(name, None) is not None:
                 self._batches[adapter].drop(name)
-        for name, piece in await asyncio.get_running_loop().run_in_executor(None, self._step):
+        async with self._model:
+            pieces = await asyncio.get_running_loop().run_in_executor(None, self._step)
+        for name, piece in pieces:
             if queue := self._waiting.get(name):
                 queue.put_nowait(piece)
         await asyncio.sleep(0)  # what was written goes out before the next step takes the cores
@@ -142,13 +175,16 @@ class BatchedEngine:
         pieces: list[tuple[int, Piece]] = []
         for adapter, batch in self._batches.items():
             if batch.busy:
-                if adapter != self._used:
-                    self._switch(adapter)
-                    self._used = adapter
+                self._use(adapter)
                 pieces += [
                     (wrote.name, piece) for wrote in batch.step() if (piece := self._piece(wrote))
                 ]
         return pieces
+
+    def _use(self, adapter: str) -> None:
+        if adapter != self._used:
+            self._switch(adapter)
+            self._used = adapter
 
     def _piece(self, wrote: Wrote) -> Piece | None:
         text, sent = self._engine.text(wrote.tokens), self._sent.get(wrote.name, 0)
@@ -246,6 +282,12 @@ class CompletionsEngine:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ModelError(f"the engine's server fails ({type(error).__name__})") from None
         yield Piece("", finish or "stop", counted or tokens)
+
+    async def opened(
+        self, request: Request, adapter: str, found: Placement, lacking: Sequence[str], *, seed: int
+    ) -> Request:
+        """Refuse: the server does not show what its model finds likely."""
+        raise no_strength(found.dimension)
 
     async def close(self) -> None:
         """Close its connections."""

@@ -11,6 +11,9 @@ In, after the settings (`WorkerSettings`)::
      "set_off": [], "adapter": "SP+FT", "seed": 0,
      "temperature": 1.0, "top_p": 1.0, "max_tokens": 80}
 
+and, for a reply into which a value is put, ``"put": {"dimension": "emoji", "value": ":)", "texts":
+["replies without it"]}``.
+
 Out: ``{"id": 1, "prompt": tokens}``, ``{"id": 1, "text": "..."}``, ``{"id": 1, "done":
     finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``.
 """
@@ -28,6 +31,7 @@ from typing import Any
 
 from vvae.core.errors import ConfigError, DataError, ModelError, VVAEError
 from vvae.decoder.model import Decoder
+from vvae.encoders.in_the_loop import Placement
 from vvae.inference.engine import GenerationConfig, Request
 from vvae.inference.llama import SAMPLING, LlamaServer
 from vvae.inference.tokenizer import Prompter, load_prompter
@@ -161,6 +165,10 @@ class Worker(Child):
                 )
                 raise DataError(what, where="messages", fix="send less")
             self.say(id=name, prompt=len(request.prompt))
+            if put := message.get("put"):
+                found, lacking = Placement(put["dimension"], put["value"], ()), put["texts"]
+                adapter, seed = message["adapter"], message["seed"]
+                request = await self._engine.opened(request, adapter, found, lacking, seed=seed)
             limit = min(message["max_tokens"], room)
             config = GenerationConfig(
                 temperature=message["temperature"], top_p=message["top_p"], max_new_tokens=limit
