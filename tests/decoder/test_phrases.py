@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 import torch
@@ -26,7 +26,8 @@ def log_p(decoder: Decoder, prompt: tuple[int, ...], tokens: tuple[int, ...]) ->
     """(tokens + 1, vocabulary) log probabilities of what comes next, from the prompt's end on."""
     with torch.inference_mode():
         logits = decoder.model(input_ids=torch.tensor([[*prompt, *tokens]])).logits[0]
-    return logits.log_softmax(-1)[len(prompt) - 1 :]
+    rows: torch.Tensor = logits.log_softmax(-1)[len(prompt) - 1 :]
+    return rows
 
 
 def first_said(decoder: Decoder, phrase: str) -> dict[str, float]:
@@ -34,7 +35,7 @@ def first_said(decoder: Decoder, phrase: str) -> dict[str, float]:
     prompter, prompt = decoder.prompter, request_of(decoder).prompt
     pieces = prompter.tokenizer.batch_decode([[i] for i in range(len(prompter.tokenizer))])
     ends = torch.tensor([not piece[:1].isalnum() for piece in pieces])
-    found: Counter[str] = Counter()
+    found: dict[str, float] = defaultdict(float)
     for text in REPLIES:
         reply, unsaid = prompter.tokens(prompter.frame.reply(text)), 1.0
         for place in range(len(reply)):
@@ -49,7 +50,7 @@ def first_said(decoder: Decoder, phrase: str) -> dict[str, float]:
                 p = math.exp(said + float(rows[-1, ends].logsumexp(0)))
                 found[prompter.tokenizer.decode([*reply[:place], *tokens])] += unsaid * p
                 unsaid *= 1 - p
-    return dict(found)
+    return found
 
 
 def test_a_phrase_is_put_where_the_model_would_say_it_as_often_as_it_would(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -81,6 +82,13 @@ def test_the_command_scores_a_file_and_the_variants(
     assert variants.returncode == 0, variants.stderr
     assert "other people" in variants.stdout
     assert "SP+FT" in variants.stdout
+    saved = json.loads((tmp_path / "run" / "likeness" / "likeness.json").read_text("utf-8"))
+    assert set(saved["variants"]) == set(saved["differences"]) == {"FT", "SP+FT"}
+    told = saved["told"]["1"]
+    assert 0 <= told["low"] <= told["value"] <= told["high"] <= 1
+    page = (tmp_path / "run" / "likeness" / "report.html").read_text("utf-8")
+    assert "told from others" in page.replace("&#39;", "'")
+    assert "times longer" in page or "times shorter" in page, "random weights write no people"
     nobody = vvae("score", run, str(replies), "--speaker", "bem")
     assert nobody.returncode == 2
     assert "did you mean 'ben'" in nobody.stderr

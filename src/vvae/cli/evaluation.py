@@ -193,7 +193,7 @@ def score(
     if file is None:
         if speaker:
             raise ConfigError("no file to score", where="--speaker", fix="give one, a reply a line")
-        print_variant_likeness(likeness_of_variants(opened))
+        print_variant_likeness(likeness_of_variants(opened), opened.folder)
         return
     if speaker is None:
         raise ConfigError("whose?", where=str(file), fix="give --speaker NAME")

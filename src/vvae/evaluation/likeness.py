@@ -7,28 +7,50 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from vvae.core.errors import DataError, choose_from
+from vvae.core.files import write_json, write_text
 from vvae.latent.readers import reader
 from vvae.latent.space import load_space
-from vvae.metrics.bootstrap import Interval
-from vvae.metrics.likeness import Difference, Likeness, LikenessResult, differences, within
+from vvae.metrics.likeness import (
+    LEAST_BODIES,
+    Difference,
+    Likeness,
+    LikenessResult,
+    differences,
+    within,
+)
 from vvae.pipeline.run import Run
 from vvae.pipeline.stages.measuring import replies_of
+from vvae.report.pages import build_likeness
 
-__all__ = ["PeopleLikeness", "VariantLikeness", "likeness_of_variants"]
+__all__ = ["Mean", "PeopleLikeness", "RunLikeness", "likeness_of_variants"]
 
 LEAST_TRAINING, LEAST_HELDOUT = 40, 10
 """Replies that a person needs to be compared with."""
+TOGETHER = (1, 5, 20)
+"""Replies in a body, of those that people are told apart by."""
 
 
-class VariantLikeness(NamedTuple):
-    """How often a speaker's own held-out reply is more like them than a variant's is.
+class Mean(NamedTuple):
+    """A mean over speakers, with a 95 % interval, each speaker drawn whole."""
 
-    The mean over speakers; 0.5 where they cannot be told apart.
-    """
-
-    beaten: float
-    spread: Interval
+    value: float
+    low: float
+    high: float
     speakers: int
+
+
+class RunLikeness(NamedTuple):
+    """How like its speakers a run's variants write, and what that is worth."""
+
+    told: Mapping[int, Mean]
+    """Replies together -> the area under the curve with which so many held-out replies of a
+    person's own are told from others'."""
+    variants: Mapping[str, Mean]
+    """Variant -> how often a speaker's own held-out reply is more like them than one of the
+    variant's; 0.5 where they cannot be told apart. Other people's replies: ``told[1]``."""
+    differences: Mapping[str, Sequence[str]]
+    """Variant -> in which ways the form of its replies differs from those people's own, in words,
+    the most certain first."""
 
 
 class PeopleLikeness:
@@ -63,9 +85,9 @@ class PeopleLikeness:
         return self._judge.of(speaker, texts), different
 
 
-def likeness_of_variants(run: Run) -> dict[str, VariantLikeness]:
-    """Return variant -> how like the speakers its replies are, with ``others``, other people's own
-    replies, for comparison.
+def likeness_of_variants(run: Run) -> RunLikeness:
+    """Return how like the speakers the replies of each variant are, and write it down, with a page:
+    ``likeness/likeness.json`` and ``likeness/report.html``.
 
     Raises:
         DataError: there is nobody to compare with.
@@ -75,22 +97,53 @@ def likeness_of_variants(run: Run) -> dict[str, VariantLikeness]:
     written: dict[str, dict[str, list[str]]] = {}
     for variant in run.variants:
         if run.path(f"replies/{variant.name}.parquet").is_file():
-            of_variant = written.setdefault(variant.name, defaultdict(list))
+            of_variant: dict[str, list[str]] = defaultdict(list)
             for reply in replies_of(run, variant):
                 if reply.profile in training:
                     of_variant[reply.profile].append(reply.text)
-    result = {
-        name: _mean([judge.beaten(speaker, texts) for speaker, texts in of.items()])
-        for name, of in written.items()
-        if of
-    }
+            if of_variant:
+                written[variant.name] = of_variant
     judged = {speaker for of in written.values() for speaker in of} or set(training)
-    others = [judge.worth(speaker).auc for speaker in sorted(judged)]
-    return {"others": _mean(others), **result}
+    told: dict[int, Mean] = {}
+    with run.reporter.task("telling people apart") as tick:
+        for number, size in enumerate(TOGETHER, start=1):
+            worth = [judge.worth(speaker, size) for speaker in sorted(judged)]
+            if able := [one.auc for one in worth if one.own >= LEAST_BODIES and one.others]:
+                told[size] = _mean(able)
+            tick(number, len(TOGETHER))
+    form = [d for d in load_space().dimensions if reader(d.reader).exact]
+    found = RunLikeness(
+        told,
+        {
+            name: _mean([judge.beaten(speaker, texts) for speaker, texts in of.items()])
+            for name, of in written.items()
+        },
+        {
+            name: [
+                one.says
+                for one in differences(
+                    [text for texts in of.values() for text in texts],
+                    [text for speaker in of for text in heldout[speaker]],
+                    form,
+                    "people",
+                )
+            ]
+            for name, of in written.items()
+        },
+    )
+    data = {
+        "told": {str(size): mean._asdict() for size, mean in told.items()},
+        "variants": {name: mean._asdict() for name, mean in found.variants.items()},
+        "differences": found.differences,
+    }
+    write_json(run.path("likeness/likeness.json"), data)
+    write_text(run.path("likeness/report.html"), build_likeness(data, str(run.folder)))
+    return found
 
 
-def _mean(values: Sequence[float]) -> VariantLikeness:
-    return VariantLikeness(round(sum(values) / len(values), 4), within(values), len(values))
+def _mean(values: Sequence[float]) -> Mean:
+    low, high = within(values)
+    return Mean(round(sum(values) / len(values), 4), round(low, 4), round(high, 4), len(values))
 
 
 def _replies(run: Run) -> tuple[Mapping[str, list[str]], Mapping[str, list[str]]]:

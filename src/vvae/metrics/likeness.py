@@ -28,7 +28,15 @@ from vvae.latent.space import Dimension
 from vvae.metrics.bootstrap import Interval, interval, resampled
 from vvae.metrics.stylometry import SpeakerClassifier
 
-__all__ = ["Difference", "Likeness", "LikenessResult", "Worth", "differences"]
+__all__ = [
+    "LEAST_BODIES",
+    "Difference",
+    "Likeness",
+    "LikenessResult",
+    "Worth",
+    "differences",
+    "within",
+]
 
 Vector = npt.NDArray[np.float64]
 LARGEST_BODY = 20

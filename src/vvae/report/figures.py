@@ -26,6 +26,7 @@ __all__ = [
     "exposures",
     "habits",
     "leakage",
+    "likeness",
     "losses",
     "measures",
     "missingness",
@@ -666,6 +667,28 @@ def drift(analysis: Mapping[str, Any]) -> str:
     for axis in axes.flat[len(by_dimension) :]:
         axis.axis("off")
     figure.tight_layout(h_pad=1.2)
+    return _svg(figure)
+
+
+def likeness(found: Mapping[str, Any]) -> str:
+    """Return how often a person's own reply is more like them than a variant's, by variant, beside
+    other people's.
+    """
+    if not found["variants"]:
+        return ""
+    names = list(found["variants"])
+    figure, axes = _axes(6.0, 0.38 * len(names) + 0.9)
+    axis = axes[0][0]
+    if others := found["told"].get("1"):
+        _span(axis, others, "value", 100)
+    axis.axvline(50, color=INK, lw=1, ls=":")
+    for y, row in enumerate(found["variants"].values()):
+        axis.plot([100 * row["low"], 100 * row["high"]], [y, y], color=MODEL, lw=2)
+        axis.plot([100 * row["value"]], [y], "o", color=MODEL, ms=6)
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.set_xlim(min(45, *(100 * row["low"] for row in found["variants"].values())), 100)
+    axis.set_xlabel("own reply is more like the person, % (band: than other people's)")
     return _svg(figure)
 
 

@@ -23,6 +23,7 @@ from vvae.report.numbers import number, percent, points
 __all__ = [
     "build_analysis",
     "build_control",
+    "build_likeness",
     "build_memorisation",
     "build_positive_control",
     "build_report",
@@ -144,6 +145,14 @@ def build_control(summary: Mapping[str, Any], run: str) -> str:
             name: figures.set_and_read(table) for name, table in summary["confusion"].items()
         },
         rates=figures.asked_rates(summary["rates"]),
+    )
+    return page
+
+
+def build_likeness(found: Mapping[str, Any], run: str) -> str:
+    """Return the page of `vvae score` as text."""
+    page: str = _template("likeness.html").render(
+        verdict=verdict.of_run_likeness(found, run), found=found, figure=figures.likeness(found)
     )
     return page
 

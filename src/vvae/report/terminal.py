@@ -141,7 +141,7 @@ def print_likeness(found: Any, different: Sequence[Any]) -> None:
         console.print(Text("  no difference of form that is sure"))
 
 
-def print_variant_likeness(found: Mapping[str, Any]) -> None:
+def print_variant_likeness(found: Any, folder: Path) -> None:
     """Print how often people's own replies are more like them than each variant's."""
     table = Table(
         title="a person's own reply is more like them than one of (50 %: not to be told apart)",
@@ -149,11 +149,12 @@ def print_variant_likeness(found: Mapping[str, Any]) -> None:
     )
     for column in ("", "share", "95 % interval", "speakers"):
         table.add_column(column, justify="left" if not column else "right")
-    for name, row in found.items():
-        around = f"{percent(row.spread.low)} … {percent(row.spread.high)}"
-        label = "other people" if name == "others" else name
-        table.add_row(Text(label), percent(row.beaten), around, str(row.speakers))
+    others = {"other people": found.told[1]} if 1 in found.told else {}
+    for name, row in {**others, **found.variants}.items():
+        around = f"{percent(row.low)} … {percent(row.high)}"
+        table.add_row(Text(name), percent(row.value), around, str(row.speakers))
     Console().print(table)
+    Console().print(Text(f"{folder / 'likeness' / 'report.html'}"), soft_wrap=True)
 
 
 def print_turing(scores: Mapping[str, Any]) -> None:

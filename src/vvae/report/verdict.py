@@ -23,6 +23,7 @@ __all__ = [
     "of_memorisation",
     "of_positive_control",
     "of_report",
+    "of_run_likeness",
     "of_study",
 ]
 
@@ -480,6 +481,50 @@ def _comes_to(p: float, expected: float) -> bool:
         return p >= SURE
     ratio = (p / max(1e-9, 1 - p)) / (expected / (1 - expected))
     return 1 / ODDS <= ratio <= ODDS
+
+
+EVEN = 0.5
+"""Share of comparisons where two cannot be told apart."""
+
+
+def of_run_likeness(found: Mapping[str, Any], run: str) -> Verdict:
+    """Return the verdict on how like its speakers a run's variants write."""
+    told, variants, folder = found["told"], found["variants"], shlex.quote(run)
+    sizes = [
+        f"{'one' if size == '1' else size} at a time with an AUC of {row['value']:.2f} ({row['low']:.2f} … {row['high']:.2f})"
+        for size, row in told.items()
+    ]
+    said = [f"People's own held-out replies are told from others' {', '.join(sizes)}."]
+    others = told.get("1")
+    if not others or others["low"] <= EVEN:
+        said = ["People here cannot be told apart by single replies: nothing is said of variants."]
+    elif variants:
+        nearest = min(variants, key=lambda name: variants[name]["value"])
+        row = variants[nearest]
+        said.append(
+            f"Nearest to the people is {nearest}: their own reply is more like them in "
+            f"{percent(row['value'])} of comparisons ({percent(row['low'])} … "
+            f"{percent(row['high'])}); against other people's replies {percent(others['value'])}."
+        )
+        like = [name for name, row in variants.items() if row["high"] < others["low"]]
+        said.append(
+            f"More like the person than other people are: {', '.join(like)}."
+            if like
+            else "No variant is more like the person than other people are, beyond chance."
+        )
+    missing = [] if variants else ["Any variant: none has written replies."]
+    next_: Next = (
+        ("Hold any text against one person's replies:", f"vvae score {folder} FILE --speaker NAME")
+        if variants
+        else ("Let the variants write:", f"vvae run {folder}/config.yaml")
+    )
+    speakers = max((row["speakers"] for row in told.values()), default=0)
+    return Verdict(
+        f"{len(variants)} variants, {speakers} speakers with replies enough.",
+        said,
+        missing,
+        [next_],
+    )
 
 
 def of_likeness(found: LikenessResult) -> list[str]:
