@@ -360,6 +360,11 @@ def test_values_are_reviewed_with_their_evidence(server: Served, served_run: Pat
         page.keyboard.press("ArrowLeft")
         expect(page.locator(".value .said").first).to_contain_text("accepted")
         assert value
+        page.click("#use")
+        expect(page.locator("#changes")).to_contain_text("1 values are other")
+        expect(page.locator("#changes")).to_contain_text("vvae train trains it again")
+        page.click("#tab-chat")
+        say(page, "hello")
 
 
 def test_a_phone_has_no_sideways_scroll_and_the_knobs_behind_a_button(server: Served) -> None:

@@ -1,8 +1,8 @@
 """What a person says of the values that the encoder read: accepted, corrected, or no evidence; kept
 in the run.
 
-`review.json` maps pair ids to dimensions to verdicts. Training does not read it: it is what one
-knows of the encoder.
+`review.json` maps pair ids to dimensions to verdicts: it is what one knows of the encoder. It
+changes nothing by itself; `corrections` puts it into effect.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from vvae.core.dialogue import Pair, context
 from vvae.core.errors import ConfigError, DataError
 from vvae.core.files import locked, write_json
 from vvae.core.random import shuffled
+from vvae.latent.persona import Persona
+from vvae.latent.tables import read_encodings
+from vvae.pipeline.artifacts import UNREVIEWED, VERDICTS
 from vvae.pipeline.run import Run
 
 __all__ = ["Review", "Verdict"]
@@ -34,13 +37,17 @@ class Review:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._path = run.path("review.json")
+        self._path = run.path(VERDICTS)
         if not run.path("encodings.parquet").is_file():
             raise DataError(
                 "the run is not encoded", where=str(run.folder), fix="run 'vvae encode CONFIG'"
             )
         self._verdicts = self._kept()
-        pairs = [pair for pair in run.valid_pairs if len(run.posteriors[pair.pair_id])]
+        own = run.path(UNREVIEWED)
+        self._readings: Mapping[str, Persona] = (
+            {e.pair_id: e.persona for e in read_encodings(own)} if own.is_file() else run.posteriors
+        )
+        pairs = [pair for pair in run.valid_pairs if len(self._readings[pair.pair_id])]
         order = shuffled(pairs, "review", run.config.seed, name=[pair.pair_id for pair in pairs])
         self._pairs: Mapping[str, Pair] = {pair.pair_id: pair for pair in order}
 
@@ -68,7 +75,7 @@ class Review:
         before = context(self.run.dialogues[pair.dialogue], pair)[-SHOWN_BEFORE:]
         values = {
             name: {"value": slot.value, "evidence": slot.evidence, "confidence": slot.confidence}
-            for name, slot in self.run.posteriors[pair.pair_id]
+            for name, slot in self._readings[pair.pair_id]
         }
         return {
             "pair": pair.pair_id,

@@ -17,9 +17,15 @@ from vvae.latent.profile import Profile
 from vvae.latent.space import LatentSpace
 from vvae.latent.tables import read_encodings, read_profiles
 
-__all__ = ["Artifacts"]
+__all__ = ["CORRECTIONS", "UNREVIEWED", "VERDICTS", "Artifacts"]
 
 T = TypeVar("T")
+VERDICTS = "review.json"
+"""What people said of readings."""
+UNREVIEWED = "encodings.unreviewed.parquet"
+"""The encoder's own readings, where what people said of them was put into effect."""
+CORRECTIONS = "corrections.json"
+"""Digests of the encodings that were written so, and of the priors before."""
 
 
 class Artifacts:

@@ -491,7 +491,8 @@ def of_run_likeness(found: Mapping[str, Any], run: str) -> Verdict:
     """Return the verdict on how like its speakers a run's variants write."""
     told, variants, folder = found["told"], found["variants"], shlex.quote(run)
     sizes = [
-        f"{'one' if size == '1' else size} at a time with an AUC of {row['value']:.2f} ({row['low']:.2f} … {row['high']:.2f})"
+        f"{'one' if size == '1' else size} at a time with an AUC of {row['value']:.2f} "
+        f"({row['low']:.2f} … {row['high']:.2f})"
         for size, row in told.items()
     ]
     said = [f"People's own held-out replies are told from others' {', '.join(sizes)}."]

@@ -19,6 +19,7 @@ from vvae.inference.prompts import PROMPT_VERSION
 from vvae.inference.tokenizer import Prompter, load_prompter
 from vvae.latent.space import LatentSpace
 from vvae.latent.steering import Steering
+from vvae.pipeline.artifacts import CORRECTIONS
 from vvae.pipeline.run import Run
 
 __all__ = [
@@ -34,11 +35,13 @@ __all__ = [
 
 def check_adapter(run: Run, variant: Variant) -> None:
     """Raise DataError where an adapter is of another prior, or another form of prompt, than the
-    run's.
+    run's. A prior that was corrected by hand since is the same one.
     """
     metadata = json.loads(run.path(f"adapters/{variant.name}/vvae.json").read_text("utf-8"))
+    corrections = run.path(CORRECTIONS)
+    earlier = json.loads(corrections.read_text("utf-8"))["priors"] if corrections.is_file() else []
     if (
-        metadata["prior"] != digest(run.path("prior.json"))
+        metadata["prior"] not in (digest(run.path("prior.json")), *earlier)
         or metadata["prompt_version"] != PROMPT_VERSION
     ):
         raise DataError(

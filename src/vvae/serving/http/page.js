@@ -746,7 +746,24 @@ function counted(counts) {
     return make("div", {}, `${name}: ${n.accepted || 0} of ${all} accepted, ${n.corrected || 0} corrected, ${n.null || 0} without evidence`);
   });
   $("counts").replaceChildren(...lines);
+  $("use").disabled = !lines.length;
 }
+
+$("use").addEventListener("click", async () => { // prior and profiles are counted anew with what was said
+  $("use").disabled = true;
+  try {
+    const found = await (await ask("vvae/review/apply", { method: "POST", body: "{}" })).json();
+    const percent = (rate) => `${+(100 * rate).toFixed(1)} %`;
+    const rates = Object.entries(found.rates).map(([name, [before, after]]) => `${name}: read in ${percent(after)} of replies, before in ${percent(before)}`);
+    const people = found.people.map(({ speaker, dimension, before, after }) => `${called(speaker)}: ${dimension} ${after ?? "none"}, before ${before ?? "none"}`);
+    const rest = found.of > people.length ? [`and ${found.of - people.length} more`] : [];
+    const said = found.readings ? `${found.readings} values are other than the encoder read them. From the next reply on:` : "Everything is as the encoder read it.";
+    const adapter = "The adapter was trained on what was read before; vvae train trains it again.";
+    $("changes").replaceChildren(...[said, ...rates, ...people, ...rest, adapter].map((line) => make("div", {}, line)));
+    await anew($("speaker").value);
+  } catch (error) { tell(error.message, true); }
+  $("use").disabled = false;
+});
 
 function marked(text, span) {
   if (!span) return [text];

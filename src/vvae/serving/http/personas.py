@@ -171,18 +171,24 @@ class PersonaResolver:
         for variant in self.variants.values():
             if variant.trained:
                 check_adapter(run, variant)
-        self.space, self.prior = run.space, run.prior
-        self.speakers: Mapping[str, Profile] = run.learned_profiles
-        self.read_personas()
-        self.reach = {
-            name: reaches(run, variant, strengths=strengths > 0)
-            for name, variant in self.variants.items()
-        }
         self._reads, self._strengths = reads, strengths
+        self.read_run()
         self._pauses: Pauses | None = None
         self._likeness: PeopleLikeness | None = None
         self._one_at_a_time = Lock()
         Thread(target=self._read_pauses, daemon=True).start()
+
+    def read_run(self) -> None:
+        """Read prior and profiles, once more after they were corrected."""
+        run = self.run
+        self._corrected = _stamp(run)
+        self.space, self.prior = run.space, run.prior
+        self.speakers: Mapping[str, Profile] = run.learned_profiles
+        self.read_personas()
+        self.reach = {
+            name: reaches(run, variant, strengths=self.sets_off)
+            for name, variant in self.variants.items()
+        }
 
     @property
     def sets_off(self) -> bool:
@@ -225,7 +231,12 @@ class PersonaResolver:
         """Everybody who can be talked to: speakers, then personas."""
 
     def refresh(self) -> None:
-        """Read the personas again where another server of the run has kept or deleted one."""
+        """Read the run again where another server of it has kept or deleted a persona, or put
+        corrections into effect.
+        """
+        if _stamp(self.run) != self._corrected:
+            self.run.rewritten(("encodings.parquet", "prior.json", "profiles.parquet"))
+            self.read_run()
         if folder_stamp(self.run) != self._stamp:
             self.read_personas()
 
@@ -396,6 +407,12 @@ class PersonaResolver:
             pauses,
             placeable(steered.demands, self.space) if self.sets_off else frozenset(),
         )
+
+
+def _stamp(run: Run) -> int:
+    """A number that changes when corrections are put into effect: profiles are written last."""
+    profiles = run.path("profiles.parquet")
+    return profiles.stat().st_mtime_ns if profiles.is_file() else 0
 
 
 def _by_header(text: str | None) -> Steering:

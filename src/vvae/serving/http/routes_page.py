@@ -266,6 +266,20 @@ def say(verdict: Verdict, service: ServiceDependency, reviews: ReviewsDependency
     return {"counts": review.counts()}
 
 
+@router.post("/vvae/review/apply", responses=errors(400, 408, 413, 415, 503))
+def apply(service: ServiceDependency, reviews: ReviewsDependency) -> dict[str, Any]:
+    """Put what was said of values into effect: prior and profiles are counted anew with it. Return
+    what has changed.
+    """
+    from vvae.evaluation.corrections import apply_corrections
+
+    personas = service.personas
+    with reviews.lock:
+        changes = apply_corrections(personas.run)
+        personas.read_run()
+    return changes._asdict() | {"people": changes.people[:MOST_ITEMS], "of": len(changes.people)}
+
+
 def _file(name: str, media_type: str) -> Callable[[], Response]:
     data = resources.files("vvae.serving.http").joinpath(name).read_bytes()
     headers = {
