@@ -19,7 +19,7 @@ from vvae.core.errors import ConfigError, DataError
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.space import load_space
 from vvae.metrics.audit.labels import read_labelled
-from vvae.metrics.audit.scores import NULL, against_labels, agreement
+from vvae.metrics.audit.scores import NULL, Nulls, against_labels, agreement
 from vvae.report.figures import confusion
 
 SPACE = load_space()
@@ -71,6 +71,31 @@ def test_precision_recall_and_coverage_by_hand() -> None:
         "predicted": 2,
         "labelled": 3,
     }
+
+
+def test_nulls_that_depend_on_the_value_are_told_from_those_that_depend_on_length() -> None:
+    pairs = [f"p{i}" for i in range(400)]
+    gold = {pair: frozenset({("sad", "excited")[i % 2]}) for i, pair in enumerate(pairs)}
+    dialogues = dict.fromkeys(pairs, "d")
+
+    def tested(read: list[str | None], words_of: dict[str, int]) -> Nulls:
+        said = personas(dict(zip(pairs, read, strict=True)))
+        found = against_labels(said, {"tone": gold}, SPACE, dialogues, words_of=words_of)
+        return found["tone"]["nulls"]
+
+    right = [next(iter(gold[pair])) for pair in pairs]
+    by_value = [v if v == "excited" or i % 8 == 0 else None for i, v in enumerate(right)]
+    found = tested(by_value, dict.fromkeys(pairs, 5))
+    assert found["p"] <= 0.001
+    assert found["read"] == {"excited": 1.0, "sad": 0.25}
+    # right: half each; read: 200 excited, 50 sad
+    assert found["distance"] == pytest.approx(0.3)
+
+    # Sad replies are short, and short replies are not read, whatever they say.
+    lengths = {p: 20 if (i % 2) == (i % 10 < 8) else 2 for i, p in enumerate(pairs)}
+    by_length = [v if lengths[p] > 5 else None for p, v in zip(pairs, right, strict=True)]
+    assert tested(by_length, dict.fromkeys(pairs, 5))["p"] <= 0.001, "length not looked at"
+    assert tested(by_length, lengths)["p"] == 1.0, "among replies of one length all is alike"
 
 
 def test_kappa_by_hand() -> None:

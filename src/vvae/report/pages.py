@@ -80,6 +80,7 @@ def build_report(
         prior_figure=figures.prior(corpus.prior, corpus.space),
         samples=_samples(corpus, own, list(results.variants)),
         audits=audits,
+        of_nulls=verdict.of_nulls,
         audit_figures=[figures.confusion(audit) for audit in audits],
         config=config,
         config_text=config.to_yaml(),

@@ -15,7 +15,7 @@ from vvae.encoders.llm.encoder import Plan
 from vvae.latent.prior import Prior
 from vvae.metrics.metric import metrics_of
 from vvae.report.numbers import number, percent, points, spread
-from vvae.report.verdict import of_likeness
+from vvae.report.verdict import of_likeness, of_nulls
 
 __all__ = [
     "print_annotators",
@@ -287,6 +287,8 @@ def print_audit(audit: Mapping[str, Any]) -> None:
         table.add_row(name, *cells, *map(str, counts))
     console = Console(width=max(Console().width, 108))
     console.print(table)
+    for line in of_nulls(audit["dimensions"]):
+        console.print(Text(line))
     if left_out := audit.get("left_out"):
         most = sorted(left_out.items(), key=lambda item: -item[1])
         console.print(

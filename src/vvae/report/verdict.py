@@ -21,6 +21,7 @@ __all__ = [
     "of_control",
     "of_likeness",
     "of_memorisation",
+    "of_nulls",
     "of_positive_control",
     "of_report",
     "of_run_likeness",
@@ -481,6 +482,26 @@ def _comes_to(p: float, expected: float) -> bool:
         return p >= SURE
     ratio = (p / max(1e-9, 1 - p)) / (expected / (1 - expected))
     return 1 / ODDS <= ratio <= ODDS
+
+
+def of_nulls(dimensions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return in words, for each labelled dimension, whether nulls depend on the value itself."""
+    said = []
+    for name, scores in dimensions.items():
+        if not (nulls := scores.get("nulls")):
+            continue
+        v, p, read = nulls["v"], nulls["p"], nulls["read"]
+        least, most = (end(read, key=lambda label: read[label]) for end in (min, max))
+        ends = f"{least} is read in {percent(read[least])}, {most} in {percent(read[most])}"
+        distance = f"the values read are {percent(nulls['distance'])} off the right ones"
+        said.append(
+            f"{name}: nulls depend on the value itself (not missing at random), among replies of "
+            f"about the same length: {ends}; V {v:.2f}, p {p:.3f}; {distance}."
+            if p <= ALPHA
+            else f"{name}: nulls are not found to depend on the value itself (V {v:.2f}, p "
+            f"{p:.3f}; {ends})."
+        )
+    return said
 
 
 EVEN = 0.5

@@ -21,6 +21,7 @@ from vvae.core.text import normal_form
 from vvae.latent.persona import Persona
 from vvae.latent.sampling import UNREAD
 from vvae.latent.space import LatentSpace
+from vvae.metrics.association import association
 from vvae.metrics.audit.labels import Gold
 from vvae.metrics.bootstrap import interval, resampled
 
@@ -49,6 +50,25 @@ class LabelRow(TypedDict):
     labelled: int
 
 
+class Nulls(TypedDict):
+    """Whether a dimension is left null by what its value is: not missing at random then.
+
+    Sampling nulls from what was read takes them to be missing at random given what is seen. It is
+    tested against the labels: of the replies that have a value, is it read as often whatever the
+    value is, among replies of about the same length?
+    """
+
+    v: float
+    """Cramer's V between the right value and whether any was read."""
+    p: float
+    """By permutation among replies of about the same length."""
+    read: dict[str, float]
+    """Label -> the share of its replies in which any value was read."""
+    distance: float
+    """Total variation distance of the values read, which make the prior, from the right ones: 0 to
+    1."""
+
+
 class LabelScores(TypedDict):
     """An encoder's readings of one dimension beside labels."""
 
@@ -64,6 +84,8 @@ class LabelScores(TypedDict):
     """Label -> value read -> replies; empty for an open dimension."""
     labels: NotRequired[dict[str, LabelRow]]
     """Of a closed dimension."""
+    nulls: NotRequired[Nulls]
+    """Of a closed dimension, where enough replies have a value."""
 
 
 class Agreement(TypedDict):
@@ -85,6 +107,7 @@ def against_labels(
     space: LatentSpace,
     dialogue_of: Mapping[str, str],
     *,
+    words_of: Mapping[str, int] | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, LabelScores]:
@@ -94,11 +117,13 @@ def against_labels(
         personas: pair id -> z read; a pair that is not in it was not read and counts as null.
         gold: dimension -> pair id -> right values.
         dialogue_of: pair id -> dialogue, which the bootstrap draws.
+        words_of: pair id -> its length in words, among the like of which nulls are compared.
     """
     result: dict[str, LabelScores] = {}
     for name, labels in gold.items():
         rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         confusion: Counter[tuple[str, str]] = Counter()
+        valued: list[tuple[str, str | None, int]] = []
         closed = space.by_name[name].labels is not None
         for pair_id, right in labels.items():
             value = personas[pair_id].value(name) if pair_id in personas else None
@@ -110,12 +135,46 @@ def against_labels(
                 # Where several labels are right and none was hit, the first stands for them.
                 expected = value if hit and value else min(right) if right else NULL
                 confusion[expected, value or NULL] += 1
+                if right:  # the first stands for them, whatever was read
+                    valued.append((min(right), value, (words_of or {}).get(pair_id, 0)))
         table = np.asarray([rows[dialogue] for dialogue in sorted(rows)], dtype=float)
         result[name] = _scores(table, resamples, seed)
         result[name]["confusion"] = _nested(confusion)
         if closed:
             result[name]["labels"] = _by_label(confusion)
+            if nulls := _nulls(valued, confusion):
+                result[name]["nulls"] = nulls
     return result
+
+
+def _nulls(
+    valued: Sequence[tuple[str, str | None, int]], confusion: Counter[tuple[str, str]]
+) -> Nulls | None:
+    """Whether what the value is tells if it was read, of (right value, value read, words)."""
+    lengths = np.asarray([words for *_, words in valued])
+    if not len(lengths):
+        return None
+    strata = np.searchsorted(np.quantile(lengths, (0.2, 0.4, 0.6, 0.8)), lengths)
+    found = association(
+        [right for right, *_ in valued],
+        [str(value is None) for _, value, _ in valued],
+        within=[str(stratum) for stratum in strata],
+    )
+    if found is None:
+        return None
+    right = Counter(label for label, *_ in valued)
+    read = Counter[str]()
+    for (_, value), n in confusion.items():
+        read[value] += n if value != NULL else 0
+    some = Counter(label for label, value, _ in valued if value is not None)
+    labels = sorted({*right, *read} - {NULL})
+    apart = sum(abs(right[x] / right.total() - read[x] / max(1, read.total())) for x in labels)
+    return {
+        "v": round(found.v, 4),
+        "p": round(found.p, 4),
+        "read": {label: round(some[label] / n, 4) for label, n in sorted(right.items())},
+        "distance": round(apart / 2, 4),
+    }
 
 
 def _same(a: str, b: str) -> bool:

@@ -10,6 +10,7 @@ from vvae.core.dialogue import Pair
 from vvae.core.errors import DataError
 from vvae.core.files import write_json, write_text
 from vvae.core.random import shuffled
+from vvae.core.text import words
 from vvae.corpus.pairs import learned_pairs
 from vvae.decoder.variants import Variant
 from vvae.encoders.base import Encoder
@@ -82,7 +83,12 @@ def audit_labels(run: Run, mapping: Path, *, fit: bool) -> dict[str, Any]:
         "unread": len(labelled.pairs) - len(personas),
         "left_out": dict(labelled.left_out),
         "dimensions": against_labels(
-            personas, labelled.gold, run.space, dialogue_of, seed=run.config.seed
+            personas,
+            labelled.gold,
+            run.space,
+            dialogue_of,
+            words_of={pair.pair_id: len(words(pair.response)) for pair in labelled.pairs},
+            seed=run.config.seed,
         ),
     }
 
