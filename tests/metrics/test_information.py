@@ -85,6 +85,11 @@ def test_the_command_measures_a_run(served_run: Path) -> None:
     assert "worth to" in done.stdout
     phrase = found["dimensions"]["catchphrase"]
     assert phrase["n"] == 12
+    styles = found["axes"]["talking style"]
+    assert styles["n"] == 12
+    read = [found["dimensions"][name]["n"] for name in ("catchphrase", "emoji", "tone")]
+    assert styles["n"] >= min(read)
+    assert styles["used"]["low"] <= styles["used"]["value"] <= styles["used"]["high"]
     assert phrase["agreement"]["value"] > phrase["chance"], "a phrase is a habit of its speaker"
     kept.unlink()
     asked = [*command, "--replies", "12", "--variant", "SP+FT"]

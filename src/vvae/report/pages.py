@@ -81,6 +81,7 @@ def build_report(
         samples=_samples(corpus, own, list(results.variants)),
         audits=audits,
         of_nulls=verdict.of_nulls,
+        used_share=verdict.used_share,
         audit_figures=[figures.confusion(audit) for audit in audits],
         config=config,
         config_text=config.to_yaml(),

@@ -15,7 +15,7 @@ from vvae.encoders.llm.encoder import Plan
 from vvae.latent.prior import Prior
 from vvae.metrics.metric import metrics_of
 from vvae.report.numbers import number, percent, points, spread
-from vvae.report.verdict import of_likeness, of_nulls
+from vvae.report.verdict import of_likeness, of_nulls, used_share
 
 __all__ = [
     "print_annotators",
@@ -300,7 +300,8 @@ def print_audit(audit: Mapping[str, Any]) -> None:
 
 def _print_information(audit: Mapping[str, Any]) -> None:
     table = Table(title=f"{audit['name']}: {audit['encoder']}", title_justify="left")
-    heads = ("observed", "H", "r H", "worth to the model", "n", "as the profile", "by chance", "n")
+    heads: tuple[str, ...] = ("observed", "H", "r H", "worth to the model", "of H", "n")
+    heads += ("as the profile", "by chance", "n")
     for column in ("dimension", *heads):
         table.add_column(column, justify="left" if column == "dimension" else "right")
     for name, d in audit["dimensions"].items():
@@ -310,12 +311,16 @@ def _print_information(audit: Mapping[str, Any]) -> None:
             f"{d['entropy']:.2f}",
             f"{d['bound']:.3f}",
             _spread(d["used"], percent=False, digits=3),
+            percent(used_share(d)),
             str(d["n"]),
             _spread(d["agreement"], percent=True),
             percent(d["chance"]),
             str(d["profiled"]),
         )
-    console = Console(width=max(Console().width, 124))
+    for axis, a in audit.get("axes", {}).items():
+        used = _spread(a["used"], percent=False, digits=3)
+        table.add_row(f"all of {axis}", percent(a["rate"]), "", "", used, "", str(a["n"]))
+    console = Console(width=max(Console().width, 132))
     console.print(table)
     total = sum(d["bound"] for d in audit["dimensions"].values())
     console.print(f"nats a reply; r H of all dimensions: {total:.2f}", highlight=False)

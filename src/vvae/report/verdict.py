@@ -26,6 +26,7 @@ __all__ = [
     "of_report",
     "of_run_likeness",
     "of_study",
+    "used_share",
 ]
 
 Next = tuple[str, str]
@@ -482,6 +483,14 @@ def _comes_to(p: float, expected: float) -> bool:
         return p >= SURE
     ratio = (p / max(1e-9, 1 - p)) / (expected / (1 - expected))
     return 1 / ODDS <= ratio <= ODDS
+
+
+def used_share(dimension: Mapping[str, Any]) -> float | None:
+    """Return how much of the nats that a value takes to say a model gets back from it: its worth to
+    the model over the entropy of the values.
+    """
+    used, h = dimension["used"]["value"], dimension["entropy"]
+    return used / h if used is not None and h else None
 
 
 def of_nulls(dimensions: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -33,7 +33,14 @@ from vvae.latent.profile import Profile
 from vvae.metrics.audit.scores import Interval
 from vvae.metrics.bootstrap import interval, resampled
 
-__all__ = ["entropy", "information", "per_token", "profile_worth", "redrawn"]
+__all__ = [
+    "entropy",
+    "information",
+    "information_of_axes",
+    "per_token",
+    "profile_worth",
+    "redrawn",
+]
 
 LEAST = 10
 """Replies that a figure with an interval must rest on."""
@@ -56,6 +63,16 @@ class Information(TypedDict):
     """Held-out replies with a value whose speaker's profile has one."""
     agreement: Interval
     chance: float | None
+
+
+class AxisInformation(TypedDict):
+    """What all dimensions of an axis tell together."""
+
+    rate: float
+    """Share of the held-out replies in which any of them was observed."""
+    n: int
+    used: Interval
+    """log p(x | c, z) - log p(x | c, z with all of them redrawn), in nats a reply that has one."""
 
 
 def entropy(counted: DimensionPrior) -> float:
@@ -122,6 +139,40 @@ def information(
             "chance": round(sum(chances) / len(chances), 4) if chances else None,
         }
     return table
+
+
+def information_of_axes(
+    gains: Mapping[str, Mapping[str, float]],
+    pairs: Sequence[Pair],
+    personas: Mapping[str, Persona],
+    axes: Mapping[str, Sequence[str]],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, AxisInformation]:
+    """Return what the values of each axis tell together.
+
+    Args:
+        gains: axis -> pair id -> log p(x | c, z) less the same with all its values redrawn.
+        pairs: held-out pairs; the intervals resample their speakers.
+        personas: pair id -> z read.
+        axes: axis -> its dimensions.
+    """
+    speaker_of = {pair.pair_id: pair.speaker for pair in pairs}
+    read = [personas[pair.pair_id] for pair in pairs if pair.pair_id in personas]
+    return {
+        axis: {
+            "rate": round(sum(any(z[n] for n in names) for z in read) / max(1, len(read)), 4),
+            "n": len(gains[axis]),
+            "used": _mean(
+                [(speaker_of[pair_id], gain) for pair_id, gain in gains[axis].items()],
+                resamples,
+                axis,
+                seed,
+            ),
+        }
+        for axis, names in axes.items()
+    }
 
 
 def _mean(rows: Sequence[tuple[str, float]], resamples: int, dimension: str, seed: int) -> Interval:

@@ -15,7 +15,11 @@ from vvae.corpus.pairs import learned_pairs
 from vvae.decoder.variants import Variant
 from vvae.encoders.base import Encoder
 from vvae.latent.persona import Persona
-from vvae.metrics.audit.information import information, redrawn
+from vvae.metrics.audit.information import (
+    information,
+    information_of_axes,
+    redrawn,
+)
 from vvae.metrics.audit.labels import read_labelled
 from vvae.metrics.audit.scores import against_labels, agreement
 from vvae.metrics.groups import populations
@@ -140,11 +144,14 @@ def audit_information(run: Run, replies: int, variant: Variant | None = None) ->
         fix = "run 'vvae encode' first, on a corpus with held-out replies"
         raise DataError("no held-out reply has been read", where=str(run.folder), fix=fix)
     order = shuffled(held, "information", seed, name=[pair.pair_id for pair in held])
-    chosen: dict[str, list[str]] = {}
+    axes = {axis: tuple(d.name for d in space.dimensions if d.axis == axis) for axis in space.axes}
+    parts = {**{name: (name,) for name in space.names}, **{f"{a} axis": n for a, n in axes.items()}}
+    chosen: dict[str, list[str]] = {part: [] for part in parts}
     for pair in order:
-        for name, _ in run.posteriors[pair.pair_id]:
-            if len(chosen.setdefault(name, [])) < replies:
-                chosen[name].append(pair.pair_id)
+        for part, names in parts.items():
+            any_read = any(run.posteriors[pair.pair_id][name] for name in names)
+            if any_read and len(chosen[part]) < replies:
+                chosen[part].append(pair.pair_id)
     conditions = run.conditions(variant) if variant else None
 
     def shown(pair: Pair, persona: Persona) -> PersonaLine:
@@ -154,15 +161,18 @@ def audit_information(run: Run, replies: int, variant: Variant | None = None) ->
 
     branches: dict[str, list[Branch]] = {}
     by_id = {pair.pair_id: pair for pair in held}
-    for name, pair_ids in chosen.items():
+    for part, pair_ids in chosen.items():
         for pair_id in pair_ids:
             pair, read = by_id[pair_id], run.posteriors[pair_id]
             filled = conditions.training_persona(pair, 0) if conditions else None
             # What was read stands there, dropout or not: the other value is held against it.
             persona = read if filled is None else filled.with_slots(read.slots)
-            other = redrawn(persona, name, prior, key=pair_id, seed=seed)
+            other = persona
+            for name in parts[part]:
+                if read[name]:
+                    other = redrawn(other, name, prior, key=pair_id, seed=seed)
             asked = branches.setdefault(pair_id, [Branch("own", shown(pair, persona))])
-            asked.append(Branch(name, shown(pair, other)))
+            asked.append(Branch(part, shown(pair, other)))
     pairs = [pair for pair in order if pair.pair_id in branches]
     if variant is None:
         run.decoder.drop_adapter()
@@ -171,11 +181,11 @@ def audit_information(run: Run, replies: int, variant: Variant | None = None) ->
     with run.reporter.task("likelihood of held-out replies") as tick:
         losses = reply_losses(run.decoder, run.dialogues, pairs, branches, progress=tick)
     gains = {
-        name: {
-            pair_id: losses[f"{pair_id}|{name}"][0] - losses[f"{pair_id}|own"][0]
-            for pair_id in chosen.get(name, ())
+        part: {
+            pair_id: losses[f"{pair_id}|{part}"][0] - losses[f"{pair_id}|own"][0]
+            for pair_id in pair_ids
         }
-        for name in space.names
+        for part, pair_ids in chosen.items()
     }
     return {
         "kind": "information",
@@ -186,5 +196,8 @@ def audit_information(run: Run, replies: int, variant: Variant | None = None) ->
         "replies": len(held),
         "dimensions": information(
             prior, gains, held, run.posteriors, run.learned_profiles, seed=seed
+        ),
+        "axes": information_of_axes(
+            {axis: gains[f"{axis} axis"] for axis in axes}, held, run.posteriors, axes, seed=seed
         ),
     }
