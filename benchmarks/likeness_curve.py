@@ -50,7 +50,7 @@ BETWEEN = (350, 1400)
 """Training replies of the further people."""
 COMMON = 3200
 """Training replies of the common adapter."""
-CONTEXTS, OPTIONS = 150, 4
+CONTEXTS, OPTIONS = 100, 4
 LIKENESS_REPLIES = 400
 """Training replies of each other person that the judge of likeness learns from, at the most."""
 

@@ -16,12 +16,14 @@ from tests.endurance import conversations, encoder_at, faults, kills, write_chat
 from tests.support.endpoint_server import Scripted, serving
 from vvae.config import load_config
 from vvae.core.errors import ConfigError, DataError, EndpointError
+from vvae.encoders.in_the_loop import Judge
 from vvae.encoders.llm.encoder import LLMConfig, LLMEncoder
 from vvae.inference.endpoint.ledger import Ledger
 from vvae.inference.endpoint.settings import EndpointConfig
 from vvae.inference.llama import LlamaServer
 from vvae.inference.models import gguf_of
 from vvae.latent.space import load_space
+from vvae.latent.steering import Demand
 from vvae.latent.tables import read_encodings
 
 
@@ -167,6 +169,23 @@ def test_some_without_an_answer_are_errors_and_too_many_stop(
     lenient, _ = encoder_at(url, tmp_path, dialogues, **settings, error_limit=1.0)
     statuses = [(e.status, e.reason) for e in lenient.encode(pairs, by_id)]
     assert ("ok", None) in statuses
+
+
+def test_a_candidate_that_could_not_be_read_meets_nothing_and_stops_no_reply(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
+    settings = {"attempts": 1, "backoff": 0.0, "timeout": 1.0}
+    encoder, pairs = encoder_at(url, tmp_path, dialogues := conversations(20), **settings)
+    by_id = {d.id: d for d in dialogues}
+    script.faults = 0.6
+    judge = Judge(lambda: encoder, load_space())
+    tone = {"tone": Demand("sad", False)}
+    met = judge.met([(pair, tone) for pair in pairs[:12]], by_id)
+    assert {frozenset({"tone"}), frozenset()} == set(met), "some were read, some were not"
+    script.status = 500
+    fresh = [(pair, tone) for pair in pairs[12:16]]
+    with pytest.raises(EndpointError, match="4 of 4 replies have no answer"):
+        Judge(lambda: encoder, load_space()).met(fresh, by_id)
 
 
 # --- money, choice, secrets ---

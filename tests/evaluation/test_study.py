@@ -218,7 +218,7 @@ def test_dimensions_grow_in_order_of_usefulness(
     losses = {f"without-{name}": {"estimate": float(i)} for i, name in enumerate(space.names)}
     made = run.path("studies/ablation-dimensions/claims.json")
     made.parent.mkdir(parents=True)
-    made.write_text(json.dumps({"measures": {"loss_profile_z": losses}}))
+    made.write_text(json.dumps({"measures": {"loss_posterior_z": losses}}))
     assert usefulness(run) == (space.names[::-1], "the loss without each")
 
 

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.errors import EndpointError
 from vvae.core.random import uniform
 from vvae.core.reporting import Progress
 from vvae.encoders.base import Encoder
@@ -34,6 +35,7 @@ from vvae.inference.engine import (
 from vvae.latent.readers import reader
 from vvae.latent.space import Dimension, LatentSpace
 from vvae.latent.steering import Demand
+from vvae.latent.tables import Encoding
 
 __all__ = [
     "FIRST_ROUND",
@@ -208,12 +210,25 @@ class Judge:
             replace(candidates[number][0], pair_id=f"{candidates[number][0].pair_id}|{number}")
             for number in places
         ]
-        encodings = self._encoder.encode(pairs, dialogues)
+        try:
+            encodings = list(self._encoder.encode(pairs, dialogues))
+        except EndpointError:  # too many have no answer; what has one is kept
+            found = [one for pair in pairs for one in self._alone(pair, dialogues)]
+            if not found:
+                raise
+            encodings = found
+        ok = {e.pair_id: e.persona for e in encodings if e.status == "ok"}
         return {
-            number: {name: slot.value for name, slot in encoding.persona}
-            for number, encoding in zip(places, encodings, strict=True)
-            if encoding.status == "ok"
+            number: {name: slot.value for name, slot in ok[pair.pair_id]}
+            for number, pair in zip(places, pairs, strict=True)
+            if pair.pair_id in ok
         }
+
+    def _alone(self, pair: Pair, dialogues: Mapping[str, Dialogue]) -> list[Encoding]:
+        try:
+            return list(self._encoder.encode([pair], dialogues))
+        except EndpointError:
+            return []
 
 
 class Candidates:

@@ -106,13 +106,15 @@ class Study(BaseModel):
         )
 
     def all_claims(self, space: LatentSpace) -> tuple[Claim, ...]:
-        """Return the claims, and one for each thing left out: the loss is higher without it."""
+        """Return the claims, and one for each thing left out: of its own z, as it was read, a reply
+        is told less without it (what it is worth is too little for a loss under the profile).
+        """
         return (
             *self.claims,
             *(
                 Claim(
-                    claim=f"{what} the loss under the profile is higher",
-                    measure="loss_profile_z",
+                    claim=f"{what} z tells less of the reply",
+                    measure="loss_posterior_z",
                     of=variant.name,
                     against="SP+FT",
                     expect="above",
@@ -140,13 +142,13 @@ class Study(BaseModel):
 def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
     """Return the dimensions, most useful first, and what that was measured by.
 
-    Where the study `ablation-dimensions` has been made: by how much the loss under the profile
+    Where the study `ablation-dimensions` has been made: by how much the loss under z as it was read
     rises without each.
     Before that: by the bits that a reply tells on average, r times the entropy of the prior.
     """
     path = run.path("studies/ablation-dimensions/claims.json")
     if path.is_file():
-        losses = json.loads(path.read_text("utf-8"))["measures"]["loss_profile_z"]
+        losses = json.loads(path.read_text("utf-8"))["measures"]["loss_posterior_z"]
         worth = {name: losses[f"without-{name}"]["estimate"] for name in run.space.names}
         measured_by = "the loss without each"
     else:

@@ -8,6 +8,7 @@ training seeds, draws shared by all::
 
     p  =  2 min(P*(the claim is false), P*(its opposite is false)),   adjusted for their number
 
+and of two tests of one side for a claim that something is equal to within a margin.
 Where one claim is primary it is tested at 4/5 of the level and the others share the rest, or, once
 the primary one is decided, all of it (the fallback procedure: Wiens and Dmitrienko 2005).
 
@@ -272,7 +273,7 @@ def judge(
             "by_seed": [_round(float(point)) for point in points],
         }
         false, opposite = _tails(claim, spread)
-        row["p"] = round(min(1.0, 2 * min(false, opposite)), 5)
+        row["p"] = round(min(1.0, false, opposite), 5)
         if why := _undecidable(claim, row, tables, parameters or {}):
             row |= {"verdict": "cannot be decided here", "why": why}
         else:
@@ -510,8 +511,11 @@ def _than(claim: Claim, predicted: Predictions) -> tuple[float, float]:
 
 
 def _tails(claim: Claim, spread: Vector) -> tuple[float, float]:
-    """(P*(the claim is false), P*(its opposite is false)), each never 0: (1 + count) / (1 +
-    resamples).
+    """(p against the claim's being false, p against its being true), each never 0.
+
+    Of a side both are twice the bootstrap's share, (1 + count) / (1 + resamples), as a test of two
+    sides has it. That something is equal takes two tests of one side, each at the whole level
+    (TOST: Schuirmann 1987); that it is not is again of two sides.
     """
 
     def tail(condition: npt.NDArray[np.bool_]) -> float:
@@ -520,14 +524,13 @@ def _tails(claim: Claim, spread: Vector) -> tuple[float, float]:
     spread = spread[np.isfinite(spread)]
     match claim.expect:
         case "below":
-            return tail(spread >= 0), tail(spread <= 0)
+            return 2 * tail(spread >= 0), 2 * tail(spread <= 0)
         case "above":
-            return tail(spread <= 0), tail(spread >= 0)
+            return 2 * tail(spread <= 0), 2 * tail(spread >= 0)
         case _:
             m = claim.margin
-            return max(tail(spread <= -m), tail(spread >= m)), min(
-                tail(spread >= -m), tail(spread <= m)
-            )
+            outside = min(tail(spread >= -m), tail(spread <= m))
+            return max(tail(spread <= -m), tail(spread >= m)), 2 * outside
 
 
 def _counted(claim: Claim, tables: Tables) -> tuple[int, int]:
