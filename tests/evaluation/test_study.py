@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from aiohttp import web
 
 from tests.support.endpoint_server import Scripted, serving
 from tests.support.runs import vvae, write_config
@@ -185,6 +186,34 @@ def test_an_endpoint_is_measured_without_training(
     )
     variants = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["variants"]
     assert variants[:2] == ["zero-shot", "few-shot"], "the run is as the user configured it"
+
+
+class Injects(Scripted):
+    """A chatbot that says a habit in seven replies of eight."""
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        seed = (await request.json())["seed"]
+        self.say = "sounds good" if seed % 8 == 0 else "oh my gosh, fair enough, for sure"
+        return await super().complete(request)
+
+
+def test_a_chatbot_that_injects_is_brought_to_the_persons_rate_by_choosing(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
+    bench = {"replies": 40, "swapped": 2, "resamples": 100}
+    config = write_config(tmp_path, corpus, tiny_model, bench=bench)
+    with serving(Injects()) as url:
+        command = ("bench", str(config), "--endpoint", url, "--model", "m", "--candidates", "16")
+        done = vvae(*command)
+        assert done.returncode == 0, done.stderr + done.stdout
+    found = json.loads((tmp_path / "run/studies/endpoint@m/claims.json").read_text())
+    rates = {name: row["estimate"] for name, row in found["measures"]["CP"].items()}
+    assert rates["zero-shot"] > 0.75
+    assert abs(rates["zero-shot-of-16"] - rates["human"]) < 0.2 < rates["zero-shot"] - 0.5
+    assert any("Taking of 16 replies" in claim["claim"] for claim in found["claims"])
+    without = vvae("bench", str(config), "--candidates", "4")
+    assert without.returncode == 2
+    assert "no endpoint" in without.stderr
 
 
 def test_an_endpoint_that_does_not_answer_is_one_line(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -261,6 +263,28 @@ def test_nulls_that_depend_on_length_are_found_and_random_ones_are_not() -> None
     none = missingness(pairs, at_random, dialogues, "tone", permutations=49)
     assert abs((none["auc"] or 0) - 0.5) < 0.1
     assert (none["p"] or 0) > 0.05
+
+
+def test_what_goes_together_by_the_person_alone_is_not_what_goes_together_in_replies() -> None:
+    """Ana is mostly sad and gloomy, Ben mostly excited and warm, each reply by itself."""
+    rng = random.Random(0)
+    speakers = [("ana", "ben")[i % 2] for i in range(800)]
+    of = {
+        "ana": (("sad", "excited"), ("gloomy", "warm")),
+        "ben": (("excited", "sad"), ("warm", "gloomy")),
+    }
+    drawn = [[values[rng.random() < 0.2] for values in of[s]] for s in speakers]
+    personas = [
+        Persona({"tone": Slot(tone, "observed"), "vibe": Slot(vibe, "observed")})
+        for tone, vibe in drawn
+    ]
+
+    def p(**whose: Any) -> float:
+        found = orthogonality(personas, SPACE, permutations=199, **whose)
+        return next(row["p"] for row in found["pairs"] if (row["a"], row["b"]) == ("tone", "vibe"))
+
+    assert p() < 1e-6, "no permutation of 199 comes near"
+    assert p(speakers=speakers) > 0.05
 
 
 def test_sampled_values_are_never_looked_at() -> None:

@@ -82,13 +82,22 @@ def study(
     judge_study(name, config, called)
 
 
-def judge_study(name: str, config: Path, endpoint: EndpointConfig | None) -> None:
+def judge_study(
+    name: str, config: Path, endpoint: EndpointConfig | None, candidates: int = 1
+) -> None:
     """Run a study and print its verdicts."""
     from vvae.evaluation.study import load_study, run_study
     from vvae.report.terminal import print_claims
 
     study, opened = load_study(name), open_config(config)
-    report = run_study(name, study, opened.config, reporter=opened.reporter, endpoint=endpoint)
+    report = run_study(
+        name,
+        study,
+        opened.config,
+        reporter=opened.reporter,
+        endpoint=endpoint,
+        candidates=candidates,
+    )
     print_claims(report)
     typer.echo(str(opened.path(f"studies/{report['folder']}/report.html")))
 

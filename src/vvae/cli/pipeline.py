@@ -188,6 +188,15 @@ def bench(
     key_env: EndpointKey = "OPENAI_API_KEY",
     max_cost: EndpointCost = None,
     price: EndpointPrice = None,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=32,
+            help="Also measure the endpoint with habits at the person's rate, chosen among up to "
+            "so many replies.",
+        ),
+    ] = 1,
 ) -> None:
     """Write held-out replies with every variant; score them.
 
@@ -202,8 +211,11 @@ def bench(
         from vvae.cli.evaluation import judge_study
 
         called = endpoint_of(endpoint, model, key_env, max_cost, price)
-        judge_study("endpoint", config, called)
+        judge_study("endpoint", config, called, candidates)
         return
+    if candidates > 1:
+        fix = "give --endpoint and --model; a variant of the config has a key of this name"
+        raise ConfigError("there is no endpoint to choose from", where="--candidates", fix=fix)
     opened = run_until(config, "bench")
     print_results(opened.path("results.json"))
 

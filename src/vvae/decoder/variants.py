@@ -66,6 +66,13 @@ class Variant(BaseModel):
     endpoint: EndpointConfig | None = Field(
         None, description="who writes a prompted variant; null: the base model"
     )
+    candidates: int = Field(
+        1,
+        ge=1,
+        le=32,
+        description="replies written to a message at the most, of which the first is taken that "
+        "shows the profile's habits, or does not, as often as the speaker does",
+    )
     seed: int = Field(
         0,
         ge=0,

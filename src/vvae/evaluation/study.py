@@ -221,7 +221,12 @@ class StudyResult(TypedDict):
 
 
 def measure_chatbot(
-    run: Run | str | Path, *, base_url: str, model: str, key_env: str = "OPENAI_API_KEY"
+    run: Run | str | Path,
+    *,
+    base_url: str,
+    model: str,
+    key_env: str = "OPENAI_API_KEY",
+    candidates: int = 1,
 ) -> StudyResult:
     """Measure the chatbot behind an OpenAI-compatible endpoint against a corpus's own people.
 
@@ -232,6 +237,8 @@ def measure_chatbot(
         base_url: up to ``/v1``.
         model: its name there.
         key_env: the environment variable that holds the key.
+        candidates: with more than one, it is also measured with the habits' rates met by choosing
+            among so many replies (`vvae.encoders.in_the_loop`).
 
     Returns:
         What claims.json of the study ``endpoint`` holds: ``measures`` has, for each measure,
@@ -250,7 +257,14 @@ def measure_chatbot(
     run = run if isinstance(run, Run) else Run.open(run)
     endpoint = EndpointConfig(base_url=(base_url,), model=model, key_env=key_env)
     study = load_study("endpoint")
-    return run_study("endpoint", study, run.config, reporter=run.reporter, endpoint=endpoint)
+    return run_study(
+        "endpoint",
+        study,
+        run.config,
+        reporter=run.reporter,
+        endpoint=endpoint,
+        candidates=candidates,
+    )
 
 
 def run_study(
@@ -260,18 +274,20 @@ def run_study(
     *,
     reporter: Reporter,
     endpoint: EndpointConfig | None = None,
+    candidates: int = 1,
 ) -> StudyResult:
     """Make what is missing, judge the claims, and write `studies/<name>/` in the run folder.
 
     Args:
         endpoint: writes the replies of the prompted variants.
+        candidates: of the endpoint's replies to a message, where they are also chosen from.
 
     Returns:
         What claims.json holds.
     """
     title = Path(name).stem
     if endpoint:
-        study, title = _at(study, endpoint), f"{title}@{_slug(endpoint.model)}"
+        study, title = _at(study, endpoint, candidates), f"{title}@{_slug(endpoint.model)}"
     ordered_by = None
     if study.grow and not study.order:
         run = Run(config, reporter=reporter)
@@ -305,13 +321,31 @@ def _seeded(variant: Variant, seed: int) -> Variant:
     return variant.model_copy(update={"name": f"{name}.seed{seed}" if seed else name, "seed": seed})
 
 
-def _at(study: Study, endpoint: EndpointConfig) -> Study:
-    """A study whose prompted variants are written by an endpoint."""
+def _at(study: Study, endpoint: EndpointConfig, candidates: int = 1) -> Study:
+    """A study whose prompted variants are written by an endpoint; with candidates, the first one
+    that is told a persona stands there a second time, chosen from so many replies.
+    """
     variants = [
         v if v.trained else v.model_copy(update={"endpoint": endpoint})
         for v in resolve(study.variants)
     ]
-    return study.model_copy(update={"variants": tuple(variants)})
+    claims = list(study.claims)
+    if candidates > 1:
+        told = next(v for v in variants if v.endpoint and v.shows_slots)
+        name = f"{told.name}-of-{candidates}"
+        variants.append(told.model_copy(update={"name": name, "candidates": candidates}))
+        claims.append(
+            Claim(
+                claim=f"Taking of {candidates} replies one that shows a habit as often as the "
+                "person does brings it nearer to people on catchphrases",
+                measure="CP",
+                how="distance",
+                of=name,
+                against=told.name,
+                expect="below",
+            )
+        )
+    return study.model_copy(update={"variants": tuple(variants), "claims": tuple(claims)})
 
 
 def _slug(model: str) -> str:

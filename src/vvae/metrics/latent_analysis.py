@@ -40,6 +40,8 @@ __all__ = [
 
 Vector = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+MANY, FEWER = 10_000, 199
+"""Replies from which on there are fewer permutations."""
 DOMINANT = 0.5
 """A value with more than this share of the observed ones dominates: sampling mostly draws it."""
 PARTS = 5
@@ -339,19 +341,36 @@ def _rank(values: Vector) -> Vector:
 
 
 def orthogonality(
-    personas: Iterable[Persona], space: LatentSpace, *, permutations: int = 999, seed: int = 0
+    personas: Iterable[Persona],
+    space: LatentSpace,
+    *,
+    speakers: Sequence[str] | None = None,
+    permutations: int = 999,
+    seed: int = 0,
 ) -> Orthogonality:
     """Return the association of every two dimensions on replies that show both, and the means
     within and across axes.
+
+    Args:
+        speakers: who wrote each reply; values are then permuted among the replies of one speaker,
+            so that p does not count that people have habits of both.
     """
     observed = [persona.only("observed") for persona in personas]
+    whose = speakers or [""] * len(observed)
     pairs: list[AssociationRow] = []
     for first, second in combinations(space.dimensions, 2):
         values = [
-            (a.value, b.value) for p in observed if (a := p[first.name]) and (b := p[second.name])
+            (a.value, b.value, speaker)
+            for p, speaker in zip(observed, whose, strict=True)
+            if (a := p[first.name]) and (b := p[second.name])
         ]
         result = association(
-            [a for a, _ in values], [b for _, b in values], permutations=permutations, seed=seed
+            [a for a, *_ in values],
+            [b for _, b, _ in values],
+            within=[speaker for *_, speaker in values] if speakers else None,
+            permutations=permutations if len(values) < MANY else min(FEWER, permutations),
+            tail=True,
+            seed=seed,
         )
         row: AssociationRow = {
             "a": first.name,
@@ -521,7 +540,9 @@ def analyze(
             )
             for d in space.dimensions
         },
-        "orthogonality": orthogonality(in_order, space, **settings),
+        "orthogonality": orthogonality(
+            in_order, space, speakers=[pair.speaker for pair in pairs], **settings
+        ),
         "drift": {
             d.name: result
             for d in space.dimensions

@@ -70,6 +70,8 @@ def variant_key(variant: str | Variant, *, whole: bool = False) -> Any:
             renamed[name] = value
         if name == "name" and (whole or not variant.trained):
             renamed["trained"] = variant.trained
+    if variant.candidates == 1:
+        renamed.pop("candidates", None)  # later than runs that are to stay as they are
     if variant.endpoint and not whole:
         renamed["endpoint"] = variant.endpoint.answer_settings()
     return renamed

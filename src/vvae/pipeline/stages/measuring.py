@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,13 +12,16 @@ from vvae.config import RunConfig
 from vvae.core.dialogue import Pair, context
 from vvae.core.errors import DataError, EndpointError
 from vvae.core.files import write_json, write_text
-from vvae.core.random import bits64
+from vvae.core.random import bits64, uniform
+from vvae.core.reporting import Progress
 from vvae.decoder.model import Branch, Decoder
 from vvae.decoder.variants import Variant
+from vvae.encoders.in_the_loop import Judge, Task, write_accepted
 from vvae.inference.endpoint.client import Prompt, completions
-from vvae.inference.engine import Completion
+from vvae.inference.engine import Completion, Engine, GenerationConfig, Request
 from vvae.inference.prompts import PROMPT_VERSION, chat_messages
 from vvae.latent.persona import Persona
+from vvae.latent.steering import Demand
 from vvae.latent.tables import read_encodings, write_encodings
 from vvae.metrics import habits, human_chat, teacher_forcing
 from vvae.metrics.latent_analysis import kl_to_prior
@@ -33,6 +37,8 @@ __all__ = ["readings_of", "replies_of", "stages"]
 
 DRAWS = 4
 """Draws of the nulls beside z read from a reply, for a tighter bound."""
+MISSED = "missing"
+"""How a reply ended that an endpoint never gave."""
 MISSING = 0.01
 """Largest share of an endpoint's replies that may be missing."""
 BENCHED = {"replies", "per_speaker", "swapped", "losses", "forced", "known"}
@@ -183,9 +189,51 @@ def _generate(
         )
         for pair, whose in under
     ]
+    return _written(run, variant, decoder.engine, requests, under, run.generation)
+
+
+def _written(
+    run: Run,
+    variant: Variant,
+    engine: Engine,
+    requests: Sequence[Request],
+    under: Sequence[tuple[Pair, str]],
+    generation: GenerationConfig,
+) -> list[Completion]:
+    """The replies, each the first of a variant's candidates that meets what is asked of it."""
+    tasks = [
+        Task(request, pair, _habits(run, variant, pair, whose))
+        for request, (pair, whose) in zip(requests, under, strict=True)
+    ]
     with run.reporter.task(f"writing replies: {variant.name}") as tick:
-        seed = run.config.seed + variant.seed
-        return decoder.engine.complete(requests, run.generation, seed=seed, progress=tick)
+        accepted = write_accepted(
+            engine,
+            tasks,
+            Judge(lambda: run.encoder, run.space),
+            run.dialogues,
+            generation,
+            candidates=variant.candidates,
+            seed=run.config.seed + variant.seed,
+            progress=tick,
+        )
+    return [one.completion for one in accepted]
+
+
+def _habits(run: Run, variant: Variant, pair: Pair, whose: str) -> dict[str, Demand]:
+    """What a reply must show of the profile's habits, or not: a draw for each, so that it stands in
+    as large a share of the replies as of the speaker's own in training.
+    """
+    demands: dict[str, Demand] = {}
+    own = run.corpus.speaker_priors.get(whose) if variant.candidates > 1 else None
+    if own is None:
+        return demands
+    for dimension in scored(run.space).values():
+        counted, value = own[dimension.name], run.profiles[whose].persona().value(dimension.name)
+        if value is not None:
+            rate = counted.counts.get(value, 0) / max(1, counted.observed + counted.nulls)
+            draw = uniform("habit", run.config.seed, dimension.name, pair.pair_id, whose)
+            demands[dimension.name] = Demand(value, draw < rate)
+    return demands
 
 
 def _ask_endpoint(
@@ -198,7 +246,6 @@ def _ask_endpoint(
     Raises:
         EndpointError: too many calls have no answer.
     """
-    assert variant.endpoint is not None
     generate, conditions, prompts = run.config.generate, run.conditions(variant), []
     for pair, whose in under:
         dialogue, line = run.dialogues[pair.dialogue], conditions.test_line(pair, whose)
@@ -211,24 +258,59 @@ def _ask_endpoint(
         seed = bits64("endpoint reply", run.config.seed + variant.seed, pair.pair_id, whose) % 2**31
         form = {"temperature": generate.temperature, "top_p": generate.top_p, "seed": seed}
         prompts.append(Prompt(messages, form, route=pair.dialogue))
-    with run.reporter.task(f"writing replies: {variant.name}") as tick:
-        answers, missing = completions(variant.endpoint, prompts, run.ledger, progress=tick)
+    engine = _EndpointEngine(run, variant, prompts)
+    requests = [Request(str(place), (place,)) for place in range(len(prompts))]
+    written = _written(run, variant, engine, requests, under, generate)
+    missing = engine.missing
     if missing:
         reasons = ", ".join(f"{n:,} {outcome}" for outcome, n in missing.items())
-        if missing.total() > MISSING * len(under):
+        if missing.total() > MISSING * engine.asked:
             raise EndpointError(
-                f"{missing.total():,} of {len(under):,} replies have no answer ({reasons})",
+                f"{missing.total():,} of {engine.asked:,} replies have no answer ({reasons})",
                 fix="run the same command again; what is answered is kept",
             )
         run.reporter.say(f"{variant.name}: left out without an answer: {reasons}")
-    return [
-        None
-        if answer is None
-        else Completion(
-            (answer.content or "").strip(), answer.finish or "stop", answer.completion_tokens
-        )
-        for answer in answers
-    ]
+    return [None if one.finish_reason == MISSED else one for one in written]
+
+
+class _EndpointEngine:
+    """An endpoint's model as an engine; a request holds the place of its chat for token ids."""
+
+    def __init__(self, run: Run, variant: Variant, prompts: Sequence[Prompt]) -> None:
+        assert variant.endpoint is not None
+        self._config, self._ledger, self._prompts = variant.endpoint, run.ledger, prompts
+        self.missing, self.asked = Counter[str](), 0
+
+    def complete(
+        self,
+        requests: Sequence[Request],
+        config: GenerationConfig,
+        *,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> list[Completion]:
+        """Return the answers in order; one that is missing is empty, and says so."""
+        prompts = [self._prompt(request) for request in requests]
+        answers, missing = completions(self._config, prompts, self._ledger, progress=progress)
+        self.missing += missing
+        self.asked += len(prompts)
+        return [
+            Completion("", MISSED, 0)
+            if answer is None
+            else Completion(
+                (answer.content or "").strip(), answer.finish or "stop", answer.completion_tokens
+            )
+            for answer in answers
+        ]
+
+    def _prompt(self, request: Request) -> Prompt:
+        """Its chat; a further candidate of a reply has another seed."""
+        (place,) = request.prompt
+        prompt = self._prompts[place]
+        if request.key == str(place):
+            return prompt
+        seed = bits64("candidate", prompt.form["seed"], request.key) % 2**31
+        return prompt._replace(form={**prompt.form, "seed": seed})
 
 
 def read_variant_replies(run: Run, variant: Variant) -> None:
