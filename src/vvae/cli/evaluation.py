@@ -16,6 +16,7 @@ from vvae.cli.options import (
     EndpointModel,
     EndpointPrice,
     EndpointUrl,
+    RayOrLocal,
     RunPath,
     any_run,
     endpoint_of,
@@ -62,6 +63,10 @@ def study(
             "--plan", help="Train nothing: say how well each claim would be known at this size."
         ),
     ] = False,
+    engine: Annotated[
+        RayOrLocal,
+        typer.Option(help="local: one variant after the other; ray: each a task of a cluster."),
+    ] = "local",
 ) -> None:
     """Run a named experiment: variants, seeds, claims, verdicts."""
     from vvae.evaluation.study import POSITIVE_CONTROL
@@ -73,17 +78,25 @@ def study(
         if plan:
             fix = "leave out --plan"
             raise ConfigError("a positive control has no claims to plan", fix=fix)
+        if engine == "ray":
+            fix = "leave out --engine"
+            raise ConfigError("a positive control is made in one process", fix=fix)
         control_training(config)
         return
     if plan:
         plan_claims(name, config)
         return
     called = endpoint_of(endpoint, model, key_env, max_cost, price)
-    judge_study(name, config, called)
+    judge_study(name, config, called, on_ray=engine == "ray")
 
 
 def judge_study(
-    name: str, config: Path, endpoint: EndpointConfig | None, candidates: int = 1
+    name: str,
+    config: Path,
+    endpoint: EndpointConfig | None,
+    *,
+    candidates: int = 1,
+    on_ray: bool = False,
 ) -> None:
     """Run a study and print its verdicts."""
     from vvae.evaluation.study import load_study, run_study
@@ -97,6 +110,7 @@ def judge_study(
         reporter=opened.reporter,
         endpoint=endpoint,
         candidates=candidates,
+        on_ray=on_ray,
     )
     print_claims(report)
     typer.echo(str(opened.path(f"studies/{report['folder']}/report.html")))

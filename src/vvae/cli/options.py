@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ __all__ = [
     "EndpointModel",
     "EndpointPrice",
     "EndpointUrl",
+    "RayOrLocal",
     "RequireConsent",
     "RunPath",
     "any_run",
@@ -32,6 +33,8 @@ __all__ = [
     "run_until",
 ]
 
+RayOrLocal = Literal["local", "ray"]
+"""Where something runs: in this process, or on a Ray cluster."""
 DEFAULT_VARIANT = "SP+FT"
 """As in `vvae.decoder.variants`, which help is not to wait for."""
 ConfigPath = Annotated[

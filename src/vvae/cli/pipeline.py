@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from vvae.cli.options import (
     EndpointModel,
     EndpointPrice,
     EndpointUrl,
+    RayOrLocal,
     RequireConsent,
     RunPath,
     check_consent,
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from vvae.pipeline.run import Run
 
 __all__: list[str] = []
-
-EncodeEngine = Literal["local", "ray"]
 
 
 @app.command(epilog=example("vvae run mine.yaml"))
@@ -110,7 +109,7 @@ def encode(
         typer.Option(min=0.0, help="Stop before the calls cost more than this (encoder.price)."),
     ] = None,
     engine: Annotated[
-        EncodeEngine,
+        RayOrLocal,
         typer.Option(help="Where it runs: on this machine, or on a Ray cluster (docs/scale.md)."),
     ] = "local",
     shards: Annotated[
@@ -211,7 +210,7 @@ def bench(
         from vvae.cli.evaluation import judge_study
 
         called = endpoint_of(endpoint, model, key_env, max_cost, price)
-        judge_study("endpoint", config, called, candidates)
+        judge_study("endpoint", config, called, candidates=candidates)
         return
     if candidates > 1:
         fix = "give --endpoint and --model; a variant of the config has a key of this name"

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
+from vvae.core.cluster import on_cluster
 from vvae.core.dialogue import Dialogue, Pair
-from vvae.core.errors import DataError, EndpointError, ModelError, VVAEError
+from vvae.core.errors import DataError, EndpointError, VVAEError
 from vvae.core.files import digest, write_text
 from vvae.core.random import index_below
 from vvae.core.reporting import Progress
@@ -149,38 +149,18 @@ def encode_on_ray(
         ModelError: ray is not installed.
         EndpointError: as the encoder does.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
-    try:
-        import ray
-    except ImportError:
-        raise ModelError("ray is not installed", fix="pip install 'vvae[scale]'") from None
-    own = not ray.is_initialized()
-    if own:
-        address, quiet = os.environ.get("RAY_ADDRESS"), logging.ERROR
-        try:
-            ray.init(
-                address=address, include_dashboard=False, log_to_driver=False, logging_level=quiet
-            )
-        except (ConnectionError, ValueError) as error:
-            fix = "check RAY_ADDRESS, or unset it to use this machine"
-            raise EndpointError(
-                "no Ray cluster", where=address or "this machine", fix=fix
-            ) from error
-    try:
+    results: list[dict[str, Any]] = []
+    with on_cluster() as ray:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         rows = ray.data.from_items(
             [{"shard": shard} for shard in range(shards)], override_num_blocks=shards
         )
-        results: list[dict[str, Any]] = []
         for row in rows.map(reader).iter_rows():
             if row["error"]:
                 raise EndpointError(row["error"])
             results.append(json.loads(row["found"]))
             if progress:
                 progress(len(results), shards)
-    finally:
-        if own:
-            ray.shutdown()
     return _together(results)
 
 

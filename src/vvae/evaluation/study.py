@@ -275,12 +275,14 @@ def run_study(
     reporter: Reporter,
     endpoint: EndpointConfig | None = None,
     candidates: int = 1,
+    on_ray: bool = False,
 ) -> StudyResult:
     """Make what is missing, judge the claims, and write `studies/<name>/` in the run folder.
 
     Args:
         endpoint: writes the replies of the prompted variants.
         candidates: of the endpoint's replies to a message, where they are also chosen from.
+        on_ray: make variants and seeds as tasks of a Ray cluster.
 
     Returns:
         What claims.json holds.
@@ -294,15 +296,14 @@ def run_study(
         run_stages(run, until="prior")
         order, ordered_by = usefulness(run)
         study = study.model_copy(update={"order": order})
+    if on_ray:
+        _make_on_ray(study, config, reporter)
     rows: list[Measured] = []
     for seed in range(study.seeds):
         run = Run(config, reporter=reporter)
         variants = [_seeded(variant, seed) for variant in study.resolved(run.space)]
         run = Run(config.model_copy(update={"variants": tuple(variants)}), reporter=reporter)
-        unheard = [
-            _seeded(v, seed).name for v in study.resolved(run.space) if not _writes(study, v)
-        ]
-        silent = {f"{stage} {name}" for stage in ("replies", "readings") for name in unheard}
+        silent = _silent(study, run.space)
         reporter.say(f"seed {seed}: {', '.join(v.name for v in variants)}")
         run_stages(run, until="losses", skip=silent, config=config)
         rows += measured(run, study, seed)
@@ -313,6 +314,31 @@ def run_study(
     write_json(folder / "claims.json", report)
     write_text(folder / "report.html", build_study(report))
     return report
+
+
+def _make_on_ray(study: Study, config: RunConfig, reporter: Reporter) -> None:
+    """Makes what all variants need here, and then each of them, in a task of its own."""
+    from vvae.evaluation.variants_on_ray import make_on_ray
+
+    # A variant that nobody has to describe or train: only what all share is made.
+    shared = config.model_copy(update={"variants": ("zero-shot",)})
+    run = Run(shared, reporter=reporter)
+    run_stages(run, until="profiles", config=config)
+    resolved = study.resolved(run.space)
+    variants = [_seeded(v, seed) for seed in range(study.seeds) for v in resolved]
+    with reporter.task(f"{len(variants)} variants on Ray") as tick:
+        make_on_ray(config, variants, _silent(study, run.space), progress=tick)
+
+
+def _silent(study: Study, space: LatentSpace) -> set[str]:
+    """The stages of variants that write no replies, of all seeds."""
+    unheard = [
+        _seeded(v, seed).name
+        for seed in range(study.seeds)
+        for v in study.resolved(space)
+        if not _writes(study, v)
+    ]
+    return {f"{stage} {name}" for stage in ("replies", "readings") for name in unheard}
 
 
 def _seeded(variant: Variant, seed: int) -> Variant:

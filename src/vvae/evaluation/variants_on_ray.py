@@ -1,0 +1,88 @@
+"""A study's variants and seeds as Ray tasks: none needs another.
+
+All share the run folder, on a file system that every worker sees. What they need in common is made
+before: chats, encodings, prior, profiles. A task trains one variant with one seed, lets it write
+and measures it, as a process alone would; one whose worker dies is started again and goes on from
+its last checkpoint. A task takes a GPU where the cluster has any, else a core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from vvae.config import RunConfig
+from vvae.core.cluster import on_cluster
+from vvae.core.errors import UserError, VVAEError
+from vvae.core.reporting import Progress
+from vvae.decoder.variants import Variant
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import make, stages_of
+
+__all__ = ["make_on_ray"]
+
+GROUPS = ("profiles", "train", "replies", "losses")
+RETRIES = 3
+"""Times that a task whose worker died is started again."""
+
+
+def make_on_ray(
+    config: RunConfig,
+    variants: Sequence[Variant],
+    silent: Collection[str],
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Make what a study measures of variants, each in a task of its own.
+
+    Args:
+        variants: as the run folder holds them, their seeds in their names.
+        silent: stages that are left out.
+
+    Raises:
+        ModelError: ray is not installed.
+        EndpointError: there is no cluster at RAY_ADDRESS.
+        UserError: a task failed; the others are finished first.
+    """
+    with on_cluster() as ray:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+        remote = ray.remote(num_gpus=gpus, num_cpus=1, max_retries=RETRIES)(_made)
+        settings = _anywhere(config).model_dump_json()
+        waiting = [
+            remote.remote(settings, variant.model_dump_json(), sorted(silent))
+            for variant in variants
+        ]
+        failed: list[str] = []
+        while waiting:
+            (done,), waiting = ray.wait(waiting, num_returns=1)
+            try:
+                said = ray.get(done)
+            except ray.exceptions.WorkerCrashedError:
+                said = f"a worker died {RETRIES + 1} times"
+            failed += [said] if said else []
+            if progress:
+                progress(len(variants) - len(waiting), len(variants))
+        if failed:
+            fix = "run the same command again; what is done is kept"
+            raise UserError(failed[0], where=f"{len(failed)} of {len(variants)} tasks", fix=fix)
+
+
+def _anywhere(config: RunConfig) -> RunConfig:
+    """The config for a process that works in another folder."""
+    path = Path(config.data.path)
+    data = config.data.model_copy(
+        update={"path": str(path.absolute()) if path.exists() else config.data.path}
+    )
+    return config.model_copy(update={"run": str(Path(config.run).absolute()), "data": data})
+
+
+def _made(config: str, variant: str, silent: Sequence[str]) -> str:
+    """Makes one variant's files; returns what went wrong, since Ray keeps no exception whole."""
+    settings = RunConfig.model_validate_json(config)
+    own = settings.model_copy(update={"variants": (Variant.model_validate_json(variant),)})
+    run = Run(own)
+    try:
+        make(run, (s for s in stages_of(run) if s.group in GROUPS and s.name not in silent))
+    except VVAEError as error:
+        return str(error)
+    return ""
