@@ -48,7 +48,7 @@ from vvae.pipeline.run import Run
 SIZES = (100, 400, 1600)
 BETWEEN = (350, 1400)
 """Training replies of the further people."""
-COMMON = 3200
+COMMON = 1600
 """Training replies of the common adapter."""
 CONTEXTS, OPTIONS = 100, 4
 LIKENESS_REPLIES = 400
@@ -191,15 +191,9 @@ class Curve:
         def missing(speaker: str, *ways: tuple[str, int]) -> bool:
             return any((speaker, way, size) not in known for way, size in ways)
 
-        cells = [
-            (speaker, size)
-            for speaker in people
-            for size in (SIZES if speaker in self.most else (len(self.training[speaker]),))
-        ]
         for speaker in people:
-            sizes = [size for who, size in cells if who == speaker]
-            ways = [(w, size) for size in sizes for w in ("own", "common, own")]
-            if not missing(speaker, ("few-shot", 4), ("common", 0), *ways):
+            ways = [(way, size) for size in self.sizes(speaker) for way in ("own", "common, own")]
+            if not missing(speaker, ("base", 0), ("few-shot", 4), ("common", 0), *ways):
                 continue
             run.decoder.drop_adapter()
             if missing(speaker, ("base", 0)):
@@ -213,13 +207,18 @@ class Curve:
             if missing(speaker, ("common", 0)):
                 run.decoder.load_adapter(common)
                 self.measure(speaker, "common", 0)
-            for size in sizes:
-                for way, start in (("own", None), ("common, own", common)):
-                    if missing(speaker, (way, size)):
-                        name = f"{way.replace(', ', '-')}-{people.index(speaker)}-{size}"
-                        folder = self.trained(name, self.training[speaker], size, start)
-                        run.decoder.load_adapter(folder)
-                        self.measure(speaker, way, size)
+        cells = [(size, speaker) for speaker in people for size in self.sizes(speaker)]
+        for size, speaker in sorted(cells, key=lambda cell: (cell[0], people.index(cell[1]))):
+            for way, start in (("own", None), ("common, own", common)):
+                if missing(speaker, (way, size)):
+                    name = f"{way.replace(', ', '-')}-{people.index(speaker)}-{size}"
+                    folder = self.trained(name, self.training[speaker], size, start)
+                    run.decoder.load_adapter(folder)
+                    self.measure(speaker, way, size)
+
+    def sizes(self, speaker: str) -> tuple[int, ...]:
+        """The numbers of a person's replies that are tried."""
+        return SIZES if speaker in self.most else (len(self.training[speaker]),)
 
 
 def main() -> None:
