@@ -276,5 +276,14 @@ def test_z_at_test_time_is_what_a_chat_could_have() -> None:
         "own": "[persona] hobby: chess",
         "context": "[persona] vibe: tense; hobby: chess",
     }
+    from_context = PRESETS["SP+FT"].model_copy(update={"fill": "context"})
+    sampling = SamplingConfig(s={"tone": 0.0, "hobby": 0.0})
+    taught = Conditions(from_context, lambda: corpus, sampling, seed=0)
+    unread = replace(pairs[-1], pair_id="u", turn=4)
+    corpus.posteriors["u"] = Persona()  # type: ignore[index]
+    filled = taught.training_persona(unread, 0)
+    assert filled is not None
+    assert filled["vibe"] == Slot("tense", "sampled"), "what was read a turn before"
+    assert taught.training_persona(pairs[-1], 0) == read["d#4"], "what was read stays"
     ft = Conditions(PRESETS["FT"], lambda: corpus, SamplingConfig(), seed=0)
     assert ft.test_lines(pairs[-1]) == {"profile": None}

@@ -14,6 +14,7 @@ from vvae.latent.sampling import (
     fill,
     fill_all,
     pair_keys,
+    predicted_range,
     predicted_rate,
 )
 from vvae.latent.space import LatentSpace, load_space
@@ -198,3 +199,43 @@ def test_dropped_slots_change_no_rate_beside_a_value(space: LatentSpace) -> None
         assert of_value.count("None") / len(of_value) == pytest.approx(0.25, abs=0.05)
     both = sum(b == ["None", "None"] for a, b in kept if a[1] != "None")
     assert both / (len(pairs) / 2) == pytest.approx(0.25**2, abs=0.02), "each by itself"
+
+
+def test_fills_held_towards_the_prior_come_to_what_counting_them_gives() -> None:
+    """Speakers with one phrase each, read in different shares of their replies."""
+    rates = {"ana": 0.1, "ben": 0.4, "cleo": 0.02}
+    number = 3000
+    own = {
+        s: DimensionPrior({f"{s} says": round(r * number)}, nulls=number - round(r * number))
+        for s, r in rates.items()
+    }
+    everybody = DimensionPrior(
+        {f"{s} says": round(r * number) for s, r in rates.items()},
+        nulls=sum(p.nulls for p in own.values()),
+    )
+    whose = {s: f"{s} says" for s in rates}
+    expected = predicted_range(everybody, own, whose, s=1.0, fill="shrunk")
+    counted = []
+    for speaker, value in whose.items():
+        filled = everybody.shrunk(own[speaker])
+        read = own[speaker].counts[value]
+        drawn = sum(filled.draw("x", speaker, i) == value for i in range(own[speaker].nulls))
+        counted.append(read / (read + drawn))
+    assert expected.own == pytest.approx(sum(counted) / 3, abs=0.005)
+    by_prior = predicted_range(everybody, own, whose, s=1.0).own
+    by_speaker = predicted_range(everybody, own, whose, s=1.0, fill="speaker").own
+    assert by_prior is not None
+    assert by_speaker is not None
+    assert by_speaker < (expected.own or 0) < by_prior, "between the two that it is made of"
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 50)), st.integers(0, 20))
+def test_holding_towards_a_prior_lies_between_both(own: dict[str, int], weight: int) -> None:
+    prior, mine = DimensionPrior({"a": 3, "b": 1}, nulls=4), DimensionPrior(own, nulls=2)
+    held = prior.shrunk(mine, weight)
+    for value in "abcd":
+        ends = sorted((prior.share(value), mine.share(value) if own else prior.share(value)))
+        if own or weight:
+            assert ends[0] - 1e-12 <= held.share(value) <= ends[1] + 1e-12
+    if own or weight:
+        assert sum(held.share(value) for value in "abcd") == pytest.approx(1)

@@ -28,7 +28,7 @@ from vvae.inference.prompts import (
     prompted_line,
 )
 from vvae.latent.encoded import EncodedCorpus
-from vvae.latent.persona import Persona
+from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import DimensionPrior
 from vvae.latent.readers import reader
 from vvae.latent.sampling import (
@@ -157,7 +157,7 @@ class Conditions:
 
     def fill_values(self, speaker: str) -> Mapping[str, DimensionPrior]:
         """Return what the nulls of a speaker's replies are filled from."""
-        return self._values(speaker if self.variant.fill == "speaker" else None)
+        return self._values(speaker if self.variant.fill in ("speaker", "shrunk") else None)
 
     def training_persona(
         self, pair: Pair, draw: int, *, only: Collection[str] | None = None
@@ -184,6 +184,8 @@ class Conditions:
                 values = self.fill_values(pair.speaker)
                 if only is not None:
                     values = {name: values[name] for name in only}
+                if self.variant.fill == "context":
+                    posterior = self._filled_from_context(pair, posterior, values)
                 return fill_all(
                     posterior, values, pair_keys(pair), self.sampling, seed=seed, draw=draw
                 )
@@ -210,14 +212,30 @@ class Conditions:
     # --- made once ---
 
     def _heard(self, pair: Pair, persona: Persona) -> Persona:
-        """The persona with what was last read before the pair for dimensions of turn scope; what
-        only a person's own turns tell is theirs.
+        """The persona with what was last read before the pair for dimensions of turn scope."""
+        return persona.with_slots(self._last_read(pair))
+
+    def _filled_from_context(
+        self, pair: Pair, posterior: Persona, names: Collection[str]
+    ) -> Persona:
+        """A posterior whose nulls of turn scope are what was last read before the pair."""
+        heard = {
+            name: Slot(slot.value, "sampled")
+            for name, slot in self._last_read(pair).items()
+            if name in names and posterior[name] is None
+        }
+        return posterior.with_slots(heard)
+
+    def _last_read(self, pair: Pair) -> dict[str, Slot]:
+        """Of each dimension of turn scope what was last read before a pair in its window; what only
+        a person's own turns tell is theirs.
         """
         before = [
             earlier
             for earlier in self._of_dialogue[pair.dialogue]
             if pair.window <= earlier.turn < pair.turn
         ]
+        heard: dict[str, Slot] = {}
         for dimension in self.corpus.space.dimensions:
             if dimension.scope != "turn":
                 continue
@@ -225,9 +243,9 @@ class Conditions:
             for earlier in reversed(before):
                 slot = self.corpus.posteriors[earlier.pair_id][dimension.name]
                 if slot and (earlier.speaker == pair.speaker or not own):
-                    persona = persona.with_slots({dimension.name: slot})
+                    heard[dimension.name] = slot
                     break
-        return persona
+        return heard
 
     @cached_property
     def _of_dialogue(self) -> Mapping[str, Sequence[Pair]]:

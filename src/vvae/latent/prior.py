@@ -74,6 +74,24 @@ class DimensionPrior:
             bisect_right(self._cumulative, index_below(self._cumulative[-1], *key))
         ][0]
 
+    def shrunk(self, own: DimensionPrior, weight: int = 5) -> DimensionPrior:
+        """Return p(v|s), a speaker's own counts held towards this prior, which counts for so many
+        observations (the mean of a Dirichlet posterior)::
+
+            p(v|s) = (n_s(v) + k p(v)) / (n_s + k)
+
+        >>> prior = DimensionPrior({"friend": 3, "lover": 1}, nulls=0)
+        >>> prior.shrunk(DimensionPrior({"lover": 5}, nulls=0)).share("lover")
+        0.625
+        """
+        if not self.observed:
+            return own
+        values = {**self.counts, **own.counts}
+        counts = {
+            v: own.counts.get(v, 0) * self.observed + weight * self.counts.get(v, 0) for v in values
+        }
+        return DimensionPrior({v: n for v, n in counts.items() if n}, own.nulls)
+
     def __add__(self, other: DimensionPrior) -> DimensionPrior:
         return DimensionPrior(
             dict(Counter(self.counts) + Counter(other.counts)), self.nulls + other.nulls

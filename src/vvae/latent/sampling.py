@@ -60,7 +60,7 @@ __all__ = [
     "predicted_rate",
 ]
 
-FillFrom = Literal["prior", "speaker", "frequent", "noise"]
+FillFrom = Literal["prior", "speaker", "shrunk", "context", "frequent", "noise"]
 ScopeKeys = Mapping[Scope, str]
 """Scope -> the key whose draws are shared there."""
 
@@ -258,6 +258,8 @@ def fill_values(source: FillFrom, prior: Prior, own: Prior | None) -> Mapping[st
 
         prior     the prior
         speaker   the speaker's own values (`own`); the prior's where the speaker has none
+        shrunk    p(z|s): the speaker's own values, held towards the prior's
+        context   the prior; what was read before in the conversation comes first
         frequent  the prior's most frequent value
         noise     words of all the priors, as many as the prior's value has, that mean nothing here
 
@@ -270,6 +272,8 @@ def fill_values(source: FillFrom, prior: Prior, own: Prior | None) -> Mapping[st
                 name: own[name] if own[name].counts else counted
                 for name, counted in prior.dimensions.items()
             }
+        case "shrunk" if own is not None:
+            return {name: counted.shrunk(own[name]) for name, counted in prior.dimensions.items()}
         case "frequent":
             return {
                 name: DimensionPrior(dict(p.ordered[:1]), p.nulls)
@@ -280,7 +284,7 @@ def fill_values(source: FillFrom, prior: Prior, own: Prior | None) -> Mapping[st
                 {w for p in prior.dimensions.values() for value in p.counts for w in value.split()}
             )
             return {name: _noise(name, p, words) for name, p in prior.dimensions.items()}
-        case "prior" | "speaker":
+        case "prior" | "speaker" | "shrunk" | "context":
             return prior.dimensions
 
 
@@ -395,15 +399,15 @@ def predicted_range(
     values: Mapping[str, str],
     *,
     s: float,
-    fill: Literal["prior", "speaker"] = "prior",
+    fill: Literal["prior", "speaker", "shrunk"] = "prior",
     draw_per: Scope = "turn",
 ) -> Predicted:
     """Return what training comes to for a dimension (docs/method.md has the derivation).
 
     Beside z = v a speaker's replies are those in which v was read, r(v) of them, and those in which
-    it was drawn, (1 - r) s q(v), with q the prior, or the speaker's own values where nulls are
-    filled from these. Where all of a speaker's replies share one draw, one that is not v leaves
-    only those in which v was read.
+    it was drawn, (1 - r) s q(v), with q what nulls are filled from: the prior, the speaker's own
+    values, or these held towards the prior. Where all of a speaker's replies share one draw, one
+    that is not v leaves only those in which v was read.
 
     Args:
         own: speaker -> what was read in their training replies.
@@ -422,7 +426,8 @@ def predicted_range(
         read = own.get(speaker)
         if read is None or not read.counts.get(value):
             continue
-        drawn = (read if fill == "speaker" else prior).share(value)
+        filled = {"prior": prior, "speaker": read, "shrunk": prior.shrunk(read)}[fill]
+        drawn = filled.share(value)
         seen, null = read.counts[value] / read.total, 1 - read.rate
         if draw_per == "speaker":
             rates.append(drawn * seen / (seen + null * s) + (1 - drawn))

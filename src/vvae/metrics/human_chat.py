@@ -296,7 +296,11 @@ def predicted(conditions: Conditions, dimension: str, speakers: Sequence[str]) -
     """
     variant, corpus = conditions.variant, conditions.corpus
     fill = variant.fill
-    if not _taught(conditions, dimension) or fill not in ("prior", "speaker") or variant.error:
+    if fill == "context" and corpus.space.by_name[dimension].scope != "turn":
+        fill = "prior"  # only what is of a turn is taken from the turns before
+    if fill not in ("prior", "speaker", "shrunk"):
+        return None
+    if not _taught(conditions, dimension) or variant.error:
         return None
     s = conditions.sampling.probability(dimension) if variant.z == "sampled" else 0.0
     own = {name: of[dimension] for name, of in corpus.speaker_priors.items()}

@@ -191,17 +191,13 @@ def _mean(rows: Sequence[tuple[str, float]], resamples: int, dimension: str, see
     return {"value": round(float(value), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
-SMOOTHING = 5.0
-"""Replies that the prior is worth beside a speaker's own values."""
-
-
 def profile_worth(corpus: EncodedCorpus, speakers: Sequence[str]) -> dict[str, float]:
     """Return by dimension what knowing the speaker tells of z in a held-out reply, in nats a reply:
 
-        r E[log p(v|s) - log p(v)],   p(v|s) = (n_s(v) + k p(v)) / (n_s + k)
+        r E[log p(v|s) - log p(v)]
 
-    over held-out replies in which v was read. It bounds what a profile can tell of the reply
-    through this dimension, for a decoder that cannot tell who speaks.
+    over held-out replies in which v was read (p(v|s): `DimensionPrior.shrunk`). It bounds what a
+    profile can tell of the reply through this dimension, for a decoder that cannot tell who speaks.
     """
     chosen = frozenset(speakers)
     held = [p for p in corpus.pairs if p.split == "heldout" and p.speaker in chosen]
@@ -209,14 +205,9 @@ def profile_worth(corpus: EncodedCorpus, speakers: Sequence[str]) -> dict[str, f
     for pair in held:
         own = corpus.speaker_priors.get(pair.speaker)
         for name, slot in corpus.posteriors[pair.pair_id]:
-            p = corpus.prior[name].share(slot.value)
-            if own is None or not p:
-                continue
-            seen = own[name]
-            by_speaker = (seen.counts.get(slot.value, 0) + SMOOTHING * p) / (
-                seen.observed + SMOOTHING
-            )
-            told[name] += math.log(by_speaker / p)
+            prior = corpus.prior[name]
+            if own is not None and (p := prior.share(slot.value)):
+                told[name] += math.log(prior.shrunk(own[name]).share(slot.value) / p)
     return {name: round(max(0.0, told[name]) / max(1, len(held)), 4) for name in corpus.space.names}
 
 
