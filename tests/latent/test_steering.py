@@ -51,7 +51,7 @@ asked = st.builds(
     st.one_of(st.none(), texts),
     st.one_of(st.none(), st.integers(0, 2**63 - 1)),
     st.dictionaries(names, knobs),
-    st.dictionaries(names, st.floats(0, 1)),
+    st.dictionaries(names, st.one_of(st.none(), st.floats(0, 1))),
     st.dictionaries(names, st.floats(-10, 10)),
     st.one_of(st.none(), st.integers(1, 32)),
 )
@@ -130,6 +130,16 @@ def test_the_words_and_the_literal_values() -> None:
 def test_mistakes_are_named(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         steering_from_text(text)
+
+
+@pytest.mark.parametrize("off", ["catchphrase.rate=none", {"catchphrase": {"rate": None}}])
+def test_a_rate_kept_elsewhere_can_be_taken_back(off: object) -> None:
+    kept = steering_from_text("catchphrase.rate=0.1; tone=warm")
+    found = merged([steering_from_json(off), kept])
+    assert found.rates["catchphrase"] is None
+    steered_ = steer(found, SPACE, PRIOR, ANA, conversation="c", turn=1, seed=0)
+    assert steered_.dimensions["catchphrase"].rate is None
+    assert steered_.persona.value("catchphrase") == "oh no"
 
 
 @given(st.lists(asked, min_size=1, max_size=4))

@@ -111,8 +111,9 @@ class Steering:
     seed: int | None = None
     """Of the draws of z."""
     knobs: Mapping[str, Knob] = field(default_factory=dict)
-    rates: Mapping[str, float] = field(default_factory=dict)
-    """Dimension -> the share of replies in which its value should show."""
+    rates: Mapping[str, float | None] = field(default_factory=dict)
+    """Dimension -> the share of replies in which its value should show; None: as often as it comes,
+    whatever is kept elsewhere."""
     strengths: Mapping[str, float] = field(default_factory=dict)
     """Dimension -> w, how far a reply is pushed from one without the value; 0 is the model as it
     is, below 0 pushes towards it."""
@@ -249,7 +250,7 @@ def steering_from_text(text: str, *, where: str = "persona") -> Steering:
     """
     named: dict[str, str] = {}
     knobs: dict[str, Knob] = {}
-    rates: dict[str, float] = {}
+    rates: dict[str, float | None] = {}
     strengths: dict[str, float] = {}
     names: set[str] = set()
     for number, item in enumerate(_items(text, where)):
@@ -270,7 +271,8 @@ def steering_from_text(text: str, *, where: str = "persona") -> Steering:
         if name in KEYS:
             named[name] = _unquoted(value, where)
         elif name.endswith(".rate"):
-            rates[name.removesuffix(".rate")] = _rate(value, f"{where}.{name}")
+            rate = None if value == "none" else _rate(value, f"{where}.{name}")
+            rates[name.removesuffix(".rate")] = rate
         elif name.endswith(".strength"):
             strengths[name.removesuffix(".strength")] = _strength(value, f"{where}.{name}")
         else:
@@ -344,7 +346,10 @@ def steering_to_text(steering: Steering) -> str:
             else _quoted(knob.value)
         )
         items.append(f"{name}={value}")
-    items += [f"{name}.rate={rate!r}" for name, rate in steering.rates.items()]
+    items += [
+        f"{name}.rate={'none' if rate is None else repr(rate)}"
+        for name, rate in steering.rates.items()
+    ]
     items += [f"{name}.strength={w!r}" for name, w in steering.strengths.items()]
     return "; ".join(items)
 
@@ -372,14 +377,16 @@ def steering_from_json(data: object, *, where: str = "persona") -> Steering:
             "half a surrogate pair is no character", where=where, fix="send whole characters"
         )
     knobs: dict[str, Knob] = {}
-    rates: dict[str, float] = {}
+    rates: dict[str, float | None] = {}
     strengths: dict[str, float] = {}
     for name, setting in data.items():
         if name not in KEYS:
             place = f"{where}.{name[:40]}"
-            knob, rate = _knob(setting, place)
+            knob = _knob(setting, place)
             knobs |= {} if knob is None else {name: knob}
-            rates |= {} if rate is None else {name: rate}
+            if isinstance(setting, Mapping) and "rate" in setting:
+                rate = setting["rate"]
+                rates[name] = None if rate is None else _rate(rate, place)
             if isinstance(setting, Mapping) and (strength := setting.get("strength")) is not None:
                 strengths[name] = _strength(strength, place)
     for key in ("speaker", "conversation"):
@@ -396,11 +403,11 @@ def steering_from_json(data: object, *, where: str = "persona") -> Steering:
     )
 
 
-def _knob(setting: object, where: str) -> tuple[Knob | None, float | None]:
+def _knob(setting: object, where: str) -> Knob | None:
     if setting is None:
-        return Knob("fixed"), None
+        return Knob("fixed")
     if isinstance(setting, str):
-        return Knob.of(setting), None
+        return Knob.of(setting)
     if not isinstance(setting, Mapping) or set(setting) - {
         "mode",
         "value",
@@ -421,8 +428,7 @@ def _knob(setting: object, where: str) -> tuple[Knob | None, float | None]:
         raise ConfigError(f"a value beside {mode}", where=where, fix="leave out one of the two")
     if not isinstance(value, str | None):
         raise ConfigError("a value is text or null", where=where, fix='for example "playful"')
-    rate = None if setting.get("rate") is None else _rate(setting["rate"], where)
-    return (Knob(mode or "fixed", value) if mode or "value" in setting else None), rate
+    return Knob(mode or "fixed", value) if mode or "value" in setting else None
 
 
 def _seed(seed: object, where: str) -> int | None:
@@ -484,7 +490,7 @@ def merged(layers: Iterable[Steering]) -> Steering:
     """
     speaker = conversation = seed = candidates = None
     knobs: dict[str, Knob] = {}
-    rates: dict[str, float] = {}
+    rates: dict[str, float | None] = {}
     strengths: dict[str, float] = {}
     for layer in layers:
         speaker = layer.speaker if speaker is None else speaker

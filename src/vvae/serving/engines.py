@@ -73,7 +73,8 @@ def why_unread(run: Run, allowed: str | None) -> ConfigError | None:
 def reads(steering: Steering, space: LatentSpace) -> bool:
     """Return whether an encoder must read the conversation, or candidates of a reply."""
     follows = any(knob.mode == "auto" for knob in steering.knobs.values())
-    demanded = steering.rates if (steering.candidates or 1) > 1 else ()
+    several = (steering.candidates or 1) > 1
+    demanded = [n for n, rate in steering.rates.items() if several and rate is not None]
     return follows or needs_encoder(demanded, space)
 
 

@@ -186,6 +186,7 @@ async function profile() {
     const one = found.knobs[name] || {};
     row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : found.habits.includes(name) ? "as they write" : "varies (no habit known)";
     row.keptPush = kept && one.strength; // what is off here may be on there
+    row.keptRate = kept && one.rate;
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
     pushes(row, kept ? one.strength : Number(row.push.value));
     rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
@@ -223,6 +224,7 @@ function persona() {
     else if (chosen === "none") Object.assign(one, { mode: "fixed", value: null });
     else if (chosen === "auto" || chosen === "sample") one.mode = chosen;
     if (row.often.value) one.rate = Number(row.often.value);
+    else if (row.keptRate) one.rate = null;
     if (!row.push.hidden && (row.push.value || row.keptPush)) one.strength = Number(row.push.value);
     if (Object.keys(one).length) asked[name] = one;
   }
