@@ -17,6 +17,7 @@ from vvae.core.errors import ConfigError, DataError
 from vvae.core.files import locked, write_json
 from vvae.core.random import shuffled
 from vvae.latent.persona import Persona
+from vvae.latent.readers import reader
 from vvae.latent.tables import read_encodings
 from vvae.pipeline.artifacts import UNREVIEWED, VERDICTS
 from vvae.pipeline.run import Run
@@ -47,7 +48,13 @@ class Review:
         self._readings: Mapping[str, Persona] = (
             {e.pair_id: e.persona for e in read_encodings(own)} if own.is_file() else run.posteriors
         )
-        pairs = [pair for pair in run.valid_pairs if len(self._readings[pair.pair_id])]
+        # What rules read without error is nothing to judge.
+        self._judged = {d.name for d in run.space.dimensions if not reader(d.reader).exact}
+        pairs = [
+            pair
+            for pair in run.valid_pairs
+            if any(name in self._judged for name, _ in self._readings[pair.pair_id])
+        ]
         order = shuffled(pairs, "review", run.config.seed, name=[pair.pair_id for pair in pairs])
         self._pairs: Mapping[str, Pair] = {pair.pair_id: pair for pair in order}
 
@@ -76,6 +83,7 @@ class Review:
         values = {
             name: {"value": slot.value, "evidence": slot.evidence, "confidence": slot.confidence}
             for name, slot in self._readings[pair.pair_id]
+            if name in self._judged
         }
         return {
             "pair": pair.pair_id,

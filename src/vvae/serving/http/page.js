@@ -748,7 +748,6 @@ function counted(counts) {
     return make("div", {}, `${name}: ${n.accepted || 0} of ${all} accepted, ${n.corrected || 0} corrected, ${n.null || 0} without evidence`);
   });
   $("counts").replaceChildren(...lines);
-  $("use").disabled = !lines.length;
 }
 
 $("use").addEventListener("click", async () => { // prior and profiles are counted anew with what was said
