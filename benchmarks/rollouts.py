@@ -4,8 +4,8 @@
 
 A trained variant writes both sides of conversations that begin with two turns of held-out ones.
 Nulls are drawn once for each speaker, pair or turn, as the scope of each dimension says, or anew in
-each turn. The run's encoder reads z in what was written. Counted are consecutive replies of one
-speaker in one conversation in which a value was read in both: in how many of them it is another.
+each turn. The run's encoder reads z in what was written. Counted is how often a value read in a
+reply is another than the one that was last read in a reply of the same speaker there.
 People's own held-out conversations are read in the same way.
 """
 
@@ -97,8 +97,8 @@ def read(run: Run, dialogues: Iterable[Dialogue]) -> dict[str, list[tuple[str, P
 def contradictions(
     found: Mapping[str, list[tuple[str, Persona]]], names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
-    """Dimension -> how often a value is followed by another one in the same speaker's next reply;
-    the error is over dialogues.
+    """Dimension -> how often a value is another than the one last read in the same speaker's
+    replies; the error is over dialogues.
     """
     result = {}
     for name in names:

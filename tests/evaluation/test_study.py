@@ -193,8 +193,8 @@ class Injects(Scripted):
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         seed = (await request.json())["seed"]
-        self.say = "sounds good" if seed % 8 == 0 else "oh my gosh, fair enough, for sure"
-        return await super().complete(request)
+        injected = "oh my gosh, fair enough, for sure"
+        return self.said("sounds good" if seed % 8 == 0 else injected)
 
 
 def test_a_chatbot_that_injects_is_brought_to_the_persons_rate_by_choosing(
@@ -208,8 +208,9 @@ def test_a_chatbot_that_injects_is_brought_to_the_persons_rate_by_choosing(
         assert done.returncode == 0, done.stderr + done.stdout
     found = json.loads((tmp_path / "run/studies/endpoint@m/claims.json").read_text())
     rates = {name: row["estimate"] for name, row in found["measures"]["CP"].items()}
-    assert rates["zero-shot"] > 0.75
-    assert abs(rates["zero-shot-of-16"] - rates["human"]) < 0.2 < rates["zero-shot"] - 0.5
+    assert rates["zero-shot"] > 0.6
+    assert abs(rates["zero-shot-of-16"] - rates["human"]) < 0.2
+    assert rates["zero-shot"] - rates["zero-shot-of-16"] > 0.3
     assert any("Taking of 16 replies" in claim["claim"] for claim in found["claims"])
     without = vvae("bench", str(config), "--candidates", "4")
     assert without.returncode == 2

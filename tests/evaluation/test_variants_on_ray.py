@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -31,9 +32,10 @@ def command(study: Path, config: Path, *options: str) -> list[str]:
 def killed_worker(driver: int) -> bool:
     """Kills one process of the driver's Ray that trains, if there is one."""
     for process in psutil.Process(driver).children(recursive=True):
-        if process.is_running() and " ".join(process.cmdline()).startswith("ray::_made"):
-            process.kill()
-            return True
+        with suppress(psutil.Error):  # it may end while it is looked at
+            if " ".join(process.cmdline()).startswith("ray::_made"):
+                process.kill()
+                return True
     return False
 
 
@@ -48,22 +50,26 @@ def test_with_a_worker_killed_the_rows_are_those_of_one_process(
         folder = tmp_path / name
         folder.mkdir()
         config = write_config(
-            folder, corpus, tiny_model, bench={"replies": 8, "swapped": 2, "resamples": 100}
+            folder,
+            corpus,
+            tiny_model,
+            bench={"replies": 8, "swapped": 2, "resamples": 100},
+            train={"pairs": 24, "passes": 12, "batch_replies": 4, "checkpoint_every": 2},
         )
         options = ("--engine", "ray") if name == "ray" else ()
-        process = subprocess.Popen(
-            command(study, config, *options),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},  # as Ray's workers have it: the same sums
-        )
+        log = folder / "log.txt"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                command(study, config, *options),
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},  # as Ray's workers have it
+            )
         killed = name == "alone"
         while process.poll() is None and not killed:
             killed = bool(list(folder.glob("run/adapters/*"))) and killed_worker(process.pid)
             time.sleep(0.02)
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+        assert process.wait(timeout=300) == 0, log.read_text()
         assert killed
         made = folder / "run" / "studies" / "small"
         rows[name] = (made / "rows.parquet").read_bytes()

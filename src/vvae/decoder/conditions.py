@@ -35,6 +35,7 @@ from vvae.latent.sampling import (
     SamplingConfig,
     complete,
     dropped,
+    fill,
     fill_all,
     fill_by_scope,
     fill_values,
@@ -185,7 +186,7 @@ class Conditions:
                 if only is not None:
                     values = {name: values[name] for name in only}
                 if self.variant.fill == "context":
-                    posterior = self._filled_from_context(pair, posterior, values)
+                    posterior = self._filled_from_context(pair, posterior, values, draw)
                 return fill_all(
                     posterior, values, pair_keys(pair), self.sampling, seed=seed, draw=draw
                 )
@@ -216,15 +217,23 @@ class Conditions:
         return persona.with_slots(self._last_read(pair))
 
     def _filled_from_context(
-        self, pair: Pair, posterior: Persona, names: Collection[str]
+        self, pair: Pair, posterior: Persona, names: Collection[str], draw: int
     ) -> Persona:
-        """A posterior whose nulls of turn scope are what was last read before the pair."""
-        heard = {
-            name: Slot(slot.value, "sampled")
-            for name, slot in self._last_read(pair).items()
-            if name in names and posterior[name] is None
-        }
-        return posterior.with_slots(heard)
+        """A posterior whose nulls of turn scope are, with the sampling probability, what was last
+        read before the pair.
+        """
+        for name, slot in self._last_read(pair).items():
+            if name in names:
+                posterior = fill(
+                    posterior,
+                    DimensionPrior({slot.value: 1}, nulls=0),
+                    name,
+                    pair_keys(pair)[self.sampling.draw_per],
+                    seed=self._seed + self.variant.seed,
+                    s=self.sampling.probability(name),
+                    draw=draw,
+                )
+        return posterior
 
     def _last_read(self, pair: Pair) -> dict[str, Slot]:
         """Of each dimension of turn scope what was last read before a pair in its window; what only

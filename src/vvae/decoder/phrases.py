@@ -17,6 +17,7 @@ from vvae.core.dialogue import BURST
 from vvae.core.text import is_unspaced
 from vvae.decoder.trees import Node, Tree, batches
 from vvae.inference.engine import Request
+from vvae.inference.template import escape
 from vvae.inference.transformers import TransformersEngine
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
     from vvae.decoder.model import Decoder
 
-__all__ = ["DecoderEngine", "Tries", "odds", "with_tries"]
+__all__ = ["DecoderEngine", "Odds", "Tries", "cut_weights", "odds", "with_tries"]
+
+LOOKED_AT = 128
+"""Tokens of a reply in which a phrase is placed."""
 
 
 class DecoderEngine(TransformersEngine):
@@ -42,26 +46,23 @@ class DecoderEngine(TransformersEngine):
     def place(
         self, request: Request, replies: Sequence[str], phrase: str, *, draw: float
     ) -> tuple[int, ...]:
-        """Return the tokens of a reply's beginning that ends with a phrase: replies without it are
-        cut where the model would say it.
+        """Return the tokens of a reply's beginning that ends with a phrase: one of some replies
+        without it is cut where the model would say it (`cut_weights`).
 
-        Of replies drawn from the model, number j is cut at place t with a probability in proportion
-        to that of saying the phrase there for the first time::
-
-            h_jt = p_jt * prod over t' < t of (1 - p_jt')
-
-        Written on from there it is a draw from p(reply | context, z, the phrase stands in it), as
-        far as so many replies resolve it, however rare the phrase is (self-normalised importance
-        sampling, in this use of it this project's); rejection needs 1 / P(phrase) replies.
+        Written on from there, and written anew where the phrase's last word grows on, it is a draw
+        from p(reply | context, z, the phrase stands in it), as far as so many replies resolve it,
+        however rare the phrase is; rejection needs 1 / P(phrase) replies. The odds are those of
+        temperature 1, and of the prompt without its contrasts.
 
         Args:
-            replies: at least one.
+            replies: at least one, drawn from the model; the first `LOOKED_AT` tokens of each are
+                looked at.
             draw: uniform in 0 to 1.
         """
         decoder = self._decoder
         *prompt, last = request.prompt
         frame = decoder.prompter.frame
-        bodies = [decoder.prompter.tokens(frame.reply(text)) for text in replies]
+        bodies = [decoder.prompter.tokens(frame.reply(text))[:LOOKED_AT] for text in replies]
         # The prompt's last token stands in each branch: the reply's first one is predicted from it.
         nodes = [
             Node(str(number), (last, *body), 0, len(prompt), len(body))
@@ -70,19 +71,54 @@ class DecoderEngine(TransformersEngine):
         tree = Tree((Node("", tuple(prompt)), *nodes))
         tries = with_tries(decoder, tree, [phrase] * len(bodies))
         (found,) = odds(decoder, [tries], self._boundary)
-        first, unsaid, before = list[float](), 1.0, (0, 0)
-        for place, p in zip(tries.places, found, strict=True):
-            if place[0] != before[0]:
-                unsaid = 1.0
-            first.append(unsaid * p)
-            unsaid, before = unsaid * max(0.0, 1 - p), place
-        target = draw * sum(first)
+        weights = cut_weights(tries.places, found)
+        target = draw * sum(weights)
         chosen = next(
-            (number for number, below in enumerate(accumulate(first)) if below > target),
-            len(first) - 1,
+            (number for number, below in enumerate(accumulate(weights)) if below > target),
+            len(weights) - 1,
         )
         (number, cut), tried = tries.places[chosen], tries.tree.nodes[1 + len(bodies) + chosen]
         return (*bodies[number][:cut], *tried.tokens[:-1])
+
+
+def cut_weights(places: Sequence[tuple[int, int]], odds: Sequence[Odds]) -> list[float]:
+    """Return in proportion to what each place of replies without a phrase is where it would be
+    said::
+
+        w_jt = p_jt / prod over t' >= t of (1 - p_jt')
+
+    Replies that lack the phrase have beginnings that are followed by it too seldom, by the
+    probability of lacking it from there on; the denominator is that, unbiased from the one way in
+    which the reply went on (self-normalised importance sampling; this use of it is this
+    project's). A place may stand several times, for several spellings; w is of each of them, before
+    it is seen whether the word ends there.
+
+    Args:
+        places: (reply, place in it) of each try, in order.
+    """
+    said: dict[tuple[int, int], float] = {}
+    for place, one in zip(places, odds, strict=True):
+        said[place] = said.get(place, 0.0) + one.whole
+    lacking: dict[tuple[int, int], float] = {}
+    after: dict[int, float] = {}
+    for place in sorted(said, reverse=True):
+        after[place[0]] = after.get(place[0], 1.0) * max(1e-9, 1 - said[place])
+        lacking[place] = after[place[0]]
+    return [one.said / lacking[place] for place, one in zip(places, odds, strict=True)]
+
+
+class Odds(NamedTuple):
+    """The probabilities of a phrase at one place."""
+
+    said: float
+    """Of its tokens."""
+    ends: float
+    """Of a word boundary after them; 1 in a script without spaces."""
+
+    @property
+    def whole(self) -> float:
+        """Return the probability of the phrase as words of their own."""
+        return self.said * self.ends
 
 
 class Tries(NamedTuple):
@@ -137,9 +173,8 @@ def with_tries(decoder: Decoder, tree: Tree, phrases: Sequence[str]) -> Tries:
 
 def odds(
     decoder: Decoder, tries: Sequence[Tries], boundary: torch.Tensor | None = None
-) -> Iterator[list[float]]:
-    """Yield, of each tree, the probability of each try: of the phrase's tokens where it stands, and
-    of a word boundary after them.
+) -> Iterator[list[Odds]]:
+    """Yield, of each tree, the odds of each try.
 
     Args:
         boundary: the tokens at which a word has ended, where they are known.
@@ -150,11 +185,11 @@ def odds(
         rows = iter(_tried_rows(decoder, group, boundary))
         for attempt in islice(waiting, len(group)):
             nodes = attempt.tree.nodes[1 + len(attempt.branches) :]
-            found = []
+            found: list[Odds] = []
             for (number, _), node in zip(attempt.places, nodes, strict=True):
                 *tokens, last = islice(rows, node.supervised)
-                ends = last[1] if attempt.spaced[number] else 0.0
-                found.append(math.exp(sum(token for token, _ in tokens) + ends))
+                ends = math.exp(last[1]) if attempt.spaced[number] else 1.0
+                found.append(Odds(math.exp(sum(token for token, _ in tokens)), ends))
             yield found
 
 
@@ -191,7 +226,8 @@ def _openings(
         if not (opens or unspaced) and not piece[:1].isspace() and piece[:1].isalnum():
             continue  # inside a word
         for spelling in dict.fromkeys((phrase, phrase.capitalize())):
-            yield place, decoder.prompter.tokens(spelling if opens or unspaced else f" {spelling}")
+            text = escape(spelling, decoder.prompter.frame.control)
+            yield place, decoder.prompter.tokens(text if opens or unspaced else f" {text}")
 
 
 def _boundary(decoder: Decoder) -> torch.Tensor:

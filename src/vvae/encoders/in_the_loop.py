@@ -35,7 +35,6 @@ from vvae.inference.engine import (
 from vvae.latent.readers import reader
 from vvae.latent.space import Dimension, LatentSpace
 from vvae.latent.steering import Demand
-from vvae.latent.tables import Encoding
 
 __all__ = [
     "FIRST_ROUND",
@@ -60,6 +59,10 @@ is one, as there is enough to write at once. Then as many as there are already.
 
 PLACED_FROM = 4
 """Candidates in which the place of a value is looked for."""
+PLACED_AGAIN = 4
+"""Times that a value is put in: what is written on may take it back (oh, ohh)."""
+LONGEST_PUT = 64
+"""Characters of a value that is put into a reply."""
 
 
 class Task(NamedTuple):
@@ -91,6 +94,7 @@ class Placement(NamedTuple):
     value: str
     candidates: tuple[int, ...]
     """Their numbers."""
+    attempt: int = 0
 
 
 def _is_read_by_words(dimension: Dimension) -> bool:
@@ -110,7 +114,9 @@ def placeable(demands: Mapping[str, Demand], space: LatentSpace) -> frozenset[st
     return frozenset(
         name
         for name, demand in demands.items()
-        if demand.shown and reader(space.by_name[name].reader).verbatim
+        if demand.shown
+        and reader(space.by_name[name].reader).verbatim
+        and len(demand.value) <= LONGEST_PUT
     )
 
 
@@ -141,7 +147,7 @@ def opened(
     Args:
         lacking: the candidates' texts.
     """
-    key = f"{request.key}|{found.dimension}"
+    key = f"{request.key}|{found.dimension}|{found.attempt}"
     draw = uniform("place", seed, key)
     opening = engine.place(request, lacking, found.value, draw=draw)
     return replace(request, key=key, opening=opening)
@@ -210,25 +216,15 @@ class Judge:
             replace(candidates[number][0], pair_id=f"{candidates[number][0].pair_id}|{number}")
             for number in places
         ]
-        try:
-            encodings = list(self._encoder.encode(pairs, dialogues))
-        except EndpointError:  # too many have no answer; what has one is kept
-            found = [one for pair in pairs for one in self._alone(pair, dialogues)]
-            if not found:
-                raise
-            encodings = found
+        encodings = list(self._encoder.encode(pairs, dialogues))
         ok = {e.pair_id: e.persona for e in encodings if e.status == "ok"}
+        if all(e.status == "error" for e in encodings):
+            raise EndpointError("the encoder answers nothing", fix="see that its server is there")
         return {
             number: {name: slot.value for name, slot in ok[pair.pair_id]}
             for number, pair in zip(places, pairs, strict=True)
             if pair.pair_id in ok
         }
-
-    def _alone(self, pair: Pair, dialogues: Mapping[str, Dialogue]) -> list[Encoding]:
-        try:
-            return list(self._encoder.encode([pair], dialogues))
-        except EndpointError:
-            return []
 
 
 class Candidates:
@@ -244,10 +240,16 @@ class Candidates:
     ) -> None:
         self._demands, self._put, self._enough = demands, put, min(PLACED_FROM, most)
         self._met: list[frozenset[str]] = []
+        self._blank: list[bool] = []
         self._placed: dict[int, frozenset[str]] = {}
 
-    def add(self, met: Sequence[frozenset[str]]) -> bool:
-        """Take what further candidates meet, in order; return whether one meets all."""
+    def add(self, met: Sequence[frozenset[str]], *, blank: Sequence[bool] = ()) -> bool:
+        """Take what further candidates meet, in order; return whether one meets all.
+
+        Args:
+            blank: which of them say nothing; one is taken only where no other was written.
+        """
+        self._blank += blank or [False] * len(met)
         self._met += met
         return self.complete
 
@@ -264,13 +266,14 @@ class Candidates:
         """
         missing = [frozenset(self._demands) - met for met in self._met]
         fit = [number for number, lacks in enumerate(missing) if lacks and lacks <= self._put]
-        tried = len(self._placed) >= len(self._put)
+        tries = len(self._placed)
+        tried = tries >= PLACED_AGAIN * len(self._put)
         if self.complete or not fit or tried or self.written < self._enough:
             return None
         least = missing[min(fit, key=lambda number: (len(missing[number]), number))]
         name = next(name for name in self._demands if name in least)
         those = tuple(number for number in fit if missing[number] == least)
-        return Placement(name, self._demands[name].value, those)
+        return Placement(name, self._demands[name].value, those, tries)
 
     @property
     def placed(self) -> frozenset[str]:
@@ -290,7 +293,10 @@ class Candidates:
     @property
     def best(self) -> tuple[int, frozenset[str]]:
         """Return the number of the candidate that is taken, and what it meets."""
-        number = max(range(len(self._met)), key=lambda place: (len(self._met[place]), -place))
+        number = max(
+            range(len(self._met)),
+            key=lambda place: (len(self._met[place]), not self._blank[place], -place),
+        )
         return number, self._met[number]
 
 
@@ -350,7 +356,8 @@ def write_accepted(
             for number in (numbers if tasks[place].demands else range(1))
         ]
         for (place, _), met in zip(asked, write(asked), strict=True):
-            chosen[place].add([met])
+            text = completions[place][chosen[place].written].text
+            chosen[place].add([met], blank=[not text.strip()])
         while isinstance(engine, PlacingEngine) and (
             placements := {
                 place: found for place, one in enumerate(chosen) if (found := one.placement)

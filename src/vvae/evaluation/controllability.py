@@ -240,7 +240,7 @@ def _reply(run: Run, *, variant: Variant, dimension: Dimension, contexts: int, w
         accepted = write_accepted(
             decoder.engine,
             tasks,
-            Judge(lambda: run.encoder, run.space),
+            Judge(lambda: run.single_encoder, run.space),
             run.dialogues,
             run.generation,
             candidates=way.candidates,

@@ -50,10 +50,10 @@ def apply_corrections(run: Run) -> Changes:
     path, unreviewed = run.path("encodings.parquet"), run.path(UNREVIEWED)
     with locked(run.path(VERDICTS)):
         verdicts = _read(run.path(VERDICTS))
-        earlier = _read(run.path(CORRECTIONS))
+        earlier = run.corrected
         before, profiles = run.prior, run.profiles
-        if not unreviewed.is_file() or digest(path) not in earlier.get("encodings", ()):
-            with atomic_path(unreviewed) as copy:  # the encoder has read since
+        if not earlier:  # nothing was corrected yet, or the encoder has read since
+            with atomic_path(unreviewed) as copy:
                 shutil.copyfile(path, copy)
         changed = 0
 

@@ -95,12 +95,14 @@ def likeness_of_variants(run: Run) -> RunLikeness:
     training, heldout = _replies(run)
     judge = Likeness(training, heldout)
     written: dict[str, dict[str, list[str]]] = {}
+    people: dict[str, list[str]] = defaultdict(list)
     for variant in run.variants:
         if run.path(f"replies/{variant.name}.parquet").is_file():
             of_variant: dict[str, list[str]] = defaultdict(list)
             for reply in replies_of(run, variant):
                 if reply.profile in training:
                     of_variant[reply.profile].append(reply.text)
+                    people[variant.name].append(reply.pair.response)
             if of_variant:
                 written[variant.name] = of_variant
     judged = {speaker for of in written.values() for speaker in of} or set(training)
@@ -123,7 +125,7 @@ def likeness_of_variants(run: Run) -> RunLikeness:
                 one.says
                 for one in differences(
                     [text for texts in of.values() for text in texts],
-                    [text for speaker in of for text in heldout[speaker]],
+                    people[name],
                     form,
                     "people",
                 )

@@ -18,8 +18,7 @@ from vvae.core.files import locked, write_json
 from vvae.core.random import shuffled
 from vvae.latent.persona import Persona
 from vvae.latent.readers import reader
-from vvae.latent.tables import read_encodings
-from vvae.pipeline.artifacts import UNREVIEWED, VERDICTS
+from vvae.pipeline.artifacts import VERDICTS
 from vvae.pipeline.run import Run
 
 __all__ = ["Review", "Verdict"]
@@ -44,16 +43,13 @@ class Review:
                 "the run is not encoded", where=str(run.folder), fix="run 'vvae encode CONFIG'"
             )
         self._verdicts = self._kept()
-        own = run.path(UNREVIEWED)
-        self._readings: Mapping[str, Persona] = (
-            {e.pair_id: e.persona for e in read_encodings(own)} if own.is_file() else run.posteriors
-        )
+        self._readings = run.readings
         # What rules read without error is nothing to judge.
         self._judged = {d.name for d in run.space.dimensions if not reader(d.reader).exact}
         pairs = [
             pair
             for pair in run.valid_pairs
-            if any(name in self._judged for name, _ in self._readings[pair.pair_id])
+            if any(name in self._judged for name, _ in self._readings.get(pair.pair_id, Persona()))
         ]
         order = shuffled(pairs, "review", run.config.seed, name=[pair.pair_id for pair in pairs])
         self._pairs: Mapping[str, Pair] = {pair.pair_id: pair for pair in order}

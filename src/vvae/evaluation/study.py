@@ -325,7 +325,14 @@ def _make_on_ray(study: Study, config: RunConfig, reporter: Reporter) -> None:
     run = Run(shared, reporter=reporter)
     run_stages(run, until="profiles", config=config)
     resolved = study.resolved(run.space)
-    variants = [_seeded(v, seed) for seed in range(study.seeds) for v in resolved]
+    # An endpoint's calls, and what they may cost, are counted by the process that asks.
+    own = [v for v in resolved if not v.endpoint]
+    if config.train.patience and sum(v.trained for v in own) > 1:
+        fix = "leave out train.patience"
+        raise ConfigError(
+            "variants that stop early cannot be compared", where="train.patience", fix=fix
+        )
+    variants = [_seeded(v, seed) for seed in range(study.seeds) for v in own]
     with reporter.task(f"{len(variants)} variants on Ray") as tick:
         make_on_ray(config, variants, _silent(study, run.space), progress=tick)
 

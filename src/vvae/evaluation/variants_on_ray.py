@@ -57,8 +57,8 @@ def make_on_ray(
             (done,), waiting = ray.wait(waiting, num_returns=1)
             try:
                 said = ray.get(done)
-            except ray.exceptions.WorkerCrashedError:
-                said = f"a worker died {RETRIES + 1} times"
+            except ray.exceptions.RayError as error:  # a worker or node that died, out of memory
+                said = f"a task ended with {type(error).__name__}"
             failed += [said] if said else []
             if progress:
                 progress(len(variants) - len(waiting), len(variants))
@@ -69,19 +69,28 @@ def make_on_ray(
 
 def _anywhere(config: RunConfig) -> RunConfig:
     """The config for a process that works in another folder."""
-    path = Path(config.data.path)
-    data = config.data.model_copy(
-        update={"path": str(path.absolute()) if path.exists() else config.data.path}
+
+    def anywhere(name: str) -> str:
+        return str(Path(name).absolute()) if Path(name).exists() else name
+
+    consent = config.data.consent
+    data = {"path": anywhere(config.data.path), "consent": consent and anywhere(consent)}
+    return config.model_copy(
+        update={
+            "run": str(Path(config.run).absolute()),
+            "space": anywhere(config.space),
+            "data": config.data.model_copy(update=data),
+            "decoder": config.decoder.model_copy(update={"model": anywhere(config.decoder.model)}),
+        }
     )
-    return config.model_copy(update={"run": str(Path(config.run).absolute()), "data": data})
 
 
 def _made(config: str, variant: str, silent: Sequence[str]) -> str:
     """Makes one variant's files; returns what went wrong, since Ray keeps no exception whole."""
     settings = RunConfig.model_validate_json(config)
     own = settings.model_copy(update={"variants": (Variant.model_validate_json(variant),)})
-    run = Run(own)
     try:
+        run = Run(own)
         make(run, (s for s in stages_of(run) if s.group in GROUPS and s.name not in silent))
     except VVAEError as error:
         return str(error)

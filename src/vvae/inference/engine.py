@@ -111,7 +111,7 @@ class PlacingEngine(Engine, Protocol):
         self, request: Request, replies: Sequence[str], phrase: str, *, draw: float
     ) -> tuple[int, ...]:
         """Return the tokens of a reply's beginning that ends with a phrase, where the model would
-        say it in one of some replies that lack it.
+        say it in one of some replies that lack it. The word may grow on when it is written on.
 
         Args:
             draw: uniform in 0 to 1; it chooses the place.

@@ -95,7 +95,7 @@ def said(
     for done, (of, found) in enumerate(zip(tries, odds(decoder, tries), strict=True), start=1):
         at: dict[str, dict[int, float]] = {key: defaultdict(float) for key in of.branches}
         for (number, place), p in zip(of.places, found, strict=True):
-            at[of.branches[number]][place] += p  # in small letters, or with a capital
+            at[of.branches[number]][place] += p.whole  # in small letters, or with a capital
         result |= {
             key: 1 - math.prod(1 - min(p, 1.0) for p in places.values())
             for key, places in at.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vvae.core.dialogue import Dialogue, Pair
+from vvae.core.files import digest
 from vvae.corpus.tables import PAIRS, StoredDialogues
 from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.persona import Persona
@@ -74,6 +75,25 @@ class Artifacts:
             "encodings.parquet",
             lambda p: {e.pair_id: e.persona for e in read_encodings(p) if e.status == "ok"},
         )
+
+    @property
+    def corrected(self) -> Mapping[str, list[str]]:
+        """Return the digests of the encodings into which corrections were put, and of the priors
+        before; empty where the encodings are as the encoder read them.
+        """
+        path = self.path(CORRECTIONS)
+        if not path.is_file() or not self.path(UNREVIEWED).is_file():
+            return {}
+        known: dict[str, list[str]] = json.loads(path.read_text("utf-8"))
+        return known if digest(self.path("encodings.parquet")) in known["encodings"] else {}
+
+    @property
+    def readings(self) -> Mapping[str, Persona]:
+        """Return pair id -> z as the encoder read it, before any correction."""
+        if not self.corrected:
+            return self.posteriors
+        encodings = read_encodings(self.path(UNREVIEWED))
+        return {e.pair_id: e.persona for e in encodings if e.status == "ok"}
 
     @cached_property
     def valid_pairs(self) -> list[Pair]:

@@ -19,7 +19,7 @@ from vvae.decoder.conditions import Conditions
 from vvae.decoder.loading import load_decoder
 from vvae.decoder.model import Decoder
 from vvae.decoder.variants import DEFAULT_VARIANT, Variant
-from vvae.encoders.base import Encoder
+from vvae.encoders.base import Encoder, EncoderSettings
 from vvae.inference.engine import GenerationConfig
 from vvae.latent.profile import Profile
 from vvae.latent.space import load_space
@@ -252,13 +252,26 @@ class Run(Artifacts):
         Raises:
             DataError: the run is not encoded, or by another version or config.
         """
+        return self._encoder(self.config.encoder)
+
+    @property
+    def single_encoder(self) -> Encoder:
+        """Return the same encoder for readings of a few replies, in which one answer that is
+        missing is no reason to stop: its encoding says so.
+
+        Raises:
+            DataError: as `encoder` does.
+        """
+        return self._encoder(self.config.encoder.for_shard(1))
+
+    def _encoder(self, settings: EncoderSettings) -> Encoder:
         path = self.path("encoder.json")
         try:
             state = path.read_text("utf-8")
         except OSError:
             fix = "make it with 'vvae encode CONFIG'"
             raise DataError("the run has no such file", where=str(path), fix=fix) from None
-        return self.config.encoder.load(state, ledger=self.ledger, where=str(path))
+        return settings.load(state, ledger=self.ledger, where=str(path))
 
     @cached_property
     def decoder(self) -> Decoder:

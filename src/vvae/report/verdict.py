@@ -530,7 +530,7 @@ def of_run_likeness(found: Mapping[str, Any], run: str) -> Verdict:
     if not others or others["low"] <= EVEN:
         said = ["People here cannot be told apart by single replies: nothing is said of variants."]
     elif variants:
-        nearest = min(variants, key=lambda name: variants[name]["value"])
+        nearest = min(variants, key=lambda name: abs(variants[name]["value"] - EVEN))
         row = variants[nearest]
         said.append(
             f"Nearest to the people is {nearest}: their own reply is more like them in "
@@ -543,6 +543,11 @@ def of_run_likeness(found: Mapping[str, Any], run: str) -> Verdict:
             if like
             else "No variant is more like the person than other people are, beyond chance."
         )
+        if too := [name for name, row in variants.items() if row["high"] < EVEN]:
+            said.append(
+                f"More like the person than the person is, as who says a habit in every reply: "
+                f"{', '.join(too)}."
+            )
     missing = [] if variants else ["Any variant: none has written replies."]
     next_: Next = (
         ("Hold any text against one person's replies:", f"vvae score {folder} FILE --speaker NAME")

@@ -134,7 +134,7 @@ def open_session(
                 fix="finish it with 'vvae train CONFIG'",
             )
     profile = run.profile(speaker)
-    reader = ConversationReader(run.encoder, run.space)
+    reader = ConversationReader(run.single_encoder, run.space)
     check_adapter(run, adapter)
     prompter, opened = open_engine(run, adapter, engine, base)
     return ChatSession(

@@ -19,7 +19,6 @@ from vvae.inference.prompts import PROMPT_VERSION
 from vvae.inference.tokenizer import Prompter, load_prompter
 from vvae.latent.space import LatentSpace
 from vvae.latent.steering import Steering
-from vvae.pipeline.artifacts import CORRECTIONS
 from vvae.pipeline.run import Run
 
 __all__ = [
@@ -38,10 +37,8 @@ def check_adapter(run: Run, variant: Variant) -> None:
     run's. A prior that was corrected by hand since is the same one.
     """
     metadata = json.loads(run.path(f"adapters/{variant.name}/vvae.json").read_text("utf-8"))
-    corrections = run.path(CORRECTIONS)
-    earlier = json.loads(corrections.read_text("utf-8"))["priors"] if corrections.is_file() else []
     if (
-        metadata["prior"] not in (digest(run.path("prior.json")), *earlier)
+        metadata["prior"] not in (digest(run.path("prior.json")), *run.corrected.get("priors", ()))
         or metadata["prompt_version"] != PROMPT_VERSION
     ):
         raise DataError(

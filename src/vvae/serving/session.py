@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from vvae.core.dialogue import BURST, Dialogue, Message, Pair, Turn
+from vvae.core.errors import EndpointError
 from vvae.corpus.pairs import windows
 from vvae.encoders.base import LONGEST_READ, Encoder
 from vvae.encoders.in_the_loop import Accepted, Judge, Task, write_accepted
@@ -100,6 +101,11 @@ class ConversationReader:
         for place, encoding in zip(
             new, self._encoder.encode(pairs, {"chat": dialogue}), strict=True
         ):
+            if encoding.status == "error":
+                raise EndpointError(
+                    f"the encoder does not answer ({encoding.reason})",
+                    fix="see that its server is there",
+                )
             self._read[keys[place]] = encoding.persona
         slots: dict[str, Slot] = {}
         for turn, key in zip(turns, keys, strict=True):

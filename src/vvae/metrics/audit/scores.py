@@ -124,6 +124,7 @@ def against_labels(
         rows: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         confusion: Counter[tuple[str, str]] = Counter()
         valued: list[tuple[str, str | None, int]] = []
+        present: dict[str, float] = defaultdict(float)
         closed = space.by_name[name].labels is not None
         for pair_id, right in labels.items():
             value = personas[pair_id].value(name) if pair_id in personas else None
@@ -137,20 +138,29 @@ def against_labels(
                 confusion[expected, value or NULL] += 1
                 if right:  # the first stands for them, whatever was read
                     valued.append((min(right), value, (words_of or {}).get(pair_id, 0)))
+                for label in [value] if hit and value else right:  # any that is right will do
+                    present[label] += 1 if hit else 1 / len(right)
         table = np.asarray([rows[dialogue] for dialogue in sorted(rows)], dtype=float)
         result[name] = _scores(table, resamples, seed)
         result[name]["confusion"] = _nested(confusion)
         if closed:
             result[name]["labels"] = _by_label(confusion)
-            if nulls := _nulls(valued, confusion):
+            if nulls := _nulls(valued, present, confusion):
                 result[name]["nulls"] = nulls
     return result
 
 
 def _nulls(
-    valued: Sequence[tuple[str, str | None, int]], confusion: Counter[tuple[str, str]]
+    valued: Sequence[tuple[str, str | None, int]],
+    present: Mapping[str, float],
+    confusion: Counter[tuple[str, str]],
 ) -> Nulls | None:
-    """Whether what the value is tells if it was read, of (right value, value read, words)."""
+    """Whether what the value is tells if it was read.
+
+    Args:
+        valued: (right value, value read, words) of each reply that has a value.
+        present: how often each label is right.
+    """
     lengths = np.asarray([words for *_, words in valued])
     if not len(lengths):
         return None
@@ -167,8 +177,9 @@ def _nulls(
     for (_, value), n in confusion.items():
         read[value] += n if value != NULL else 0
     some = Counter(label for label, value, _ in valued if value is not None)
-    labels = sorted({*right, *read} - {NULL})
-    apart = sum(abs(right[x] / right.total() - read[x] / max(1, read.total())) for x in labels)
+    labels = sorted({*present, *read} - {NULL})
+    whole = sum(present.values())
+    apart = sum(abs(present.get(x, 0) / whole - read[x] / max(1, read.total())) for x in labels)
     return {
         "v": round(found.v, 4),
         "p": round(found.p, 4),

@@ -209,7 +209,7 @@ def _written(
         accepted = write_accepted(
             engine,
             tasks,
-            Judge(lambda: run.encoder, run.space),
+            Judge(lambda: run.single_encoder, run.space),
             run.dialogues,
             generation,
             candidates=variant.candidates,

@@ -167,7 +167,7 @@ def serve_run(
             adapters,
             seed=seed,
             reads=unread is None,
-            strengths=settings.slots - 1 if in_process else 0,
+            strengths=settings.slots - 1 if in_process else None,
         )
         for name, why in personas.broken.items():
             say(f"Left out: the persona {name}: {why}")

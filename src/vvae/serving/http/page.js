@@ -445,9 +445,9 @@ function chips(answer, turn) { // what was set, read or drawn; the whole of z on
   return node;
 }
 
-function lookedAt({ number, written, met, put }) { // which of the replies that were written this is
+function lookedAt({ number, written, met, put = [] }) { // which of the replies that were written this is
   const missed = Object.keys(met).filter((name) => !met[name]);
-  if (!missed.length && put.length) return `${put.join(" and ")}: put where this reply would most likely have it`;
+  if (!missed.length && put.length) return `${put.join(" and ")}: put in, at a place drawn by how likely it was there`;
   if (!missed.length) return number ? `reply ${number + 1} of those looked at` : "the first reply met what was asked";
   return `none of ${written} replies met all that was asked; this one misses ${missed.join(", ")}`;
 }

@@ -150,7 +150,8 @@ class PersonaResolver:
 
     Args:
         reads: whether conversations may be given to the run's encoder.
-        strengths: how many knobs of a reply the engine can give a strength.
+        strengths: how many knobs of a reply the engine can give a strength; None where it does not
+            show what its model finds likely.
 
     Raises:
         DataError: a file of the run is missing, or an adapter is of other data.
@@ -164,14 +165,12 @@ class PersonaResolver:
         *,
         seed: int = 0,
         reads: bool = True,
-        strengths: int = 3,
+        strengths: int | None = 3,
     ) -> None:
         self.run, self.seed = run, seed
         self.variants = {name: run.servable_variant(name) for name in adapters}
-        for variant in self.variants.values():
-            if variant.trained:
-                check_adapter(run, variant)
         self._reads, self._strengths = reads, strengths
+        self._reading = Lock()
         self.read_run()
         self._pauses: Pauses | None = None
         self._likeness: PeopleLikeness | None = None
@@ -179,21 +178,30 @@ class PersonaResolver:
         Thread(target=self._read_pauses, daemon=True).start()
 
     def read_run(self) -> None:
-        """Read prior and profiles, once more after they were corrected."""
+        """Read prior and profiles, once more after they were corrected.
+
+        Raises:
+            DataError: a file is missing, or an adapter is of other data.
+        """
         run = self.run
-        self._corrected = _stamp(run)
-        self.space, self.prior = run.space, run.prior
-        self.speakers: Mapping[str, Profile] = run.learned_profiles
-        self.read_personas()
-        self.reach = {
-            name: reaches(run, variant, strengths=self.sets_off)
-            for name, variant in self.variants.items()
-        }
+        with self._reading:
+            self._corrected = _stamp(run)
+            run.rewritten(("encodings.parquet", "prior.json", "profiles.parquet"))
+            for variant in self.variants.values():
+                if variant.trained:
+                    check_adapter(run, variant)
+            self.space, self.prior = run.space, run.prior
+            self.speakers: Mapping[str, Profile] = run.learned_profiles
+            self.read_personas()
+            self.reach = {
+                name: reaches(run, variant, strengths=self.sets_off)
+                for name, variant in self.variants.items()
+            }
 
     @property
     def sets_off(self) -> bool:
         """Return whether the engine can give a knob a strength."""
-        return self._strengths > 0
+        return bool(self._strengths)
 
     def likeness(self) -> PeopleLikeness:
         """Return the judge of how like the run's people a text is, who reads their replies once.
@@ -232,11 +240,12 @@ class PersonaResolver:
 
     def refresh(self) -> None:
         """Read the run again where another server of it has kept or deleted a persona, or put
-        corrections into effect.
+        corrections into effect. What a run in progress leaves half made is not read: the adapters
+        in memory are of what was there before.
         """
-        if _stamp(self.run) != self._corrected:
-            self.run.rewritten(("encodings.parquet", "prior.json", "profiles.parquet"))
-            self.read_run()
+        if _stamp(self.run) not in (None, self._corrected):
+            with suppress(DataError):
+                self.read_run()
         if folder_stamp(self.run) != self._stamp:
             self.read_personas()
 
@@ -376,7 +385,7 @@ class PersonaResolver:
             read=lambda: heard,
             reach=self.reach[asked.adapter].__getitem__,
             listener=asked.listener,
-            most_strengths=self._strengths,
+            most_strengths=self._strengths or 0,
         )
         if needs_encoder(steered.demands, self.space):
             self.check_reads()
@@ -405,14 +414,16 @@ class PersonaResolver:
             asked.seed,
             tuple(notes),
             pauses,
-            placeable(steered.demands, self.space) if self.sets_off else frozenset(),
+            frozenset() if self._strengths is None else placeable(steered.demands, self.space),
         )
 
 
-def _stamp(run: Run) -> int:
-    """A number that changes when corrections are put into effect: profiles are written last."""
+def _stamp(run: Run) -> int | None:
+    """A number that changes when corrections are put into effect: profiles are written last. None
+    where there are none just now.
+    """
     profiles = run.path("profiles.parquet")
-    return profiles.stat().st_mtime_ns if profiles.is_file() else 0
+    return profiles.stat().st_mtime_ns if profiles.is_file() else None
 
 
 def _by_header(text: str | None) -> Steering:

@@ -42,7 +42,7 @@ class ReaderWorker(Child):
     @cached_property
     def _reader(self) -> ConversationReader:
         """What reads conversations; candidates of which words tell need no encoder."""
-        return ConversationReader(self._run.encoder, self._run.space)
+        return ConversationReader(self._run.single_encoder, self._run.space)
 
     def _slots(self, message: dict[str, Any]) -> dict[str, Any]:
         if "card" in message:

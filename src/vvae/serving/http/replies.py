@@ -199,10 +199,19 @@ class Answer:
                 queue.put_nowait(Chunk(index))  # the prompt was read
             replies += written
             chosen.add(await met(written))
+            round_took = time.monotonic() - started - spent
             while found := chosen.placement:
+                # It takes about as long as a round: to be placed, written and read.
+                if time.monotonic() - started + round_took > self.seconds * IN_TIME:
+                    break
                 texts = ["".join(chunk.text for chunk in replies[n]) for n in found.candidates]
                 opened: list[Chunk] = []
-                put = {"dimension": found.dimension, "value": found.value, "texts": texts}
+                put = {
+                    "dimension": found.dimension,
+                    "value": found.value,
+                    "attempt": found.attempt,
+                    "texts": texts,
+                }
                 await write(0, opened, put)
                 replies.append(opened)
                 chosen.add_placed(found, *await met([opened]))

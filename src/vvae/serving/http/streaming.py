@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from vvae.core.errors import ModelError
 from vvae.core.random import bits64
@@ -22,6 +22,7 @@ from vvae.inference.transformers import SPARE_COLUMNS, ReplyBatch, Wrote
 
 __all__ = ["BatchedEngine", "CompletionsEngine", "LiveEngine", "Piece"]
 
+T = TypeVar("T")
 UNFINISHED = "\ufffd"
 """What half a character decodes to: its other bytes come with the next token."""
 LONGEST_LINE = 1 << 20
@@ -139,8 +140,22 @@ class BatchedEngine:
             self._use(adapter)
             return opened(self._engine, request, found, lacking, seed=seed)
 
-        async with self._model:
-            return await asyncio.get_running_loop().run_in_executor(None, look)
+        return await self._computed(look)
+
+    async def _computed(self, work: Callable[[], T]) -> T:
+        """What the model computes, while nothing else does: to its end, also where nobody waits for
+        it any more.
+        """
+        await self._model.acquire()
+        computing = asyncio.get_running_loop().run_in_executor(None, work)
+
+        def release(done: asyncio.Future[T]) -> None:
+            self._model.release()
+            if not done.cancelled():
+                done.exception()  # whoever has gone need not hear of it
+
+        computing.add_done_callback(release)
+        return await asyncio.shield(computing)
 
     async def close(self) -> None:
         """Do nothing: only memory is held."""
@@ -164,9 +179,7 @@ class BatchedEngine:
         for adapter, name in leaving:
             if self._sent.pop(name, None) is not None:
                 self._batches[adapter].drop(name)
-        async with self._model:
-            pieces = await asyncio.get_running_loop().run_in_executor(None, self._step)
-        for name, piece in pieces:
+        for name, piece in await self._computed(self._step):
             if queue := self._waiting.get(name):
                 queue.put_nowait(piece)
         await asyncio.sleep(0)  # what was written goes out before the next step takes the cores

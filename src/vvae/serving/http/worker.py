@@ -11,8 +11,8 @@ In, after the settings (`WorkerSettings`)::
      "set_off": [], "adapter": "SP+FT", "seed": 0,
      "temperature": 1.0, "top_p": 1.0, "max_tokens": 80}
 
-and, for a reply into which a value is put, ``"put": {"dimension": "emoji", "value": ":)", "texts":
-["replies without it"]}``.
+and, for a reply into which a value is put, ``"put": {"dimension": "emoji", "value": ":)",
+"attempt": 0, "texts": ["replies without it"]}``.
 
 Out: ``{"id": 1, "prompt": tokens}``, ``{"id": 1, "text": "..."}``, ``{"id": 1, "done":
     finish_reason, "tokens": n}``, ``{"id": 1, "error": "...", "user": bool}``.
@@ -166,9 +166,13 @@ class Worker(Child):
                 raise DataError(what, where="messages", fix="send less")
             self.say(id=name, prompt=len(request.prompt))
             if put := message.get("put"):
-                found, lacking = Placement(put["dimension"], put["value"], ()), put["texts"]
+                found = Placement(put["dimension"], put["value"], (), put["attempt"])
                 adapter, seed = message["adapter"], message["seed"]
-                request = await self._engine.opened(request, adapter, found, lacking, seed=seed)
+                request = await self._engine.opened(
+                    request, adapter, found, put["texts"], seed=seed
+                )
+                if len(request.opening) + SHORTEST_REPLY > room:
+                    raise DataError("no room for what is put in", where="messages", fix="send less")
             limit = min(message["max_tokens"], room)
             config = GenerationConfig(
                 temperature=message["temperature"], top_p=message["top_p"], max_new_tokens=limit
