@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks.study_figures import COLOURS
 from vvae.config import RunConfig
 from vvae.core.console import ConsoleReporter
 from vvae.core.dialogue import Pair
@@ -221,13 +222,71 @@ class Curve:
         return SIZES if speaker in self.most else (len(self.training[speaker]),)
 
 
+def anonymous(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with people called A, B, ... in the order in which they were measured."""
+    names = list(dict.fromkeys(row["speaker"] for row in rows))
+    return [{**row, "speaker": chr(ord("A") + names.index(row["speaker"]))} for row in rows]
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Likeness, the reply picked and the loss by the number of a person's replies."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    matplotlib.rcParams.update({"svg.hashsalt": "vvae", "font.size": 10})
+    panels = (
+        ("beaten", 100, "own reply is more like them, %"),
+        ("picked", 100, "own reply picked among four, %"),
+        ("loss", 1, "loss of own replies, nats a token"),
+    )
+    people = list(dict.fromkeys(row["speaker"] for row in rows))
+    styles = dict(zip(people, ("-", "--", ":"), strict=False))
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8))
+    for axis, (key, factor, title) in zip(axes, panels, strict=True):
+        for person in people:
+            of = {(row["way"], row["replies"]): row for row in rows if row["speaker"] == person}
+            for way, colour in (("own", COLOURS["model"]), ("common, own", COLOURS["human"])):
+                points = sorted((n, row[key]) for (w, n), row in of.items() if w == way)
+                first = [of["base" if way == "own" else "common", 0][key]]
+                x = [30, *(n for n, _ in points)]
+                y = [factor * value for value in (*first, *(value for _, value in points))]
+                label = f"{person}, {'own adapter' if way == 'own' else 'common, then own'}"
+                axis.plot(x, y, styles[person], color=colour, marker="o", ms=4, label=label)
+            if key == "beaten":
+                others = 100 * of["base", 0]["others_beaten"]
+                axis.axhline(others, color=COLOURS["soft"], ls=styles[person], lw=1)
+        if key != "loss":
+            axis.axhline(50 if key == "beaten" else 25, color=COLOURS["ink"], ls=":", lw=0.8)
+        axis.set_xscale("log")
+        sizes = sorted({row["replies"] for row in rows if row["way"] == "own"})
+        axis.set_xticks([30, *sizes], ["none", *map(str, sizes)])
+        axis.minorticks_off()
+        axis.set_xlabel("replies of the person trained on")
+        axis.set_title(title, fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, facecolor="white", metadata={"Date": None})
+    plt.close(figure)
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
     parser.add_argument("--most", type=int, default=2)
     parser.add_argument("--further", type=int, default=8)
+    parser.add_argument("--plot", type=Path, help="only draw what was measured, into this folder")
     args = parser.parse_args()
+    if args.plot:
+        lines = (Path(args.run) / "likeness_curve.jsonl").read_text("utf-8").splitlines()
+        rows = anonymous([json.loads(line) for line in lines])
+        text = "\n".join(map(json.dumps, rows))
+        (args.plot / "likeness-curve.jsonl").write_text(text + "\n", "utf-8")
+        plot(rows, args.plot / "likeness-curve.svg")
+        return
     config = RunConfig(run=args.run, pairs=PairsConfig(max_train_replies=20_000))
     run = Run(config, reporter=ConsoleReporter(Console(stderr=True)))
     run.make(until="pairs")
