@@ -63,8 +63,9 @@ def test_a_phrase_is_put_where_the_model_would_say_it_as_often_as_it_would(
     odds = cut_odds(tiny_decoder, "oh my")
     total = sum(odds.values())
     put: Counter[str] = Counter()
+    engine = tiny_decoder.engine
     for number in range(DRAWS):
-        tokens = tiny_decoder.engine.place(
+        tokens = engine.place(
             request_of(tiny_decoder), REPLIES, "oh my", draw=(number + 0.5) / DRAWS
         )
         put[tiny_decoder.prompter.tokenizer.decode(list(tokens))] += 1

@@ -70,7 +70,13 @@ def test_what_differs_is_said_in_words() -> None:
 def test_the_command_scores_a_file_and_the_variants(
     corpus: list[Dialogue], tiny_model: Path, tmp_path: Path
 ) -> None:
-    path = write_config(tmp_path, corpus, tiny_model, variants=["FT", "SP+FT"])
+    path = write_config(
+        tmp_path,
+        corpus,
+        tiny_model,
+        variants=["FT", "SP+FT"],
+        bench={"replies": 60, "swapped": 2, "resamples": 100},
+    )
     run_stages(Run(load_config(path)), until="replies")
     replies = tmp_path / "replies.txt"
     replies.write_text("fair enough\nfair enough, i guess\n\n", "utf-8")
