@@ -265,7 +265,12 @@ class Candidates:
         can be chosen; None where candidates lack something else, or it was tried.
         """
         missing = [frozenset(self._demands) - met for met in self._met]
-        fit = [number for number, lacks in enumerate(missing) if lacks and lacks <= self._put]
+        fit = [
+            number
+            for number, lacks in enumerate(missing)
+            # One that took back what was put into it is no draw of those that lack it.
+            if lacks and lacks <= self._put and not lacks & self._placed.get(number, frozenset())
+        ]
         tries = len(self._placed)
         tried = tries >= PLACED_AGAIN * len(self._put)
         if self.complete or not fit or tried or self.written < self._enough:
