@@ -1,8 +1,8 @@
 """The figures of how far knobs turn: python -m benchmarks.knob_figures RUN knobs.jsonl docs/figures
 
 RUN/control/SP+FT holds what `vvae control` measured, in each way; knobs.jsonl is what
-`python -m benchmarks.knobs RUN` printed. Writes knobs.json (the figures drawn), knobs-control.svg
-and knobs-rates.svg.
+`python -m benchmarks.knobs RUN` printed. Writes knobs.json (the figures drawn), knobs-control.svg,
+knobs-strength.svg (dose and response) and knobs-rates.svg.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from vvae.decoder.variants import DEFAULT_VARIANT
 
 WAYS = {
     "": ("training alone", COLOURS["soft"], "o"),
+    "strength-1": ("strength 1", COLOURS["predicted"], "^"),
     "strength-2": ("strength 2", COLOURS["model"], "s"),
     "candidates-16": ("up to 16 candidates", COLOURS["human"], "D"),
 }
+DOSES = {"": 0.0, "strength-1": 1.0, "strength-2": 2.0, "strength-3": 3.0}
 SHOWN = (COLOURS["human"], COLOURS["model"], COLOURS["predicted"], COLOURS["ink"])
 
 
@@ -65,6 +67,29 @@ def draw_control(found: dict[str, dict[str, dict[str, float]]], path: Path) -> N
     _save(figure, path)
 
 
+def draw_doses(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
+    """V by the strength of the push, a line for each dimension; diamonds: by candidates."""
+    import matplotlib.pyplot as plt
+
+    names = [name for name in found[""] if any(name in found.get(w, {}) for w in list(DOSES)[1:])]
+    figure, axis = plt.subplots(figsize=(5.4, 3.6))
+    last = max(dose for way, dose in DOSES.items() if way in found) + 0.6
+    for name, colour in zip(names, SHOWN, strict=False):
+        points = [
+            (dose, found[w][name]["v"]) for w, dose in DOSES.items() if name in found.get(w, {})
+        ]
+        axis.plot(*zip(*points, strict=True), color=colour, marker="o", ms=4, label=name)
+        if name in found.get("candidates-16", {}):
+            axis.plot([last], [found["candidates-16"][name]["v"]], "D", color=colour, ms=6)
+    axis.set_ylim(-0.02, 1.02)
+    doses = [dose for way, dose in DOSES.items() if way in found]
+    axis.set_xticks([*doses, last], ["training", *(f"{d:g}" for d in doses[1:]), "16 cand."])
+    axis.set_xlabel("strength w")
+    axis.set_ylabel("V, value set and value read")
+    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _save(figure, path)
+
+
 def draw_rates(cells: list[dict[str, Any]], path: Path) -> None:
     """The rate delivered by the rate asked for."""
     import matplotlib.pyplot as plt
@@ -81,6 +106,8 @@ def draw_rates(cells: list[dict[str, Any]], path: Path) -> None:
                 for cell in cells
                 if cell["dimension"] == name and cell["candidates"] == candidates
             ]
+            if not own:
+                continue
             value = f": {own[0]['value']}" if own[0]["value"] else ""
             axis.errorbar(
                 [100 * cell["asked"] for cell in own],
@@ -93,6 +120,7 @@ def draw_rates(cells: list[dict[str, Any]], path: Path) -> None:
                 label=name + value,
             )
         title = "training alone" if candidates == 1 else f"up to {candidates} candidates"
+        title += ", words put in" if candidates == 4 else ""
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("asked for, %")
     axes[0, 0].set_ylabel("delivered, % of replies")
@@ -127,6 +155,7 @@ def main() -> None:
     text = json.dumps(body, ensure_ascii=False, indent=1)
     (args.target / "knobs.json").write_text(text + "\n", "utf-8")
     draw_control(found, args.target / "knobs-control.svg")
+    draw_doses(found, args.target / "knobs-strength.svg")
     draw_rates(cells, args.target / "knobs-rates.svg")
 
 

@@ -29,6 +29,12 @@ from vvae.metrics.human_chat import BenchConfig
 __all__ = ["DataConfig", "RunConfig", "commented", "config_template", "load_config"]
 
 
+OF_ONE_PERSON = 1600
+"""Replies on which one person's adapter is trained: the most that were tried, each helped its loss
+(docs/findings.md, How much chat does a person need?).
+"""
+
+
 class DataConfig(BaseModel):
     """Where the chats are."""
 
@@ -155,13 +161,18 @@ def commented(config: BaseModel, *, indent: int = 0) -> str:
 
 
 def config_template(data: str, run: str, speakers: tuple[str, ...] | None) -> str:
-    """Return what `vvae init` writes: every key, its default and what it means."""
+    """Return what `vvae init` writes: every key, its default and what it means; for one person who
+    is to be learnt, more of their replies.
+    """
     config = RunConfig(run=run, data=DataConfig(path=data), pairs=PairsConfig(speakers=speakers))
+    if speakers and len(speakers) == 1:
+        more = config.train.model_copy(update={"pairs": OF_ONE_PERSON})
+        config = config.model_copy(update={"train": more})
     llm = LLMConfig.model_validate({"kind": "llm"})
     example = "\n".join(f"#   {line}" for line in commented(llm).splitlines())
     return (
         "# A run of vvae. Every key may be left out; what stands here are the defaults, but for "
-        "run and data.\n"
+        "run and data, and where one person is learnt, train.pairs.\n"
         f"{commented(config)}\n\n"
         "# A language model as encoder, in place of the above (docs/encoders.md). "
         "Try: vvae encode CONFIG --dry-run\n"

@@ -380,7 +380,9 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "Ana" not in said
     assert "nobody answered" in said
     assert vvae("init", "mine.yaml", "--data", "chats")[0] == 0
-    assert load_config(tmp_path / "mine.yaml").pairs.speakers == ("Ben",)
+    written = load_config(tmp_path / "mine.yaml")
+    assert written.pairs.speakers == ("Ben",)
+    assert written.train.pairs == 1600, "one person's replies, as far as more were found to help"
     code, _, error = vvae("import", "nowhere.zip")
     assert code == 2
     assert error.count("\n") == 1
