@@ -266,7 +266,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axis.set_xlabel("replies of the person trained on")
         axis.set_title(title, fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[1].legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 0.08))
     figure.tight_layout()
     figure.savefig(path, facecolor="white", metadata={"Date": None})
     plt.close(figure)
