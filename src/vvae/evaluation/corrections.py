@@ -21,13 +21,11 @@ from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import Prior
 from vvae.latent.profile import Profile
 from vvae.latent.tables import Encoding, read_encodings, write_encodings
-from vvae.pipeline.artifacts import CORRECTIONS, UNREVIEWED, VERDICTS
+from vvae.pipeline.artifacts import CORRECTED, CORRECTIONS, UNREVIEWED, VERDICTS
 from vvae.pipeline.run import Run
 from vvae.pipeline.stages.corpus import count_prior, profile_speakers
 
 __all__ = ["Changes", "apply_corrections"]
-
-WRITTEN = ("encodings.parquet", "prior.json", "profiles.parquet")
 
 
 class Changes(NamedTuple):
@@ -73,10 +71,10 @@ def apply_corrections(run: Run) -> Changes:
                 "priors": [*earlier.get("priors", ()), digest(run.path("prior.json"))],
             }
             write_json(run.path(CORRECTIONS), {k: list(dict.fromkeys(v)) for k, v in known.items()})
-        run.rewritten(WRITTEN)
+        run.rewritten(CORRECTED)
         count_prior(run)
         profile_speakers(run)
-        run.rewritten(WRITTEN)
+        run.rewritten(CORRECTED)
     return Changes(changed, _rates(before, run.prior), list(_people(profiles, run.profiles)))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vvae.core.errors import DataError, choose_from
 from vvae.core.files import write_json, write_text
 from vvae.latent.readers import reader
-from vvae.latent.space import load_space
+from vvae.latent.space import Dimension, load_space
 from vvae.metrics.likeness import (
     LEAST_BODIES,
     Difference,
@@ -64,7 +64,7 @@ class PeopleLikeness:
         self._folder = str(run.folder)
         self._training, self._heldout = _replies(run)
         self._judge = Likeness(self._training, self._heldout)
-        self._form = [d for d in load_space().dimensions if reader(d.reader).exact]
+        self._form = _form()
 
     def of(self, speaker: str, texts: Sequence[str]) -> tuple[LikenessResult, list[Difference]]:
         """Return how like a speaker's own replies some replies are, and how their form differs.
@@ -113,7 +113,7 @@ def likeness_of_variants(run: Run) -> RunLikeness:
             if able := [one.auc for one in worth if one.own >= LEAST_BODIES and one.others]:
                 told[size] = _mean(able)
             tick(number, len(TOGETHER))
-    form = [d for d in load_space().dimensions if reader(d.reader).exact]
+    form = _form()
     found = RunLikeness(
         told,
         {
@@ -141,6 +141,11 @@ def likeness_of_variants(run: Run) -> RunLikeness:
     write_json(run.path("likeness/likeness.json"), data)
     write_text(run.path("likeness/report.html"), build_likeness(data, str(run.folder)))
     return found
+
+
+def _form() -> list[Dimension]:
+    """The dimensions of form, which rules read in every reply."""
+    return [d for d in load_space().dimensions if reader(d.reader).exact]
 
 
 def _mean(values: Sequence[float]) -> Mean:

@@ -55,6 +55,7 @@ from vvae.metrics.text import spoken_length
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
 from vvae.pipeline.stages.measuring import readings_of, replies_of
+from vvae.pipeline.stages.training import check_patience
 from vvae.report.pages import build_study
 
 __all__ = [
@@ -327,11 +328,7 @@ def _make_on_ray(study: Study, config: RunConfig, reporter: Reporter) -> None:
     resolved = study.resolved(run.space)
     # An endpoint's calls, and what they may cost, are counted by the process that asks.
     own = [v for v in resolved if not v.endpoint]
-    if config.train.patience and sum(v.trained for v in own) > 1:
-        fix = "leave out train.patience"
-        raise ConfigError(
-            "variants that stop early cannot be compared", where="train.patience", fix=fix
-        )
+    check_patience(config, own)  # here: a task knows only its own variant
     variants = [_seeded(v, seed) for seed in range(study.seeds) for v in own]
     with reporter.task(f"{len(variants)} variants on Ray") as tick:
         make_on_ray(config, variants, _silent(study, run.space), progress=tick)

@@ -18,7 +18,7 @@ from vvae.latent.profile import Profile
 from vvae.latent.space import LatentSpace
 from vvae.latent.tables import read_encodings, read_profiles
 
-__all__ = ["CORRECTIONS", "UNREVIEWED", "VERDICTS", "Artifacts"]
+__all__ = ["CORRECTED", "CORRECTIONS", "UNREVIEWED", "VERDICTS", "Artifacts"]
 
 T = TypeVar("T")
 VERDICTS = "review.json"
@@ -27,6 +27,8 @@ UNREVIEWED = "encodings.unreviewed.parquet"
 """The encoder's own readings, where what people said of them was put into effect."""
 CORRECTIONS = "corrections.json"
 """Digests of the encodings that were written so, and of the priors before."""
+CORRECTED = ("encodings.parquet", "prior.json", "profiles.parquet")
+"""What is made anew then."""
 
 
 class Artifacts:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from vvae.config import RunConfig
 from vvae.core.errors import ConfigError
 from vvae.core.files import digest, write_json
 from vvae.core.random import shuffled
@@ -25,7 +26,7 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ
 
-__all__ = ["consent", "export_adapter", "stages"]
+__all__ = ["check_patience", "consent", "export_adapter", "stages"]
 
 DESCRIBED_REPLIES, DESCRIPTION_TOKENS = 12, 80
 """Training replies a description is made from, and its length at the most."""
@@ -129,6 +130,15 @@ def consent(run: Run, *, required: bool = False) -> None:
     )
 
 
+def check_patience(config: RunConfig, variants: Iterable[Variant]) -> None:
+    """Raise ConfigError where several variants would be trained, and each might stop early."""
+    if config.train.patience and sum(v.trained for v in variants) > 1:
+        fix = "leave out train.patience, or train one variant"
+        raise ConfigError(
+            "variants that stop early cannot be compared", where="train.patience", fix=fix
+        )
+
+
 def train_variant(run: Run, variant: Variant) -> None:
     """Train the adapter of one variant and write it.
 
@@ -153,11 +163,7 @@ def train_variant(run: Run, variant: Variant) -> None:
     folder = run.path(f"adapters/{variant.name}")
     validate = None
     if config.train.patience:
-        if sum(v.trained for v in run.variants) > 1:
-            fix = "leave out train.patience, or train one variant"
-            raise ConfigError(
-                "variants that stop early cannot be compared", where="train.patience", fix=fix
-            )
+        check_patience(config, run.variants)
         validate = _validation(run, variant)
     with run.reporter.task(f"training {variant.name}") as tick:
         train(

@@ -31,6 +31,7 @@ from vvae.latent.steering import (
     steering_from_json,
     steering_from_text,
 )
+from vvae.pipeline.artifacts import CORRECTED
 from vvae.pipeline.calibration import reaches
 from vvae.pipeline.run import Run
 from vvae.serving.cards.personas import folder_stamp, saved_personas
@@ -186,7 +187,6 @@ class PersonaResolver:
         run = self.run
         with self._reading:
             self._corrected = _stamp(run)
-            run.rewritten(("encodings.parquet", "prior.json", "profiles.parquet"))
             for variant in self.variants.values():
                 if variant.trained:
                     check_adapter(run, variant)
@@ -244,6 +244,7 @@ class PersonaResolver:
         in memory are of what was there before.
         """
         if _stamp(self.run) not in (None, self._corrected):
+            self.run.rewritten(CORRECTED)
             with suppress(DataError):
                 self.read_run()
         if folder_stamp(self.run) != self._stamp:
