@@ -22,6 +22,7 @@ from vvae.metrics.habits import Yardstick, compare
 from vvae.metrics.metric import WrittenReply
 from vvae.metrics.stylometry import ALPHA, SpeakerClassifier
 from vvae.metrics.text import (
+    as_far_by_chance,
     asks,
     bigrams,
     distinct,
@@ -122,6 +123,17 @@ def test_as_near_as_chance_is_about_zero_however_few_labels_there_are() -> None:
         assert np.mean(excess) == pytest.approx(0, abs=3 * np.std(excess) / np.sqrt(200))
     assert excess_divergence({"d": 30}, usual) > 0.5
     assert np.isnan(excess_divergence({}, usual))
+
+
+def test_a_distance_says_how_likely_it_is_by_chance() -> None:
+    usual = {"a": 6000, "b": 3000, "c": 1000}
+    shares = np.array([0.6, 0.3, 0.1])
+    random = np.random.default_rng(5)
+    drawn = [dict(zip("abc", random.multinomial(80, shares), strict=True)) for _ in range(200)]
+    by_chance = [as_far_by_chance(counts, usual, draws=400) for counts in drawn]
+    assert 0.02 <= np.mean(np.array(by_chance) <= 0.05) <= 0.09
+    assert as_far_by_chance({"a": 20, "b": 40, "c": 20}, usual) < 0.001
+    assert np.isnan(as_far_by_chance({}, usual))
 
 
 def test_the_classifier_is_scikit_learns() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import linregress
 
 from vvae.core.dialogue import Pair
 from vvae.decoder.conditions import Conditions
@@ -75,9 +76,22 @@ def test_the_calibration_slope_is_least_squares() -> None:
     human = {f"s{i}": {"d": (i, 10)} for i in range(5)}
     doubled = {f"s{i}": {"d": (2 * i, 10)} for i in range(5)}
     flat = {f"s{i}": {"d": (3, 10)} for i in range(5)}
-    assert calibration_slope(doubled, human) == pytest.approx(2)
-    assert calibration_slope(flat, human) == pytest.approx(0)
+    assert calibration_slope(doubled, human) == pytest.approx((2, 2, 2))
+    assert calibration_slope(flat, human) == pytest.approx((0, 0, 0))
     assert calibration_slope(human, flat) is None
+
+
+def test_the_interval_of_a_slope_is_that_of_least_squares() -> None:
+    random = np.random.default_rng(3)
+    x = random.uniform(0.1, 0.6, 200)
+    y = 0.05 + 0.5 * x + random.normal(0, 0.05, 200)
+    human = {f"s{i}": {"d": (100 * p, 100)} for i, p in enumerate(x)}
+    model = {f"s{i}": {"d": (100 * p, 100)} for i, p in enumerate(y)}
+    theirs = linregress(x, y)
+    ours = calibration_slope(model, human)
+    assert ours is not None
+    assert ours.value == pytest.approx(theirs.slope)
+    assert (ours.high - ours.low) / 3.92 == pytest.approx(theirs.stderr, rel=0.15)
 
 
 SPEAKERS = ["ana", "ben"]

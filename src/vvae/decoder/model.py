@@ -211,10 +211,18 @@ class Decoder:
             yield self._scores(hidden[start : start + rows])
 
     def _scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        import torch
+        from torch.nn.functional import linear
+
         from vvae.decoder.kernels.lm_head import capped
 
-        with self._autocast():
-            scores = self.causal.get_output_embeddings()(hidden).float()
+        head = self.causal.get_output_embeddings()
+        if torch.is_grad_enabled():
+            with self._autocast():
+                scores = head(hidden).float()
+        else:  # a measurement: as in `HeadLoss`
+            bias = None if head.bias is None else head.bias.float()
+            scores = linear(hidden.float(), head.weight.float(), bias)
         return capped(scores, self._logit_cap)
 
     def token_losses(self, inputs: Inputs) -> torch.Tensor:

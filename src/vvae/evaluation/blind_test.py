@@ -99,7 +99,7 @@ def score_answers(run: Run, files: Sequence[Path]) -> dict[str, Any]:
     """Return how often judges picked the person, by variant, and how often each judge did; write it
     to `turing/scores.json`.
 
-    Intervals are a bootstrap over the speakers imitated, then their dialogues; several judges of an
+    Intervals are a bootstrap over the speakers imitated, each kept whole; several judges of an
     item count as several answers to it.
 
     Raises:

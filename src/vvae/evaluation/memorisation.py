@@ -35,6 +35,7 @@ from vvae.decoder.model import Branch, Decoder
 from vvae.decoder.train import Step, plan, planned, train
 from vvae.decoder.variants import Variant
 from vvae.metrics.association import auc
+from vvae.metrics.bootstrap import interval, resampled
 from vvae.metrics.teacher_forcing import reply_losses
 from vvae.metrics.text import longest_overlaps
 from vvae.pipeline.run import Run
@@ -46,6 +47,7 @@ __all__ = ["CHANCE", "canary", "exposure", "probe"]
 LONG_RUN = 8
 """Words in a row that are no coincidence."""
 MEMBERS = 100
+RESAMPLES = 500
 SECRETS = 128
 TIMES = (1, 2, 4, 8)
 """How often a canary stands in the training data; canaries take turns."""
@@ -206,7 +208,7 @@ def _share(runs: Sequence[int]) -> Share:
 
 def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> Membership:
     """AUC of (loss of the base - loss of the adapter) per token, training replies against held-out
-    ones.
+    ones; the interval by a bootstrap over speakers, each kept whole.
     """
     seed = run.config.seed
     speakers = {pair.speaker for pair in trained}
@@ -232,12 +234,12 @@ def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> Membersh
         }
     gains = np.array([losses["base"][p.pair_id] - losses["adapter"][p.pair_id] for p in pairs])
     member = np.array([1.0] * len(sides[0]) + [0.0] * len(sides[1]))
-    samples = []
-    for draw in range(500):
-        at = [index_below(len(pairs), "members", seed, draw, i) for i in range(len(pairs))]
-        if 0 < member[at].sum() < len(at):
-            samples.append(auc(gains[at], member[at]))
-    low, high = np.percentile(samples, [2.5, 97.5])
+    names, speaker = np.unique([pair.speaker for pair in pairs], return_inverse=True)
+    drawn = [
+        np.repeat(np.arange(len(pairs)), times[speaker])
+        for times in resampled(len(names), RESAMPLES, "members", seed)
+    ]
+    low, high = interval(np.array([auc(gains[at], member[at]) for at in drawn]))
     return {
         "auc": round(float(auc(gains, member)), 4),
         "low": round(float(low), 4),

@@ -3,8 +3,8 @@ run of it has measured.
 
 If every variant wrote exactly as people do, how well would each claim's figure be known? People's
 held-out replies, drawn as many and from the same speakers as the study would have them, say so
-without a model. The ceiling on what a profile can tell of a reply says which losses are worth
-comparing at all.
+without a model. The ceiling on what the values of a profile can tell of a reply says which losses
+are worth comparing at all.
 """
 
 from __future__ import annotations
@@ -16,17 +16,22 @@ from typing import NotRequired, Required, TypedDict
 from vvae.config import RunConfig
 from vvae.core.random import shuffled
 from vvae.core.reporting import Reporter
-from vvae.evaluation.study import Study, habit_rows, heldout_replies, tables_of
+from vvae.evaluation.study import (
+    Study,
+    habit_rows,
+    heldout_replies,
+    tables_by_seed,
+    tables_of,
+)
 from vvae.metrics.audit.information import per_token, profile_worth
 from vvae.metrics.claims import (
-    ALPHA,
     HUMAN,
-    PRIMARY_SHARE,
     Claim,
     JudgedClaim,
     Tables,
     detectable,
     judge,
+    level_of,
     out_of_reach,
     standard_error,
     too_rare,
@@ -60,7 +65,7 @@ class StudyPlan(TypedDict):
 
     claims: list[PlannedClaim]
     ceiling: float
-    """The most that a profile can tell of a reply, in nats a token."""
+    """What the values of a profile can tell of a reply, in nats a token."""
     worth: dict[str, float]
     """The same by dimension, in nats a reply."""
     replies: int
@@ -93,7 +98,8 @@ def plan_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter
         }
     shown = tables_of(habit_rows(HUMAN, 0, run, None, people))
     planned = [
-        _planned(claim, len(claims), errors.get(claim.claim), ceiling, shown) for claim in claims
+        _planned(claim, level_of(claim, claims), errors.get(claim.claim), ceiling, shown)
+        for claim in claims
     ]
     return StudyPlan(
         claims=planned,
@@ -110,7 +116,7 @@ Known = tuple[float, str, int, str]
 
 def _planned(
     claim: Claim,
-    claims: int,
+    level: float,
     known: Known | None,
     ceiling: float,
     people: Tables,
@@ -120,7 +126,6 @@ def _planned(
         row = PlannedClaim(claim=claim.claim, basis=basis)
         return row
     error, unit, n, basis = known
-    level = PRIMARY_SHARE * ALPHA if claim.primary else ALPHA / max(1, claims - 1)
     row = PlannedClaim(
         claim=claim.claim,
         unit=unit,
@@ -135,7 +140,8 @@ def _planned(
 
 def _from_rows(claims: Sequence[Claim], rows: Sequence[Measured]) -> dict[str, Known]:
     """What an earlier run of the study says."""
-    return _known(judge(claims, tables_of(rows)), "measured before")
+    found = judge(claims, tables_of(rows), by_seed=tables_by_seed(rows))
+    return _known(found, "measured before")
 
 
 def _known(found: Sequence[JudgedClaim], basis: str) -> dict[str, Known]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -33,7 +33,7 @@ from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.metrics import human_chat
 from vvae.metrics.audit.information import per_token, profile_worth
-from vvae.metrics.bootstrap import Counts, Hit, tabulate
+from vvae.metrics.bootstrap import Hit, tabulate
 from vvae.metrics.claims import (
     DRAWS,
     HUMAN,
@@ -67,6 +67,7 @@ __all__ = [
     "measure_chatbot",
     "run_study",
     "studies",
+    "tables_by_seed",
     "tables_of",
     "usefulness",
 ]
@@ -473,18 +474,17 @@ def tables_of(rows: Sequence[Measured]) -> Tables:
     return {m: {v: tabulate(hits) for v, hits in variants.items()} for m, variants in held.items()}
 
 
+def tables_by_seed(rows: Sequence[Measured]) -> list[Tables]:
+    """Return the same of each seed alone, beside people."""
+    seeds = sorted({row.seed for row in rows if row.variant != HUMAN})
+    return [
+        tables_of([row for row in rows if row.seed == seed or row.variant == HUMAN])
+        for seed in seeds
+    ]
+
+
 def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig) -> StudyResult:
-    tables = tables_of(rows)
-    people: dict[str, Counts] = {m: of[HUMAN] for m, of in tables.items() if HUMAN in of}
-    alone: list[Mapping[str, Mapping[str, Counts]]] = []
-    for seed in range(study.seeds):
-        seed_tables = tables_of([row for row in rows if row.seed == seed and row.variant != HUMAN])
-        alone.append(
-            {
-                m: {**of, **({HUMAN: people[m]} if m in people else {})}
-                for m, of in seed_tables.items()
-            }
-        )
+    tables, alone = tables_of(rows), tables_by_seed(rows)
     claims, variants = study.all_claims(run.space), study.resolved(run.space)
     local = {
         v.name for v in variants if not v.endpoint

@@ -18,6 +18,7 @@ __all__ = [
     "Counts",
     "Hit",
     "Interval",
+    "Slope",
     "bootstrap",
     "calibration_slope",
     "interval",
@@ -146,25 +147,38 @@ def interval(samples: Vector) -> Interval:
     return Interval(float(low), float(high))
 
 
-def calibration_slope(model: Counts, human: Counts) -> float | None:
+class Slope(NamedTuple):
+    """A slope with its 95 % interval over speakers."""
+
+    value: float
+    low: float
+    high: float
+
+
+def calibration_slope(
+    model: Counts, human: Counts, *, resamples: int = 2000, seed: int = 0
+) -> Slope | None:
     """Return the least-squares slope of the speakers' model rates on their human rates, weighted by
     the model's replies.
 
-    1: each speaker's own rate is met; 0: all speakers are given the same rate. None where human
-        rates do not differ.
+    1: each speaker's own rate is met; 0: all speakers are given the same rate. Human rates are
+    known from some replies only, which draws the slope towards 0. None where they do not differ.
     """
     shared = [speaker for speaker in model if speaker in human]
     if len(shared) < 3:
         return None
     y_hits, y_n = _totals({s: model[s] for s in shared})
     x_hits, x_n = _totals({s: human[s] for s in shared})
-    x, y, w = x_hits / x_n, y_hits / y_n, y_n / y_n.sum()
-    spread = float((w * (x - (w * x).sum()) ** 2).sum())
-    return (
-        float((w * (x - (w * x).sum()) * (y - (w * y).sum())).sum()) / spread
-        if spread > 1e-12
-        else None
-    )
+    drawn = resampled(len(shared), resamples, "slope", seed)
+    weights = np.vstack([np.ones_like(y_n), drawn]) * y_n
+    weights /= weights.sum(1, keepdims=True)
+    x, y = (v - (weights @ v)[:, None] for v in (x_hits / x_n, y_hits / y_n))
+    spread = (weights * x**2).sum(1)
+    if spread[0] <= 1e-12:
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slopes = (weights * x * y).sum(1) / np.where(spread > 1e-12, spread, np.nan)
+    return Slope(float(slopes[0]), *interval(slopes[1:]))
 
 
 def jackknifed(

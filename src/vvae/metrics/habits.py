@@ -19,11 +19,13 @@ from vvae.core.text import words
 from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.persona import Persona
 from vvae.latent.readers.lexical import read_nickname
+from vvae.metrics.association import benjamini_hochberg
 from vvae.metrics.bootstrap import Hit, Interval, bootstrap, interval, jackknifed, rate, tabulate
 from vvae.metrics.metric import Metric, WrittenReply, body_metric, metrics_of, reply_metric
 from vvae.metrics.results import Estimate, FigureResult, finite
 from vvae.metrics.stylometry import SpeakerClassifier
 from vvae.metrics.text import (
+    as_far_by_chance,
     asks,
     bigrams,
     distinct,
@@ -174,6 +176,7 @@ def _label_distance(dimension: str, usual: Counter[str]) -> Metric:
         "body",
         part=part,
         statistic=lambda labels, _: excess_divergence(Counter(labels), usual),
+        by_chance=lambda labels: as_far_by_chance(Counter(labels), usual),
     )
 
 
@@ -216,10 +219,21 @@ def compare(
         others = [reply for reply in people if reply.pair.pair_id not in benched]
         metrics += _label_distances(corpus, others)
     bodies = {"human": same, **written}
-    return figures | {
+    of_bodies = {
         metric.name: _body_figure(metric, bodies, {"human": corpus.posteriors, **read})
         for metric in metrics
     }
+    _adjust([one for figure in of_bodies.values() for one in figure.variants.values()])
+    return figures | of_bodies
+
+
+def _adjust(estimates: Sequence[Estimate]) -> None:
+    """Make the p of each estimate that has one what is left of it beside all the others (Benjamini
+    and Hochberg 1995).
+    """
+    tested = [(one, one.p) for one in estimates if one.p is not None]
+    for (one, _), p in zip(tested, benjamini_hochberg([p for _, p in tested]), strict=True):
+        one.p = finite(p)
 
 
 def _reply_figures(
@@ -296,6 +310,11 @@ def _body_figure(
         held = [x for speaker in speakers for x in parts[name].get(speaker, ())]
         return statistic(held, prepared)
 
+    def counted(name: str) -> dict[str, Any]:
+        all_parts = [x for some in parts[name].values() for x in some]
+        p = metric.by_chance(all_parts) if metric.by_chance else None
+        return {"n": len(bodies[name]), "parts": len(all_parts), "p": p}
+
     def beyond_people(name: str, speakers: Collection[str]) -> float:
         return of(name, speakers) - of("human", speakers)
 
@@ -305,15 +324,15 @@ def _body_figure(
     return FigureResult(
         title=metric.title,
         unit=metric.unit,
-        human=_estimate(value, spread, n=len(bodies["human"])),
+        human=_estimate(value, spread, **counted("human")),
         variants={
             name: _estimate(
                 of(name, speakers),
                 jackknifed(speakers, partial(beyond_people, name)),
                 deviation=of(name, speakers) - value,
-                n=len(replies),
+                **counted(name),
             )
-            for name, replies in bodies.items()
+            for name in bodies
             if name != "human"
         },
     )

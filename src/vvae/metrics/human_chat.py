@@ -149,6 +149,9 @@ def score(
         for variant, condition in conditions.items():
             beyond = interval(samples[variant] - samples["human"])
             expected = predicted(condition, dimension.name, speakers)
+            slope = calibration_slope(
+                tables[variant], counts, resamples=config.resamples, seed=seed
+            )
             variant_rate = VariantRate(
                 rate=rate(tables[variant]),
                 target=rate(counts),
@@ -159,7 +162,9 @@ def score(
                 predicted=expected.marginal if expected else None,
                 predicted_own=expected.own if expected else None,
                 in_training=_in_training(condition, metric, dimension.name),
-                slope=calibration_slope(tables[variant], counts),
+                slope=slope and slope.value,
+                slope_low=slope and slope.low,
+                slope_high=slope and slope.high,
                 swapped=_swapped(metric, swapped[variant], by_id, values),
             )
             setattr(results.variants[variant], name, variant_rate)

@@ -81,6 +81,8 @@ class Metric:
     """Of a body: the figure of all parts; the second argument is what `prepare` returned."""
     prepare: Callable[[Sequence[Sequence[Any]]], Any] | None = None
     """Of a body: called once with the parts of all bodies that are compared."""
+    by_chance: Callable[[Sequence[Any]], float] | None = None
+    """Of a body: how likely a figure as great is of people's own replies."""
 
     def shows(self, value: str, reply: str) -> bool:
         """Return whether a reply shows a value, as this metric counts it."""

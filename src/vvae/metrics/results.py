@@ -94,6 +94,8 @@ class VariantRate(_Stored):
     """The share of training replies with a z in which the reply shows it."""
     slope: Finite
     """Of the speakers' rates over people's: 1 where frequent phrases stay frequent."""
+    slope_low: Finite = None
+    slope_high: Finite = None
     swapped: SwappedRate | None
 
 
@@ -187,6 +189,12 @@ class Estimate(_Stored):
     low: Finite
     high: Finite
     n: int | None = None
+    """Replies."""
+    parts: int | None = None
+    """What they hold of what is counted: of labels, the replies in which one was read."""
+    p: Finite = None
+    """How likely a figure as great is of people's own replies; of a variant beside all other such
+    figures."""
     deviation: Finite = None
     together: Finite = None
     """Share of speakers who are taken for themselves by all their replies together."""

@@ -15,6 +15,7 @@ from vvae.core.random import bits64
 from vvae.core.text import is_unspaced, words
 
 __all__ = [
+    "as_far_by_chance",
     "asks",
     "bigrams",
     "distinct",
@@ -199,16 +200,38 @@ def excess_divergence(p: Mapping[str, int], q: Mapping[str, int], *, draws: int 
     >>> excess_divergence({"a": 500, "b": 500}, {"a": 5000, "b": 5000}) <= 0
     True
     """
+    observed, by_chance = _beside_chance(p, q, draws)
+    return float(observed - by_chance.mean()) if len(by_chance) else float("nan")
+
+
+def as_far_by_chance(p: Mapping[str, int], q: Mapping[str, int], *, draws: int = 2000) -> float:
+    """Return the probability that as many labels as p holds, each drawn from q, are as far from q.
+
+    >>> as_far_by_chance({"a": 90, "b": 10}, {"a": 50, "b": 50}) < 0.001
+    True
+    """
+    observed, by_chance = _beside_chance(p, q, draws)
+    if not len(by_chance):
+        return float("nan")
+    return float((1 + (by_chance >= observed).sum()) / (1 + len(by_chance)))
+
+
+def _beside_chance(
+    p: Mapping[str, int], q: Mapping[str, int], draws: int
+) -> tuple[float, npt.NDArray[np.float64]]:
+    """The divergence of p from q, and those of draws from q, shape (draws,); no draws without
+    labels.
+    """
     names = sorted({*p, *q})
     n, total = sum(p.values()), sum(q.values())
     if not n or not total:
-        return float("nan")
+        return float("nan"), np.empty(0)
     shares = np.asarray([q.get(name, 0) / total for name in names])
     chance = np.random.default_rng(bits64("excess divergence", n, *names)).multinomial(
         n, shares, size=draws
     )
     observed = np.asarray([p.get(name, 0) / n for name in names])
-    return float(_divergence(observed, shares) - _divergence(chance / n, shares).mean())
+    return float(_divergence(observed, shares)), _divergence(chance / n, shares)
 
 
 def _divergence(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> Any:

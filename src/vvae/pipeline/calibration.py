@@ -33,8 +33,8 @@ def reaches(run: Run, variant: Variant, *, strengths: bool = True) -> dict[str, 
        was; of each value by itself where it was counted in enough replies;
     2. the benchmark's rate under the speakers' own profiles, and that of the true speaker's value
        under another's;
-    3. r / (r + (1 - r) s), what training converges to (`predicted_rate`), and how often others say
-       a speaker's value.
+    3. r / (r + (1 - r) s), what training converges to where the context does not tell who speaks
+       (`predicted_rate`), and how often others say a speaker's value.
 
     Args:
         strengths: with the rates at strengths that `vvae control` has measured; without, what an
@@ -63,7 +63,8 @@ def reaches(run: Run, variant: Variant, *, strengths: bool = True) -> dict[str, 
                 else 0.0
             )
             hidden = _said_by_others(run, name, metric) if metric else 0.0
-            shown = predicted_rate(run.prior[name].rate, s)
+            told = predicted_rate(run.prior[name].rate, s)
+            shown = told + (1 - told) * hidden  # a drawn value may stand there by chance
             result[name] = Reach(shown, hidden, "predicted from r, not measured")
     stronger = _stronger(run, variant) if strengths else {}
     return {name: _with(reach, stronger.get(name, ())) for name, reach in result.items()}
@@ -150,23 +151,32 @@ def _said_by_others(run: Run, dimension: str, metric: str) -> float:
 
 
 def _read_back(confusion: Mapping[str, Mapping[str, int]]) -> Reach | None:
-    total = sum(sum(counts.values()) for counts in confusion.values())
-    if not total or len(confusion) < 2:
+    """How often the value that was set is read, and how often it is where another was set; of all
+    values together and of each that was set often enough.
+
+    >>> reach = _read_back({"a": {"a": 60, "": 40}, "b": {"a": 10, "b": 90}})
+    >>> reach[:2], reach.of("a")[:2]
+    ((0.75, 0.05), (0.6, 0.1))
+    """
+    if len(confusion) < 2 or not any(map(sum, (of.values() for of in confusion.values()))):
         return None
-    own = sum(counts.get(value, 0) for value, counts in confusion.items())
-    others = (
-        sum(
-            n
-            for value, counts in confusion.items()
-            for other, n in counts.items()
-            if other in confusion
-        )
-        - own
-    )
+    number = {value: sum(read.values()) for value, read in confusion.items()}
+    own = {value: read.get(value, 0) for value, read in confusion.items()}
+    elsewhere = {
+        value: sum(read.get(value, 0) for other, read in confusion.items() if other != value)
+        for value in confusion
+    }
+    total = sum(number.values())
+    basis = "read back by vvae control"
     return Reach(
-        own / total,
-        others / total / (len(confusion) - 1),
-        f"read back by vvae control, n = {total}",
+        sum(own.values()) / total,
+        sum(elsewhere.values()) / total / (len(confusion) - 1),
+        f"{basis}, n = {total}",
+        {
+            value: Reach(own[value] / n, elsewhere[value] / (total - n), f"{basis}, n = {n}")
+            for value, n in number.items()
+            if min(n, total - n) >= FEW
+        },
     )
 
 
