@@ -276,6 +276,15 @@ def test_z_at_test_time_is_what_a_chat_could_have() -> None:
         "own": "[persona] hobby: chess",
         "context": "[persona] vibe: tense; hobby: chess",
     }
+    for z, line in lines.items():
+        shown = Conditions(PRESETS["SP+FT"], lambda: corpus, SamplingConfig(), seed=0, z=z)
+        assert shown.test_line(pairs[-1], pairs[-1].speaker) == line
+        assert shown.test_lines(pairs[-1]) == lines, "whichever replies are written under"
+    prompted = Conditions(PRESETS["zero-shot"], lambda: corpus, SamplingConfig(), seed=0)
+    told = prompted.test_line(pairs[-1], pairs[-1].speaker)
+    assert isinstance(told, str)
+    assert "chess" in told
+    assert "sad" not in told, "a prompt holds nothing that was drawn"
     from_context = PRESETS["SP+FT"].model_copy(update={"fill": "context"})
     sampling = SamplingConfig(s={"tone": 0.0, "hobby": 0.0})
     taught = Conditions(from_context, lambda: corpus, sampling, seed=0)

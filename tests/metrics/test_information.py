@@ -37,19 +37,20 @@ def test_a_worked_example() -> None:
     sad = (Ranked("sad", 15),)
     profiles = {"ana": Profile("ana", 20, {"tone": sad}, {})}
     gains = {"tone": {p.pair_id: 0.5 for p in pairs}}
-    (found,) = information(PRIOR, gains, pairs, personas, profiles).values()
+    (found,) = information(PRIOR, gains, {"tone": 30}, pairs, personas, profiles).values()
     h = math.log(4) / 4 + 3 / 4 * math.log(4 / 3)
     assert (found["rate"], found["entropy"]) == (0.4, round(h, 4))
     assert found["bound"] == pytest.approx(0.4 * h, abs=1e-4)
     assert found["used"] == {"value": 0.5, "low": 0.5, "high": 0.5}
-    assert (found["n"], found["profiled"]) == (40, 20), "eve has no profile"
+    assert (found["n"], found["changed"]) == (40, 30)
+    assert found["profiled"] == 20, "eve has no profile"
     assert (found["agreement"]["value"], found["chance"]) == (0.75, 0.75)
 
 
 def test_a_figure_needs_replies() -> None:
     pairs = [said(i, "ana") for i in range(9)]
     gains = {"tone": {p.pair_id: 1.0 for p in pairs}}
-    (found,) = information(PRIOR, gains, pairs, {}, {}).values()
+    (found,) = information(PRIOR, gains, {"tone": 9}, pairs, {}, {}).values()
     assert found["used"]["value"] is None
     assert found["chance"] is None
 

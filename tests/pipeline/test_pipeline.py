@@ -124,11 +124,14 @@ def test_prior_profiles_and_shown_personas_fit_together(finished: Path) -> None:
         v: read_replies(run / f"replies/{v}.parquet") for v in ("P+FT", "SP+FT", "FT", "zero-shot")
     }
     own = {v: [r for r in rs if r.profile == pairs[r.pair_id].speaker] for v, rs in replies.items()}
-    assert (
-        [r.persona for r in own["P+FT"]]
-        == [r.persona for r in own["SP+FT"]]
-        == [r.persona for r in own["zero-shot"]]
-    )
+    assert [r.persona for r in own["P+FT"]] == [r.persona for r in own["SP+FT"]]
+    drawn = [r.persona for r in own["SP+FT"]]
+    known = [
+        persona and Persona({n: s for n, s in persona if s.source == "observed"})
+        for persona in drawn
+    ]
+    assert [r.persona for r in own["zero-shot"]] == known, "a prompt holds nothing that was drawn"
+    assert known != drawn
     assert all(r.persona is None for r in own["FT"])
     for reply in own["SP+FT"]:
         assert reply.persona is not None

@@ -1,8 +1,9 @@
 """What a variant is shown beside a context: in training, and at test time.
 
 In training a persona variant is shown z as read in the very reply that it learns (the posterior),
-with nulls left out or filled (`vvae.latent.sampling`). At test time every variant that takes a
-persona is shown the same one: the speaker's profile, its nulls drawn from the prior.
+with nulls left out or filled (`vvae.latent.sampling`). At test time it is shown the speaker's
+profile, whose nulls are filled in one of four ways (`TestZ`); one that is prompted is never told
+what was drawn from the prior, as nobody would tell a model that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, lru_cache
+from typing import Literal, get_args
 
 from vvae.core.dialogue import Pair
 from vvae.core.random import shuffled
@@ -43,9 +45,27 @@ from vvae.latent.sampling import (
     pair_keys,
 )
 
-__all__ = ["Conditions", "training_examples"]
+__all__ = ["Conditions", "TestZ", "told_at_test", "training_examples"]
+
+TestZ = Literal["profile", "known", "own", "context"]
+"""What a profile's nulls are filled with at test time:
+
+    profile  draws from the prior, as training with s = 1 fills them
+    known    nothing: nulls are left out
+    own      draws from the speaker's own values, p(z|s)
+    context  of turn scope what was last read before in the conversation, p(z|c); the other nulls
+             are left out
+"""
+TEST_Z: tuple[TestZ, ...] = get_args(TestZ)
 
 FEW_SHOT_EXAMPLES = 4
+
+
+def told_at_test(variant: Variant, z: TestZ) -> TestZ:
+    """Return how the nulls of a profile are filled for a variant at test time: what was drawn from
+    the prior is left out of a prompt.
+    """
+    return "known" if z == "profile" and not variant.trained else z
 
 
 def training_examples(
@@ -69,6 +89,7 @@ class Conditions:
         seed: of the run; the variant's own is added in training.
         draws_per_pair: branches of a training tree for each reply, each with a draw of its own.
         descriptions: speaker -> description; called where the variant is shown one.
+        z: which one the variant is shown at test time (`told_at_test`).
     """
 
     def __init__(
@@ -80,8 +101,10 @@ class Conditions:
         seed: int,
         draws_per_pair: int = 1,
         descriptions: Callable[[], Mapping[str, str]] = dict,
+        z: TestZ = "profile",
     ) -> None:
         self.variant, self.sampling = variant, variant.sampling(sampling)
+        self.z = told_at_test(variant, z)
         self._corpus, self._seed, self._draws = corpus, seed, draws_per_pair
         self._descriptions = descriptions
         self._examples = lru_cache(None)(self._training_examples)
@@ -94,38 +117,37 @@ class Conditions:
 
     # --- at test time ---
 
-    def test_persona(self, pair: Pair, speaker: str) -> Persona:
-        """Return the persona of a speaker's profile for a pair, its nulls drawn."""
+    def test_persona(self, pair: Pair, speaker: str, z: TestZ | None = None) -> Persona:
+        """Return the persona of a speaker's profile for a pair.
+
+        Args:
+            z: how its nulls are filled; as the variant is shown it where None.
+        """
         corpus = self.corpus
         profile = corpus.profiles[speaker]
-        return complete(profile, pair, corpus.prior, corpus.space, seed=self._seed)
+        known = profile.persona(pair.listener)
+        match z or self.z:
+            case "profile":
+                return complete(profile, pair, corpus.prior, corpus.space, seed=self._seed)
+            case "known":
+                return known
+            case "own":
+                own = corpus.speaker_priors.get(speaker)
+                values = own.dimensions if own else {}
+                return fill_by_scope(known, pair, values, corpus.space, seed=self._seed)
+            case "context":
+                return known.with_slots(self._last_read(pair))
 
-    def test_line(self, pair: Pair, speaker: str) -> PersonaLine:
+    def test_line(self, pair: Pair, speaker: str, z: TestZ | None = None) -> PersonaLine:
         """Return what the variant is shown for a pair under a speaker's profile."""
-        return self.line(pair, speaker, self.test_persona(pair, speaker))
+        return self.line(pair, speaker, self.test_persona(pair, speaker, z))
 
-    def test_lines(self, pair: Pair) -> dict[str, PersonaLine]:
+    def test_lines(self, pair: Pair) -> dict[TestZ, PersonaLine]:
         """Return what the variant is shown for a pair under each z of the speaker that a chat could
         have; only `profile` where it is shown no z.
-
-            profile  the speaker's profile, its nulls drawn from the prior
-            known    the profile alone, nulls left out
-            own      its nulls drawn from the speaker's own values, p(z|s)
-            context  of turn scope what was last read before in the conversation, p(z|c); the other
-                     nulls left out
         """
-        lines = {"profile": self.test_line(pair, pair.speaker)}
-        if not self.variant.shows_slots:
-            return lines
-        corpus = self.corpus
-        known = corpus.profiles[pair.speaker].persona(pair.listener)
-        own = corpus.speaker_priors.get(pair.speaker)
-        values = own.dimensions if own else {}
-        drawn = fill_by_scope(known, pair, values, corpus.space, seed=self._seed)
-        personas = {"known": known, "own": drawn, "context": self._heard(pair, known)}
-        return lines | {
-            name: self.line(pair, pair.speaker, persona) for name, persona in personas.items()
-        }
+        shown: tuple[TestZ, ...] = TEST_Z if self.variant.shows_slots else TEST_Z[:1]
+        return {z: self.test_line(pair, pair.speaker, z) for z in shown}
 
     def line(self, pair: Pair, speaker: str, persona: Persona | None) -> PersonaLine:
         """Return what the variant is shown of a persona; None where it is shown nothing.
@@ -211,10 +233,6 @@ class Conditions:
         return decoder.tree(self.corpus.dialogues[window[0].dialogue], window, branches)
 
     # --- made once ---
-
-    def _heard(self, pair: Pair, persona: Persona) -> Persona:
-        """The persona with what was last read before the pair for dimensions of turn scope."""
-        return persona.with_slots(self._last_read(pair))
 
     def _filled_from_context(
         self, pair: Pair, posterior: Persona, names: Collection[str], draw: int

@@ -40,7 +40,7 @@ from vvae.metrics.association import association, benjamini_hochberg, shift
 from vvae.metrics.bootstrap import Hit, bootstrap, interval, rate, tabulate
 from vvae.metrics.metric import metric_of, shows
 from vvae.metrics.tables import Reply, read_replies, write_replies
-from vvae.pipeline.keys import sampling_key, variant_key
+from vvae.pipeline.keys import sampling_key, test_z_key, variant_key
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import is_made, make, run_stages
 from vvae.pipeline.stage import Stage
@@ -189,6 +189,7 @@ def control(
         "values": VALUES,
         "labels": LABELS,
         **({"way": way._asdict()} if way != TRAINED else {}),
+        **test_z_key(variant, run.config.bench),
     }
     able = [d for d in run.space.dimensions if len(values_set(run, d)) > 1]
     stages = {

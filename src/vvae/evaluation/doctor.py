@@ -58,7 +58,7 @@ SIGHTINGS = 250
 """
 TRAIN_SHARE, WRITE_SHARE, READ_SHARE = 0.36, 0.22, 0.30
 """Of the peak of matrix products, what training, generation and likelihoods reach
-(docs/findings.md, speed).
+(docs/measurements.md, speed).
 """
 SMALL_MODEL = 134_515_008
 """Parameters of SmolLM2-135M."""

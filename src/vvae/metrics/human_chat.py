@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.core.dialogue import Pair
 from vvae.core.random import shuffled
-from vvae.decoder.conditions import Conditions
+from vvae.decoder.conditions import Conditions, TestZ
 from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.profile import Profile
 from vvae.latent.sampling import Predicted, predicted_range
@@ -69,6 +69,11 @@ class BenchConfig(BaseModel):
     losses: int = Field(100, ge=1, description="human replies whose likelihood is measured")
     forced: int = Field(
         40, ge=0, description="human replies on which the phrase's probability is measured"
+    )
+    z: TestZ = Field(
+        "profile",
+        description="what nulls of a profile are filled with: profile (draws from the prior; a "
+        "prompted variant: nothing), known (nothing), own (the speaker's own values), context",
     )
     resamples: int = Field(2000, ge=100)
     read_replies: bool | None = Field(
@@ -194,7 +199,7 @@ def compare_phrases(
         return
     tables: dict[str, Counts] = {}
     for name, rows in likelihoods.items():
-        for shown in ("profile", "swapped"):
+        for shown in ("profile", "swapped", "known"):
             tables[f"{name}|{shown}"] = tabulate(
                 Hit(pair.speaker, pair.dialogue, row.phrase)
                 for row in rows
@@ -216,6 +221,8 @@ def compare_phrases(
         phrase.profile, phrase.swapped = (round(rate(tables[way]), 4) for way in (own, others))
         phrase.own = _share(phrase.profile, samples[own])
         phrase.others = _share(phrase.swapped, samples[others])
+        if tables[known := f"{name}|known"]:
+            phrase.known = _share(rate(tables[known]), samples[known])
         phrase.read = _share(phrase.profile - phrase.swapped, samples[own] - samples[others])
         beyond = rate(tables[own]) - rate(people)
         phrase.people = _share(beyond, samples[own] - samples["human"])

@@ -117,6 +117,8 @@ class Phrase(_Stored):
     """Under the own profile."""
     others: Share | None = None
     """Under another's."""
+    known: Share | None = None
+    """Under what is known of the own profile, its nulls left out."""
     read: Share | None = None
     """Under the own less under another's: 0 where the decoder does not look at z."""
     people: Share | None = None

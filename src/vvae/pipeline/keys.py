@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from vvae.decoder.conditions import told_at_test
 from vvae.decoder.model import DecoderConfig
 from vvae.decoder.train import CPU_TOKENS, TrainConfig
 from vvae.decoder.variants import Variant
 from vvae.latent.sampling import SamplingConfig
 from vvae.metrics.human_chat import BenchConfig
 
-__all__ = ["bench_key", "decoder_key", "sampling_key", "train_key", "variant_key"]
+__all__ = ["bench_key", "decoder_key", "sampling_key", "test_z_key", "train_key", "variant_key"]
 
 _OLD_SCOPES = {"turn": "pair", "pair": "people"}
 
@@ -42,7 +43,7 @@ def train_key(train: TrainConfig) -> dict[str, Any]:
 
 def bench_key(bench: BenchConfig) -> dict[str, Any]:
     """Return the settings of the benchmark, with two keys that it had."""
-    settings = bench.model_dump(mode="json")
+    settings = bench.model_dump(mode="json", exclude={"z"} if bench.z == "profile" else None)
     read_replies = settings.pop("read_replies")
     return {
         **settings,
@@ -50,6 +51,12 @@ def bench_key(bench: BenchConfig) -> dict[str, Any]:
         "dialogbench_items": None,
         "read_replies": read_replies,
     }
+
+
+def test_z_key(variant: Variant, bench: BenchConfig) -> dict[str, Any]:
+    """Return which z a variant is shown at test time, where it is not what all once were."""
+    told = told_at_test(variant, bench.z)
+    return {"z": told} if told != "profile" and variant.shows_slots else {}
 
 
 def variant_key(variant: str | Variant, *, whole: bool = False) -> Any:

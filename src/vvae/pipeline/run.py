@@ -103,6 +103,7 @@ class Run(Artifacts):
             seed=self.config.seed,
             draws_per_pair=self.config.train.draws_per_pair,
             descriptions=partial(self.descriptions, variant),
+            z=self.config.bench.z,
         )
 
     def descriptions(self, variant: Variant) -> Mapping[str, str]:

@@ -300,7 +300,7 @@ def print_audit(audit: Mapping[str, Any]) -> None:
 
 def _print_information(audit: Mapping[str, Any]) -> None:
     table = Table(title=f"{audit['name']}: {audit['encoder']}", title_justify="left")
-    heads: tuple[str, ...] = ("observed", "H", "r H", "worth to the model", "of H", "n")
+    heads: tuple[str, ...] = ("observed", "H", "r H", "worth to the model", "of H", "n", "another")
     heads += ("as the profile", "by chance", "n")
     for column in ("dimension", *heads):
         table.add_column(column, justify="left" if column == "dimension" else "right")
@@ -313,6 +313,7 @@ def _print_information(audit: Mapping[str, Any]) -> None:
             _spread(d["used"], percent=False, digits=3),
             percent(used_share(d)),
             str(d["n"]),
+            str(d["changed"]),
             _spread(d["agreement"], percent=True),
             percent(d["chance"]),
             str(d["profiled"]),
@@ -323,7 +324,11 @@ def _print_information(audit: Mapping[str, Any]) -> None:
     console = Console(width=max(Console().width, 132))
     console.print(table)
     total = sum(d["bound"] for d in audit["dimensions"].values())
-    console.print(f"nats a reply; r H of all dimensions: {total:.2f}", highlight=False)
+    console.print(
+        f"nats a reply; r H of all dimensions: {total:.2f}; another: redraws that came out as "
+        "another value",
+        highlight=False,
+    )
 
 
 def _spread(

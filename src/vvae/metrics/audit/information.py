@@ -57,6 +57,9 @@ class Information(TypedDict):
     """r H, in nats a reply."""
     n: int
     """Held-out replies with a value whose likelihood was measured."""
+    changed: int
+    """Those of them whose redraw came out as another value: the others are worth nothing whatever
+    the decoder does, so that U of a dimension with one common value is small."""
     used: Interval
     """U_k, in nats a reply that has a value."""
     profiled: int
@@ -97,6 +100,7 @@ def redrawn(persona: Persona, dimension: str, prior: Prior, *, key: str, seed: i
 def information(
     prior: Prior,
     gains: Mapping[str, Mapping[str, float]],
+    changed: Mapping[str, int],
     pairs: Sequence[Pair],
     personas: Mapping[str, Persona],
     profiles: Mapping[str, Profile],
@@ -108,6 +112,7 @@ def information(
 
     Args:
         gains: dimension -> pair id -> log p(x | c, z) - log p(x | c, z with it redrawn), in nats.
+        changed: dimension -> how many of these redraws came out as another value.
         pairs: held-out pairs; the intervals resample their speakers.
         personas: pair id -> z read.
         profiles: by speaker, from training replies.
@@ -133,6 +138,7 @@ def information(
             "entropy": round(h, 4),
             "bound": round(counted.rate * h, 4),
             "n": len(worth),
+            "changed": changed[dimension],
             "used": _mean(worth, resamples, dimension, seed),
             "profiled": len(agreed),
             "agreement": _mean(agreed, resamples, dimension, seed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,7 @@ def audit_information(run: Run, replies: int, variant: Variant | None = None) ->
         return conditions.line(pair, pair.speaker, persona)
 
     branches: dict[str, list[Branch]] = {}
+    changed = Counter[str]()
     by_id = {pair.pair_id: pair for pair in held}
     for part, pair_ids in chosen.items():
         for pair_id in pair_ids:
@@ -171,6 +173,7 @@ def audit_information(run: Run, replies: int, variant: Variant | None = None) ->
             for name in parts[part]:
                 if read[name]:
                     other = redrawn(other, name, prior, key=pair_id, seed=seed)
+            changed[part] += any(other.value(n) != persona.value(n) for n in parts[part])
             asked = branches.setdefault(pair_id, [Branch("own", shown(pair, persona))])
             asked.append(Branch(part, shown(pair, other)))
     pairs = [pair for pair in order if pair.pair_id in branches]
@@ -195,7 +198,7 @@ def audit_information(run: Run, replies: int, variant: Variant | None = None) ->
         "variant": variant.name if variant else None,
         "replies": len(held),
         "dimensions": information(
-            prior, gains, held, run.posteriors, run.learned_profiles, seed=seed
+            prior, gains, changed, held, run.posteriors, run.learned_profiles, seed=seed
         ),
         "axes": information_of_axes(
             {axis: gains[f"{axis} axis"] for axis in axes}, held, run.posteriors, axes, seed=seed

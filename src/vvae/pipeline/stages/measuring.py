@@ -28,7 +28,7 @@ from vvae.metrics.latent_analysis import kl_to_prior
 from vvae.metrics.metric import WrittenReply, scored
 from vvae.metrics.results import Results
 from vvae.metrics.tables import LIKELIHOODS, Likelihood, Reply, read_replies, write_replies
-from vvae.pipeline.keys import bench_key, decoder_key, sampling_key, variant_key
+from vvae.pipeline.keys import bench_key, decoder_key, sampling_key, test_z_key, variant_key
 from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ, encoder_settings
@@ -69,6 +69,7 @@ def stages(run: Run) -> list[Stage]:
                     "variant": variant_key(variant),
                     "generate": config.generate,
                     **measured,
+                    **test_z_key(variant, config.bench),
                 },
                 work=partial(write_variant_replies, variant=variant),
             )
@@ -95,7 +96,7 @@ def stages(run: Run) -> list[Stage]:
                     settings={
                         "variant": variant_key(variant),
                         "sampling": sampling_key(config.sampling),
-                        "shown": 2,  # which z, and how many draws; raised with them
+                        "shown": 3,  # which z, and how many draws; raised with them
                         **measured,
                     },
                     work=partial(measure_losses, variant=variant),
@@ -353,7 +354,8 @@ def measure_losses(run: Run, variant: Variant) -> None:
             line = conditions.training_line(pair, draw)
             branches[pair.pair_id].append(Branch(f"posterior {draw}", line))
         if other := swapped_speaker(run, pair):
-            branches[pair.pair_id].append(Branch("swapped", conditions.test_line(pair, other)))
+            line = conditions.test_line(pair, other, "profile")
+            branches[pair.pair_id].append(Branch("swapped", line))
     with run.reporter.task(f"likelihood of human replies: {variant.name}") as tick:
         losses = teacher_forcing.reply_losses(
             decoder, run.dialogues, pairs, branches, progress=tick
@@ -387,8 +389,9 @@ def _phrases(run: Run, variant: Variant, decoder: Decoder) -> dict[str, float]:
             continue
         chosen.append(pair)
         lines = {
-            "profile": conditions.test_line(pair, pair.speaker),
-            "swapped": conditions.test_line(pair, other),
+            "profile": conditions.test_line(pair, pair.speaker, "profile"),
+            "known": conditions.test_line(pair, pair.speaker, "known"),
+            "swapped": conditions.test_line(pair, other, "profile"),
         }
         branches[pair.pair_id] = [(Branch(name, line), phrase) for name, line in lines.items()]
     with run.reporter.task(f"probability of catchphrases: {variant.name}") as tick:
