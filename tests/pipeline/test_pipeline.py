@@ -25,6 +25,7 @@ from vvae.core.dialogue import Dialogue
 from vvae.core.errors import ConfigError
 from vvae.corpus.tables import PAIRS
 from vvae.decoder.model import grouped
+from vvae.latent.persona import Persona
 from vvae.latent.prior import Prior
 from vvae.latent.tables import read_encodings, read_profiles
 from vvae.metrics.tables import read_replies

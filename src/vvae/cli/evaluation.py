@@ -24,6 +24,7 @@ from vvae.cli.options import (
     open_run,
 )
 from vvae.core.errors import ConfigError
+from vvae.latent.limits import MOST_CANDIDATES, STRONGEST
 
 if TYPE_CHECKING:
     from vvae.inference.endpoint.settings import EndpointConfig
@@ -154,14 +155,14 @@ def control(
     strength: Annotated[
         float,
         typer.Option(
-            min=0.0, max=10.0, help="Push each value by so much beyond what training does."
+            min=0.0, max=STRONGEST, help="Push each value by so much beyond what training does."
         ),
     ] = 0.0,
     candidates: Annotated[
         int,
         typer.Option(
             min=1,
-            max=32,
+            max=MOST_CANDIDATES,
             help="Write up to so many replies and take the first that shows it.",
         ),
     ] = 1,

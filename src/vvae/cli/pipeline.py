@@ -24,6 +24,7 @@ from vvae.cli.options import (
     run_until,
 )
 from vvae.core.errors import ConfigError, DataError
+from vvae.latent.limits import MOST_CANDIDATES
 
 if TYPE_CHECKING:
     from vvae.pipeline.run import Run
@@ -191,7 +192,7 @@ def bench(
         int,
         typer.Option(
             min=1,
-            max=32,
+            max=MOST_CANDIDATES,
             help="Also measure the endpoint with habits at the person's rate, chosen among up to "
             "so many replies.",
         ),

@@ -10,6 +10,7 @@ import typer
 from vvae.cli.app import app, card_app, engine_app, example
 from vvae.cli.options import DEFAULT_VARIANT, EndpointKey, RunPath, endpoint_of, named, open_run
 from vvae.core.errors import ConfigError
+from vvae.latent.limits import MOST_CANDIDATES
 
 __all__: list[str] = []
 
@@ -71,7 +72,7 @@ def chat(
         int | None,
         typer.Option(
             min=1,
-            max=32,
+            max=MOST_CANDIDATES,
             help="Write up to so many replies and take the first that meets the rates asked for.",
         ),
     ] = None,

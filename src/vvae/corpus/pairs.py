@@ -52,7 +52,9 @@ class PairsConfig(BaseModel):
         4, ge=1, description="a speaker is benchmarked with at least this many"
     )
     min_heldout_replies: int = Field(
-        20, ge=1, description="and at least this many held-out replies"
+        20,
+        ge=0,
+        description="and at least this many held-out replies; 0 for a corpus that is only analysed",
     )
     max_train_replies: int = Field(1500, ge=1, description="cap on one speaker's training pairs")
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.core.errors import ConfigError, choose_from
 from vvae.inference.endpoint.settings import EndpointConfig
+from vvae.latent.limits import MOST_CANDIDATES
 from vvae.latent.sampling import FillFrom, Misreading, SamplingConfig, old_scope
 from vvae.latent.space import Scope
 
@@ -69,7 +70,7 @@ class Variant(BaseModel):
     candidates: int = Field(
         1,
         ge=1,
-        le=32,
+        le=MOST_CANDIDATES,
         description="replies written to a message at the most, of which the first is taken that "
         "shows the profile's habits, or does not, as often as the speaker does",
     )

@@ -40,6 +40,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from vvae.core.errors import ConfigError, choose_from
 from vvae.core.random import uniform
+from vvae.latent.limits import MOST_CANDIDATES, STRONGEST
 from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import Prior
 from vvae.latent.profile import Profile
@@ -73,8 +74,6 @@ drawn.
 """
 
 KEYS = ("speaker", "conversation", "seed", "candidates")
-MOST_CANDIDATES = 32
-STRONGEST = 10.0
 WORDS = ("auto", "sample", "none")
 LARGEST_SEED = 2**63 - 1
 

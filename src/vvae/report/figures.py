@@ -84,6 +84,20 @@ def _span(axis: Any, of: Mapping[str, float], value: str, factor: float, **line:
     axis.axvline(factor * of[value], color=HUMAN, lw=1.6, **line)
 
 
+def _diamonds(
+    axis: Any, rates: Iterable[float | None], row: int, *, fits: float, edge: float, **line: Any
+) -> None:
+    """Draw predicted rates in percent; one that does not fit is written at the axis's edge, for it
+    would squash the rest.
+    """
+    for rate in dict.fromkeys(100 * rate for rate in rates if rate is not None):
+        if rate <= fits:
+            axis.plot(rate, row, "D", mfc="none", mec=PREDICTED, ms=7, **line)
+        else:
+            beyond, at = f"{rate:.0f} ▸", (edge, row - 0.12)
+            axis.annotate(beyond, at, ha="right", va="bottom", color=PREDICTED)
+
+
 def _from_zero(limits: Any, values: Iterable[float], most: float = math.inf) -> None:
     """Let an axis of figures that are never negative begin at zero and end at one at least."""
     limits(0, min(most, max(1.0, *(1.08 * value for value in values if math.isfinite(value)))))
@@ -165,25 +179,7 @@ def rates(results: Mapping[str, Any], metrics: Sequence[str]) -> str:
                 label="variant, 95 % of its deviation" if row == 0 else None,
             )
             ends = (estimate["predicted"], estimate.get("predicted_own"))
-            for rate in dict.fromkeys(end for end in ends if end is not None):
-                if 100 * rate <= limit:
-                    axis.plot(
-                        100 * rate,
-                        row,
-                        "D",
-                        mfc="none",
-                        mec=PREDICTED,
-                        ms=7,
-                        label="predicted from r",
-                    )
-                else:
-                    axis.annotate(
-                        f"{100 * rate:.0f} ▸",
-                        (limit, row - 0.12),
-                        ha="right",
-                        va="bottom",
-                        color=PREDICTED,
-                    )
+            _diamonds(axis, ends, row, fits=limit, edge=limit, label="predicted from r")
         axis.set_yticks(range(len(names)), names if axis is axes[0][0] else [""] * len(names))
         axis.invert_yaxis()
         axis.set_xlim(0, limit)
@@ -351,15 +347,9 @@ def measures(study: Mapping[str, Any], panels: Mapping[str, str]) -> str:
             _from_zero(axis.set_xlim, (axis.get_xlim()[1] / 1.08,), 100)
         high = axis.get_xlim()[1]
         for row, name in enumerate(names):
-            for rate in study["predicted"].get(name) or ():
-                if measure not in ("CP", "phrase_profile") or rate is None:
-                    continue
-                if 100 * rate <= 1.6 * high:
-                    axis.plot(100 * rate, row, "D", mfc="none", mec=PREDICTED, ms=7)
-                else:
-                    axis.annotate(
-                        f"{100 * rate:.0f} ▸", (high, row), ha="right", va="center", color=PREDICTED
-                    )
+            if measure in ("CP", "phrase_profile"):
+                ends = study["predicted"].get(name) or ()
+                _diamonds(axis, ends, row, fits=1.6 * high, edge=high)
         axis.set_xlabel("nats per token" if factor == 1 else "%")
         axis.set_title("\n".join(textwrap.wrap(panels[measure], 28)), color=TEXT, fontsize=10)
     for axis in axes.flat[len(present) :]:

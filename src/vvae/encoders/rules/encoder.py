@@ -41,6 +41,8 @@ from vvae.latent.tables import Encoding
 
 __all__ = ["RulesConfig", "RulesEncoder"]
 
+TICK = 256
+"""Replies between two words on how far it is."""
 RULES_VERSION = 3
 """Raised whenever the same reply would be read differently."""
 
@@ -162,18 +164,29 @@ class RulesEncoder:
         pairs = [readable(pair) for pair in pairs]
         most = max((r.dimension.turns for r in self._readers.values()), default=1)
         windows = list(_windows(pairs, dialogues or {}, most))
+        texts = {turn for window in windows for turn in window} if self._readers else set[str]()
+
+        def tick(done: int, _: int) -> None:
+            """What is embedded, then what is read: each takes about as long."""
+            if progress:
+                progress(done, len(texts) + len(pairs))
+
         if self._readers:
-            new = self._embedder.embed({turn for window in windows for turn in window}, progress)
+            new = self._embedder.embed(texts, tick)
             for name, prototypes in self._readers.items():
                 turns = prototypes.dimension.turns
                 asked = sorted({window[-turns:] for window in windows})
                 readings = zip(asked, prototypes.read(asked), strict=True)
                 labels[name] = {window: label for window, label in readings if label}
             self._embedder.drop(new)
-        return (
-            Encoding(pair.pair_id, self.id, self._persona(pair, window, labels))
-            for pair, window in zip(pairs, windows, strict=True)
-        )
+
+        def read() -> Iterator[Encoding]:
+            for done, (pair, window) in enumerate(zip(pairs, windows, strict=True), start=1):
+                yield Encoding(pair.pair_id, self.id, self._persona(pair, window, labels))
+                if done % TICK == 0 or done == len(pairs):
+                    tick(len(texts) + done, len(pairs))
+
+        return read()
 
     def scores(self, name: str, replies: Sequence[str]) -> npt.NDArray[np.float64] | None:
         """Return how much of each label of a dimension is in each reply, shape (replies, labels);
