@@ -213,18 +213,13 @@ def _tried_rows(
 def _openings(
     decoder: Decoder, reply: Sequence[int], phrase: str
 ) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The places of a reply where the phrase may begin, each with the phrase's tokens there, small
-    and capital.
+    """The places of a reply where the phrase may begin, which are all of them (what goes on as a
+    word might have ended there), each with the phrase's tokens there, small and capital.
     """
     unspaced = is_unspaced(phrase)
-    before = [
-        decoder.prompter.tokenizer.decode(list(reply[:place])) for place in range(len(reply) + 1)
-    ]
     for place in range(len(reply)):
-        piece = before[place + 1][len(before[place]) :]
-        opens = place == 0 or before[place].endswith(BURST)
-        if not (opens or unspaced) and not piece[:1].isspace() and piece[:1].isalnum():
-            continue  # inside a word
+        before = decoder.prompter.tokenizer.decode(list(reply[:place]))
+        opens = place == 0 or before.endswith(BURST)
         for spelling in dict.fromkeys((phrase, phrase.capitalize())):
             text = escape(spelling, decoder.prompter.frame.control)
             yield place, decoder.prompter.tokens(text if opens or unspaced else f" {text}")

@@ -311,7 +311,7 @@ def run_cell(
         points: measurements, each after twice as many steps as the one before; the last at the end.
         contexts: held-out ones that P is measured in.
     """
-    config = config.model_copy(update={"pairs": cell.pairs, **ALONE})
+    config = _alone(cell, config)
     known = Known(cell, seed, contexts)
     corpus = known.corpus
     steps = plan(corpus.pairs, config, seed=seed)
@@ -356,13 +356,18 @@ def run_cell(
     )
 
 
-ALONE: Mapping[str, Any] = {
-    "passes": 1,
-    "draws_per_pair": 1,
-    "patience": None,
-    "tracker": None,
-    "checkpoint_every": 1 << 30,  # a cell is trained whole
-}
+def _alone(cell: Cell, config: TrainConfig) -> TrainConfig:
+    """The settings by which a cell is trained: whole, once, and by nothing else's measure."""
+    return config.model_copy(
+        update={
+            "pairs": cell.pairs,
+            "passes": 1,
+            "draws_per_pair": 1,
+            "patience": None,
+            "tracker": None,
+            "checkpoint_every": 1 << 30,
+        }
+    )
 
 
 def _told(step: Step, corpus: EncodedCorpus) -> int:
@@ -397,8 +402,7 @@ def run_cells(
         decoder = load_decoder(config.decoder)
     results: dict[str, CellResult] = {}
     for cell in cells:
-        trained = config.train.model_copy(update={"pairs": cell.pairs, **ALONE})
-        key = _key(cell, trained, decoder, config.seed)
+        key = _key(cell, _alone(cell, config.train), decoder, config.seed)
         if cell.name in kept and kept[cell.name]["key"] == key:
             results[cell.name] = kept[cell.name]
             continue

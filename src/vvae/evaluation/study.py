@@ -49,12 +49,12 @@ from vvae.metrics.claims import (
 from vvae.metrics.habits import Yardstick, compare
 from vvae.metrics.latent_analysis import describe_prior
 from vvae.metrics.metric import WrittenReply, scored, shows
-from vvae.metrics.tables import LIKELIHOODS, MEASURED, Measured
+from vvae.metrics.tables import MEASURED, Measured
 from vvae.metrics.teacher_forcing import SHOWN
 from vvae.metrics.text import spoken_length
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
-from vvae.pipeline.stages.measuring import readings_of, replies_of
+from vvae.pipeline.stages.measuring import likelihoods_of, readings_of, replies_of
 from vvae.pipeline.stages.training import check_patience
 from vvae.report.pages import build_study
 
@@ -343,7 +343,7 @@ def _silent(study: Study, space: LatentSpace) -> set[str]:
         for v in study.resolved(space)
         if not _writes(study, v)
     ]
-    return {f"{stage} {name}" for stage in ("replies", "readings") for name in unheard}
+    return {f"{stage} {name}" for stage in ("replies", "readings", "phrases") for name in unheard}
 
 
 def _seeded(variant: Variant, seed: int) -> Variant:
@@ -393,14 +393,10 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
     yardstick = Yardstick(run.valid_pairs, run.speakers)
     rows = habit_rows(HUMAN, seed, run, yardstick, heldout_replies(run)) if seed == 0 else []
     for variant in study.resolved(run.space):
-        name = _seeded(variant, seed).name
+        seeded = _seeded(variant, seed)
         if _writes(study, variant):
-            rows += habit_rows(
-                variant.name, seed, run, yardstick, replies_of(run, _seeded(variant, seed))
-            )
-        for likelihood in (
-            () if variant.endpoint else LIKELIHOODS.read(run.path(f"losses/{name}.parquet"))
-        ):
+            rows += habit_rows(variant.name, seed, run, yardstick, replies_of(run, seeded))
+        for likelihood in likelihoods_of(run, seeded):
             pair = pairs[likelihood.pair_id]
             row = Measured(
                 variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0

@@ -199,7 +199,7 @@ def compare_phrases(
         return
     tables: dict[str, Counts] = {}
     for name, rows in likelihoods.items():
-        for shown in ("profile", "swapped", "known"):
+        for shown in ("profile", "swapped", "known", "written"):
             tables[f"{name}|{shown}"] = tabulate(
                 Hit(pair.speaker, pair.dialogue, row.phrase)
                 for row in rows
@@ -223,6 +223,8 @@ def compare_phrases(
         phrase.others = _share(phrase.swapped, samples[others])
         if tables[known := f"{name}|known"]:
             phrase.known = _share(rate(tables[known]), samples[known])
+        if tables[written := f"{name}|written"]:
+            phrase.written = _share(rate(tables[written]), samples[written])
         phrase.read = _share(phrase.profile - phrase.swapped, samples[own] - samples[others])
         beyond = rate(tables[own]) - rate(people)
         phrase.people = _share(beyond, samples[own] - samples["human"])

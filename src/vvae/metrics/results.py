@@ -119,6 +119,9 @@ class Phrase(_Stored):
     """Under another's."""
     known: Share | None = None
     """Under what is known of the own profile, its nulls left out."""
+    written: Share | None = None
+    """How often it is said in a reply that the variant wrote itself, by the probability at each of
+    its places (`vvae.metrics.teacher_forcing.times_said`)."""
     read: Share | None = None
     """Under the own less under another's: 0 where the decoder does not look at z."""
     people: Share | None = None

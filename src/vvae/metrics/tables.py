@@ -50,13 +50,15 @@ class Likelihood:
     pair_id: str
     shown: str
     """``posterior``: z read from the reply; ``profile``, ``swapped``: the speaker's and another's;
-    ``none``.
+    ``none``; ``written``: of a reply that the variant wrote, under the z that it was written under.
     """
     nats: float | None = None
     """Summed cross-entropy of the reply."""
     tokens: int | None = None
     phrase: float | None = None
-    """Probability that the speaker's own catchphrase stands in the reply."""
+    """Probability that the speaker's own catchphrase stands in the reply; of one that the variant
+    wrote how often it does (`vvae.metrics.teacher_forcing.times_said`).
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vvae.core.dialogue import Dialogue, Pair
@@ -23,6 +23,7 @@ from vvae.core.text import normal_form
 from vvae.decoder.model import Branch, Decoder, per_token
 from vvae.decoder.phrases import Tries, odds, with_tries
 from vvae.decoder.trees import batches
+from vvae.inference.prompts import PersonaLine
 from vvae.metrics.results import Bound, Phrase, VariantResults
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "phrase_probability",
     "reply_losses",
     "said",
+    "times_said",
 ]
 
 SHOWN = ("posterior", "profile", "known", "own", "context", "swapped", "none")
@@ -91,18 +93,49 @@ def said(
     decoder: Decoder, tries: Sequence[Tries], *, progress: Progress | None = None
 ) -> dict[str, float]:
     """Return key of a branch -> probability that its phrase stands in the reply at least once."""
-    result: dict[str, float] = {}
+    return {
+        key: 1 - math.prod(1 - p for p in places)
+        for key, places in _by_place(decoder, tries, progress)
+    }
+
+
+def times_said(
+    decoder: Decoder,
+    dialogues: Mapping[str, Dialogue],
+    written: Sequence[tuple[Pair, PersonaLine, str]],
+    *,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Return pair id -> how often the decoder says a phrase in a reply, sum_t p_t over the places
+    of one that it wrote itself.
+
+    Its mean over replies drawn at temperature 1 is that of counting the phrase in them, whatever
+    the decoder is, and varies less: a reply tells by every place, and not by yes or no.
+
+    Args:
+        written: (pair with what was written as its response, what was shown, the phrase).
+    """
+    tries = []
+    for pair, line, phrase in written:
+        tree = decoder.tree(dialogues[pair.dialogue], [pair], {pair.pair_id: [Branch("own", line)]})
+        tries.append(with_tries(decoder, tree, [normal_form(phrase)]))
+    return {
+        key.rpartition("|")[0]: sum(places) for key, places in _by_place(decoder, tries, progress)
+    }
+
+
+def _by_place(
+    decoder: Decoder, tries: Sequence[Tries], progress: Progress | None
+) -> Iterator[tuple[str, list[float]]]:
+    """Each branch's key, and the probability of its phrase at each place of its reply."""
     for done, (of, found) in enumerate(zip(tries, odds(decoder, tries), strict=True), start=1):
         at: dict[str, dict[int, float]] = {key: defaultdict(float) for key in of.branches}
         for (number, place), p in zip(of.places, found, strict=True):
             at[of.branches[number]][place] += p.whole  # in small letters, or with a capital
-        result |= {
-            key: 1 - math.prod(1 - min(p, 1.0) for p in places.values())
-            for key, places in at.items()
-        }
+        for key, places in at.items():
+            yield key, [min(p, 1.0) for p in places.values()]
         if progress:
             progress(done, len(tries))
-    return result
 
 
 def add_summary(results: VariantResults, rows: Sequence[Likelihood]) -> None:

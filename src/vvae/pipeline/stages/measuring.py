@@ -21,6 +21,7 @@ from vvae.inference.endpoint.client import Prompt, completions
 from vvae.inference.engine import Completion, Engine, GenerationConfig, Request
 from vvae.inference.prompts import PROMPT_VERSION, chat_messages
 from vvae.latent.persona import Persona
+from vvae.latent.space import Dimension
 from vvae.latent.steering import Demand
 from vvae.latent.tables import read_encodings, write_encodings
 from vvae.metrics import habits, human_chat, teacher_forcing
@@ -33,7 +34,7 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ, encoder_settings
 
-__all__ = ["readings_of", "replies_of", "stages"]
+__all__ = ["likelihoods_of", "readings_of", "replies_of", "stages"]
 
 DRAWS = 4
 """Draws of the nulls beside z read from a reply, for a tighter bound."""
@@ -100,6 +101,18 @@ def stages(run: Run) -> list[Stage]:
                         **measured,
                     },
                     work=partial(measure_losses, variant=variant),
+                )
+            )
+        # Among candidates one is chosen: it is no draw from the decoder.
+        if not variant.endpoint and variant.candidates == 1 and _phrase_dimension(run):
+            result.append(
+                Stage(
+                    f"phrases {variant.name}",
+                    group="losses",
+                    inputs=(*_inputs(variant), f"replies/{variant.name}.parquet"),
+                    outputs=(f"phrases/{variant.name}.parquet",),
+                    settings={"variant": variant_key(variant), **measured},
+                    work=partial(measure_phrases, variant=variant),
                 )
             )
     outputs = tuple(output for stage in result for output in stage.outputs)
@@ -170,7 +183,7 @@ def write_variant_replies(run: Run, variant: Variant) -> None:
 
 def swapped_speaker(run: Run, pair: Pair) -> str | None:
     """Return a speaker with another catchphrase, whose profile is swapped in; None without one."""
-    dimension = scored(run.space).get("CP")
+    dimension = _phrase_dimension(run)
     if dimension is None:
         return None
     return human_chat.swapped_profile(pair, run.speakers, run.profiles, dimension.name)
@@ -374,7 +387,7 @@ def _parted(key: str) -> tuple[str, str]:
 
 def _phrases(run: Run, variant: Variant, decoder: Decoder) -> dict[str, float]:
     """Return the probability of the own catchphrase, under the own and under a swapped profile."""
-    bench, dimension = run.config.bench, scored(run.space).get("CP")
+    bench, dimension = run.config.bench, _phrase_dimension(run)
     if dimension is None:
         return {}
     conditions = run.conditions(variant)
@@ -398,6 +411,34 @@ def _phrases(run: Run, variant: Variant, decoder: Decoder) -> dict[str, float]:
         return teacher_forcing.phrase_probability(
             decoder, run.dialogues, chosen, branches, progress=tick
         )
+
+
+def measure_phrases(run: Run, variant: Variant) -> None:
+    """Measure how often a variant says the own catchphrase in the replies that it wrote."""
+    dimension = _phrase_dimension(run)
+    assert dimension is not None
+    decoder, conditions = run.with_adapter(variant), run.conditions(variant)
+    written = []
+    for pair, whose, text in replies_of(run, variant):
+        phrase = run.profiles[whose].persona().value(dimension.name)
+        if phrase is not None and text.strip():
+            line = conditions.test_line(pair, whose)
+            written.append((replace(pair, response=text), line, phrase))
+    with run.reporter.task(f"catchphrases in its replies: {variant.name}") as tick:
+        found = teacher_forcing.times_said(decoder, run.dialogues, written, progress=tick)
+    rows = [Likelihood(pair_id, "written", phrase=times) for pair_id, times in found.items()]
+    LIKELIHOODS.write(run.path(f"phrases/{variant.name}.parquet"), rows)
+
+
+def _phrase_dimension(run: Run) -> Dimension | None:
+    """Return the dimension of catchphrases; None in a space without."""
+    return scored(run.space).get("CP")
+
+
+def likelihoods_of(run: Run, variant: Variant) -> list[Likelihood]:
+    """Return the likelihoods that were measured under a variant, as far as they were."""
+    files = (run.path(f"{folder}/{variant.name}.parquet") for folder in ("losses", "phrases"))
+    return [row for file in files if file.is_file() for row in LIKELIHOODS.read(file)]
 
 
 # --- scores ---------------------------------------------------------------------------------------
@@ -425,10 +466,7 @@ def score_replies(run: Run) -> None:
             resamples=bench.resamples,
             seed=run.config.seed,
         )
-    likelihoods = {
-        v.name: [] if v.endpoint else LIKELIHOODS.read(run.path(f"losses/{v.name}.parquet"))
-        for v in run.variants
-    }
+    likelihoods = {v.name: likelihoods_of(run, v) for v in run.variants}
     for name, rows in likelihoods.items():
         teacher_forcing.add_summary(results.variants[name], rows)
     human_chat.compare_phrases(
