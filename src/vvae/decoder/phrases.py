@@ -133,7 +133,9 @@ class Tries(NamedTuple):
     """(number of the branch, place in its reply) of each try, in the order of the nodes."""
 
 
-def with_tries(decoder: Decoder, tree: Tree, phrases: Sequence[str]) -> Tries:
+def with_tries(
+    decoder: Decoder, tree: Tree, phrases: Sequence[str], *, everywhere: bool = False
+) -> Tries:
     """Return a tree with a phrase for each branch, tried at each place where a word may begin.
 
     All places of a reply are tried in one forward pass: each try is a branch of the branch, which
@@ -146,13 +148,16 @@ def with_tries(decoder: Decoder, tree: Tree, phrases: Sequence[str]) -> Tries:
     p_t is the product of the probabilities of the phrase's tokens and of a word boundary after
     them. The last token of a try (·) is never scored itself: it stands where what follows the
     phrase is predicted, so its row of probabilities is the boundary's.
+
+    Args:
+        everywhere: also inside of words, which might have ended there.
     """
     trunk, *branches = tree.nodes
     nodes = [trunk, *(branch._replace(supervised=0) for branch in branches)]
     places: list[tuple[int, int]] = []
     for number, (branch, phrase) in enumerate(zip(branches, phrases, strict=True)):
         header = len(branch.tokens) - branch.supervised
-        for place, tokens in _openings(decoder, branch.tokens[header:], phrase):
+        for place, tokens in _openings(decoder, branch.tokens[header:], phrase, everywhere):
             places.append((number, place))
             nodes.append(
                 Node(
@@ -211,15 +216,21 @@ def _tried_rows(
 
 
 def _openings(
-    decoder: Decoder, reply: Sequence[int], phrase: str
+    decoder: Decoder, reply: Sequence[int], phrase: str, everywhere: bool
 ) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The places of a reply where the phrase may begin, which are all of them (what goes on as a
-    word might have ended there), each with the phrase's tokens there, small and capital.
+    """The places of a reply where the phrase may begin, each with the phrase's tokens there, small
+    and capital.
     """
     unspaced = is_unspaced(phrase)
+    before = [
+        decoder.prompter.tokenizer.decode(list(reply[:place])) for place in range(len(reply) + 1)
+    ]
     for place in range(len(reply)):
-        before = decoder.prompter.tokenizer.decode(list(reply[:place]))
-        opens = place == 0 or before.endswith(BURST)
+        piece = before[place + 1][len(before[place]) :]
+        opens = place == 0 or before[place].endswith(BURST)
+        inside = not (opens or unspaced) and not piece[:1].isspace() and piece[:1].isalnum()
+        if inside and not everywhere:
+            continue
         for spelling in dict.fromkeys((phrase, phrase.capitalize())):
             text = escape(spelling, decoder.prompter.frame.control)
             yield place, decoder.prompter.tokens(text if opens or unspaced else f" {text}")

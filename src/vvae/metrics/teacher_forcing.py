@@ -118,7 +118,7 @@ def times_said(
     tries = []
     for pair, line, phrase in written:
         tree = decoder.tree(dialogues[pair.dialogue], [pair], {pair.pair_id: [Branch("own", line)]})
-        tries.append(with_tries(decoder, tree, [normal_form(phrase)]))
+        tries.append(with_tries(decoder, tree, [normal_form(phrase)], everywhere=True))
     return {
         key.rpartition("|")[0]: sum(places) for key, places in _by_place(decoder, tries, progress)
     }
