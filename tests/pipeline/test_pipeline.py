@@ -75,9 +75,8 @@ def test_the_road_leaves_the_files_of_the_contract(finished: Path) -> None:
         for v in trained
         for f in ("adapter_config.json", "adapter_model.safetensors", "vvae.json")
     }
-    expected |= {
-        f"{kind}/{v}.parquet" for v in all_of_them for kind in ("replies", "readings", "losses")
-    }
+    measured = ("replies", "readings", "losses", "phrases")
+    expected |= {f"{kind}/{v}.parquet" for v in all_of_them for kind in measured}
     assert names == expected
     results = json.loads((run / "results.json").read_text("utf-8"))
     assert list(results["variants"]) == list(all_of_them)
@@ -105,6 +104,7 @@ def test_the_road_leaves_the_files_of_the_contract(finished: Path) -> None:
     assert "bound" not in ft
     sampled = results["variants"]["SP+FT"]
     assert len({sampled[f"loss_{z}_z"] for z in ("profile", "known", "own", "none")}) > 1
+    assert {"known", "written"} <= sampled["forced"].keys()
     bound = sampled["bound"]
     assert bound["draws"] == 4
     assert bound["iwae"] <= bound["elbo"], "more draws, a tighter bound"
