@@ -222,7 +222,8 @@ class Decoder:
                 scores = head(hidden).float()
         else:  # a measurement: as in `HeadLoss`
             bias = None if head.bias is None else head.bias.float()
-            scores = linear(hidden.float(), head.weight.float(), bias)
+            with torch.autocast(self.device.type, enabled=False):
+                scores = linear(hidden.float(), head.weight.float(), bias)
         return capped(scores, self._logit_cap)
 
     def token_losses(self, inputs: Inputs) -> torch.Tensor:

@@ -38,6 +38,7 @@ from vvae.metrics.association import auc
 from vvae.metrics.bootstrap import interval, resampled
 from vvae.metrics.teacher_forcing import reply_losses
 from vvae.metrics.text import longest_overlaps
+from vvae.pipeline.keys import test_z_key
 from vvae.pipeline.run import Run
 from vvae.pipeline.stages.measuring import replies_of
 from vvae.report.pages import build_memorisation
@@ -48,6 +49,8 @@ LONG_RUN = 8
 """Words in a row that are no coincidence."""
 MEMBERS = 100
 RESAMPLES = 500
+FEW_SPEAKERS = 10
+"""Fewer cannot be resampled: one alone would always be the same."""
 SECRETS = 128
 TIMES = (1, 2, 4, 8)
 """How often a canary stands in the training data; canaries take turns."""
@@ -208,7 +211,8 @@ def _share(runs: Sequence[int]) -> Share:
 
 def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> Membership:
     """AUC of (loss of the base - loss of the adapter) per token, training replies against held-out
-    ones; the interval by a bootstrap over speakers, each kept whole.
+    ones; the interval by a bootstrap over speakers, each kept whole, or of few speakers over
+    replies.
     """
     seed = run.config.seed
     speakers = {pair.speaker for pair in trained}
@@ -235,6 +239,8 @@ def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> Membersh
     gains = np.array([losses["base"][p.pair_id] - losses["adapter"][p.pair_id] for p in pairs])
     member = np.array([1.0] * len(sides[0]) + [0.0] * len(sides[1]))
     names, speaker = np.unique([pair.speaker for pair in pairs], return_inverse=True)
+    if len(names) < FEW_SPEAKERS:
+        names = speaker = np.arange(len(pairs))
     drawn = [
         np.repeat(np.arange(len(pairs)), times[speaker])
         for times in resampled(len(names), RESAMPLES, "members", seed)
@@ -294,7 +300,12 @@ def _canaries(
 
     adapter = folder / "with-canaries"
     settings = run.config.train.model_copy(update={"tracker": None, "patience": None})
-    description = {"variant": variant.name, "canaries": times, "planned": len(plus)}
+    description = {
+        "variant": variant.name,
+        "canaries": times,
+        "planned": len(plus),
+        **test_z_key(variant, run.config.bench),
+    }
     if _other_recipe(adapter, description):
         shutil.rmtree(adapter)
     if not (adapter / "vvae.json").is_file():

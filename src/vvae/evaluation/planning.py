@@ -139,7 +139,9 @@ def _planned(
 
 
 def _from_rows(claims: Sequence[Claim], rows: Sequence[Measured]) -> dict[str, Known]:
-    """What an earlier run of the study says."""
+    """What an earlier run of the study says. Where its seeds vary, so few of them make the smallest
+    effect that is told a lower bound.
+    """
     found = judge(claims, tables_of(rows), by_seed=tables_by_seed(rows))
     return _known(found, "measured before")
 

@@ -397,6 +397,8 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
         if _writes(study, variant):
             rows += habit_rows(variant.name, seed, run, yardstick, replies_of(run, seeded))
         for likelihood in likelihoods_of(run, seeded):
+            if likelihood.shown == "written" and not _writes(study, variant):
+                continue  # what another study has made there
             pair = pairs[likelihood.pair_id]
             row = Measured(
                 variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0

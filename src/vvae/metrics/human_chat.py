@@ -206,12 +206,16 @@ def compare_phrases(
                 if row.shown == shown and row.phrase is not None
                 for pair in [corpus.by_id[row.pair_id]]
             )
-    judged = {speaker for table in tables.values() for speaker in table}
+    written = {name for name in tables if name.endswith("|written")}
+    judged = {speaker for name in tables.keys() - written for speaker in tables[name]}
     if not judged:
         return
+    writers = {speaker for name in written for speaker in tables[name]}
     values = _profile_values(corpus, speakers, scored(corpus.space)[CP.name].name)
     people = _human_counts(corpus, CP, values, judged)
-    samples = bootstrap({"human": people, **tables}, resamples=config.resamples, seed=seed)
+    beside = _human_counts(corpus, CP, values, writers)
+    everybody = {"human": people, "human|written": beside, **tables}
+    samples = bootstrap(everybody, resamples=config.resamples, seed=seed)
     results.people_forced = _share(rate(people), samples["human"])
     measured = [name for name in likelihoods if tables[f"{name}|profile"]]
     for name in measured:
@@ -223,8 +227,10 @@ def compare_phrases(
         phrase.others = _share(phrase.swapped, samples[others])
         if tables[known := f"{name}|known"]:
             phrase.known = _share(rate(tables[known]), samples[known])
-        if tables[written := f"{name}|written"]:
-            phrase.written = _share(rate(tables[written]), samples[written])
+        if tables[said := f"{name}|written"]:
+            phrase.written = _share(rate(tables[said]), samples[said])
+            more = rate(tables[said]) - rate(beside)
+            phrase.written_people = _share(more, samples[said] - samples["human|written"])
         phrase.read = _share(phrase.profile - phrase.swapped, samples[own] - samples[others])
         beyond = rate(tables[own]) - rate(people)
         phrase.people = _share(beyond, samples[own] - samples["human"])

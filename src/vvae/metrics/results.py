@@ -122,6 +122,8 @@ class Phrase(_Stored):
     written: Share | None = None
     """How often it is said in a reply that the variant wrote itself, by the probability at each of
     its places (`vvae.metrics.teacher_forcing.times_said`)."""
+    written_people: Share | None = None
+    """The same, less how often those people say it."""
     read: Share | None = None
     """Under the own less under another's: 0 where the decoder does not look at z."""
     people: Share | None = None

@@ -103,8 +103,7 @@ def stages(run: Run) -> list[Stage]:
                     work=partial(measure_losses, variant=variant),
                 )
             )
-        # Among candidates one is chosen: it is no draw from the decoder.
-        if not variant.endpoint and variant.candidates == 1 and _phrase_dimension(run):
+        if _tells_phrases(run, variant):
             result.append(
                 Stage(
                     f"phrases {variant.name}",
@@ -160,6 +159,9 @@ def write_variant_replies(run: Run, variant: Variant) -> None:
     """Write a variant's replies to the benchmark's contexts, under own and swapped profiles."""
     config, conditions = run.config, run.conditions(variant)
     pairs = run.benchmarked(config.bench.replies)
+    if not pairs:
+        fix = "raise pairs.heldout, or pairs.min_heldout_replies where it is 0"
+        raise DataError("nobody has a held-out reply to be written anew", fix=fix)
     under: list[tuple[Pair, str]] = [(pair, pair.speaker) for pair in pairs]
     if variant.shows_persona:
         swapped = ((pair, swapped_speaker(run, pair)) for pair in pairs[: config.bench.swapped])
@@ -418,14 +420,17 @@ def measure_phrases(run: Run, variant: Variant) -> None:
     dimension = _phrase_dimension(run)
     assert dimension is not None
     decoder, conditions = run.with_adapter(variant), run.conditions(variant)
-    written = []
+    written, blank = [], []
     for pair, whose, text in replies_of(run, variant):
         phrase = run.profiles[whose].persona().value(dimension.name)
-        if phrase is not None and text.strip():
+        if phrase is not None and not text.strip():
+            blank.append(pair.pair_id)
+        elif phrase is not None:
             line = conditions.test_line(pair, whose)
             written.append((replace(pair, response=text), line, phrase))
     with run.reporter.task(f"catchphrases in its replies: {variant.name}") as tick:
         found = teacher_forcing.times_said(decoder, run.dialogues, written, progress=tick)
+    found |= dict.fromkeys(blank, 0.0)
     rows = [Likelihood(pair_id, "written", phrase=times) for pair_id, times in found.items()]
     LIKELIHOODS.write(run.path(f"phrases/{variant.name}.parquet"), rows)
 
@@ -437,8 +442,19 @@ def _phrase_dimension(run: Run) -> Dimension | None:
 
 def likelihoods_of(run: Run, variant: Variant) -> list[Likelihood]:
     """Return the likelihoods that were measured under a variant, as far as they were."""
-    files = (run.path(f"{folder}/{variant.name}.parquet") for folder in ("losses", "phrases"))
+    folders = [] if variant.endpoint else ["losses"]
+    folders += ["phrases"] if _tells_phrases(run, variant) else []
+    files = (run.path(f"{folder}/{variant.name}.parquet") for folder in folders)
     return [row for file in files if file.is_file() for row in LIKELIHOODS.read(file)]
+
+
+def _tells_phrases(run: Run, variant: Variant) -> bool:
+    """Return whether a variant's replies are plain draws from a decoder at hand: only then its
+    probabilities say how often it says a phrase.
+    """
+    generate = run.config.generate
+    plain = variant.candidates == 1 and generate.temperature == 1 and generate.top_p == 1
+    return plain and not variant.endpoint and _phrase_dimension(run) is not None
 
 
 # --- scores ---------------------------------------------------------------------------------------
