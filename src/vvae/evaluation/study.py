@@ -394,11 +394,10 @@ def measured(run: Run, study: Study, seed: int) -> list[Measured]:
     rows = habit_rows(HUMAN, seed, run, yardstick, heldout_replies(run)) if seed == 0 else []
     for variant in study.resolved(run.space):
         seeded = _seeded(variant, seed)
-        if _writes(study, variant):
+        wrote = _writes(study, variant)
+        if wrote:
             rows += habit_rows(variant.name, seed, run, yardstick, replies_of(run, seeded))
-        for likelihood in likelihoods_of(run, seeded):
-            if likelihood.shown == "written" and not _writes(study, variant):
-                continue  # what another study has made there
+        for likelihood in likelihoods_of(run, seeded, wrote=wrote):
             pair = pairs[likelihood.pair_id]
             row = Measured(
                 variant.name, seed, "", pair.pair_id, pair.speaker, pair.dialogue, 0.0, 1.0

@@ -122,7 +122,9 @@ LIKELIHOODS = Table(
     },
     from_row=lambda row: Likelihood(**row),
 )
-"""losses/<variant>.parquet: a row per human reply and z shown."""
+"""losses/<variant>.parquet: a row per human reply and z shown; phrases/<variant>.parquet: a row per
+reply that the variant wrote.
+"""
 
 MEASURED = Table(
     "measured",

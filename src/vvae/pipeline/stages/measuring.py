@@ -388,7 +388,9 @@ def _parted(key: str) -> tuple[str, str]:
 
 
 def _phrases(run: Run, variant: Variant, decoder: Decoder) -> dict[str, float]:
-    """Return the probability of the own catchphrase, under the own and under a swapped profile."""
+    """Return the probability of the own catchphrase: under the own profile, under what is known of
+    it, and under a swapped one.
+    """
     bench, dimension = run.config.bench, _phrase_dimension(run)
     if dimension is None:
         return {}
@@ -440,12 +442,16 @@ def _phrase_dimension(run: Run) -> Dimension | None:
     return scored(run.space).get("CP")
 
 
-def likelihoods_of(run: Run, variant: Variant) -> list[Likelihood]:
-    """Return the likelihoods that were measured under a variant, as far as they were."""
+def likelihoods_of(run: Run, variant: Variant, *, wrote: bool = True) -> list[Likelihood]:
+    """Return the likelihoods that were measured under a variant.
+
+    Args:
+        wrote: with those of the replies that it wrote.
+    """
     folders = [] if variant.endpoint else ["losses"]
-    folders += ["phrases"] if _tells_phrases(run, variant) else []
+    folders += ["phrases"] if wrote and _tells_phrases(run, variant) else []
     files = (run.path(f"{folder}/{variant.name}.parquet") for folder in folders)
-    return [row for file in files if file.is_file() for row in LIKELIHOODS.read(file)]
+    return [row for file in files for row in LIKELIHOODS.read(file)]
 
 
 def _tells_phrases(run: Run, variant: Variant) -> bool:
