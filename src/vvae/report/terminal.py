@@ -253,16 +253,14 @@ def _print_phrases(console: Console, results: Mapping[str, Any]) -> None:
     if not measured:
         return
     table = Table(title="P(catchphrase), by teacher forcing", title_justify="left")
-    shown = ("own profile", "known alone", "another's", "in its replies")
-    for column in ("variant", *shown, "beyond people", "95 % interval", "n"):
+    for column in ("variant", "own profile", "another's", "beyond people", "95 % interval", "n"):
         table.add_column(column, justify="left" if column == "variant" else "right")
     for name, phrase in measured.items():
-        known, written = ((phrase.get(way) or {}).get("value") for way in ("known", "written"))
         beyond, low, high = (
             points(100 * phrase["people"][end]) for end in ("value", "low", "high")
         )
-        shares = map(percent, (phrase["profile"], known, phrase["swapped"], written))
-        table.add_row(name, *shares, beyond, f"{low} … {high}", str(phrase["n"]))
+        own, others = percent(phrase["profile"]), percent(phrase["swapped"])
+        table.add_row(name, own, others, beyond, f"{low} … {high}", str(phrase["n"]))
     console.print(table)
 
 
