@@ -143,6 +143,10 @@ class Curve:
         each = [losses[f"{option.pair_id}|0"] for option in asked]
         return -np.asarray([nats / tokens for nats, tokens in each]).reshape(-1, OPTIONS)
 
+    def score_base(self, speaker: str) -> None:
+        """Measure the base model's likelihoods, which others are compared with; it is in use."""
+        self._base[speaker] = self.likelihoods(speaker, None)
+
     def measure(self, speaker: str, way: str, size: int, line: str | None = None) -> None:
         """Measure the decoder as it stands and write it down."""
         run = self.run
@@ -200,7 +204,7 @@ class Curve:
             if missing(speaker, ("base", 0)):
                 self.measure(speaker, "base", 0)
             else:
-                self._base[speaker] = self.likelihoods(speaker, None)
+                self.score_base(speaker)
             if missing(speaker, ("few-shot", 4)):
                 examples = training_examples(run.pairs, speaker, seed=run.config.seed)
                 line = few_shot_lines(Persona(), run.space, examples)

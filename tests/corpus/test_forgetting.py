@@ -64,6 +64,7 @@ def test_a_run_forgets_a_person_in_every_file_and_says_what_to_train_again(finis
         "encodings.parquet",
     } <= set(done.deleted)
     assert done.turns > 0
+    assert done.untouched is not None, "the file of the chats is the user's own"
     named = [
         str(path)
         for path in run.rglob("*")

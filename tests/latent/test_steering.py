@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 import pytest
@@ -165,7 +165,12 @@ def test_unknown_names_are_refused() -> None:
 
 
 def steered(
-    text: str, turn: int = 1, reach: Mapping[str, Reach] | None = None, **heard: str
+    text: str,
+    turn: int = 1,
+    reach: Mapping[str, Reach] | None = None,
+    told: Collection[str] | None = None,
+    draws: bool = True,
+    **heard: str,
 ) -> Steered:
     read = Persona({name: Slot(value, "observed") for name, value in heard.items()})
     return steer(
@@ -178,7 +183,27 @@ def steered(
         seed=3,
         read=lambda: read,
         reach=reach.__getitem__ if reach else None,
+        told=told,
+        draws=draws,
     )
+
+
+def test_an_adapter_is_told_what_it_was_trained_with_alone() -> None:
+    found = steered("tone=tender; hobby=chess", told={"tone", "catchphrase"})
+    assert {name for name, _ in found.persona} == {"tone", "catchphrase"}
+    assert found.dimensions["hobby"].value is None, "what is not told is not said to be"
+    assert found.dimensions["vibe"].value is None
+    assert found.notes == ("hobby: this adapter was trained without it, and is not told",)
+    wanted = steered("hobby=chess; hobby.rate=1; candidates=4", told={"tone"})
+    assert wanted.demands == {"hobby": Demand("chess", True)}, "a reply can be looked for"
+    assert wanted.persona["hobby"] is None
+
+
+def test_a_prompted_model_is_told_nothing_that_was_drawn_unasked() -> None:
+    found = steered("topic=auto; vibe=auto; hobby=sample", draws=False, topic="food")
+    told = {name: slot.value for name, slot in found.persona}
+    assert told.pop("hobby"), "asked for"
+    assert told == {"tone": "warm", "catchphrase": "oh no", "topic": "food"}
 
 
 def test_each_dimension_says_where_its_value_comes_from() -> None:

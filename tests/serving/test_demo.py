@@ -33,6 +33,8 @@ def test_the_page_can_be_tried_without_training(tmp_path: Path) -> None:
         answer = served.post(body).json()
         assert "nothing was trained" in answer["vvae"]["notes"][-1]
         assert answer["choices"][0]["message"]["content"]
+        drawn = {n for n, slot in answer["vvae"]["z"].items() if slot["source"] == "sampled"}
+        assert not drawn, "a prompted model is told what is known of the person alone"
         told = served.post(body | {"persona": {"hobby": "chess"}, "max_tokens": 1}).json()
         assert told["vvae"]["z"]["hobby"]["value"] == "chess"
         assert answer["usage"]["prompt_tokens"] > 80, "the profile and some replies are told"

@@ -13,6 +13,7 @@ from tests.support.browser import needs_browser, opened_page, violations
 from tests.support.served import KEY, Served, serving
 
 pytestmark = needs_browser
+OWNER = "the-owner-has-another-one"
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,11 @@ def test_one_knob_is_moved_and_the_others_stay(server: Served) -> None:
         tone = page.locator(".turn:last-child .z button").filter(has_text="tone: ")
         source = tone.get_attribute("class")
         page.locator(".turn:last-child .z button").filter(has_text="hobby: ").click()
-        assert (page.input_value(".menu input") or "none") == before["hobby"]
+        assert (page.input_value(".menu select").removeprefix("=") or "none") == before["hobby"]
+        offered = page.locator(".menu select option").all_inner_texts()
+        assert offered[0] == "none"
+        assert offered[-1] == "something else …"
+        assert len(offered) > 3, "others to choose from, whatever the value is"
         page.get_by_role("button", name="Close", exact=True).click()
         page.locator(".turn:last-child .z button").filter(has_text="vibe: ").click()
         expect(page.locator(".menu select")).to_be_focused()
@@ -363,6 +368,10 @@ def test_values_are_reviewed_with_their_evidence(server: Served, served_run: Pat
         page.click("#use")
         expect(page.locator("#changes")).to_contain_text("1 values are other")
         expect(page.locator("#changes")).to_contain_text("vvae train trains it again")
+        page.reload()
+        page.wait_for_selector("#knobs .knob")
+        page.click("#tab-review")
+        expect(page.locator("#place")).to_contain_text("3 of "), "what was judged is not shown again"
         page.click("#tab-chat")
         say(page, "hello")
 
@@ -397,7 +406,91 @@ def test_the_page_asks_for_the_key(served_run: Path) -> None:
         page.keyboard.press("Enter")
         page.wait_for_selector("#knobs .knob")
         page.click("#tab-review")
-        expect(page.locator("#key-wrong")).to_contain_text("owner's key")
+        expect(page.locator("#state")).to_contain_text("VVAE_OWNER_KEY"), "no key would do"
+
+
+def test_who_has_no_owners_key_goes_on_talking(served_run: Path) -> None:
+    from playwright.sync_api import expect
+
+    with (
+        serving(served_run, "--max-tokens", "12", VVAE_API_KEY=KEY, VVAE_OWNER_KEY=OWNER) as served,
+        opened_page() as page,
+    ):
+        page.goto(served.url)
+        page.wait_for_selector("#ask-key[open]")
+        page.fill("#key", KEY)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#knobs .knob")
+        for leave in ("Escape", "Cancel"):
+            page.click("#tab-review")
+            expect(page.locator("#key-wrong")).to_contain_text("owner's key")
+            page.fill("#key", "x" * 20)
+            page.keyboard.press("Enter")
+            expect(page.locator("#key-wrong")).to_contain_text("is wrong")
+            if leave == "Escape":
+                page.keyboard.press("Escape")
+            else:
+                page.get_by_role("button", name="Cancel").click()
+            expect(page.locator("#state")).to_contain_text("this needs the owner's key")
+            page.click("#tab-chat")
+        say(page, "hello")
+        page.click("#tab-review")
+        page.fill("#key", OWNER)
+        page.keyboard.press("Enter")
+        expect(page.locator("#place")).to_contain_text(" of ")
+
+
+def test_the_keyboard_stays_where_it_was_and_speakers_are_told_apart(server: Served) -> None:
+    from playwright.sync_api import expect
+
+    with opened_page(viewport={"width": 1200, "height": 800}) as page:
+        opened(page, server.url)
+        say(page, "hello")
+        page.locator("#log").get_by_role("button", name="Again").focus()
+        page.keyboard.press("Enter")
+        done(page, 2)
+        assert page.evaluate("document.activeElement.textContent") == "Again"
+        page.keyboard.press("Enter")
+        done(page, 2)
+        page.get_by_role("button", name="The version before").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".turn:last-child .acts")).to_contain_text("2 of 3")
+        assert page.evaluate("document.activeElement.textContent") == "‹"
+        page.locator("#log").get_by_role("button", name="Delete").last.click()
+        assert page.evaluate("document.activeElement.id") == "undelete"
+        page.keyboard.press("Enter")
+        first = page.input_value("#speaker")
+        other = next(
+            value
+            for value in page.locator("#speaker option").evaluate_all(
+                "all => all.map(o => o.value)"
+            )
+            if value != first
+        )
+        page.select_option("#speaker", other)
+        expect(page.locator("#whom")).to_have_text(other)
+        with page.expect_request("**/v1/chat/completions") as asked:
+            say(page, "and you?")
+        told = json.loads(asked.value.post_data)["messages"]
+        assert [one["role"] for one in told] == ["user", "user", "user"]
+        assert told[1]["name"] == first, "somebody else said that"
+        page.select_option("#choose-hobby", "other")
+        page.fill("#text", "hi")
+        page.keyboard.press("Enter")
+        expect(page.locator("#knob-hobby .other")).to_be_focused()
+        assert page.input_value("#text") == "hi", "nothing was sent"
+
+
+def test_a_knob_is_never_shown(server: Served) -> None:
+    with opened_page(viewport={"width": 1200, "height": 900}) as page:
+        opened(page, server.url)
+        page.select_option("#candidates", "4")
+        page.select_option("#choose-length", "=short")
+        page.select_option("#knob-length .often select >> nth=0", "0")
+        with page.expect_request("**/v1/chat/completions") as asked:
+            say(page, "hello")
+        persona = json.loads(asked.value.post_data)["persona"]
+        assert persona["length"] == {"mode": "fixed", "value": "short", "rate": 0}
 
 
 def test_a_rate_is_made_exact_and_a_knob_is_pushed(server: Served) -> None:

@@ -40,6 +40,9 @@ class Removed:
     """Adapters that are deleted: they had learnt from the person."""
     deleted: list[str] = field(default_factory=list)
     """Everything else that is deleted."""
+    untouched: Path | None = None
+    """The chats that a run was made from, where they are no folder of `vvae import` or not there:
+    the person is still in them."""
 
 
 def forget(name: str, folder: Path) -> dict[Path, Removed]:
@@ -52,10 +55,13 @@ def forget(name: str, folder: Path) -> dict[Path, Removed]:
     Raises:
         DataError: the folder is neither, or the person is not there.
     """
-    folders = [folder]
+    folders, untouched = [folder], None
     if (folder / "config.yaml").is_file():
         source = _source_of(folder / "config.yaml")
-        folders = [source, folder] if source and (source / SUMMARY).is_file() else [folder]
+        if source and (source / SUMMARY).is_file():
+            folders = [source, folder]
+        elif source and source != Path("byu"):
+            untouched = source
     elif not (folder / SUMMARY).is_file():
         fix = "give a folder of 'vvae import' or of 'vvae run'"
         raise DataError("no chats and no run here", where=str(folder), fix=fix)
@@ -75,6 +81,8 @@ def forget(name: str, folder: Path) -> dict[Path, Removed]:
         known = {who for path in folders for who in _speakers(path)}  # no real names in an error
         fix = choose_from(name, sorted(known), shown=5)
         raise DataError(f"{name!r} is not here", where=str(folder), fix=fix)
+    if folder in removed:
+        removed[folder].untouched = untouched
     return removed
 
 

@@ -94,6 +94,7 @@ class Collection:
         self._pairs = {pair.pair_id: pair for pair in chosen}
         self._lock = threading.Lock()
         self._encoder = run.encoder
+        folder.mkdir(0o700, parents=True, exist_ok=True)  # ages, genders and what people wrote
 
     def work(self, annotator: str) -> Work:
         """Return what an annotator has done so far.

@@ -440,6 +440,7 @@ def work(run: Run, pairs: Sequence[Pair], gflops: float | None) -> Work:
         len(run.variants) * replies * 2 * size * (context + 30) / (WRITE_SHARE * gflops * 1e9)
     )
     losses = min(config.bench.losses, len(heldout)) + min(config.bench.forced, len(heldout))
+    losses += replies if "CP" in scored(run.space) else 0  # phrases, in what was written
     branch = _block(len(run.space.names)) + REPLY_FRAME + 20
     seconds["likelihoods"] = (
         len(run.variants) * losses * 2 * size * (context + 4 * branch) / (READ_SHARE * gflops * 1e9)

@@ -64,15 +64,21 @@ class Review:
         return verdicts
 
     def items(
-        self, speaker: str | None, start: int, number: int
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Return replies with at least one value, and how many there are: reply, what came before,
-        values with evidence.
+        self, speaker: str | None, start: int | None, number: int
+    ) -> tuple[list[dict[str, Any]], int, int]:
+        """Return replies with at least one value (reply, what came before, values with evidence),
+        the place of the first of them, and how many there are.
+
+        Args:
+            start: the place of the first; None: the first of which nothing was said yet.
         """
         pairs = [
             pair for pair in self._pairs.values() if speaker is None or pair.speaker == speaker
         ]
-        return [self._item(pair) for pair in pairs[start : start + number]], len(pairs)
+        if start is None:
+            unsaid = (at for at, pair in enumerate(pairs) if pair.pair_id not in self._verdicts)
+            start = next(unsaid, 0)
+        return [self._item(pair) for pair in pairs[start : start + number]], start, len(pairs)
 
     def _item(self, pair: Pair) -> dict[str, Any]:
         before = context(self.run.dialogues[pair.dialogue], pair)[-SHOWN_BEFORE:]

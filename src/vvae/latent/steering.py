@@ -34,7 +34,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar
 
@@ -529,6 +529,8 @@ def steer(
     reach: Callable[[str], Reach] | None = None,
     listener: str | None = None,
     most_strengths: int = 8,
+    told: Collection[str] | None = None,
+    draws: bool = True,
 ) -> Steered:
     """Return the z of the reply at a turn of a conversation.
 
@@ -539,6 +541,9 @@ def steer(
         read: q(z|c), called where a dimension is `auto`.
         reach: dimension -> what the adapter can do; without it rates are not asked for.
         most_strengths: how many dimensions may have one; those that nobody asked for give way.
+        told: the dimensions that the model is told, all where None; of another one candidates can
+            still be read.
+        draws: whether what a profile leaves open is drawn unasked; not for a prompted model.
     """
     own = profile.persona(listener)
     heard = read() if any(knob.mode == "auto" for knob in steering.knobs.values()) else Persona()
@@ -550,7 +555,7 @@ def steer(
     for dimension in space.dimensions:
         name, knob = dimension.name, steering.knobs.get(dimension.name)
         slot, origin = _slot_without_draw(knob, heard[name], own[name])
-        if slot is None and not (knob and knob.mode == "fixed"):
+        if slot is None and (draws if not knob or knob.mode == "auto" else knob.mode == "sample"):
             scope = "turn" if knob and knob.mode == "sample" else dimension.scope
             values = drawn_from(profile, prior, name)
             slot = fill(Persona(), values, name, keys[scope], seed=seed)[name]
@@ -561,6 +566,10 @@ def steer(
             shown = uniform("rate", seed, name, keys["turn"]) < target
             demands[name] = Demand(slot.value, shown)
             rate = Rate(target, target, shown)
+        elif told is not None and name not in told:
+            if knob and slot:
+                notes.append(f"{name}: this adapter was trained without it, and is not told")
+            slot, origin = None, None
         elif slot is not None and reach and target is not None:
             reachable = reach(name).of(slot.value)
             if strength is None and most_strengths > 0:
@@ -575,14 +584,14 @@ def steer(
             notes += [note] if note else []
         if rate and not rate.shown:
             slot, origin = None, None
-        if slot is not None:
+        if slot is not None and (told is None or name in told):
             persona = persona.with_slots({name: slot})
         dimensions[name] = Given(
             slot and slot.value,
             knob.mode if knob else "profile",
             origin,
             rate,
-            (strength or 0.0) if slot is not None else 0.0,
+            (strength or 0.0) if persona[name] else 0.0,
         )
     if candidates > 1 and not demands:
         notes.append("candidates: no rate is asked for, so one reply is written")

@@ -9,8 +9,10 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 import numpy as np
+from rich.cells import cell_len
 
 from vvae.core.errors import ModelError
 from vvae.latent.prior import Prior
@@ -62,13 +64,21 @@ LINES = 6
 """Labels of a dimension that a line figure shows, the most frequent ones."""
 
 
-def _svg(figure: Any) -> str:
+def _svg(figure: Any, *, values: bool = False) -> str:
+    """Return a figure as SVG and close it.
+
+    Args:
+        values: whether values of z stand in it, which may be in any script: they are left as text
+            to the page's fonts, which have what matplotlib's has not.
+    """
     import matplotlib.pyplot as plt
 
     stream = io.StringIO()
-    figure.savefig(
-        stream, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
-    )
+    with plt.rc_context({"svg.fonttype": "none" if values else "path"}), catch_warnings():
+        filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(
+            stream, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+        )
     plt.close(figure)
     text = stream.getvalue()
     for colour, name in NAMES.items():
@@ -135,7 +145,6 @@ def _axes(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple
         "axes.spines.top": False,
         "axes.spines.right": False,
         "svg.hashsalt": "vvae",
-        "svg.fonttype": "path",
     }
     matplotlib.rcParams.update(style)
     return plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
@@ -457,12 +466,11 @@ def set_and_read(table: Mapping[str, Mapping[str, int]]) -> str:
         [[of.get(c, 0) / max(1, sum(of.values())) for c in columns] for of in table.values()]
     )
     _heat(axis, shares, lambda y, x: f"{100 * shares[y, x]:.0f}" if shares[y, x] > 0 else "")
-    ticks = [c if c.isascii() else "?" for c in columns]
-    axis.set_xticks(range(len(columns)), [c or "null" for c in ticks], rotation=35, ha="right")
-    axis.set_yticks(range(len(rows)), [r if r.isascii() else "?" for r in rows])
+    axis.set_xticks(range(len(columns)), [c or "null" for c in columns], rotation=35, ha="right")
+    axis.set_yticks(range(len(rows)), rows)
     axis.set_xlabel("read, % of the row")
     axis.set_ylabel("set")
-    return _svg(figure)
+    return _svg(figure, values=True)
 
 
 def asked_rates(rates: Mapping[str, Mapping[str, Any]]) -> str:
@@ -520,7 +528,7 @@ def prior(z_prior: Prior, space: LatentSpace) -> str:
         for (value, n), depth in zip(z_prior[name].ordered, DEPTHS, strict=False):
             share = 100 * n / z_prior[name].observed
             right.barh(row, share, left=start, color=MODEL, alpha=depth, height=0.6)
-            if share > 1.6 * len(value) + 2 and value.isascii():
+            if share > 1.6 * cell_len(value) + 2:
                 right.text(
                     start + share / 2,
                     row,
@@ -536,8 +544,10 @@ def prior(z_prior: Prior, space: LatentSpace) -> str:
     right.invert_yaxis()
     right.set_xlim(0, 100)
     right.set_xlabel("prior p(z): the five most frequent values, % of observed")
-    figure.tight_layout()
-    return _svg(figure)
+    with catch_warnings():
+        filterwarnings("ignore", "Glyph .* missing from font")
+        figure.tight_layout()
+    return _svg(figure, values=True)
 
 
 def confusion(audit: Mapping[str, Any]) -> str:

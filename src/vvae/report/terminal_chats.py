@@ -185,6 +185,14 @@ def print_forgotten(removals: Mapping[Path, Removed]) -> None:
             console.print(
                 f"  must be retrained: {', '.join(removed.retrain)}", highlight=False, markup=False
             )
+        if removed.untouched:
+            console.print(
+                f"  not looked at: the chats it was made from, {removed.untouched}; where they are "
+                "a folder of 'vvae import', give that folder, too",
+                style="yellow",
+                highlight=False,
+                markup=False,
+            )
     console.print(
         "copies of adapters, cards and exports elsewhere are yours to find", style="yellow"
     )

@@ -151,5 +151,6 @@ def open_session(
         steering=steering,
         reach=reaches(run, adapter, strengths=sets_off).__getitem__,
         seed=seed,
-        shows_z=adapter.z != "none",
+        shows_z=adapter.shows_slots,
+        told=adapter.dimensions,
     )

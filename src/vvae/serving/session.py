@@ -8,7 +8,7 @@ conversation.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
@@ -209,6 +209,8 @@ class ChatSession:
     seed: int = 0
     shows_z: bool = True
     """False for a variant trained without persona."""
+    told: Collection[str] | None = None
+    """The dimensions that the variant was trained with; all where None."""
     _turns: list[Turn] = field(default_factory=list)
 
     @property
@@ -242,7 +244,8 @@ class ChatSession:
         )
         text = accepted.completion.text
         messages = tuple(line.strip() for line in text.split(BURST) if line.strip())
-        self._say(self.profile.speaker, BURST.join(messages) or "...")
+        if messages:  # a turn that says nothing is none
+            self._say(self.profile.speaker, BURST.join(messages))
         return ChatReply(messages, steered, accepted if steered.demands else None)
 
     def _block(self, persona: Persona) -> str | None:
@@ -263,4 +266,5 @@ class ChatSession:
             seed=self.seed,
             read=lambda: self.reader.read(self._turns, self.profile.speaker),
             reach=self.reach,
+            told=self.told,
         )

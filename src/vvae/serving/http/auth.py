@@ -18,6 +18,11 @@ LOG = logging.getLogger("vvae.server")
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 OPEN_PATHS = ("/", "/page.js", "/page.css", "/health")
 """Answered without a key: the page asks for the key, and says nothing itself."""
+NEEDS_OWNER = "this needs the owner's key: it reads people's messages, or writes"
+NO_OWNER = (
+    "nobody may do this here, as it reads people's messages, or writes: start the server with "
+    "VVAE_OWNER_KEY to be its owner"
+)
 LARGEST_BODY = 2 << 20
 BODY_SECONDS = 20.0
 DEEPEST = 32
@@ -106,7 +111,7 @@ class RequestGuard:
                 return 401, "the key is missing or wrong"
             scope["vvae.owner"] = self._keys.allows(token, owner=True)
             if _is_owners(scope) and not scope["vvae.owner"]:
-                return 403, "this needs the owner's key: it reads people's messages, or writes"
+                return 403, NEEDS_OWNER if self._keys.owner else NO_OWNER
         if scope["method"] in ("POST", "PUT", "PATCH"):
             kind = headers.get(b"content-type", "").partition(";")[0].strip().lower()
             if (
@@ -164,6 +169,7 @@ async def _answer(send: Any, status: int, message: str) -> None:
     kinds = {401: "authentication_error", 403: "permission_error", 500: "server_error"}
     kind = kinds.get(status, "invalid_request_error")
     code = {401: "invalid_api_key", 403: "owner_only"}.get(status)
+    code = "no_owner" if message == NO_OWNER else code
     body = json.dumps(error_body(message, kind=kind, code=code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:

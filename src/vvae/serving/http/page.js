@@ -18,32 +18,46 @@ const pause = (seconds, signal) => new Promise((done, failed) => {
 let key = sessionStorage.getItem("key") || "";
 
 async function ask(path, settings = {}) {
+  const former = key;
+  let owners = false; // what is asked is theirs: a wrong key after that does not change it
   for (let tried = Boolean(key); ; tried = true) {
     const headers = { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
     const answer = await fetch(path, { ...settings, headers });
     if (answer.ok) return answer;
     const body = await answer.json().catch(() => ({}));
-    const owners = body.error?.code === "owner_only";
-    if (answer.status !== 401 && !owners) {
+    const refused = body.error?.code === "owner_only";
+    owners ||= refused;
+    if (answer.status !== 401 && !refused) {
       const error = new Error(body.error?.message || `the server answered ${answer.status}`);
       error.status = answer.status;
       error.after = Number(answer.headers.get("Retry-After")) || 0;
       throw error;
     }
-    await askKey(owners ? "This needs the owner's key." : tried ? "This key is wrong." : "");
+    if (await askKey(refused ? "This needs the owner's key." : tried ? "This key is wrong." : "")) continue;
+    remember(former); // what it is enough for still works
+    throw new Error(owners ? "this needs the owner's key" : "this server asks for a key: load the page again to give it");
   }
 }
 
-async function askKey(why) {
+function remember(given) {
+  key = given;
+  sessionStorage.setItem("key", key);
+}
+
+async function askKey(why) { // false where none is given
   for (;;) {
     $("key-wrong").textContent = why;
+    $("ask-key").returnValue = "";
     $("ask-key").showModal();
     await new Promise((done) => $("ask-key").addEventListener("close", done, { once: true }));
-    key = $("key").value.trim();
-    if (/^[\x21-\x7e]+$/.test(key)) break; // nothing else can stand in a header
+    if ($("ask-key").returnValue !== "given") return false;
+    const given = $("key").value.trim();
+    if (/^[\x21-\x7e]+$/.test(given)) { // nothing else can stand in a header
+      remember(given);
+      return true;
+    }
     why = "A key has letters, digits and signs of a plain keyboard alone.";
   }
-  sessionStorage.setItem("key", key);
 }
 
 const tell = (text, wrong = false) => {
@@ -74,7 +88,7 @@ async function patiently(path, settings) {
 // --- knobs ------------------------------------------------------------------------------------------------------
 
 const LANES = ["vibe", "tone", "relationship"]; // of the default space; another one shows its first closed dimensions
-const RATES = [[0.02, "about one reply in fifty"], [0.05, "about one reply in twenty"], [0.1, "about one reply in ten"], [0.2, "about one reply in five"], [0.35, "about one reply in three"], [0.5, "every other reply"], [0.75, "three replies in four"], [1, "every reply"]];
+const RATES = [[0, "never"], [0.02, "about one reply in fifty"], [0.05, "about one reply in twenty"], [0.1, "about one reply in ten"], [0.2, "about one reply in five"], [0.35, "about one reply in three"], [0.5, "every other reply"], [0.75, "three replies in four"], [1, "every reply"]];
 const STRENGTHS = [[0.5, "pushed a little"], [1, "pushed"], [2, "pushed hard"], [3, "pushed very hard"]];
 let space = null;
 
@@ -128,7 +142,7 @@ function knob(dimension) {
     own, new Option("follows the conversation", "auto"), new Option("varies at random", "sample"), new Option("none", "none"),
     make("optgroup", { label: closed ? "always" : "always (often in these chats)" }, ...(closed ? dimension.labels : dimension.top).map((value) => new Option(value, `=${value}`))),
     ...(closed ? [] : [new Option("something else …", "other")]));
-  const other = make("input", { class: "other", hidden: true, dir: "auto", maxLength: 400, ariaLabel: `${name}: what else` });
+  const other = make("input", { class: "other", hidden: true, dir: "auto", maxLength: 400, required: true, pattern: ".*\\S.*", title: "a value, in words", ariaLabel: `${name}: what else` });
   const often = make("select", { ariaLabel: `${name}: how often it shows` });
   const push = make("select", { ariaLabel: `${name}: how hard it is pushed` }, new Option("as learnt", ""), ...STRENGTHS.map(([w, words]) => new Option(words, w)));
   const howOften = make("div", { class: "often", hidden: true }, make("label", {}, "shows ", often), push);
@@ -152,12 +166,14 @@ function set(row, mode, value) {
 function rates(row, reach, asked) {
   if ($("candidates").value) reach = null; // what no reply shows by itself is looked for
   const inside = reach ? RATES.filter(([rate]) => rate >= reach.low && rate <= reach.high) : RATES;
-  const more = asked && !inside.some(([rate]) => rate === asked) ? [[asked, `${+(100 * asked).toFixed(1)} of 100 replies`]] : [];
+  const more = asked !== undefined && !inside.some(([rate]) => rate === asked) ? [[asked, `${+(100 * asked).toFixed(1)} of 100 replies`]] : [];
   row.often.replaceChildren(new Option("as often as it comes", ""), ...[...inside, ...more].map(([rate, words]) => new Option(words, rate)));
   row.often.title = reach ? `this adapter can show it in ${+(100 * reach.low).toFixed(1)} to ${+(100 * reach.high).toFixed(1)} of 100 replies (${reach.basis})` : "";
   row.often.value = asked ?? "";
   shown(row);
 }
+
+const rateOf = (row) => (row.often.value === "" ? undefined : Number(row.often.value));
 
 // How often it shows and how hard it is pushed: in sight where it matters, or where it was chosen.
 const shown = (row) => { row.howOften.hidden = !row.often.value && !row.push.value && row.help.hidden && ["own", "none"].includes(row.choose.value); };
@@ -186,10 +202,10 @@ async function profile() {
     const one = found.knobs[name] || {};
     row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : found.habits.includes(name) ? "as they write" : "varies (no habit known)";
     row.keptPush = kept && one.strength; // what is off here may be on there
-    row.keptRate = kept && one.rate;
+    row.keptRate = kept && one.rate !== undefined;
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
     pushes(row, kept ? one.strength : Number(row.push.value));
-    rates(row, reach[name], kept ? one.rate : Number(row.often.value) || undefined);
+    rates(row, reach[name], kept ? one.rate : rateOf(row));
   }
   if (kept) $("seed").value = found.seed ?? "";
   if (worn) {
@@ -232,9 +248,11 @@ function persona() {
 }
 
 function settings() { // what is left empty is the server's; what is wrong is shown at its field and not sent
-  const wrong = ["temperature", "top-p", "max-tokens", "seed"].map($).find((field) => !field.checkValidity());
+  const open = rows().map(([, row]) => row).filter((row) => row.choose.value === "other").map((row) => row.other);
+  const wrong = [...["temperature", "top-p", "max-tokens", "seed"].map($), ...open].find((field) => !field.checkValidity());
   if (wrong) {
-    wrong.closest("details").open = true;
+    const more = wrong.closest("details");
+    if (more) more.open = true;
     wrong.reportValidity();
     return null;
   }
@@ -268,11 +286,12 @@ function beside(turn, parent) {
 }
 
 function messages(parent) {
-  const name = $("me").value.trim();
+  const name = $("me").value.trim(), speaker = $("speaker").value;
   return (parent === root ? [] : path(parent)).flatMap((turn) => {
     if (turn.you !== undefined) return [{ role: "user", content: turn.you, ...(name && { name }) }];
-    const { text } = turn.answers[turn.kept];
-    return text ? [{ role: "assistant", content: text }] : [];
+    const { text, z } = turn.answers[turn.kept], who = z?.speaker ?? speaker;
+    if (!text) return [];
+    return [who === speaker ? { role: "assistant", content: text } : { role: "user", content: text, name: who }];
   });
 }
 
@@ -467,24 +486,24 @@ function menu(chip, name, slot, answer, turn) { // one knob, the others stay as 
   const chipRow = chip.parentNode, row = $(`knob-${name}`);
   document.querySelectorAll(".menu").forEach((one) => one.remove());
   const dimension = space.dimensions.find((one) => one.name === name);
-  const list = make("datalist", { id: "values" }, ...dimension.top.map((value) => new Option(value)));
-  const field = row?.closed
-    ? make("select", {}, new Option("none", ""), ...dimension.labels.map((value) => new Option(value)))
-    : make("input", { dir: "auto", maxLength: 400, placeholder: "none" });
-  if (!row?.closed) field.setAttribute("list", "values");
-  field.value = slot.value ?? "";
+  const listed = row.closed ? dimension.labels : [...new Set([slot.value, ...dimension.top])].filter((value) => value !== null);
+  const other = make("input", { hidden: true, dir: "auto", maxLength: 400, ariaLabel: `${name}: what else` });
+  const field = make("select", { on: { change: () => { other.hidden = field.value !== "other"; if (!other.hidden) other.focus(); } } },
+    new Option("none", ""), ...listed.map((value) => new Option(value, `=${value}`)), ...(row.closed ? [] : [new Option("something else …", "other")]));
+  field.value = slot.value === null ? "" : `=${slot.value}`;
   const close = () => { form.remove(); chip.focus(); };
   const form = make("form", { class: "menu", on: {
     submit: (event) => {
       event.preventDefault();
-      set(row, "fixed", field.value.trim() || null);
+      const value = (field.value === "other" ? other.value.trim() : field.value.slice(1)) || null;
+      set(row, "fixed", value);
       const others = Object.entries(answer.z.z).filter(([other]) => other !== name);
       const kept = others.map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate?.shown ? 1 : undefined, strength: one.strength ?? (one.rate?.shown ? 0 : undefined) }]);
       const rated = slot.rate || row.often.value;
-      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value: field.value.trim() || null, rate: rated ? 1 : undefined, strength: slot.strength ?? (Number(row.push.value) || (rated ? 0 : undefined)) } }, Object.fromEntries(others));
+      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value, rate: rated ? 1 : undefined, strength: slot.strength ?? (Number(row.push.value) || (rated ? 0 : undefined)) } }, Object.fromEntries(others));
     },
     keydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } },
-  } }, make("p", { class: "dim" }, why(name, slot, answer)), make("label", {}, name, field), list, make("button", {}, "Write again"), act("Close", close));
+  } }, make("p", { class: "dim" }, why(name, slot, answer)), make("label", {}, name, field), other, make("button", {}, "Write again"), act("Close", close));
   chipRow.after(form);
   form.scrollIntoView({ block: "nearest" });
   field.focus();
@@ -524,6 +543,7 @@ function remove(turn, parent) {
   $("undo").hidden = false;
   draw();
   keep();
+  $("undelete").focus();
 }
 $("undelete").addEventListener("click", () => { deleted?.(); deleted = null; $("undo").hidden = true; draw(); keep(); $("text").focus(); });
 
@@ -531,7 +551,7 @@ const redraw = (turn) => { turn.drawn = null; draw(); keep(); };
 
 function draw() { // makes what is new, leaves what is there
   const log = $("log"), scroll = $("scroll"), below = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
-  const turns = path();
+  const turns = path(), held = document.activeElement, place = [...log.children].findIndex((node) => node.contains(held));
   let parent = root;
   turns.forEach((turn, at) => {
     const form = `${parent.next.indexOf(turn)} of ${parent.next.length}`;
@@ -540,6 +560,10 @@ function draw() { // makes what is new, leaves what is there
     parent = turn;
   });
   while (log.children.length > turns.length) log.lastChild.remove();
+  if (place >= 0 && !log.contains(document.activeElement)) { // who uses the keyboard goes on where they were
+    const acts = [...(log.children[place]?.querySelectorAll("button") ?? [])];
+    (acts.find((one) => one.textContent === held.textContent) ?? acts.find((one) => held.className && one.className === held.className) ?? acts[0])?.focus({ preventScroll: true });
+  }
   $("welcome").hidden = turns.length > 0;
   if (below) scroll.scrollTop = scroll.scrollHeight;
   timeline();
@@ -566,7 +590,7 @@ function timeline() {
 
 // --- what is kept -----------------------------------------------------------------------------------------------
 
-const plain = () => JSON.stringify({ vvae: 1, root, speaker: $("speaker").value, adapter: $("adapter").value, me: $("me").value, persona: persona() }, (name, value) => (name === "node" || name === "drawn" || name === "form" || name === "writing" ? undefined : value));
+const plain = () => JSON.stringify({ vvae: 1, note: "A language model wrote the persona's messages in this file.", root, speaker: $("speaker").value, adapter: $("adapter").value, me: $("me").value, persona: persona() }, (name, value) => (name === "node" || name === "drawn" || name === "form" || name === "writing" ? undefined : value));
 
 const store = { // a browser may allow none
   get: (name) => { try { return localStorage.getItem(name); } catch { return null; } },
@@ -691,7 +715,7 @@ $("how-like").addEventListener("click", async () => { // the replies of this cha
 });
 $("candidates").addEventListener("change", () => { // with candidates any rate may be asked for
   const reach = space.adapters.find((one) => one.name === $("adapter").value)?.reach || {};
-  for (const [name, row] of rows()) rates(row, reach[name], Number(row.often.value) || undefined);
+  for (const [name, row] of rows()) rates(row, reach[name], rateOf(row));
   keep();
 });
 $("new").addEventListener("click", fresh);
@@ -729,12 +753,13 @@ $("delete").addEventListener("click", async () => {
 
 // --- review -----------------------------------------------------------------------------------------------------
 
-let place = 0, total = 0, judged = null, chosen = 0;
+let place = null, total = 0, judged = null, chosen = 0; // no place: the first reply of which nothing was said
 
 async function review() {
   try {
-    const found = await (await ask(`vvae/review?number=1&start=${place}&speaker=${encodeURIComponent($("of").value)}`)).json();
+    const found = await (await ask(`vvae/review?number=1${place === null ? "" : `&start=${place}`}&speaker=${encodeURIComponent($("of").value)}`)).json();
     total = found.total;
+    place = found.start;
     judged = found.items[0] || null;
     chosen = 0;
     counted(found.counts);
@@ -818,7 +843,7 @@ async function say(name, verdict, value = null) {
 const step = (by) => { if (place + by >= 0 && place + by < total) { place += by; review(); } };
 $("back").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
-$("of").addEventListener("change", () => { place = 0; review(); });
+$("of").addEventListener("change", () => { place = null; review(); });
 
 // --- everywhere -------------------------------------------------------------------------------------------------
 

@@ -387,6 +387,8 @@ class PersonaResolver:
             reach=self.reach[asked.adapter].__getitem__,
             listener=asked.listener,
             most_strengths=self._strengths or 0,
+            told=variant.dimensions,
+            draws=variant.trained,
         )
         if needs_encoder(steered.demands, self.space):
             self.check_reads()

@@ -52,6 +52,10 @@ class Chunk(NamedTuple):
     finish_reason: str | None = None
 
 
+def _text_of(chunks: Iterable[Chunk]) -> str:
+    return "".join(chunk.text for chunk in chunks)
+
+
 @dataclass
 class Answer:
     """The choices of one answer.
@@ -183,8 +187,9 @@ class Answer:
                 await self._write(index, number, chunks.append, put)
 
         async def met(written: Sequence[list[Chunk]]) -> list[frozenset[str]]:
-            texts = ["".join(chunk.text for chunk in chunks) for chunks in written]
-            return await self.reader.met(spec.turns, spec.speaker, demands, texts)
+            return await self.reader.met(
+                spec.turns, spec.speaker, demands, [_text_of(chunks) for chunks in written]
+            )
 
         for numbers in rounds(spec.steered.candidates, FIRST_ROUND):
             spent = time.monotonic() - started
@@ -198,13 +203,15 @@ class Answer:
             if not replies:
                 queue.put_nowait(Chunk(index))  # the prompt was read
             replies += written
-            chosen.add(await met(written))
+            chosen.add(
+                await met(written), blank=[not _text_of(chunks).strip() for chunks in written]
+            )
             round_took = time.monotonic() - started - spent
             while found := chosen.placement:
                 # It takes about as long as a round: to be placed, written and read.
                 if time.monotonic() - started + round_took > self.seconds * IN_TIME:
                     break
-                texts = ["".join(chunk.text for chunk in replies[n]) for n in found.candidates]
+                texts = [_text_of(replies[n]) for n in found.candidates]
                 opened: list[Chunk] = []
                 put = {
                     "dimension": found.dimension,

@@ -247,14 +247,16 @@ def items(
     service: ServiceDependency,
     reviews: ReviewsDependency,
     speaker: str | None = None,
-    start: int = 0,
+    start: int | None = None,
     number: int = 10,
 ) -> dict[str, Any]:
-    """Return replies with the values that the encoder read in them, and what was said of those."""
-    start, number = max(0, min(start, 2**31)), max(1, min(number, MOST_ITEMS))
+    """Return replies with the values that the encoder read in them, and what was said of those;
+    from the first one of which nothing was said, where no start is given.
+    """
+    start = None if start is None else max(0, min(start, 2**31))
     review = reviews.of(service.personas.run)
-    replies, total = review.items(speaker or None, start, number)
-    return {"items": replies, "total": total, "counts": review.counts()}
+    replies, begin, total = review.items(speaker or None, start, max(1, min(number, MOST_ITEMS)))
+    return {"items": replies, "start": begin, "total": total, "counts": review.counts()}
 
 
 @router.post("/vvae/review", responses=errors(400, 408, 413, 415, 503))
