@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.support.browser import assert_readable, needs_browser, opened_page
-from tests.support.runs import spawn, write_config
+from tests.support.runs import spawn, vvae, write_config
 from vvae.config import load_config
 from vvae.core.dialogue import Dialogue
 from vvae.core.errors import ConfigError
@@ -49,6 +50,30 @@ def finished(
     assert process.returncode == 0, output
     assert output.strip().splitlines()[-1].replace("\n", "").endswith("report.html")
     return folder
+
+
+def test_what_is_trained_on_can_be_seen(finished: Path) -> None:
+    """The first replies of the plan, each as it was said, behind its chat and its z."""
+    before = sorted((finished / "run").rglob("*"))
+    shown = vvae("train", "config.yaml", "--show", "2", cwd=finished)
+    assert shown.returncode == 0, shown.stderr
+    run = Run(load_config(finished / "config.yaml"))
+    replies = {pair.pair_id: pair for pair in run.pairs if pair.split == "train"}
+    blocks = re.findall(
+        r"^(\S+), (\S+): \d+ tokens before the reply, (\d+) that carry loss\n(.*?│)\n\n",
+        shown.stdout,
+        re.DOTALL | re.MULTILINE,
+    )
+    assert [variant for variant, *_ in blocks] == [
+        name for name in ("FT", "P+FT", "SP+FT", "SP+FT@0.5") for _ in range(2)
+    ]
+    for variant, pair_id, tokens, text in blocks:
+        prompt, *supervised = text.rstrip("│").split("│")
+        assert "".join(supervised).startswith(replies[pair_id].response)
+        assert len(supervised) <= int(tokens)
+        assert variant != "FT" or "[persona]" not in prompt
+        assert variant != "SP+FT" or "[persona] " in prompt
+    assert sorted((finished / "run").rglob("*")) == before, "nothing was trained"
 
 
 def test_the_road_leaves_the_files_of_the_contract(finished: Path) -> None:

@@ -371,7 +371,7 @@ def test_values_are_reviewed_with_their_evidence(server: Served, served_run: Pat
         page.reload()
         page.wait_for_selector("#knobs .knob")
         page.click("#tab-review")
-        expect(page.locator("#place")).to_contain_text("3 of "), "what was judged is not shown again"
+        expect(page.locator("#place")).to_contain_text("3 of ")  # the two before are judged
         page.click("#tab-chat")
         say(page, "hello")
 
@@ -406,7 +406,7 @@ def test_the_page_asks_for_the_key(served_run: Path) -> None:
         page.keyboard.press("Enter")
         page.wait_for_selector("#knobs .knob")
         page.click("#tab-review")
-        expect(page.locator("#state")).to_contain_text("VVAE_OWNER_KEY"), "no key would do"
+        expect(page.locator("#state")).to_contain_text("VVAE_OWNER_KEY")  # no key would do
 
 
 def test_who_has_no_owners_key_goes_on_talking(served_run: Path) -> None:

@@ -167,13 +167,33 @@ def prior_show(
 
 
 @app.command(epilog=example("vvae train mine.yaml"))
-def train(config: ConfigPath, require_consent: RequireConsent = False) -> None:
+def train(
+    config: ConfigPath,
+    require_consent: RequireConsent = False,
+    show: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Only show so many training replies of each variant: the prompt, z, and the "
+            "tokens that carry loss.",
+        ),
+    ] = 0,
+) -> None:
     """Train the adapters of all fine-tuned variants.
 
     With several processes: torchrun -m vvae.cli train CONFIG.
     """
     if require_consent:
         check_consent(config)
+    if show:
+        from vvae.pipeline.stages.training import examples_of
+        from vvae.report.terminal import print_examples
+
+        opened = run_until(config, "profiles")
+        for variant in opened.variants:
+            if variant.trained:
+                print_examples(variant.name, examples_of(opened, variant, show))
+        return
     opened = run_until(config, "train")
     typer.echo(f"adapters in {opened.path('adapters')}")
 

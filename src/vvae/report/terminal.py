@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vvae.decoder.examples import Example
 from vvae.encoders.llm.encoder import Plan
 from vvae.latent.prior import Prior
 from vvae.metrics.metric import metrics_of
@@ -22,6 +23,7 @@ __all__ = [
     "print_audit",
     "print_claims",
     "print_dialogbench",
+    "print_examples",
     "print_likeness",
     "print_plan",
     "print_positive_control",
@@ -53,6 +55,18 @@ def print_claims(study: Mapping[str, Any]) -> None:
         colour = {"holds": "green", "does not hold": "red"}.get(row["verdict"], "yellow")
         table.add_row(Text(row["claim"]), estimate, around, n, p, Text(row["verdict"], colour))
     Console().print(table)
+
+
+def print_examples(variant: str, examples: Sequence[Example]) -> None:
+    """Print training replies of a variant: what stands before each, and its tokens that carry loss,
+    parted by bars and on a terminal coloured.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    for one in examples:
+        what = f"{variant}, {one.pair_id}: {one.prompt_tokens} tokens before the reply, "
+        console.print(Text(what + f"{len(one.reply)} that carry loss", "bold"))
+        console.print(Text(one.prompt, "dim") + Text("│".join(("", *one.reply, "")), "green"))
+        console.print()
 
 
 def print_positive_control(cells: Mapping[str, Any], model: str) -> None:

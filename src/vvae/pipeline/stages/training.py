@@ -13,9 +13,10 @@ from vvae.core.random import shuffled
 from vvae.corpus.consent import CONSENT, check_consent, read_consent
 from vvae.corpus.pairs import learned_pairs, learned_speakers
 from vvae.decoder.conditions import training_examples
+from vvae.decoder.examples import Example, examples
 from vvae.decoder.export import adapter_to_gguf, merge, modelfile
 from vvae.decoder.model import grouped, per_token
-from vvae.decoder.train import plan, planned, train
+from vvae.decoder.train import Step, plan, planned, train
 from vvae.decoder.variants import Variant
 from vvae.inference.engine import GenerationConfig, Request
 from vvae.inference.models import gguf_of, hub_name
@@ -26,7 +27,7 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ
 
-__all__ = ["check_patience", "consent", "export_adapter", "stages"]
+__all__ = ["check_patience", "consent", "examples_of", "export_adapter", "stages"]
 
 DESCRIBED_REPLIES, DESCRIPTION_TOKENS = 12, 80
 """Training replies a description is made from, and its length at the most."""
@@ -148,7 +149,7 @@ def train_variant(run: Run, variant: Variant) -> None:
     consent(run)
     config = run.config
     seed = config.seed + variant.seed
-    steps = plan(learned_pairs(run.valid_pairs, config.pairs), config.train, seed=seed)
+    steps = _steps(run, variant)
     description = {
         "variant": variant.model_dump(mode="json"),
         "space": run.space.to_dict(),
@@ -181,6 +182,22 @@ def train_variant(run: Run, variant: Variant) -> None:
             say=run.reporter.say,
             validate=validate,
         )
+
+
+def examples_of(run: Run, variant: Variant, number: int) -> list[Example]:
+    """Return the first training replies of a variant, in the order in which it is trained on them.
+
+    Raises:
+        ModelError: a vector stands for the speaker, which no text shows.
+    """
+    build = partial(run.conditions(variant).training_tree, run.decoder)
+    return examples(run.decoder.prompter.tokenizer, _steps(run, variant), build, number)
+
+
+def _steps(run: Run, variant: Variant) -> list[Step]:
+    config = run.config
+    pairs = learned_pairs(run.valid_pairs, config.pairs)
+    return plan(pairs, config.train, seed=config.seed + variant.seed)
 
 
 def _validation(run: Run, variant: Variant) -> Callable[[], float]:
