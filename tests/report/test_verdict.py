@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
+from vvae.latent.prior import DimensionPrior, Prior
+from vvae.latent.space import load_space
 from vvae.report import figures
 from vvae.report.verdict import against_people, of_report
 
@@ -82,3 +86,16 @@ def test_a_rate_of_zero_has_an_axis_from_zero_to_one() -> None:
     texts = [line.strip(" <!->") for line in svg.splitlines() if "<!--" in line]
     assert {"0.0", "1.0"} <= set(texts)
     assert not any("e-" in text or "−" in text for text in texts)
+
+
+def test_values_of_any_script_stand_in_the_figures() -> None:
+    """As text, which the page's fonts show; matplotlib's own has no such letters."""
+    pytest.importorskip("matplotlib")
+    read = {"哈哈": {"哈哈": 30, "": 5}, "😂": {"😂": 12, "哈哈": 3}}
+    space, counts = load_space(), DimensionPrior({"哈哈": 30, "😂": 20}, 50)
+    z_prior = Prior(dict.fromkeys(space.names, counts), "e", "c")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for svg in (figures.set_and_read(read), figures.prior(z_prior, space)):
+            assert ">哈哈</text>" in svg
+            assert ">😂</text>" in svg

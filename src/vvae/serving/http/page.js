@@ -166,7 +166,7 @@ function set(row, mode, value) {
 function rates(row, reach, asked) {
   if ($("candidates").value) reach = null; // what no reply shows by itself is looked for
   const inside = reach ? RATES.filter(([rate]) => rate >= reach.low && rate <= reach.high) : RATES;
-  const more = asked !== undefined && !inside.some(([rate]) => rate === asked) ? [[asked, `${+(100 * asked).toFixed(1)} of 100 replies`]] : [];
+  const more = (asked ?? null) !== null && !inside.some(([rate]) => rate === asked) ? [[asked, `${+(100 * asked).toFixed(1)} of 100 replies`]] : [];
   row.often.replaceChildren(new Option("as often as it comes", ""), ...[...inside, ...more].map(([rate, words]) => new Option(words, rate)));
   row.often.title = reach ? `this adapter can show it in ${+(100 * reach.low).toFixed(1)} to ${+(100 * reach.high).toFixed(1)} of 100 replies (${reach.basis})` : "";
   row.often.value = asked ?? "";
@@ -202,7 +202,7 @@ async function profile() {
     const one = found.knobs[name] || {};
     row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : found.habits.includes(name) ? "as they write" : "varies (no habit known)";
     row.keptPush = kept && one.strength; // what is off here may be on there
-    row.keptRate = kept && one.rate !== undefined;
+    row.keptRate = kept && (one.rate ?? null) !== null;
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
     pushes(row, kept ? one.strength : Number(row.push.value));
     rates(row, reach[name], kept ? one.rate : rateOf(row));
