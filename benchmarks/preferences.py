@@ -103,10 +103,11 @@ def preferred(run: Run, steps: Sequence[Step], rejected: Mapping[str, str], fold
             for part in batches(group, CPU_TOKENS):
                 inputs = decoder.inputs(part)
                 keys = list(inputs.batch.keys)
-                nats = torch.zeros(len(keys)).index_add(
-                    0, torch.from_numpy(inputs.batch.owners), decoder.token_losses(inputs)
+                owners = torch.from_numpy(inputs.batch.owners).to(decoder.device)
+                nats = torch.zeros(len(keys), device=decoder.device).index_add(
+                    0, owners, decoder.token_losses(inputs)
                 )
-                gained = torch.tensor([before[key][0] for key in keys]) - nats
+                gained = nats.new_tensor([before[key][0] for key in keys]) - nats
                 mine = [at for at, key in enumerate(keys) if key.endswith("#own|0")]
                 theirs = [keys.index(keys[at].replace("#own|", "#other|")) for at in mine]
                 loss = -logsigmoid(BETA * (gained[mine] - gained[theirs])).sum() / number

@@ -1,4 +1,6 @@
-"""The scripts that a machine with a GPU runs: they need no corpus and no polars, and they run."""
+"""The scripts behind the figures: those that a machine with a GPU runs need no corpus and no
+polars.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.pack_for_gpu import experiment
+from benchmarks.preferences import preferred
 
 from tests.support.runs import write_config
+from vvae.config import load_config
 from vvae.core.dialogue import Dialogue
+from vvae.decoder.model import Branch
+from vvae.decoder.train import TrainConfig, plan
+from vvae.pipeline.run import Run
+from vvae.pipeline.runner import run_stages
 
 ROOT = Path(__file__).parent.parent
 WITHOUT = """
@@ -82,3 +91,31 @@ def test_a_packed_run_is_trained_and_measured_without_its_chats(
     assert ft["loss_true"] == ft["loss_swapped"] == ft["loss_none"], "FT is shown no z"
     assert rows[-1]["written"] == 3
     assert (tmp_path / "learned" / "SP+FT" / "adapter_model.safetensors").is_file()
+
+
+def test_preferences_raise_the_own_reply_over_the_other(
+    tmp_path: Path, corpus: list[Dialogue], tiny_model: Path
+) -> None:
+    """By far less in a few steps of a tiny model than in a training, but for nearly each reply."""
+    run = Run(load_config(write_config(tmp_path, corpus, tiny_model, variants=["FT"])))
+    run_stages(run, until="pairs")
+    pairs = [pair for pair in run.pairs if pair.speaker == "ana" and pair.split == "train"][:12]
+    rejected = {pair.pair_id: "that is what I should have thought, too" for pair in pairs}
+    run.decoder.add_adapter(1)
+
+    def margins() -> list[float]:
+        result = []
+        for pair in pairs:
+            other = replace(pair, response=rejected[pair.pair_id], pair_id=f"{pair.pair_id}#")
+            ways = {one.pair_id: [Branch("0", None)] for one in (pair, other)}
+            tree = run.decoder.tree(run.dialogues[pair.dialogue], [pair, other], ways)
+            of = run.decoder.losses([tree])
+            result.append(of[f"{other.pair_id}|0"][0] - of[f"{pair.pair_id}|0"][0])
+        return result
+
+    before = margins()
+    steps = plan(pairs, TrainConfig(pairs=12, passes=4, batch_replies=4), seed=0)
+    preferred(run, steps, rejected, tmp_path / "adapter")
+    gained = [after - first for after, first in zip(margins(), before, strict=True)]
+    assert sum(gain > 0 for gain in gained) >= 11
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
