@@ -193,10 +193,11 @@ def test_an_adapter_is_told_what_it_was_trained_with_alone() -> None:
     assert {name for name, _ in found.persona} == {"tone", "catchphrase"}
     assert found.dimensions["hobby"].value is None, "what is not told is not said to be"
     assert found.dimensions["vibe"].value is None
-    assert found.notes == ("hobby: this adapter was trained without it, and is not told",)
+    assert found.notes == ("hobby: this adapter is not told it",)
     wanted = steered("hobby=chess; hobby.rate=1; candidates=4", told={"tone"})
     assert wanted.demands == {"hobby": Demand("chess", True)}, "a reply can be looked for"
     assert wanted.persona["hobby"] is None
+    assert wanted.notes == found.notes
 
 
 def test_a_prompted_model_is_told_nothing_that_was_drawn_unasked() -> None:
@@ -204,6 +205,8 @@ def test_a_prompted_model_is_told_nothing_that_was_drawn_unasked() -> None:
     told = {name: slot.value for name, slot in found.persona}
     assert told.pop("hobby"), "asked for"
     assert told == {"tone": "warm", "catchphrase": "oh no", "topic": "food"}
+    rated = steered("hobby.rate=0.5; candidates=4", draws=False)
+    assert rated.notes == ("hobby: a rate is asked for, and no value",)
 
 
 def test_each_dimension_says_where_its_value_comes_from() -> None:

@@ -191,7 +191,9 @@ def train(
 
         opened = run_until(config, "profiles")
         for variant in opened.variants:
-            if variant.trained:
+            if variant.trained and variant.prompt == "voice":
+                typer.echo(f"{variant.name}: a learnt vector stands for z, which no text shows")
+            elif variant.trained:
                 print_examples(variant.name, examples_of(opened, variant, show))
         return
     opened = run_until(config, "train")

@@ -60,7 +60,7 @@ def forget(name: str, folder: Path) -> dict[Path, Removed]:
         source = _source_of(folder / "config.yaml")
         if source and (source / SUMMARY).is_file():
             folders = [source, folder]
-        elif source and source != Path("byu"):
+        elif source and source != Path("byu") and folder not in source.parents:
             untouched = source
     elif not (folder / SUMMARY).is_file():
         fix = "give a folder of 'vvae import' or of 'vvae run'"

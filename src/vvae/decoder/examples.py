@@ -20,6 +20,7 @@ class Example(NamedTuple):
     reply: tuple[str, ...]
     """The tokens that carry loss, as text; those that are a character only together stand
     together."""
+    reply_tokens: int
 
 
 def examples(tokenizer: Any, steps: Iterable[Step], build: BuildTree, number: int) -> list[Example]:
@@ -33,7 +34,8 @@ def examples(tokenizer: Any, steps: Iterable[Step], build: BuildTree, number: in
                 prompt = [*trunk.tokens[: branch.cut], *branch.tokens[:begin]]
                 reply = _pieces(branch.tokens[begin:], tokenizer.decode)
                 pair_id = branch.key.rpartition("|")[0]
-                result.append(Example(pair_id, tokenizer.decode(prompt), len(prompt), reply))
+                count = branch.supervised
+                result.append(Example(pair_id, tokenizer.decode(prompt), len(prompt), reply, count))
             if len(result) == number:
                 return result
     return result

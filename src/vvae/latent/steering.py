@@ -2,7 +2,8 @@
 
 A *knob* is what is asked of one dimension. Knobs come from several places, each overriding the
 next, dimension by dimension; what nobody asks for is the profile's, and where that is null, a draw
-from the prior or the speaker's own habits (`Dimension.draws`). As text::
+from the prior or the speaker's own habits (`Dimension.draws`); a prompted model is told no such
+draw, and an adapter only the dimensions that it was trained with. As text::
 
     Ana; tone=playful; topic=auto; catchphrase="so; yes"; catchphrase.rate=0.1; seed=7
 
@@ -560,15 +561,17 @@ def steer(
             values = drawn_from(profile, prior, name)
             slot = fill(Persona(), values, name, keys[scope], seed=seed)[name]
             origin = "sampled" if slot else None
-        rate, strength = None, steering.strengths.get(name)
-        target = None if slot is None else steering.rates.get(name)
+        rate, strength, target = None, steering.strengths.get(name), steering.rates.get(name)
+        is_told = told is None or name in told
+        if slot is None and target is not None:
+            notes.append(f"{name}: a rate is asked for, and no value")
+        if slot is not None and not is_told and (knob or strength or target is not None):
+            notes.append(f"{name}: this adapter is not told it")
         if slot is not None and target is not None and candidates > 1:
             shown = uniform("rate", seed, name, keys["turn"]) < target
             demands[name] = Demand(slot.value, shown)
             rate = Rate(target, target, shown)
-        elif told is not None and name not in told:
-            if knob and slot:
-                notes.append(f"{name}: this adapter was trained without it, and is not told")
+        elif not is_told:
             slot, origin = None, None
         elif slot is not None and reach and target is not None:
             reachable = reach(name).of(slot.value)
@@ -584,7 +587,7 @@ def steer(
             notes += [note] if note else []
         if rate and not rate.shown:
             slot, origin = None, None
-        if slot is not None and (told is None or name in told):
+        if slot is not None and is_told:
             persona = persona.with_slots({name: slot})
         dimensions[name] = Given(
             slot and slot.value,
@@ -593,7 +596,7 @@ def steer(
             rate,
             (strength or 0.0) if persona[name] else 0.0,
         )
-    if candidates > 1 and not demands:
+    if candidates > 1 and all(rate is None for rate in steering.rates.values()):
         notes.append("candidates: no rate is asked for, so one reply is written")
     return Steered(persona, dimensions, tuple(notes), demands, candidates if demands else 1)
 

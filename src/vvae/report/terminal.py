@@ -64,8 +64,9 @@ def print_examples(variant: str, examples: Sequence[Example]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for one in examples:
         what = f"{variant}, {one.pair_id}: {one.prompt_tokens} tokens before the reply, "
-        console.print(Text(what + f"{len(one.reply)} that carry loss", "bold"))
-        console.print(Text(one.prompt, "dim") + Text("│".join(("", *one.reply, "")), "green"))
+        console.print(Text(what + f"{one.reply_tokens} that carry loss", "bold"))
+        reply = "│".join(("", *one.reply, ""))
+        console.print(Text.assemble((one.prompt, "dim"), (reply, "green")))
         console.print()
 
 

@@ -194,13 +194,15 @@ let worn = null; // the knobs of a chat that was opened, until they are put on
 async function profile() {
   const speaker = $("speaker").value;
   const found = await (await ask(`vvae/personas/${encodeURIComponent(speaker)}`)).json();
-  const reach = space.adapters.find((one) => one.name === $("adapter").value)?.reach || {};
+  const is = space.adapters.find((one) => one.name === $("adapter").value), reach = is?.reach || {};
   const kept = space.personas.includes(speaker);
   if (kept) tries(found.candidates);
   $("candidates").kept = kept && found.candidates > 1; // what is off here may be on there
   for (const [name, row] of rows()) {
     const one = found.knobs[name] || {};
-    row.own.textContent = found.values[name] ? `${found.values[name]} (own habit)` : found.habits.includes(name) ? "as they write" : "varies (no habit known)";
+    const free = !is?.trained ? "not told (no habit known)" : found.habits.includes(name) ? "as they write" : "varies (no habit known)";
+    const untold = is?.told && !is.told.includes(name);
+    row.own.textContent = untold ? "not told to this adapter" : found.values[name] ? `${found.values[name]} (own habit)` : free;
     row.keptPush = kept && one.strength; // what is off here may be on there
     row.keptRate = kept && (one.rate ?? null) !== null;
     if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
@@ -248,11 +250,16 @@ function persona() {
 }
 
 function settings() { // what is left empty is the server's; what is wrong is shown at its field and not sent
+  if (!space) {
+    tell("nothing is loaded yet", true);
+    return null;
+  }
   const open = rows().map(([, row]) => row).filter((row) => row.choose.value === "other").map((row) => row.other);
   const wrong = [...["temperature", "top-p", "max-tokens", "seed"].map($), ...open].find((field) => !field.checkValidity());
   if (wrong) {
     const more = wrong.closest("details");
     if (more) more.open = true;
+    showPanel(true); // on a phone it stands behind the chat
     wrong.reportValidity();
     return null;
   }
@@ -285,13 +292,15 @@ function beside(turn, parent) {
   parent.shown = parent.next.length - 1;
 }
 
+const origin = (name) => root.same?.[name] ?? name; // whom a persona was kept from in this chat: the same one speaks
+
 function messages(parent) {
   const name = $("me").value.trim(), speaker = $("speaker").value;
   return (parent === root ? [] : path(parent)).flatMap((turn) => {
     if (turn.you !== undefined) return [{ role: "user", content: turn.you, ...(name && { name }) }];
     const { text, z } = turn.answers[turn.kept], who = z?.speaker ?? speaker;
     if (!text) return [];
-    return [who === speaker ? { role: "assistant", content: text } : { role: "user", content: text, name: who }];
+    return [origin(who) === origin(speaker) ? { role: "assistant", content: text } : { role: "user", content: text, name: who }];
   });
 }
 
@@ -562,7 +571,7 @@ function draw() { // makes what is new, leaves what is there
   while (log.children.length > turns.length) log.lastChild.remove();
   if (place >= 0 && !log.contains(document.activeElement)) { // who uses the keyboard goes on where they were
     const acts = [...(log.children[place]?.querySelectorAll("button") ?? [])];
-    (acts.find((one) => one.textContent === held.textContent) ?? acts.find((one) => held.className && one.className === held.className) ?? acts[0])?.focus({ preventScroll: true });
+    (acts.find((one) => one.textContent === held.textContent) ?? acts.find((one) => held.className && one.className === held.className) ?? acts.find((one) => one.textContent === "Edit"))?.focus({ preventScroll: true });
   }
   $("welcome").hidden = turns.length > 0;
   if (below) scroll.scrollTop = scroll.scrollHeight;
@@ -735,6 +744,7 @@ $("save").addEventListener("click", async () => {
   const { speaker, ...asked } = persona();
   try {
     const kept = await (await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "PUT", body: JSON.stringify({ speaker, persona: asked }) })).json();
+    root.same = { ...root.same, [kept.name]: origin(speaker) };
     await anew(kept.name);
     keep();
     tell(`${kept.name} is kept: choose it under "Who speaks"`);
@@ -757,7 +767,7 @@ let place = null, total = 0, judged = null, chosen = 0; // no place: the first r
 
 async function review() {
   try {
-    const found = await (await ask(`vvae/review?number=1${place === null ? "" : `&start=${place}`}&speaker=${encodeURIComponent($("of").value)}`)).json();
+    const found = await (await ask(`vvae/review?number=1&${place === null ? "unsaid=true" : `start=${place}`}&speaker=${encodeURIComponent($("of").value)}`)).json();
     total = found.total;
     place = found.start;
     judged = found.items[0] || null;
@@ -876,6 +886,7 @@ $("theme").addEventListener("click", () => {
   document.documentElement.dataset.theme = dark ? "light" : "dark";
 });
 document.addEventListener("keydown", (event) => {
+  if ($("ask-key").open) return;
   const typing = ["INPUT", "TEXTAREA", "SELECT"].includes(event.target.tagName);
   if (event.altKey && event.key.toLowerCase() === "r") { event.preventDefault(); again(); }
   else if (event.altKey && event.key.toLowerCase() === "n") { event.preventDefault(); fresh(); }

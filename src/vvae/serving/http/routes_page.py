@@ -133,6 +133,7 @@ def space(request: Request, service: ServiceDependency) -> dict[str, Any]:
             "shows_z": variant.shows_slots,
             "trained": variant.trained,
             "strength": personas.sets_off and variant.shows_slots,
+            "told": variant.dimensions,
             "reach": {n: _between(reach) for n, reach in personas.reach[name].items()},
         }
         for name, variant in personas.variants.items()
@@ -247,16 +248,17 @@ def items(
     service: ServiceDependency,
     reviews: ReviewsDependency,
     speaker: str | None = None,
-    start: int | None = None,
+    start: int = 0,
     number: int = 10,
+    unsaid: bool = False,
 ) -> dict[str, Any]:
     """Return replies with the values that the encoder read in them, and what was said of those;
-    from the first one of which nothing was said, where no start is given.
+    with `unsaid`, from the first one of which nothing was said.
     """
-    start = None if start is None else max(0, min(start, 2**31))
+    begin = None if unsaid else max(0, min(start, 2**31))
     review = reviews.of(service.personas.run)
-    replies, begin, total = review.items(speaker or None, start, max(1, min(number, MOST_ITEMS)))
-    return {"items": replies, "start": begin, "total": total, "counts": review.counts()}
+    replies, start, total = review.items(speaker or None, begin, max(1, min(number, MOST_ITEMS)))
+    return {"items": replies, "start": start, "total": total, "counts": review.counts()}
 
 
 @router.post("/vvae/review", responses=errors(400, 408, 413, 415, 503))
