@@ -131,10 +131,12 @@ def test_talking_and_owning_are_two_rights(served_run: Path) -> None:
         assert asked("PUT", "/vvae/personas/x", OWNER, **kept) == 200
         assert asked("DELETE", "/vvae/personas/x", OWNER) == 200
         assert asked("GET", "/vvae/review", "") == 401
+        refused = served.get("/vvae/review", headers={"Authorization": f"Bearer {KEY}"})
+        assert refused.json()["error"]["code"] == "owner_only"
     with serving(served_run, "--variant", "P+FT", VVAE_API_KEY=KEY) as served:
         headers = {"Authorization": f"Bearer {KEY}"}
         assert served.get("/vvae/space", headers=headers).json()["owner"] is False
-        assert served.get("/vvae/review", headers=headers).json()["error"]["code"] == "owner_only"
+        assert served.get("/vvae/review", headers=headers).json()["error"]["code"] == "no_owner"
 
 
 @pytest.mark.parametrize(
