@@ -294,6 +294,7 @@ def test_a_full_disk_is_said_and_nothing_is_told_as_kept(served_run: Path, tmp_p
     """What is written beside the file goes to a disk that is full."""
     folder = tmp_path / "run"
     shutil.copytree(served_run, folder)
+    (folder / "review.json").unlink(missing_ok=True)
     with serving(folder, "--variant", "P+FT") as served:
         item = served.get("/vvae/review?number=1").json()["items"][0]
         part = folder / f".review.json.{served.process.pid}.part"
