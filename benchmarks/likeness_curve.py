@@ -61,6 +61,21 @@ def passes(replies: int) -> int:
     return max(1, min(4, 800 // replies))
 
 
+def near_in_length(pair: Pair, others: Sequence[Pair]) -> list[Pair]:
+    """Some of other people's pairs, those whose reply is nearest to a pair's in words first."""
+    length = len(pair.response.split())
+    drawn = shuffled(others, "others", pair.pair_id)[:200]
+    return sorted(drawn, key=lambda other: abs(len(other.response.split()) - length))
+
+
+def filled(folder: str) -> Run:
+    """The run of a folder, with dialogues and pairs of the BYU corpus."""
+    config = RunConfig(run=folder, pairs=PairsConfig(max_train_replies=20_000))
+    run = Run(config, reporter=ConsoleReporter(Console(stderr=True)))
+    run.make(until="pairs")
+    return run
+
+
 class Curve:
     """The people, what they are asked, and what was measured so far."""
 
@@ -94,10 +109,8 @@ class Curve:
         others = [p for s, of in self.heldout.items() if s != speaker for p in of]
         result = []
         for pair in self.heldout[speaker]:
-            near = shuffled(others, "others", pair.pair_id)[:200]
-            length = len(pair.response.split())
-            near.sort(key=lambda other: abs(len(other.response.split()) - length))
-            texts = [pair.response, *(other.response for other in near[: OPTIONS - 1])]
+            near = near_in_length(pair, others)[: OPTIONS - 1]
+            texts = [pair.response, *(other.response for other in near)]
             result.append(
                 [
                     replace(pair, response=t, pair_id=f"{pair.pair_id}#{i}")
@@ -291,10 +304,7 @@ def main() -> None:
         (args.plot / "likeness-curve.jsonl").write_text(text + "\n", "utf-8")
         plot(rows, args.plot / "likeness-curve.svg")
         return
-    config = RunConfig(run=args.run, pairs=PairsConfig(max_train_replies=20_000))
-    run = Run(config, reporter=ConsoleReporter(Console(stderr=True)))
-    run.make(until="pairs")
-    Curve(run, args.most, args.further).make()
+    Curve(filled(args.run), args.most, args.further).make()
 
 
 if __name__ == "__main__":

@@ -23,14 +23,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
-from benchmarks.likeness_curve import Curve
-from vvae.config import RunConfig
-from vvae.core.console import ConsoleReporter
+from benchmarks.likeness_curve import Curve, filled, near_in_length
 from vvae.core.dialogue import Pair
-from vvae.core.random import shuffled
-from vvae.corpus.pairs import PairsConfig
 from vvae.decoder.model import Branch
 from vvae.decoder.train import CPU_TOKENS, Step, TrainConfig, plan, planned, rate_at
 from vvae.decoder.trees import Tree, batches
@@ -42,13 +36,8 @@ AGAINST = ("others", "written")
 
 def other_replies(curve: Curve, speaker: str, own: Sequence[Pair]) -> dict[str, str]:
     """Pair id -> what somebody else said elsewhere, as near as can be in words."""
-    others = [p.response for s, of in curve.training.items() if s != speaker for p in of]
-    found = {}
-    for pair in own:
-        near = shuffled(others, "preferences", pair.pair_id)[:200]
-        length = len(pair.response.split())
-        found[pair.pair_id] = min(near, key=lambda text: abs(len(text.split()) - length))
-    return found
+    others = [p for s, of in curve.training.items() if s != speaker for p in of]
+    return {pair.pair_id: near_in_length(pair, others)[0].response for pair in own}
 
 
 def written_replies(run: Run, own: Sequence[Pair]) -> dict[str, str]:
@@ -130,9 +119,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=2)
     parser.add_argument("--replies", type=int, default=400)
     args = parser.parse_args()
-    config = RunConfig(run=args.run, pairs=PairsConfig(max_train_replies=20_000))
-    run = Run(config, reporter=ConsoleReporter(Console(stderr=True)))
-    run.make(until="pairs")
+    run = filled(args.run)
     curve = Curve(run, args.people, 0)
     for number, speaker in enumerate(curve.most):
         known = {(row["way"], row["replies"]) for row in curve.rows if row["speaker"] == speaker}

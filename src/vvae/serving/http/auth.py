@@ -23,6 +23,8 @@ NO_OWNER = (
     "nobody may do this here, as it reads people's messages, or writes: start the server with "
     "VVAE_OWNER_KEY to be its owner"
 )
+OWNERS = {NEEDS_OWNER: "owner_only", NO_OWNER: "no_owner"}
+"""What is refused to whoever is not the owner -> its code."""
 LARGEST_BODY = 2 << 20
 BODY_SECONDS = 20.0
 DEEPEST = 32
@@ -168,8 +170,7 @@ def depth(body: bytes) -> int:
 async def _answer(send: Any, status: int, message: str) -> None:
     kinds = {401: "authentication_error", 403: "permission_error", 500: "server_error"}
     kind = kinds.get(status, "invalid_request_error")
-    code = {401: "invalid_api_key", 403: "owner_only"}.get(status)
-    code = "no_owner" if message == NO_OWNER else code
+    code = {401: "invalid_api_key"}.get(status, OWNERS.get(message))
     body = json.dumps(error_body(message, kind=kind, code=code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:

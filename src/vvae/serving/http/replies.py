@@ -186,10 +186,8 @@ class Answer:
             async with self._places:  # one request does not fill the engine's queue for all others
                 await self._write(index, number, chunks.append, put)
 
-        async def met(written: Sequence[list[Chunk]]) -> list[frozenset[str]]:
-            return await self.reader.met(
-                spec.turns, spec.speaker, demands, [_text_of(chunks) for chunks in written]
-            )
+        async def met(texts: Sequence[str]) -> list[frozenset[str]]:
+            return await self.reader.met(spec.turns, spec.speaker, demands, texts)
 
         for numbers in rounds(spec.steered.candidates, FIRST_ROUND):
             spent = time.monotonic() - started
@@ -203,9 +201,8 @@ class Answer:
             if not replies:
                 queue.put_nowait(Chunk(index))  # the prompt was read
             replies += written
-            chosen.add(
-                await met(written), blank=[not _text_of(chunks).strip() for chunks in written]
-            )
+            texts = [_text_of(chunks) for chunks in written]
+            chosen.add(await met(texts), blank=[not text.strip() for text in texts])
             round_took = time.monotonic() - started - spent
             while found := chosen.placement:
                 # It takes about as long as a round: to be placed, written and read.
@@ -221,7 +218,7 @@ class Answer:
                 }
                 await write(0, opened, put)
                 replies.append(opened)
-                chosen.add_placed(found, *await met([opened]))
+                chosen.add_placed(found, *await met([_text_of(opened)]))
             if chosen.complete:
                 break
         number, shown = chosen.best
