@@ -17,7 +17,7 @@ from vvae.latent.sampling import (
     predicted_range,
     predicted_rate,
 )
-from vvae.latent.space import LatentSpace, load_space
+from vvae.latent.space import LatentSpace, Scope, load_space
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +239,29 @@ def test_holding_towards_a_prior_lies_between_both(own: dict[str, int], weight: 
             assert ends[0] - 1e-12 <= held.share(value) <= ends[1] + 1e-12
     if own or weight:
         assert sum(held.share(value) for value in "abcd") == pytest.approx(1)
+
+
+@pytest.mark.parametrize("draw_per", ["turn", "speaker"])
+@pytest.mark.parametrize("s", [0.5, 1.0])
+def test_the_upper_end_is_what_training_shows(
+    space: LatentSpace, draw_per: Scope, s: float
+) -> None:
+    """Counted over what training shows of 200 speakers who say "friend" in 20 of 200 replies."""
+    prior = prior_of(space, 3, 7, 0)
+    values = {"relationship": prior["relationship"]}
+    sampling = SamplingConfig(draw_per=draw_per, s=s)
+    said = Persona({"relationship": Slot("friend", "observed")})
+    rates: list[float] = []
+    for speaker in (f"s{number}" for number in range(200)):
+        shown = 0
+        for turn in range(200):
+            pair = Pair(f"{speaker}#{turn}", speaker, turn, 0, speaker, ("x",), "train", "hi")
+            read = said if turn < 20 else Persona()
+            z = fill_all(read, values, pair_keys(pair), sampling, seed=0, draw=0)
+            shown += z.value("relationship") == "friend"
+        rates.append(20 / shown)
+    own = DimensionPrior({"friend": 20}, nulls=180)
+    expected = predicted_range(
+        prior["relationship"], {"a": own}, {"a": "friend"}, s=s, draw_per=draw_per
+    )
+    assert sum(rates) / len(rates) == pytest.approx(expected.own, abs=0.04)

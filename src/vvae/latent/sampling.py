@@ -429,8 +429,8 @@ def predicted_range(
         filled = {"prior": prior, "speaker": read, "shrunk": prior.shrunk(read)}[fill]
         drawn = filled.share(value)
         seen, null = read.counts[value] / read.total, 1 - read.rate
-        if draw_per == "speaker":
-            rates.append(drawn * seen / (seen + null * s) + (1 - drawn))
+        if draw_per == "speaker":  # whether nulls are filled at all is drawn once, too
+            rates.append(s * drawn * seen / (seen + null) + 1 - s * drawn)
         else:
             rates.append(seen / (seen + null * s * drawn))
     return Predicted(predicted_rate(prior.rate, s), sum(rates) / len(rates) if rates else None)

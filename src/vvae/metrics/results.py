@@ -120,8 +120,8 @@ class Phrase(_Stored):
     known: Share | None = None
     """Under what is known of the own profile, its nulls left out."""
     written: Share | None = None
-    """How often it is said in a reply that the variant wrote itself, by the probability at each of
-    its places (`vvae.metrics.teacher_forcing.times_said`)."""
+    """The share of replies that have it, by the probability at each place of those that the variant
+    wrote itself (`vvae.metrics.teacher_forcing.said_in_own`)."""
     written_people: Share | None = None
     """The same, less how often those people say it."""
     read: Share | None = None

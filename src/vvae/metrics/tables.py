@@ -57,7 +57,8 @@ class Likelihood:
     tokens: int | None = None
     phrase: float | None = None
     """Probability that the speaker's own catchphrase stands in the reply; of one that the variant
-    wrote how often it does (`vvae.metrics.teacher_forcing.times_said`).
+    wrote an estimate of it without bias, which may pass 1
+    (`vvae.metrics.teacher_forcing.said_in_own`).
     """
 
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vvae.core.dialogue import Dialogue, Pair
 from vvae.core.reporting import Progress
-from vvae.core.text import normal_form
+from vvae.core.text import find_phrase, normal_form
 from vvae.decoder.model import Branch, Decoder, per_token
 from vvae.decoder.phrases import Tries, odds, with_tries
 from vvae.decoder.trees import batches
@@ -36,7 +37,7 @@ __all__ = [
     "phrase_probability",
     "reply_losses",
     "said",
-    "times_said",
+    "said_in_own",
 ]
 
 SHOWN = ("posterior", "profile", "known", "own", "context", "swapped", "none")
@@ -99,29 +100,38 @@ def said(
     }
 
 
-def times_said(
+def said_in_own(
     decoder: Decoder,
     dialogues: Mapping[str, Dialogue],
     written: Sequence[tuple[Pair, PersonaLine, str]],
     *,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Return pair id -> how often the decoder says a phrase in a reply, sum_t p_t over the places
-    of one that it wrote itself.
+    """Return pair id -> sum_t p_t over the places of a reply that the decoder wrote itself, as far
+    as the first one at which the phrase has been said.
 
-    Its mean over replies drawn at temperature 1 is that of counting the phrase in them, whatever
-    the decoder is, and varies less: a reply tells by every place, and not by yes or no.
+    Its mean over replies drawn at temperature 1 is the probability that a reply has the phrase, in
+    small letters or with a capital, whatever the decoder is: each draw adds the probability of
+    what may come next, where counting adds whether it came. It varies less than counting, as a
+    reply tells by every place and not by yes or no. (A sum of one reply may pass 1.)
 
     Args:
         written: (pair with what was written as its response, what was shown, the phrase).
     """
     tries = []
+    over = set[str]()
     for pair, line, phrase in written:
+        found = find_phrase(phrase, pair.response)
+        if found:  # what follows could only say it again
+            over.add(pair.pair_id)
+            pair = replace(pair, response=pair.response[: found[1]])
         tree = decoder.tree(dialogues[pair.dialogue], [pair], {pair.pair_id: [Branch("own", line)]})
         tries.append(with_tries(decoder, tree, [normal_form(phrase)], everywhere=True))
-    return {
-        key.rpartition("|")[0]: sum(places) for key, places in _by_place(decoder, tries, progress)
-    }
+    result: dict[str, float] = {}
+    for key, places in _by_place(decoder, tries, progress):
+        pair_id = key.rpartition("|")[0]
+        result[pair_id] = sum(places[:-1] if pair_id in over else places)
+    return result
 
 
 def _by_place(

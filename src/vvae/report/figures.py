@@ -7,7 +7,8 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from warnings import catch_warnings, filterwarnings
 
@@ -64,6 +65,16 @@ LINES = 6
 """Labels of a dimension that a line figure shows, the most frequent ones."""
 
 
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """Lays out text in scripts that matplotlib's font lacks without a warning for each character:
+    the page's fonts have them.
+    """
+    with catch_warnings():
+        filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
 def _svg(figure: Any, *, values: bool = False) -> str:
     """Return a figure as SVG and close it.
 
@@ -74,8 +85,7 @@ def _svg(figure: Any, *, values: bool = False) -> str:
     import matplotlib.pyplot as plt
 
     stream = io.StringIO()
-    with plt.rc_context({"svg.fonttype": "none" if values else "path"}), catch_warnings():
-        filterwarnings("ignore", "Glyph .* missing from font")
+    with plt.rc_context({"svg.fonttype": "none" if values else "path"}), _any_script():
         figure.savefig(
             stream, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
         )
@@ -544,8 +554,7 @@ def prior(z_prior: Prior, space: LatentSpace) -> str:
     right.invert_yaxis()
     right.set_xlim(0, 100)
     right.set_xlabel("prior p(z): the five most frequent values, % of observed")
-    with catch_warnings():
-        filterwarnings("ignore", "Glyph .* missing from font")
+    with _any_script():
         figure.tight_layout()
     return _svg(figure, values=True)
 

@@ -110,7 +110,11 @@ def stages(run: Run) -> list[Stage]:
                     group="losses",
                     inputs=(*_inputs(variant), f"replies/{variant.name}.parquet"),
                     outputs=(f"phrases/{variant.name}.parquet",),
-                    settings={"variant": variant_key(variant), **measured},
+                    settings={
+                        "variant": variant_key(variant),
+                        "counted": 2,  # as far as the phrase is said; raised with it
+                        **measured,
+                    },
                     work=partial(measure_phrases, variant=variant),
                 )
             )
@@ -431,7 +435,7 @@ def measure_phrases(run: Run, variant: Variant) -> None:
             line = conditions.test_line(pair, whose)
             written.append((replace(pair, response=text), line, phrase))
     with run.reporter.task(f"catchphrases in its replies: {variant.name}") as tick:
-        found = teacher_forcing.times_said(decoder, run.dialogues, written, progress=tick)
+        found = teacher_forcing.said_in_own(decoder, run.dialogues, written, progress=tick)
     found |= dict.fromkeys(blank, 0.0)
     rows = [Likelihood(pair_id, "written", phrase=times) for pair_id, times in found.items()]
     LIKELIHOODS.write(run.path(f"phrases/{variant.name}.parquet"), rows)

@@ -134,15 +134,23 @@ function people(chosen) {
   $("speaker").value = chosen ?? space.speakers[0]?.name ?? space.personas[0] ?? "";
 }
 
-// One select says it all: whose value, which value, or none; an open dimension takes another in words.
+// A select, and a field that comes with it: an open dimension takes a value in words, too.
+function choices(name, closed, attributes, ...options) {
+  const other = make("input", { class: "other", hidden: true, dir: "auto", maxLength: 400, ariaLabel: `${name}: what else` });
+  const choose = make("select", { ...attributes, on: { change: () => { other.hidden = choose.value !== "other"; if (!other.hidden) other.focus(); } } },
+    ...options, ...(closed ? [] : [new Option("something else …", "other")]));
+  return [choose, other];
+}
+
+// One select says it all: whose value, which value, or none.
 function knob(dimension) {
   const name = dimension.name, closed = dimension.labels.length > 0;
   const own = new Option("the speaker's own", "own");
-  const choose = make("select", { class: "choose", id: `choose-${name}`, on: { change: () => { other.hidden = choose.value !== "other"; if (!other.hidden) other.focus(); row.howOften.hidden = false; } } },
+  const [choose, other] = choices(name, closed, { class: "choose", id: `choose-${name}` },
     own, new Option("follows the conversation", "auto"), new Option("varies at random", "sample"), new Option("none", "none"),
-    make("optgroup", { label: closed ? "always" : "always (often in these chats)" }, ...(closed ? dimension.labels : dimension.top).map((value) => new Option(value, `=${value}`))),
-    ...(closed ? [] : [new Option("something else …", "other")]));
-  const other = make("input", { class: "other", hidden: true, dir: "auto", maxLength: 400, required: true, pattern: ".*\\S.*", title: "a value, in words", ariaLabel: `${name}: what else` });
+    make("optgroup", { label: closed ? "always" : "always (often in these chats)" }, ...(closed ? dimension.labels : dimension.top).map((value) => new Option(value, `=${value}`))));
+  Object.assign(other, { required: true, pattern: ".*\\S.*", title: "a value, in words" });
+  choose.addEventListener("change", () => { row.howOften.hidden = false; });
   const often = make("select", { ariaLabel: `${name}: how often it shows` });
   const push = make("select", { ariaLabel: `${name}: how hard it is pushed` }, new Option("as learnt", ""), ...STRENGTHS.map(([w, words]) => new Option(words, w)));
   const howOften = make("div", { class: "often", hidden: true }, make("label", {}, "shows ", often), push);
@@ -496,9 +504,7 @@ function menu(chip, name, slot, answer, turn) { // one knob, the others stay as 
   document.querySelectorAll(".menu").forEach((one) => one.remove());
   const dimension = space.dimensions.find((one) => one.name === name);
   const listed = row.closed ? dimension.labels : [...new Set([slot.value, ...dimension.top])].filter((value) => value !== null);
-  const other = make("input", { hidden: true, dir: "auto", maxLength: 400, ariaLabel: `${name}: what else` });
-  const field = make("select", { on: { change: () => { other.hidden = field.value !== "other"; if (!other.hidden) other.focus(); } } },
-    new Option("none", ""), ...listed.map((value) => new Option(value, `=${value}`)), ...(row.closed ? [] : [new Option("something else …", "other")]));
+  const [field, other] = choices(name, row.closed, {}, new Option("none", ""), ...listed.map((value) => new Option(value, `=${value}`)));
   field.value = slot.value === null ? "" : `=${slot.value}`;
   const close = () => { form.remove(); chip.focus(); };
   const form = make("form", { class: "menu", on: {
