@@ -75,7 +75,7 @@ def test_people_say_what_can_be_decided_and_nothing_is_trained(
     run = Run(config)
     assert not run.path("adapters").exists()
     assert plan["worth"]["catchphrase"] > plan["worth"]["nickname"] == 0
-    assert plan["ceiling"] > 0
+    assert plan["told"] > 0
 
 
 def test_an_earlier_run_says_more_and_the_same_plan_is_printed(

@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 
 from vvae.metrics.association import benjamini_hochberg
 from vvae.metrics.bootstrap import Counts, Hit, bootstrap, rate, tabulate
-from vvae.metrics.claims import HUMAN, Claim, judge, out_of_reach, summarize
+from vvae.metrics.claims import HUMAN, Claim, judge, summarize
 
 
 def habit(rate: float, *, speakers: int = 40, replies: int = 20, seed: int = 0) -> Counts:
@@ -277,17 +277,3 @@ def test_an_interval_of_three_seeds_holds_the_truth_as_often_as_it_says() -> Non
         (row,) = judge([claim], together, by_seed=runs, resamples=400)
         holding += row["low"] <= 30 <= row["high"]
     assert 0.91 <= holding / 200 <= 0.985
-
-
-def test_a_ceiling_bounds_what_is_gained_and_not_what_another_profile_costs() -> None:
-    own = Claim(claim="x", measure="loss_deployed_z", of="m", against="k", expect="below")
-    swapped = Claim(
-        claim="x",
-        measure="loss_profile_z",
-        of="m",
-        against_measure="loss_swapped_z",
-        expect="below",
-    )
-    assert out_of_reach(own, 0.01, 0.012)
-    assert out_of_reach(own, 0.01, 0.1) is None
-    assert out_of_reach(swapped, 0.01, 0.012) is None

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from vvae.core.dialogue import Pair
+from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.persona import Persona, Slot
-from vvae.latent.prior import DimensionPrior, Prior
+from vvae.latent.prior import DimensionPrior, Prior, count
 from vvae.latent.profile import Profile, Ranked
-from vvae.metrics.audit.information import entropy, information, redrawn
+from vvae.latent.space import load_space
+from vvae.metrics.audit.information import entropy, information, profile_worth, redrawn
 
 TONE = DimensionPrior({"sad": 30, "playful": 10}, nulls=60)
 PRIOR = Prior({"tone": TONE}, encoder="e", corpus="c")
@@ -102,3 +104,23 @@ def test_the_command_measures_a_run(served_run: Path) -> None:
     assert trained["dimensions"]["catchphrase"]["n"] == 12
     assert trained["dimensions"]["catchphrase"]["used"] != phrase["used"], "another model"
     used.unlink()
+
+
+def test_whether_a_trait_shows_is_part_of_what_a_profile_tells() -> None:
+    """Ana says it in 9 of 10 replies, Ben in 1: with one value, all that is told is whether."""
+    said, space = Persona({"catchphrase": Slot("yes", "observed")}), load_space()
+    pairs, read = [], {}
+    for speaker, often in (("ana", 9), ("ben", 1)):
+        for number in range(11):
+            split = "train" if number < 10 else "heldout"
+            shown = number < often or (split == "heldout" and speaker == "ana")
+            pair = Pair(f"{speaker}#{number}", speaker, number, 0, speaker, ("x",), split, "yes")
+            pairs.append(pair)
+            read[pair.pair_id] = said if shown else Persona()
+    prior = count(
+        [read[p.pair_id] for p in pairs if p.split == "train"], space, encoder="e", corpus="c"
+    )
+    worth = profile_worth(EncodedCorpus({}, pairs, read, prior, {}, space), ["ana", "ben"])
+    rate = (9 + 5 * 0.5) / (10 + 5)
+    assert worth["catchphrase"] == pytest.approx(math.log(rate / 0.5), abs=1e-4)
+    assert worth["tone"] == 0

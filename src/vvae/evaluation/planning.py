@@ -3,8 +3,8 @@ run of it has measured.
 
 If every variant wrote exactly as people do, how well would each claim's figure be known? People's
 held-out replies, drawn as many and from the same speakers as the study would have them, say so
-without a model. The ceiling on what the values of a profile can tell of a reply says which losses
-are worth comparing at all.
+without a model. What the values of a profile can tell of a reply stands beside it. It is no bound
+on how far two variants' losses lie apart: what each lost by its own training is in that, too.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class StudyPlan(TypedDict):
     """What `--plan` prints."""
 
     claims: list[PlannedClaim]
-    ceiling: float
-    """What the values of a profile can tell of a reply, in nats a token."""
+    told: float
+    """What the values of a profile tell of those read in a reply, in nats a token of it."""
     worth: dict[str, float]
     """The same by dimension, in nats a reply."""
     replies: int
@@ -85,7 +85,7 @@ def plan_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter
     claims = study.all_claims(run.space)
     worth = profile_worth(run.corpus, run.speakers)
     people = heldout_replies(run)
-    ceiling = per_token(worth, [reply.text for reply in people])
+    told = per_token(worth, [reply.text for reply in people])
     wanted = config.bench.replies * study.seeds
     pilot = run.path(f"studies/{Path(name).stem}/rows.parquet")
     rows = MEASURED.read(pilot) if pilot.is_file() else []
@@ -98,17 +98,18 @@ def plan_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter
         }
     shown = tables_of(habit_rows(HUMAN, 0, run, None, people))
     planned = [
-        _planned(claim, level_of(claim, claims), errors.get(claim.claim), ceiling, shown)
-        for claim in claims
+        _planned(claim, level_of(claim, claims), errors.get(claim.claim), shown) for claim in claims
     ]
     return StudyPlan(
         claims=planned,
-        ceiling=round(ceiling, 5),
+        told=round(told, 5),
         worth=worth,
         replies=wanted,
         speakers=len(run.speakers),
     )
 
+
+PEOPLE = "people's own replies, as if seeds did not vary"
 
 Known = tuple[float, str, int, str]
 """(standard error, unit, n, basis) of a claim."""
@@ -118,7 +119,6 @@ def _planned(
     claim: Claim,
     level: float,
     known: Known | None,
-    ceiling: float,
     people: Tables,
 ) -> PlannedClaim:
     if known is None:
@@ -134,7 +134,7 @@ def _planned(
         detectable=round(detectable(error, level), 4),
         basis=basis,
     )
-    why = out_of_reach(claim, error, ceiling) or too_rare(claim, people)
+    why = out_of_reach(claim, error) or too_rare(claim, people)
     return row | {"why_not": why} if why else row
 
 
@@ -161,7 +161,9 @@ def _from_people(
     people: Sequence[WrittenReply],
     wanted: int,
 ) -> dict[str, Known]:
-    """What people's replies say, each variant's being so many of them, other ones for each."""
+    """What people's replies say, each variant's being so many of them, other ones for each. How
+    training seeds vary they cannot say, so that what they give are lower bounds.
+    """
     yardstick = Yardstick(run.valid_pairs, run.speakers)
     rows = habit_rows(HUMAN, 0, run, yardstick, people)
     ids = [reply.pair.pair_id for reply in people]
@@ -176,7 +178,7 @@ def _from_people(
                 break
         rows += habit_rows(variant.name, 0, run, yardstick, taken)
     asked = [_as_deviation(claim) for claim in claims if claim.than != "predicted"]
-    return _known(judge(asked, tables_of(rows)), "people's own replies")
+    return _known(judge(asked, tables_of(rows)), PEOPLE)
 
 
 def _as_deviation(claim: Claim) -> Claim:

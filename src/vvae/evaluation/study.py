@@ -32,7 +32,6 @@ from vvae.inference.endpoint.settings import EndpointConfig
 from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.metrics import human_chat
-from vvae.metrics.audit.information import per_token, profile_worth
 from vvae.metrics.bootstrap import Hit, tabulate
 from vvae.metrics.claims import (
     DRAWS,
@@ -495,8 +494,6 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
         else None
         for v in variants
     }
-    worth = profile_worth(run.corpus, run.speakers)
-    ceiling = per_token(worth, [reply.text for reply in heldout_replies(run)])
     with run.reporter.task("judging the claims"):
         options: dict[str, Any] = {"resamples": config.bench.resamples, "seed": config.seed}
         judged = judge(
@@ -506,7 +503,6 @@ def _judged(study: Study, run: Run, rows: Sequence[Measured], config: RunConfig)
             by_seed=alone,
             parameters=parameters,
             adjust=study.adjust,
-            ceiling=ceiling,
             resamples=max(DRAWS, config.bench.resamples),
             seed=config.seed,
         )

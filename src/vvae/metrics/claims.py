@@ -216,7 +216,6 @@ def judge(
     by_seed: Sequence[Tables] = (),
     parameters: Mapping[str, float] | None = None,
     adjust: Adjust = "holm",
-    ceiling: float | None = None,
     resamples: int = DRAWS,
     seed: int = 0,
 ) -> list[JudgedClaim]:
@@ -229,8 +228,6 @@ def judge(
         by_seed: the same tables for each training seed alone, which met the same contexts; how they
             vary is part of the intervals.
         parameters: variant -> those of its model, where they are known.
-        ceiling: what the values of a profile could tell of a reply, in nats a token: a loss that
-            is known no better says nothing about what is shown.
     """
     measures = needed(claims)
     flat = {
@@ -282,7 +279,7 @@ def judge(
     _decide(judged, tested, [claim.primary for claim in claims], adjust)
     for claim, row in zip(claims, judged, strict=True):
         known = row["verdict"] == "undecided" and "low" in row
-        if known and (why := out_of_reach(claim, standard_error(row), ceiling)):
+        if known and (why := out_of_reach(claim, standard_error(row))):
             row |= {"verdict": "cannot be decided here", "why": why}
     return judged
 
@@ -315,23 +312,14 @@ def level_of(claim: Claim, claims: Sequence[Claim]) -> float:
     return ALPHA * (1 - PRIMARY_SHARE if others < len(claims) else 1.0) / others
 
 
-def out_of_reach(claim: Claim, error: float, ceiling: float | None) -> str | None:
-    """Return why an effect as large as can be would not be found; None where it might.
+def out_of_reach(claim: Claim, error: float) -> str | None:
+    """Return why what is claimed could not be shown if it were so; None where it could.
 
     Args:
         error: the standard error of what the claim is about, in its unit.
-        ceiling: what the values of a profile could tell of a reply, in nats a token. It bounds
-            what is gained by the right ones, not what another person's may cost
-            (`against_measure`).
     """
     if claim.margin and claim.margin < (needs := detectable(error)):
         return f"to find it within {claim.margin:g} it must be known to {needs:.2g}"
-    gains = claim.measure.startswith("loss") and claim.measure != "loss_posterior_z"
-    if gains and not claim.against_measure and ceiling is not None and detectable(error) > ceiling:
-        return (
-            f"only {detectable(error):.2g} nats a token would be found, and a profile's values can "
-            f"tell {ceiling:.2g}"
-        )
     return None
 
 

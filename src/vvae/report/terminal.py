@@ -138,8 +138,8 @@ def print_study_plan(title: str, plan: Mapping[str, Any]) -> None:
     )
     Console().print(
         Text(
-            f"What the profile can tell of a reply, in nats: {told or 'nothing'}; "
-            f"{plan['ceiling']:.4f} a token in all. A smallest effect is found in four of five "
+            f"What the profile tells of the values in a reply, in nats: {told or 'nothing'}; "
+            f"{plan['told']:.4f} a token in all. A smallest effect is found in four of five "
             f"studies; {plan['speakers']} speakers."
         )
     )

@@ -18,7 +18,6 @@ Three figures, from the loosest to the one that a decoder can use, in nats:
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
@@ -44,6 +43,8 @@ __all__ = [
 
 LEAST = 10
 """Replies that a figure with an interval must rest on."""
+HELD = 5
+"""Replies at the prior's rate that a speaker's own are held towards."""
 
 
 class Information(TypedDict):
@@ -198,23 +199,35 @@ def _mean(rows: Sequence[tuple[str, float]], resamples: int, dimension: str, see
 
 
 def profile_worth(corpus: EncodedCorpus, speakers: Sequence[str]) -> dict[str, float]:
-    """Return by dimension what knowing the speaker tells of z in a held-out reply, in nats a reply:
+    """Return by dimension what knowing the speaker tells of what is read in a held-out reply, in
+    nats a reply:
 
-        r E[log p(v|s) - log p(v)]
+        E[log p(z_k|s) - log p(z_k)]
 
-    over held-out replies in which v was read (p(v|s): `DimensionPrior.shrunk`). It bounds what a
-    profile can tell of the reply through this dimension, for a decoder that cannot tell who speaks.
+    where null is a value, too: whether anything is read at all (a speaker's rate is held towards
+    the prior's by `HELD` replies), and which value (p(v|s): `DimensionPrior.shrunk`). A decoder
+    that cannot tell who speaks learns no more than that of what is read in the reply.
     """
     chosen = frozenset(speakers)
     held = [p for p in corpus.pairs if p.split == "heldout" and p.speaker in chosen]
-    told: dict[str, float] = defaultdict(float)
+    told: dict[str, float] = dict.fromkeys(corpus.space.names, 0.0)
     for pair in held:
-        own = corpus.speaker_priors.get(pair.speaker)
-        for name, slot in corpus.posteriors[pair.pair_id]:
-            prior = corpus.prior[name]
-            if own is not None and (p := prior.share(slot.value)):
-                told[name] += math.log(prior.shrunk(own[name]).share(slot.value) / p)
-    return {name: round(max(0.0, told[name]) / max(1, len(held)), 4) for name in corpus.space.names}
+        if (own := corpus.speaker_priors.get(pair.speaker)) is None:
+            continue
+        for name in told:
+            prior, read = corpus.prior[name], corpus.posteriors[pair.pair_id].value(name)
+            told[name] += _presence(prior, own[name], read is not None)
+            if read is not None and (p := prior.share(read)):
+                told[name] += math.log(prior.shrunk(own[name]).share(read) / p)
+    return {name: round(max(0.0, sum_) / max(1, len(held)), 4) for name, sum_ in told.items()}
+
+
+def _presence(prior: DimensionPrior, own: DimensionPrior, read: bool) -> float:
+    """log p(read or not | s) - log p(read or not)."""
+    if not 0 < prior.rate < 1:
+        return 0.0
+    rate = (own.observed + HELD * prior.rate) / (own.total + HELD)
+    return math.log(rate / prior.rate if read else (1 - rate) / (1 - prior.rate))
 
 
 def per_token(worth: Mapping[str, float], replies: Sequence[str]) -> float:
