@@ -148,6 +148,12 @@ def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:
         for p in held
     ]
     never = [Reply("SP+FT", p.pair_id, 0, p.speaker, persona, "it is", "length") for p in held]
+    late = [
+        Reply(
+            "FT", reply.pair_id, 0, reply.profile, None, f"it is what it is {reply.reply}", "stop"
+        )
+        for reply in always
+    ]
     corpus = replace(corpus, profiles={**corpus.profiles, "zoe": corpus.profiles["ana"]})
     more = [
         replace(p, speaker="zoe", pair_id=f"z{p.pair_id}") for p in held
@@ -157,8 +163,8 @@ def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:
     results = score(
         corpus,
         ["ana", "ben", "zoe"],
-        conditions_of(corpus, "P+FT", "SP+FT"),
-        [*always, *never, *swapped],
+        conditions_of(corpus, "P+FT", "SP+FT", "FT"),
+        [*always, *never, *late, *swapped],
         BenchConfig(resamples=300),
         seed=0,
     ).to_json()
@@ -184,6 +190,10 @@ def test_the_benchmark_on_a_corpus_worked_out_by_hand() -> None:
     assert results["primary"]["difference"] == -25.0
     assert results["variants"]["SP+FT"]["cut"] == len(held)
     assert results["human"]["HM"]["measurable"] is False
+    ft = results["variants"]["FT"]["CP"]
+    assert (ft["rate"], results["human"]["opening_words"]) == (1.0, 3), "people write 2 or 4 words"
+    assert (ft["opening"]["value"], p_ft["opening"]["value"], human["opening"]) == (0.0, 1.0, 0.375)
+    assert ft["opening_people"]["value"] == -0.375
 
 
 def test_a_swapped_profile_is_anothers_and_differs() -> None:

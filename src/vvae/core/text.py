@@ -19,6 +19,7 @@ __all__ = [
     "find_phrase",
     "is_unspaced",
     "normal_form",
+    "opening",
     "words",
 ]
 
@@ -64,6 +65,16 @@ class Span(NamedTuple):
 def words(text: str) -> list[str]:
     """Return the words of a text, case-folded; a character each in scripts without spaces."""
     return [match.group().replace("’", "'") for match in _WORD.finditer(text.casefold())]
+
+
+def opening(text: str, number: int) -> str:
+    """Return a text as far as its `number`-th word, and what follows that without a letter.
+
+    >>> opening("Oh no! Not again", 2), opening("哈哈 好的", 3), opening("ok :)", 1)
+    ('Oh no! ', '哈哈 好', 'ok :)')
+    """
+    starts = [match.start() for match in _WORD.finditer(text)]
+    return text if len(starts) <= number else text[: starts[number]]
 
 
 def is_unspaced(phrase: str) -> bool:

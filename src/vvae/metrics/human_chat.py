@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.core.dialogue import Pair
 from vvae.core.random import shuffled
+from vvae.core.text import opening
 from vvae.decoder.conditions import Conditions, TestZ
 from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.profile import Profile
@@ -133,8 +134,10 @@ def score(
         {reply.pair_id for variant_replies in own.values() for reply in variant_replies}
     )
     people = [by_id[pair_id].response for pair_id in benched]
+    length = spoken_length(people)
+    first = max(1, round(length))
     human = HumanResults(
-        length=round(spoken_length(people), 2), repetition=round(repetition(people), 4)
+        length=round(length, 2), repetition=round(repetition(people), 4), opening_words=first
     )
     results = Results(human=human, variants={n: _variant_results(rs) for n, rs in own.items()})
     judged = {by_id[pair_id].speaker for pair_id in benched}
@@ -146,11 +149,22 @@ def score(
             n: _own_counts(metric, variant_replies, by_id, values)
             for n, variant_replies in own.items()
         }
+        early = {
+            n: _own_counts(metric, variant_replies, by_id, values, first)
+            for n, variant_replies in own.items()
+        }
+        early["human"] = _human_counts(corpus, metric, values, judged, first)
         samples = bootstrap({"human": counts, **tables}, resamples=config.resamples, seed=seed)
+        opened = bootstrap(early, resamples=config.resamples, seed=seed)
         spread, r = interval(samples["human"]), corpus.prior[dimension.name].rate
-        setattr(
-            human, name, _human_rate(counts, observation_rate=r, low=spread.low, high=spread.high)
+        human_rate = _human_rate(
+            counts,
+            observation_rate=r,
+            low=spread.low,
+            high=spread.high,
+            opening=rate(early["human"]),
         )
+        setattr(human, name, human_rate)
         for variant, condition in conditions.items():
             beyond = interval(samples[variant] - samples["human"])
             expected = predicted(condition, dimension.name, speakers)
@@ -171,6 +185,10 @@ def score(
                 slope_low=slope and slope.low,
                 slope_high=slope and slope.high,
                 swapped=_swapped(metric, swapped[variant], by_id, values),
+                opening=_share(rate(early[variant]), opened[variant]),
+                opening_people=_share(
+                    rate(early[variant]) - rate(early["human"]), opened[variant] - opened["human"]
+                ),
             )
             setattr(results.variants[variant], name, variant_rate)
         if metric is CP:
@@ -248,11 +266,21 @@ def _share(value: float, samples: npt.NDArray[np.float64]) -> Share:
 
 
 def _human_counts(
-    corpus: EncodedCorpus, metric: Metric, values: Mapping[str, str], judged: Collection[str]
+    corpus: EncodedCorpus,
+    metric: Metric,
+    values: Mapping[str, str],
+    judged: Collection[str],
+    first: int | None = None,
 ) -> Counts:
-    """Return how often people show the value of their profile in all their held-out replies."""
+    """Return how often people show the value of their profile in all their held-out replies, or in
+    the first words of each.
+    """
     return tabulate(
-        Hit(pair.speaker, pair.dialogue, metric.shows(values[pair.speaker], pair.response))
+        Hit(
+            pair.speaker,
+            pair.dialogue,
+            metric.shows(values[pair.speaker], _begun(pair.response, first)),
+        )
         for pair in corpus.pairs
         if pair.split == "heldout" and pair.speaker in values and pair.speaker in judged
     )
@@ -280,12 +308,26 @@ def _human_rate(counts: Counts, **further: Any) -> HumanRate:
     )
 
 
+def _begun(text: str, first: int | None) -> str:
+    return text if first is None else opening(text, first)
+
+
 def _own_counts(
-    metric: Metric, replies: Sequence[Reply], by_id: Mapping[str, Pair], values: Mapping[str, str]
+    metric: Metric,
+    replies: Sequence[Reply],
+    by_id: Mapping[str, Pair],
+    values: Mapping[str, str],
+    first: int | None = None,
 ) -> Counts:
-    """Return how often the value shown stands in replies under the own profile."""
+    """Return how often the value shown stands in replies under the own profile, or in the first
+    words of each.
+    """
     return tabulate(
-        Hit(pair.speaker, pair.dialogue, metric.shows(values[reply.profile], reply.reply))
+        Hit(
+            pair.speaker,
+            pair.dialogue,
+            metric.shows(values[reply.profile], _begun(reply.reply, first)),
+        )
         for reply in replies
         if reply.profile in values
         for pair in [by_id[reply.pair_id]]

@@ -62,6 +62,8 @@ class HumanRate(_Stored):
     """r of the dimension in training."""
     low: Finite = None
     high: Finite = None
+    opening: Finite = None
+    """The same rate in the first words of each reply alone (`HumanResults.opening_words`)."""
 
 
 class SwappedRate(_Stored):
@@ -72,6 +74,14 @@ class SwappedRate(_Stored):
     true: Finite
     """Of the value that the true speaker has."""
     n: int
+
+
+class Share(_Stored):
+    """A share of replies, or a difference of two, with its 95 % interval over speakers."""
+
+    value: Finite
+    low: Finite
+    high: Finite
 
 
 class VariantRate(_Stored):
@@ -97,14 +107,11 @@ class VariantRate(_Stored):
     slope_low: Finite = None
     slope_high: Finite = None
     swapped: SwappedRate | None
-
-
-class Share(_Stored):
-    """A share of replies, or a difference of two, with its 95 % interval over speakers."""
-
-    value: Finite
-    low: Finite
-    high: Finite
+    opening: Share | None = None
+    """The share in the first words of each reply alone: a long reply has more places for a habit.
+    """
+    opening_people: Share | None = None
+    """The same, less people's."""
 
 
 class Phrase(_Stored):
@@ -138,6 +145,8 @@ class HumanResults(BaseModel):
 
     length: float
     repetition: float
+    opening_words: int | None = None
+    """Words of a reply that its beginning has: as many as people's replies have on average."""
     emoji_consistency: tuple[int, int] | None = None
 
     @property
