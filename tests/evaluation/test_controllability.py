@@ -12,6 +12,7 @@ from tests.support.browser import CHROMIUM, assert_readable
 from tests.support.runs import vvae, write_config
 from vvae.core.dialogue import Dialogue
 from vvae.core.text import find_phrase
+from vvae.evaluation.controllability import Cell, adjust
 from vvae.metrics.tables import read_replies
 from vvae.pipeline.calibration import reaches
 from vvae.pipeline.run import Run
@@ -78,6 +79,20 @@ def test_control_is_measured_kept_and_drawn(
     stamps = {p: p.stat().st_mtime_ns for p in folder.glob("*.parquet")}
     assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps, "what is written is kept"
+
+
+def test_many_leaks_that_are_looked_for_hide_no_knob_that_works() -> None:
+    knobs = ("tone", "length")
+    own: list[Cell] = [{"set": name, "read": name, "n": 60, "v": 0.9, "p": 0.001} for name in knobs]
+    leaks: list[Cell] = [
+        {"set": knobs[number % 2], "read": f"leak {number}", "n": 60, "v": 0.0, "p": 0.6}
+        for number in range(100)
+    ]
+    untested: Cell = {"set": "tone", "read": "hobby", "n": 12}
+    adjust([*own, *leaks, untested])
+    assert [cell["p_adjusted"] for cell in own] == [0.001, 0.001]
+    assert {cell["p_adjusted"] for cell in leaks} == {0.6}
+    assert "p_adjusted" not in untested
 
 
 def test_further_ways_are_measured_beside_training_and_known_to_a_server(
