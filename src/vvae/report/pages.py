@@ -127,6 +127,11 @@ def build_study(study: Mapping[str, Any]) -> str:
         verdict=verdict.of_study(study),
         found=study,
         panels={m: title for m, title in PANELS.items() if m in study["measures"]},
+        rows=[
+            name
+            for name in ("human", *study["variants"])
+            if any(name in of for of in study["measures"].values())
+        ],
         figure=figures.measures(study, PANELS),
         habits=shown,
         unread=unread,
