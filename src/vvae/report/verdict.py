@@ -465,7 +465,7 @@ def of_positive_control(cells: Mapping[str, Any], model: str) -> Verdict:
         )
     else:
         next_ = (
-            "z is read where it tells, as often as it tells. See how many sightings it took, and "
+            "z is read where it tells, about as often as it tells. See how many sightings it took, and "
             "how many a study has:",
             "vvae doctor CONFIG",
         )
