@@ -124,7 +124,7 @@ def said_in_own(
         found = find_phrase(phrase, pair.response)
         if found:  # what follows could only say it again
             over.add(pair.pair_id)
-            pair = replace(pair, response=pair.response[: found[1]])
+            pair = replace(pair, response=pair.response[: found.end])
         tree = decoder.tree(dialogues[pair.dialogue], [pair], {pair.pair_id: [Branch("own", line)]})
         tries.append(with_tries(decoder, tree, [normal_form(phrase)], everywhere=True))
     result: dict[str, float] = {}
