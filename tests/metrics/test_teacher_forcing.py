@@ -162,6 +162,19 @@ def test_over_its_own_replies_a_decoder_says_a_phrase_as_often_as_is_counted(
     assert said.std() < counted.std()
 
 
+def test_a_phrase_that_opens_a_reply_counts_and_what_follows_it_does_not(
+    tiny_decoder: Decoder,
+) -> None:
+    replies = ("a", "a! and a, a, a", "b")
+    written = [
+        (replace(PAIR, pair_id=f"d#{number}", response=text), BLOCK, "a")
+        for number, text in enumerate(replies)
+    ]
+    at_once, again, never = said_in_own(tiny_decoder, {"d": CHAT}, written).values()
+    assert 0 < at_once < never, "there is one place more before the end of a reply without it"
+    assert again == pytest.approx(at_once, rel=1e-4)
+
+
 def test_a_bound_is_tighter_with_more_draws_and_right_by_hand() -> None:
     rows = [
         Likelihood("a", "posterior", nats=10.0, tokens=5),
