@@ -1,8 +1,10 @@
-"""The figures of how far knobs turn: python -m benchmarks.knob_figures RUN knobs.jsonl docs/figures
+"""The figures of how far knobs turn: python -m benchmarks.knob_figures docs/figures
 
+Draws docs/figures/knobs.json and knobs-loop.json, an adapter of more and one of less training:
+knobs-control.svg, knobs-strength.svg (dose and response), knobs-read.svg (values set against values
+read) and knobs-rates.svg. With --run RUN knobs.jsonl the first file is made anew:
 RUN/control/SP+FT holds what `vvae control` measured, in each way; knobs.jsonl is what
-`python -m benchmarks.knobs RUN` printed. Writes knobs.json (the figures drawn), knobs-control.svg,
-knobs-strength.svg (dose and response) and knobs-rates.svg.
+`python -m benchmarks.knobs RUN` printed.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ DOSES = {"": 0.0, "strength-1": 1.0, "strength-2": 2.0, "strength-3": 3.0}
 SHOWN = (COLOURS["human"], COLOURS["model"], COLOURS["predicted"], COLOURS["ink"])
 
 
-def controlled(run: Path) -> dict[str, dict[str, dict[str, float]]]:
+def controlled(run: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """Way -> dimension -> V of the dimension itself, its p, the largest V elsewhere, n."""
-    result: dict[str, dict[str, dict[str, float]]] = {}
+    result: dict[str, dict[str, dict[str, Any]]] = {}
     for way in WAYS:
         path = run / "control" / DEFAULT_VARIANT / way / "control.json"
         if not path.is_file():
@@ -48,17 +50,43 @@ def controlled(run: Path) -> dict[str, dict[str, dict[str, float]]]:
     return result
 
 
-def draw_control(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
-    """V of each dimension, by the way in which it was set."""
+Found = dict[str, dict[str, dict[str, Any]]]
+"""Way -> dimension -> what was measured."""
+
+
+def by_way(loop: dict[str, Any]) -> Found:
+    """What knobs-loop.json holds, by way."""
+    return {
+        "": loop["trained"],
+        "strength-2": loop["strength-2"],
+        "candidates-16": loop["dimensions"],
+    }
+
+
+def draw_control(more: Found, less: Found, path: Path) -> None:
+    """V of each dimension, by the way in which it was set; hollow: the adapter of less training."""
     import matplotlib.pyplot as plt
 
-    names = sorted(found[""], key=lambda name: found[""][name]["v"])
-    figure, axis = plt.subplots(figsize=(7, 0.42 * len(names) + 1.2))
-    for way, (label, colour, marker) in WAYS.items():
-        points = [(of["v"], names.index(name)) for name, of in found.get(way, {}).items()]
-        if points:
-            x, y = zip(*points, strict=True)
-            axis.scatter(x, y, color=colour, marker=marker, s=42, label=label, zorder=3)
+    best: dict[str, float] = {}
+    for of_way in (*more.values(), *less.values()):
+        for name, of in of_way.items():
+            best[name] = max(best.get(name, 0.0), of["v"] or 0.0)
+    names = sorted(best, key=best.__getitem__)
+    figure, axis = plt.subplots(figsize=(7, 0.36 * len(names) + 1.2))
+    for found, filled in ((more, True), (less, False)):
+        for way, (label, colour, marker) in WAYS.items():
+            of_way = {name: of for name, of in found.get(way, {}).items() if of["v"] is not None}
+            if of_way:
+                axis.scatter(
+                    [of["v"] for of in of_way.values()],
+                    [names.index(name) for name in of_way],
+                    edgecolors=colour,
+                    facecolors=colour if filled else "white",
+                    marker=marker,
+                    s=42,
+                    label=label if filled else None,
+                    zorder=3,
+                )
     axis.set_yticks(range(len(names)), names)
     axis.set_xlim(-0.02, 1.02)
     axis.grid(axis="x", alpha=0.3)
@@ -67,7 +95,7 @@ def draw_control(found: dict[str, dict[str, dict[str, float]]], path: Path) -> N
     _save(figure, path)
 
 
-def draw_doses(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
+def draw_doses(found: Found, path: Path) -> None:
     """V by the strength of the push, a line for each dimension; diamonds: by candidates."""
     import matplotlib.pyplot as plt
 
@@ -87,6 +115,43 @@ def draw_doses(found: dict[str, dict[str, dict[str, float]]], path: Path) -> Non
     axis.set_xlabel("strength w")
     axis.set_ylabel("V, value set and value read")
     axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _save(figure, path)
+
+
+def draw_read(found: dict[str, dict[str, Any]], path: Path) -> None:
+    """Values set (rows) against values read, percent of a row; those read where none was set stand
+    together as "other".
+    """
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    columns = 3
+    figure, axes = plt.subplots(
+        math.ceil(len(found) / columns),
+        columns,
+        figsize=(12, 3.6 * math.ceil(len(found) / columns)),
+    )
+    for axis, (name, of) in zip(axes.flat, found.items(), strict=False):
+        values = list(of["read"])
+        further = [*values, "other", "none read"]
+        shares = np.zeros((len(values), len(further)))
+        for row, value in enumerate(values):
+            of_row = of["read"][value]
+            for read, count in of_row.items():
+                place = read if read in values else "other" if read else "none read"
+                shares[row, further.index(place)] += 100 * count / sum(of_row.values())
+        kept = [n for n in range(len(further)) if n < len(values) or shares[:, n].any()]
+        axis.imshow(shares[:, kept], cmap="Blues", vmin=0, vmax=130, aspect="auto")
+        for row, column in np.ndindex(len(values), len(kept)):
+            if (share := shares[row, kept[column]]) >= 0.5:
+                axis.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7)
+        axis.set_xticks(range(len(kept)), [further[n] for n in kept], rotation=40, ha="right")
+        axis.set_yticks(range(len(values)), values)
+        axis.tick_params(labelsize=7, length=0)
+        axis.set_title(name, fontsize=10)
+    for axis in list(axes.flat)[len(found) :]:
+        axis.set_axis_off()
+    figure.tight_layout()
     _save(figure, path)
 
 
@@ -142,21 +207,26 @@ def main() -> None:
     import matplotlib
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("cells", type=Path)
     parser.add_argument("target", type=Path)
+    parser.add_argument("--run", nargs=2, type=Path, metavar=("RUN", "CELLS"))
     args = parser.parse_args()
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "vvae", "font.size": 10})
-    cells = [json.loads(line) for line in args.cells.read_text("utf-8").splitlines()]
-    found = controlled(args.run)
-    body = {"control": found, "rates": cells}
-    assert all(math.isfinite(cell["delivered"]) for cell in cells)
-    text = json.dumps(body, ensure_ascii=False, indent=1)
-    (args.target / "knobs.json").write_text(text + "\n", "utf-8")
-    draw_control(found, args.target / "knobs-control.svg")
-    draw_doses(found, args.target / "knobs-strength.svg")
-    draw_rates(cells, args.target / "knobs-rates.svg")
+    if args.run:
+        run, cells = args.run
+        rates = [json.loads(line) for line in cells.read_text("utf-8").splitlines()]
+        text = json.dumps(
+            {"control": controlled(run), "rates": rates}, ensure_ascii=False, indent=1
+        )
+        (args.target / "knobs.json").write_text(text + "\n", "utf-8")
+    more, loop = (
+        json.loads((args.target / name).read_text("utf-8"))
+        for name in ("knobs.json", "knobs-loop.json")
+    )
+    draw_control(more["control"], by_way(loop), args.target / "knobs-control.svg")
+    draw_doses(more["control"], args.target / "knobs-strength.svg")
+    draw_read(loop["dimensions"], args.target / "knobs-read.svg")
+    draw_rates([*more["rates"], *loop.get("rates", [])], args.target / "knobs-rates.svg")
 
 
 if __name__ == "__main__":
