@@ -497,6 +497,9 @@ def test_a_rate_is_made_exact_and_a_knob_is_pushed(server: Served) -> None:
     with opened_page(viewport={"width": 1200, "height": 900}) as page:
         opened(page, server.url)
         assert page.locator("#choose-length option").first.inner_text() == "as they write"
+        field = page.locator("#candidates").bounding_box()
+        assert field is not None
+        assert field["x"] + field["width"] <= 1200, "nothing is cut off at the right"
         page.select_option("#candidates", "4")
         page.select_option("#choose-length", "=short")
         page.select_option("#knob-length .often select >> nth=0", "1")
