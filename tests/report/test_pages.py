@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from vvae.report.pages import build_study
+from vvae.config import RunConfig
+from vvae.latent.encoded import EncodedCorpus
+from vvae.latent.prior import count
+from vvae.latent.space import load_space
+from vvae.metrics.results import Results
+from vvae.report.pages import build_report, build_study
+from vvae.report.terminal import print_results
+
+pytest.importorskip("matplotlib")
 
 FIGURES = Path(__file__).parents[2] / "docs/figures"
 
@@ -20,3 +28,18 @@ def test_each_variant_of_a_study_has_its_row(name: str) -> None:
     page = build_study(study)
     rows = re.findall(r'<th scope="row">([^<]+)</th>', page.split("Measure by measure")[1])
     assert rows[: len(study["variants"]) + 1] == ["people", *study["variants"]]
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-again", "gpu-12800"])
+def test_results_of_earlier_versions_have_a_page(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = json.loads((FIGURES / f"{name}-results.json").read_text("utf-8"))
+    results = Results.model_validate(stored)
+    space = load_space()
+    corpus = EncodedCorpus({}, [], {}, count([], space, encoder="e", corpus="c"), {}, space)
+    page = build_report(results, corpus, [], RunConfig())
+    for variant in stored["variants"]:
+        assert f'<th scope="row">{variant}</th>' in page
+    print_results(FIGURES / f"{name}-results.json")
+    assert "P+FT" in capsys.readouterr().out

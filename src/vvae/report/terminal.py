@@ -237,7 +237,7 @@ def print_results(path: Path, report: Path | None = None) -> None:
                 percent(rate["rate"]),
                 points(rate["deviation"]),
                 spread(rate),
-                _range(rate["predicted"], rate["predicted_own"]),
+                _range(rate["predicted"], rate.get("predicted_own")),
                 str(rate["n"]),
             )
             table.add_row(name, *row)

@@ -465,8 +465,8 @@ def of_positive_control(cells: Mapping[str, Any], model: str) -> Verdict:
         )
     else:
         next_ = (
-            "z is read where it tells, about as often as it tells. See how many sightings it took, and "
-            "how many a study has:",
+            "z is read where it tells, about as often as it tells. See how many sightings it took, "
+            "and how many a study has:",
             "vvae doctor CONFIG",
         )
     replies = [cell["points"][-1]["pairs"] for cell in cells.values()]
