@@ -124,11 +124,12 @@ def test_replies_measured_together_are_as_likely_as_alone(tiny_decoder: Decoder)
         assert together[key][1] == tokens
 
 
+@pytest.mark.parametrize(("phrase", "bias"), [("a", 8.0), ("a a", 9.0)])
 def test_over_its_own_replies_a_decoder_says_a_phrase_as_often_as_is_counted(
-    tiny_decoder: Decoder,
+    tiny_decoder: Decoder, phrase: str, bias: float
 ) -> None:
     """The mean is the share of replies that have it, and it varies less, also where a reply says
-    it many times. The model has no habits: one is put into its head.
+    it many times, or may begin it inside of it. The model has no habits: one is put into its head.
     """
     head = tiny_decoder.causal.get_output_embeddings()
     biased = torch.nn.Linear(head.in_features, head.out_features)
@@ -136,29 +137,28 @@ def test_over_its_own_replies_a_decoder_says_a_phrase_as_often_as_is_counted(
     (token,) = tiny_decoder.prompter.tokens(" a")
     torch.nn.init.zeros_(biased.bias)
     with torch.no_grad():
-        biased.bias[token] = 8.0
+        biased.bias[token] = bias
     tiny_decoder.causal.set_output_embeddings(biased)
     engine = tiny_decoder.engine
     requests = [
-        tiny_decoder.prompter.request(CHAT, PAIR, BLOCK, key=str(number)) for number in range(120)
+        tiny_decoder.prompter.request(CHAT, PAIR, BLOCK, key=str(number)) for number in range(150)
     ]
     config = GenerationConfig(max_new_tokens=16)
     replies = [one.text for one in engine.complete(requests, config, seed=0)]
     written = [
-        (replace(PAIR, pair_id=f"d#{number}", response=text), BLOCK, "a")
+        (replace(PAIR, pair_id=f"d#{number}", response=text), BLOCK, phrase)
         for number, text in enumerate(replies)
         if text.strip()
     ]
     found = said_in_own(tiny_decoder, {"d": CHAT}, written)
     said = np.array([found[pair.pair_id] for pair, _, _ in written])
-    alone = re.compile(r"(?<!\w)a(?!\w)", re.IGNORECASE)
+    alone = re.compile(rf"(?<!\w){phrase}(?!\w)", re.IGNORECASE)
     times = [len(alone.findall(pair.response)) for pair, _, _ in written]
     assert max(times) > 1, "said again in some, which adds nothing"
     counted = np.array([float(number > 0) for number in times])
     assert 0.1 < counted.mean() < 0.9
     error = (counted - said).std() / np.sqrt(len(counted))
     assert said.mean() == pytest.approx(counted.mean(), abs=3 * error)
-    assert np.median(said[counted > 0]) > 0.1, "where it was said it was likely"
     assert said.std() < counted.std()
 
 

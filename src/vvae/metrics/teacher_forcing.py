@@ -15,12 +15,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vvae.core.dialogue import Dialogue, Pair
 from vvae.core.reporting import Progress
-from vvae.core.text import find_phrase, normal_form
+from vvae.core.text import find_phrase, is_unspaced, normal_form, words
 from vvae.decoder.model import Branch, Decoder, per_token
 from vvae.decoder.phrases import Tries, odds, with_tries
 from vvae.decoder.trees import batches
@@ -95,7 +94,7 @@ def said(
 ) -> dict[str, float]:
     """Return key of a branch -> probability that its phrase stands in the reply at least once."""
     return {
-        key: 1 - math.prod(1 - p for p in places)
+        key: 1 - math.prod(1 - p for p in places.values())
         for key, places in _by_place(decoder, tries, progress)
     }
 
@@ -108,42 +107,59 @@ def said_in_own(
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Return pair id -> sum_t p_t over the places of a reply that the decoder wrote itself, as far
-    as the first one at which the phrase has been said.
+    as the phrase has not been said.
 
     Its mean over replies drawn at temperature 1 is the probability that a reply has the phrase, in
-    small letters or with a capital, whatever the decoder is: each draw adds the probability of
-    what may come next, where counting adds whether it came. It varies less than counting, as a
-    reply tells by every place and not by yes or no. (A sum of one reply may pass 1.)
+    small letters or with a capital (people's rates count any spelling), whatever the decoder is:
+    each place adds the probability of saying it first there, where counting adds whether it came.
+    It varies less than counting, as a reply tells by every place and not by yes or no. (The sum of
+    one reply may pass 1.)
 
     Args:
         written: (pair with what was written as its response, what was shown, the phrase).
     """
-    tries = []
-    over = set[str]()
+    phrases, replies, tries = [], [], []
     for pair, line, phrase in written:
-        found = find_phrase(phrase, pair.response)
-        if found:  # what follows could only say it again
-            over.add(pair.pair_id)
-            pair = replace(pair, response=pair.response[: found.end])
         tree = decoder.tree(dialogues[pair.dialogue], [pair], {pair.pair_id: [Branch("own", line)]})
-        tries.append(with_tries(decoder, tree, [normal_form(phrase)], everywhere=True))
-    result: dict[str, float] = {}
-    for key, places in _by_place(decoder, tries, progress):
-        pair_id = key.rpartition("|")[0]
-        result[pair_id] = sum(places[:-1] if pair_id in over else places)
-    return result
+        branch = tree.nodes[1]
+        phrases.append(normal_form(phrase))
+        replies.append(list(branch.tokens[-branch.supervised :]))
+        tries.append(with_tries(decoder, tree, phrases[-1:], everywhere=True))
+    decode = decoder.prompter.tokenizer.decode
+    places = _by_place(decoder, tries, progress)
+    return {
+        key.rpartition("|")[0]: sum(
+            p for place, p in at.items() if not _is_over(phrase, decode(reply[:place]))
+        )
+        for phrase, reply, (key, at) in zip(phrases, replies, places, strict=True)
+    }
+
+
+def _is_over(phrase: str, before: str) -> bool:
+    """Return whether a phrase that begins behind a text would be no first one: it was said, or its
+    beginning was, so that the phrase would end there earlier ("no no" behind "no").
+    """
+    if find_phrase(phrase, before):
+        return True
+    unspaced = is_unspaced(phrase)
+    units = list(phrase) if unspaced else phrase.split()
+    said = (list(before) if unspaced else words(before))[-len(units) :]
+    return any(
+        units[d:] == units[: len(units) - d] and said[-d:] == units[:d]
+        for d in range(1, len(units))
+    )
 
 
 def _by_place(
     decoder: Decoder, tries: Sequence[Tries], progress: Progress | None
-) -> Iterator[tuple[str, list[float]]]:
-    """Each branch's key, and the probability of its phrase at each place of its reply."""
+) -> Iterator[tuple[str, dict[int, float]]]:
+    """Each branch's key, and the probability of its phrase by the place in its reply."""
     for done, (of, found) in enumerate(zip(tries, odds(decoder, tries), strict=True), start=1):
         at: dict[str, dict[int, float]] = {key: defaultdict(float) for key in of.branches}
         for (number, place), p in zip(of.places, found, strict=True):
             at[of.branches[number]][place] += p.whole  # in small letters, or with a capital
         for key, places in at.items():
-            yield key, [min(p, 1.0) for p in places.values()]
+            yield key, {place: min(p, 1.0) for place, p in places.items()}
         if progress:
             progress(done, len(tries))
 
