@@ -68,12 +68,18 @@ def words(text: str) -> list[str]:
 
 
 def opening(text: str, number: int) -> str:
-    """Return a text as far as its `number`-th word, and what follows that without a letter.
+    """Return a text as far as its `number`-th word, and what follows that without a letter; emoji,
+    emoticons and stickers are no words, and stay whole.
 
-    >>> opening("Oh no! Not again", 2), opening("哈哈 好的", 3), opening("ok :)", 1)
-    ('Oh no! ', '哈哈 好', 'ok :)')
+    >>> opening("Oh no! Not again", 2), opening("哈哈 好的", 3), opening("ok :D bye", 1)
+    ('Oh no! ', '哈哈 好', 'ok :D ')
     """
-    starts = [match.start() for match in _WORD.finditer(text)]
+    whole = emoji_spans(text)
+    starts = [
+        match.start()
+        for match in _WORD.finditer(text)
+        if not any(span.start <= match.start() < span.end for span in whole)
+    ]
     return text if len(starts) <= number else text[: starts[number]]
 
 

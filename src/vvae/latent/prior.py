@@ -24,7 +24,10 @@ from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.latent.tables import Encoding
 
-__all__ = ["DimensionPrior", "Prior", "count", "count_by_speaker"]
+__all__ = ["HELD", "DimensionPrior", "Prior", "count", "count_by_speaker"]
+
+HELD = 5
+"""Observations that a prior counts for where a speaker's own are held towards it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class DimensionPrior:
             bisect_right(self._cumulative, index_below(self._cumulative[-1], *key))
         ][0]
 
-    def shrunk(self, own: DimensionPrior, weight: int = 5) -> DimensionPrior:
+    def shrunk(self, own: DimensionPrior, weight: int = HELD) -> DimensionPrior:
         """Return p(v|s), a speaker's own counts held towards this prior, which counts for so many
         observations (the mean of a Dirichlet posterior)::
 

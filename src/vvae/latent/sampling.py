@@ -407,7 +407,7 @@ def predicted_range(
     Beside z = v a speaker's replies are those in which v was read, r(v) of them, and those in which
     it was drawn, (1 - r) s q(v), with q what nulls are filled from: the prior, the speaker's own
     values, or these held towards the prior. Where all of a speaker's replies share one draw, one
-    that is not v leaves only those in which v was read.
+    that is not v leaves only those in which v was read (in one pass: each draws anew).
 
     Args:
         own: speaker -> what was read in their training replies.

@@ -137,7 +137,12 @@ def said_in_own(
 
 def _is_over(phrase: str, before: str) -> bool:
     """Return whether a phrase that begins behind a text would be no first one: it was said, or its
-    beginning was, so that the phrase would end there earlier ("no no" behind "no").
+    beginning was, so that the phrase would end there earlier.
+
+    >>> _is_over("no no", "Well, no"), _is_over("no no", "well"), _is_over("oh no", "oh")
+    (True, False, False)
+    >>> _is_over("哈哈", "好哈"), _is_over("no", "No, no way")
+    (True, True)
     """
     if find_phrase(phrase, before):
         return True

@@ -27,7 +27,7 @@ from vvae.core.dialogue import Pair
 from vvae.core.text import estimated_tokens
 from vvae.latent.encoded import EncodedCorpus
 from vvae.latent.persona import Persona, Slot
-from vvae.latent.prior import DimensionPrior, Prior
+from vvae.latent.prior import HELD, DimensionPrior, Prior
 from vvae.latent.profile import Profile
 from vvae.metrics.audit.scores import Interval
 from vvae.metrics.bootstrap import interval, resampled
@@ -43,8 +43,6 @@ __all__ = [
 
 LEAST = 10
 """Replies that a figure with an interval must rest on."""
-HELD = 5
-"""Replies at the prior's rate that a speaker's own are held towards."""
 
 
 class Information(TypedDict):
@@ -205,8 +203,8 @@ def profile_worth(corpus: EncodedCorpus, speakers: Sequence[str]) -> dict[str, f
         E[log p(z_k|s) - log p(z_k)]
 
     where null is a value, too: whether anything is read at all (a speaker's rate is held towards
-    the prior's by `HELD` replies), and which value (p(v|s): `DimensionPrior.shrunk`). A decoder
-    that cannot tell who speaks learns no more than that of what is read in the reply.
+    the prior's by `HELD` replies), and which value (p(v|s): `DimensionPrior.shrunk`). As p(z_k|s)
+    is estimated, it is so much or more that a profile could tell.
     """
     chosen = frozenset(speakers)
     held = [p for p in corpus.pairs if p.split == "heldout" and p.speaker in chosen]
