@@ -10,9 +10,11 @@ import pytest
 
 from vvae.config import RunConfig
 from vvae.latent.encoded import EncodedCorpus
+from vvae.latent.persona import Persona, Slot
 from vvae.latent.prior import count
 from vvae.latent.space import load_space
 from vvae.metrics.results import Results
+from vvae.report.figures import prior, set_and_read
 from vvae.report.pages import build_report, build_study
 from vvae.report.terminal import print_results
 
@@ -28,6 +30,19 @@ def test_each_variant_of_a_study_has_its_row(name: str) -> None:
     page = build_study(study)
     rows = re.findall(r'<th scope="row">([^<]+)</th>', page.split("Measure by measure")[1])
     assert rows[: len(study["variants"]) + 1] == ["people", *study["variants"]]
+
+
+def test_a_value_with_dollar_signs_is_no_formula() -> None:
+    phrase = r"$10 \to $20"
+    drawn = set_and_read({phrase: {phrase: 3, "": 1}, "so": {"so": 4}})
+    assert drawn.count(phrase) == 2, "set and read"
+    prior_of = count(
+        [Persona({"catchphrase": Slot(phrase, "observed")})] * 4,
+        load_space(),
+        encoder="e",
+        corpus="c",
+    )
+    assert phrase in prior(prior_of, load_space())
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-again", "gpu-12800"])

@@ -476,8 +476,10 @@ def set_and_read(table: Mapping[str, Mapping[str, int]]) -> str:
         [[of.get(c, 0) / max(1, sum(of.values())) for c in columns] for of in table.values()]
     )
     _heat(axis, shares, lambda y, x: f"{100 * shares[y, x]:.0f}" if shares[y, x] > 0 else "")
-    axis.set_xticks(range(len(columns)), [c or "null" for c in columns], rotation=35, ha="right")
-    axis.set_yticks(range(len(rows)), rows)
+    # Values are text: what stands between two dollar signs is no formula.
+    turned: dict[str, Any] = {"rotation": 35, "ha": "right", "parse_math": False}
+    axis.set_xticks(range(len(columns)), [c or "null" for c in columns], **turned)
+    axis.set_yticks(range(len(rows)), rows, parse_math=False)
     axis.set_xlabel("read, % of the row")
     axis.set_ylabel("set")
     return _svg(figure, values=True)
@@ -547,6 +549,7 @@ def prior(z_prior: Prior, space: LatentSpace) -> str:
                     va="center",
                     fontsize=7,
                     color=TEXT,
+                    parse_math=False,
                 )
             start += share
         right.barh(row, 100 - start, left=start, color=INK, alpha=0.15, height=0.6)
