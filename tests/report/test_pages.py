@@ -35,14 +35,14 @@ def test_each_variant_of_a_study_has_its_row(name: str) -> None:
 def test_a_value_with_dollar_signs_is_no_formula() -> None:
     phrase = r"$10 \to $20"
     drawn = set_and_read({phrase: {phrase: 3, "": 1}, "so": {"so": 4}})
-    assert drawn.count(phrase) == 2, "set and read"
+    assert drawn.count(f">{phrase}</text>") == 2, "set and read"
     prior_of = count(
         [Persona({"catchphrase": Slot(phrase, "observed")})] * 4,
         load_space(),
         encoder="e",
         corpus="c",
     )
-    assert phrase in prior(prior_of, load_space())
+    assert f">{phrase}</text>" in prior(prior_of, load_space())
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-again", "gpu-12800"])
