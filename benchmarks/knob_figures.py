@@ -188,8 +188,8 @@ def draw_rates(cells: list[dict[str, Any]], path: Path) -> None:
         title += ", words put in" if candidates == 4 else ""
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("asked for, %")
+        axis.legend(frameon=False, fontsize=8, loc="upper left")
     axes[0, 0].set_ylabel("delivered, % of replies")
-    axes[0, 0].legend(frameon=False, fontsize=8)
     _save(figure, path)
 
 
