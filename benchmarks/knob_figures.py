@@ -215,6 +215,7 @@ def main() -> None:
     if args.run:
         run, cells = args.run
         rates = [json.loads(line) for line in cells.read_text("utf-8").splitlines()]
+        assert all(math.isfinite(cell["delivered"]) for cell in rates)
         text = json.dumps(
             {"control": controlled(run), "rates": rates}, ensure_ascii=False, indent=1
         )
@@ -226,7 +227,7 @@ def main() -> None:
     draw_control(more["control"], by_way(loop), args.target / "knobs-control.svg")
     draw_doses(more["control"], args.target / "knobs-strength.svg")
     draw_read(loop["dimensions"], args.target / "knobs-read.svg")
-    draw_rates([*more["rates"], *loop.get("rates", [])], args.target / "knobs-rates.svg")
+    draw_rates(more["rates"], args.target / "knobs-rates.svg")
 
 
 if __name__ == "__main__":

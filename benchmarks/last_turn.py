@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from vvae.core.dialogue import Dialogue, Pair
 from vvae.decoder.variants import DEFAULT_VARIANT
+from vvae.latent.prior import DimensionPrior
 from vvae.latent.readers import reader
 from vvae.latent.space import Dimension
+from vvae.metrics.audit.information import entropy
 from vvae.metrics.tables import read_replies
 from vvae.pipeline.run import Run
 
@@ -43,12 +44,11 @@ def told(rows: Sequence[tuple[str, str]]) -> tuple[float, float]:
     >>> [round(x, 3) for x in told([("a", "x"), ("b", "y")])], told([("a", "x"), ("a", "x")])
     ([0.693, 0.693], (0.0, 0.0))
     """
-    n = len(rows)
-    both, first, second = Counter(rows), Counter(a for a, _ in rows), Counter(b for _, b in rows)
-    information = sum(
-        c / n * math.log(c * n / (first[a] * second[b])) for (a, b), c in both.items()
+    first, second, both = (
+        entropy(DimensionPrior(Counter(column), nulls=0))
+        for column in ((a for a, _ in rows), (b for _, b in rows), (f"{a}|{b}" for a, b in rows))
     )
-    return information, sum(c / n * math.log(n / c) for c in second.values())
+    return first + second - both, second
 
 
 def controlled(run: Run, dimension: Dimension, folder: Path) -> dict[str, int]:

@@ -74,12 +74,11 @@ def opening(text: str, number: int) -> str:
     >>> opening("Oh no! Not again", 2), opening("哈哈 好的", 3), opening("ok :D bye", 1)
     ('Oh no! ', '哈哈 好', 'ok :D ')
     """
+    starts = [match.start() for match in _WORD.finditer(text)]
+    if len(starts) <= number:
+        return text
     whole = emoji_spans(text)
-    starts = [
-        match.start()
-        for match in _WORD.finditer(text)
-        if not any(span.start <= match.start() < span.end for span in whole)
-    ]
+    starts = [at for at in starts if not any(span.start <= at < span.end for span in whole)]
     return text if len(starts) <= number else text[: starts[number]]
 
 

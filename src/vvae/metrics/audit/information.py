@@ -206,26 +206,39 @@ def profile_worth(corpus: EncodedCorpus, speakers: Sequence[str]) -> dict[str, f
     the prior's by `HELD` replies), and which value (p(v|s): `DimensionPrior.shrunk`). As p(z_k|s)
     is estimated, it is so much or more that a profile could tell.
     """
-    chosen = frozenset(speakers)
-    held = [p for p in corpus.pairs if p.split == "heldout" and p.speaker in chosen]
-    told: dict[str, float] = dict.fromkeys(corpus.space.names, 0.0)
-    for pair in held:
-        if (own := corpus.speaker_priors.get(pair.speaker)) is None:
-            continue
-        for name in told:
-            prior, read = corpus.prior[name], corpus.posteriors[pair.pair_id].value(name)
-            told[name] += _presence(prior, own[name], read is not None)
-            if read is not None and (p := prior.share(read)):
-                told[name] += math.log(prior.shrunk(own[name]).share(read) / p)
-    return {name: round(max(0.0, sum_) / max(1, len(held)), 4) for name, sum_ in told.items()}
+    read: dict[str, list[Persona]] = {speaker: [] for speaker in speakers}
+    for pair in corpus.pairs:
+        if pair.split == "heldout" and pair.speaker in read:
+            read[pair.speaker].append(corpus.posteriors[pair.pair_id])
+    n = max(1, sum(map(len, read.values())))
+    known = [(own, read[s]) for s in read if (own := corpus.speaker_priors.get(s)) is not None]
+    return {
+        name: round(
+            max(
+                0.0,
+                sum(
+                    _told(corpus.prior[name], own[name], [z.value(name) for z in of_speaker])
+                    for own, of_speaker in known
+                ),
+            )
+            / n,
+            4,
+        )
+        for name in corpus.space.names
+    }
 
 
-def _presence(prior: DimensionPrior, own: DimensionPrior, read: bool) -> float:
-    """log p(read or not | s) - log p(read or not)."""
-    if not 0 < prior.rate < 1:
-        return 0.0
-    rate = (own.observed + HELD * prior.rate) / (own.total + HELD)
-    return math.log(rate / prior.rate if read else (1 - rate) / (1 - prior.rate))
+def _told(prior: DimensionPrior, own: DimensionPrior, read: Sequence[str | None]) -> float:
+    """The sum of log p(z_k|s) - log p(z_k) over what was read in a speaker's replies."""
+    held, rate = prior.shrunk(own), (own.observed + HELD * prior.rate) / (own.total + HELD)
+    told = 0.0
+    for value in read:
+        if 0 < prior.rate < 1:
+            shown = value is not None
+            told += math.log(rate / prior.rate if shown else (1 - rate) / (1 - prior.rate))
+        if value is not None and (p := prior.share(value)):
+            told += math.log(held.share(value) / p)
+    return told
 
 
 def per_token(worth: Mapping[str, float], replies: Sequence[str]) -> float:
