@@ -2,9 +2,11 @@
 
 Draws docs/figures/knobs.json and knobs-loop.json, an adapter of more and one of less training:
 knobs-control.svg, knobs-strength.svg (dose and response), knobs-read.svg (values set against values
-read) and knobs-rates.svg. With --run RUN knobs.jsonl the first file is made anew:
-RUN/control/SP+FT holds what `vvae control` measured, in each way; knobs.jsonl is what
-`python -m benchmarks.knobs RUN` printed.
+read) and knobs-rates.svg. What `vvae control` and `python -m benchmarks.knobs` measured is put into
+one of the two files, beside what is there, by
+
+    python -m benchmarks.knob_figures docs/figures --into knobs-loop.json \\
+        --control RUN/control/SP+FT/*.json RUN/control/SP+FT/*/control.json --rates CELLS.jsonl
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.study_figures import COLOURS
-from vvae.decoder.variants import DEFAULT_VARIANT
+from vvae.evaluation.controllability import Cell, Control, Way, adjust
 
 WAYS = {
     "": ("training alone", COLOURS["soft"], "o"),
@@ -25,42 +28,42 @@ WAYS = {
     "candidates-16": ("up to 16 candidates", COLOURS["human"], "D"),
 }
 DOSES = {"": 0.0, "strength-1": 1.0, "strength-2": 2.0, "strength-3": 3.0}
+LEVEL = 0.05
+"""Adjusted p up to which a leak is listed."""
 SHOWN = (COLOURS["human"], COLOURS["model"], COLOURS["predicted"], COLOURS["ink"])
-
-
-def controlled(run: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Way -> dimension -> V of the dimension itself, its p, the largest V elsewhere, n."""
-    result: dict[str, dict[str, dict[str, Any]]] = {}
-    for way in WAYS:
-        path = run / "control" / DEFAULT_VARIANT / way / "control.json"
-        if not path.is_file():
-            continue
-        found = json.loads(path.read_text("utf-8"))
-        rows = [row for row in found["matrix"] if "v" in row]
-        result[way] = {}
-        for row in rows:
-            if row["set"] == row["read"]:
-                others = [r["v"] for r in rows if r["set"] == row["set"] != r["read"]]
-                result[way][row["set"]] = {
-                    "v": row["v"],
-                    "p": row["p_adjusted"],
-                    "elsewhere": max(others, default=0.0),
-                    "n": row["n"],
-                }
-    return result
 
 
 Found = dict[str, dict[str, dict[str, Any]]]
 """Way -> dimension -> what was measured."""
 
 
-def by_way(loop: dict[str, Any]) -> Found:
-    """What knobs-loop.json holds, by way."""
-    return {
-        "": loop["trained"],
-        "strength-2": loop["strength-2"],
-        "candidates-16": loop["dimensions"],
-    }
+def gathered(files: Sequence[Path]) -> Found:
+    """What some control.json hold, by way; files of one way hold different dimensions. p are
+    adjusted over all of a way, as `vvae control` does over those that it measures together.
+    """
+    result: Found = {}
+    matrices: dict[str, list[Cell]] = {}
+    for path in files:
+        found: Control = json.loads(path.read_text("utf-8"))
+        way = Way(found["strength"], found["candidates"]).name
+        matrices.setdefault(way, []).extend(found["matrix"])
+        for name in found["dimensions"]:
+            count = path.parent / f"{name}.candidates.json"
+            result.setdefault(way, {})[name] = {
+                "contexts": found["contexts"],
+                "shift": found["shifts"].get(name),
+                "read": found["confusion"][name],
+                **(json.loads(count.read_text("utf-8")) if count.is_file() else {}),
+            }
+    for way, matrix in matrices.items():
+        adjust(matrix)
+        for cell in matrix:
+            row = result[way][cell["set"]]
+            if cell["set"] == cell["read"]:
+                row |= {name: cell.get(name) for name in ("n", "v", "p", "p_adjusted")}
+            elif cell.get("p_adjusted", 1.0) <= LEVEL:
+                row.setdefault("elsewhere", {})[cell["read"]] = cell["v"]
+    return result
 
 
 def draw_control(more: Found, less: Found, path: Path) -> None:
@@ -202,31 +205,46 @@ def _save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
+def put_into(path: Path, control: Sequence[Path], rates: Sequence[Path]) -> None:
+    """Adds what was measured to a file; the same dimension of a way is written over, and the same
+    cell of rates.
+    """
+    kept = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    for way, of_way in gathered(control).items():
+        kept.setdefault("control", {}).setdefault(way, {}).update(of_way)
+    cells = {_cell(row): row for row in kept.get("rates", [])}
+    for lines in rates:
+        rows = [json.loads(line) for line in lines.read_text("utf-8").splitlines()]
+        cells |= {_cell(row): row for row in rows}
+    kept["rates"] = sorted(cells.values(), key=_cell)
+    path.write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def _cell(row: dict[str, Any]) -> tuple[str, int, float]:
+    return row["dimension"], row["candidates"], row["asked"]
+
+
 def main() -> None:
     """Reads the arguments and writes the files."""
     import matplotlib
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--run", nargs=2, type=Path, metavar=("RUN", "CELLS"))
+    parser.add_argument("--into", help="the file of TARGET that takes what is given")
+    parser.add_argument("--control", type=Path, nargs="+", default=[], metavar="CONTROL.json")
+    parser.add_argument("--rates", type=Path, nargs="+", default=[], metavar="CELLS.jsonl")
     args = parser.parse_args()
+    if args.into:
+        put_into(args.target / args.into, args.control, args.rates)
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "vvae", "font.size": 10})
-    if args.run:
-        run, cells = args.run
-        rates = [json.loads(line) for line in cells.read_text("utf-8").splitlines()]
-        assert all(math.isfinite(cell["delivered"]) for cell in rates)
-        text = json.dumps(
-            {"control": controlled(run), "rates": rates}, ensure_ascii=False, indent=1
-        )
-        (args.target / "knobs.json").write_text(text + "\n", "utf-8")
-    more, loop = (
+    more, less = (
         json.loads((args.target / name).read_text("utf-8"))
         for name in ("knobs.json", "knobs-loop.json")
     )
-    draw_control(more["control"], by_way(loop), args.target / "knobs-control.svg")
+    draw_control(more["control"], less["control"], args.target / "knobs-control.svg")
     draw_doses(more["control"], args.target / "knobs-strength.svg")
-    draw_read(loop["dimensions"], args.target / "knobs-read.svg")
+    draw_read(less["control"]["candidates-16"], args.target / "knobs-read.svg")
     draw_rates(more["rates"], args.target / "knobs-rates.svg")
 
 

@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,16 @@ def asked(
 
 
 def written(
-    run: Run, pairs: list[Pair], z: list[Steered], candidates: int
-) -> tuple[list[Accepted], float]:
-    """The replies, and the seconds they took."""
+    run: Run, pairs: list[Pair], cells: Sequence[list[Steered]], candidates: int
+) -> tuple[list[list[Accepted]], float]:
+    """The replies of each cell, and the seconds that all took. A reply that several cells ask for
+    in the same words, with the same demand, is written once: draws are keyed, so it is the same.
+    """
     variant = run.trained_variant(DEFAULT_VARIANT)
     conditions, decoder = run.conditions(variant), run.with_adapter(variant)
 
-    def task(number: int) -> Task:
-        pair, steered = pairs[number], z[number]
+    def task(number: int, steered: Steered) -> Task:
+        pair = pairs[number]
         request = decoder.prompter.request(
             run.dialogues[pair.dialogue],
             pair,
@@ -81,18 +83,26 @@ def written(
         )
         return Task(request, pair, steered.demands)
 
-    tasks = [task(number) for number in range(len(pairs))]
+    tasks = [[task(number, steered) for number, steered in enumerate(z)] for z in cells]
+    single = {_asked_for(one): one for of_cell in tasks for one in of_cell}
     started = time.perf_counter()
     accepted = write_accepted(
         decoder.engine,
-        tasks,
+        list(single.values()),
         Judge(lambda: run.encoder, run.space),
         run.dialogues,
         run.generation,
         candidates=candidates,
         seed=run.config.seed,
     )
-    return accepted, time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    found = dict(zip(single, accepted, strict=True))
+    return [[found[_asked_for(one)] for one in of_cell] for of_cell in tasks], seconds
+
+
+def _asked_for(task: Task) -> Hashable:
+    """What tells a reply that is asked for from every other."""
+    return task.request, tuple(task.demands.items())
 
 
 def delivered(
@@ -127,12 +137,12 @@ def seconds_of_one(run: Run, pairs: list[Pair], candidates: int, number: int = 1
     times: list[float] = []
     for pair in pairs[:number]:
         z = asked(run, [pair], steering, {})
-        times.append(written(run, [pair], z, candidates)[1])
+        times.append(written(run, [pair], [z], candidates)[1])
     return sorted(times)[len(times) // 2]
 
 
 def main() -> None:
-    """Prints one line of JSON for each cell."""
+    """Prints one line of JSON for each cell; ``seconds`` is of all rates of a dimension."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--replies", type=int, default=600)
@@ -163,17 +173,16 @@ def main() -> None:
         able = able[: max(1, args.replies // EACH)]
         pairs = [able[at // EACH % len(able)] for at in range(args.replies)]
         for candidates in args.candidates:
-            for rate in args.rate:
-                z = asked(
-                    run, pairs, steering_of(name, value, rate, candidates, args.strength), reach
-                )
-                found, seconds = written(run, pairs, z, candidates)
-                cell = {"dimension": name, "value": value, "candidates": candidates, "asked": rate}
-                cell |= delivered(run, pairs, name, value, z, found)
-                print(
-                    json.dumps(cell | {"seconds": round(seconds, 1)}, ensure_ascii=False),
-                    flush=True,
-                )
+            steerings = [
+                steering_of(name, value, rate, candidates, args.strength) for rate in args.rate
+            ]
+            cells = [asked(run, pairs, steering, reach) for steering in steerings]
+            found, seconds = written(run, pairs, cells, candidates)
+            for rate, z, replies in zip(args.rate, cells, found, strict=True):
+                row = {"dimension": name, "value": value, "candidates": candidates, "asked": rate}
+                row |= delivered(run, pairs, name, value, z, replies)
+                row |= {"seconds": round(seconds, 1)}
+                print(json.dumps(row, ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":
