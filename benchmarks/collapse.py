@@ -130,7 +130,7 @@ def measured(run: Run, bodies: Bodies) -> dict[str, Any]:
             },
         }
     }
-    figures = compare(run.corpus, list(bodies.phrases), written, {}, **options)
+    figures = compare(run.corpus, list(bodies.phrases), written, **options)
     for name, figure in figures.items():
         found["figures"][name] = {
             "title": figure.title,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vvae.core.errors import ConfigError, choose_from
 from vvae.core.yaml import bounded_text, parse_yaml
 from vvae.corpus.consent import CONSENT
+from vvae.corpus.formats import HAVE_DIALOGUES
 from vvae.corpus.pairs import PairsConfig
 from vvae.decoder.model import DecoderConfig
 from vvae.decoder.train import TrainConfig
@@ -43,7 +44,7 @@ class DataConfig(BaseModel):
     path: str = Field(
         "byu", description="byu (the installed corpus), a folder of 'vvae import', or a JSONL file"
     )
-    format: str = Field("auto", pattern="^(auto|byu|openai|sharegpt)$")
+    format: str = Field("auto", pattern=f"^(auto|byu|{'|'.join(HAVE_DIALOGUES)})$")
     limit: int | None = Field(
         None, ge=1, description="use only this many dialogues, a keyed choice"
     )

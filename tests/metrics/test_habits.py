@@ -182,13 +182,15 @@ def test_a_comparison_by_hand() -> None:
     benched = held[:3]
     texts = ["haha FINE. why? so tired", "FINE.", "omg omg"]
     written = {
-        "model": [WrittenReply(p, p.speaker, text) for p, text in zip(benched, texts, strict=True)]
+        "model": [
+            WrittenReply(p, p.speaker, text, Persona({"tone": Slot("sarcastic", "observed")}))
+            for p, text in zip(benched, texts, strict=True)
+        ]
     }
     z = {p.pair_id: Persona({"tone": Slot("tender", "observed")}) for p in held}
-    other = {p.pair_id: Persona({"tone": Slot("sarcastic", "observed")}) for p in benched}
     speakers = ["ana", "ben", "cleo"]
     corpus = EncodedCorpus({}, [*train, *held], z, Prior({}, "e", "c"), {}, load_space())
-    compared = compare(corpus, speakers, written, {"model": other}, resamples=200, seed=0)
+    compared = compare(corpus, speakers, written, resamples=200, seed=0)
     found = {name: figure.model_dump(exclude_unset=True) for name, figure in compared.items()}
     question = found["question"]
     assert question["human"]["value"] == pytest.approx((1 / 2 + 0 + 0) / 3, abs=1e-4), (
@@ -216,8 +218,37 @@ def test_a_comparison_by_hand() -> None:
     assert found["js_tone"]["human"]["value"] == 0.0, "tender, as in people's other replies"
     assert found["js_tone"]["variants"]["model"]["value"] > 0.9
     assert "js_catchphrase" not in found, "only closed dimensions have labels to compare"
-    unread = compare(corpus, speakers, written, {}, resamples=100, seed=0)
+    silent = {"model": [reply._replace(z=None) for reply in written["model"]]}
+    unread = compare(corpus, speakers, silent, resamples=100, seed=0)
     assert not [figure for figure in unread if figure.startswith("js_")]
+
+
+def test_each_reply_counts_by_what_was_read_in_it_also_where_several_answer_one_message() -> None:
+    """As the seeds of a study do."""
+    held = [pair(i, f"s{i % 4}", "so nice to see you") for i in range(80)]
+    tones = ("tender", "sarcastic")
+    z = {p.pair_id: Persona({"tone": Slot(tones[i // 40], "observed")}) for i, p in enumerate(held)}
+    train = [pair(100 + i, f"s{i}", f"word{i} so nice", "train") for i in range(4)]
+    corpus = EncodedCorpus({}, [*train, *held], z, Prior({}, "e", "c"), {}, load_space())
+    asked = [*held[:20], *held[40:60]]
+    written = {
+        "model": [
+            WrittenReply(p, p.speaker, "so nice", Persona({"tone": Slot(tone, "observed")}))
+            for tone in tones
+            for p in asked
+        ]
+    }
+    speakers = ["s0", "s1", "s2", "s3"]
+    found = compare(corpus, speakers, written, resamples=50, seed=0)["js_tone"].variants["model"]
+    assert found.parts == 80
+    assert found.value is not None
+    assert found.value < 0.02, "40 and 40, as people"
+
+
+def test_word_pairs_are_taken_from_all_speakers_where_there_are_more_of_them() -> None:
+    first, last = [f"a{i}" for i in range(10)], ["b"] * 10
+    assert distinct([*first, *last], 10) == pytest.approx(0.6)
+    assert distinct([*first, *last], 99) == pytest.approx(11 / 20)
 
 
 def test_a_body_is_measured_alike_whatever_its_order() -> None:

@@ -24,7 +24,7 @@ from vvae.core.random import shuffled
 from vvae.core.reporting import Reporter, Silent
 from vvae.core.text import emoji_spans, estimated_tokens
 from vvae.corpus.cleaning import language_of
-from vvae.corpus.formats import find
+from vvae.corpus.formats import HAVE_DIALOGUES, find
 from vvae.corpus.importing import DIALOGUES, SUMMARY, Intake, bring_in, speakers_to_learn
 from vvae.corpus.pairs import eligible_speakers, learned_pairs, pairs_with_account
 from vvae.decoder.model import grouped
@@ -195,7 +195,7 @@ def _config(path: Path, scratch: Path) -> RunConfig:
         return RunConfig()
     if not (path / SUMMARY).is_file():
         files = find(path)
-        if path.is_dir() or any(file.format not in ("openai", "sharegpt", None) for file in files):
+        if path.is_dir() or any(file.format not in (*HAVE_DIALOGUES, None) for file in files):
             bring_in(files, scratch / "chats", Intake())
             path = scratch / "chats"
     base = RunConfig.model_validate({"data": {"path": str(path)}})

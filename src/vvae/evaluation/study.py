@@ -29,7 +29,6 @@ from vvae.core.reporting import Reporter
 from vvae.core.yaml import read_yaml
 from vvae.decoder.variants import Variant, resolve
 from vvae.inference.endpoint.settings import EndpointConfig
-from vvae.latent.persona import Persona
 from vvae.latent.space import LatentSpace
 from vvae.metrics import human_chat
 from vvae.metrics.bootstrap import Hit, tabulate
@@ -53,7 +52,7 @@ from vvae.metrics.teacher_forcing import SHOWN
 from vvae.metrics.text import spoken_length
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import run_stages
-from vvae.pipeline.stages.measuring import likelihoods_of, readings_of, replies_of
+from vvae.pipeline.stages.measuring import likelihoods_of, replies_of
 from vvae.pipeline.stages.training import check_patience
 from vvae.report.pages import build_study
 
@@ -437,7 +436,7 @@ def habit_rows(
     scores = scored(run.space)
     rows = []
     measured = yardstick.measure(replies) if yardstick else [{} for _ in replies]
-    for (pair, whose, text), figures in zip(replies, measured, strict=True):
+    for (pair, whose, text, _), figures in zip(replies, measured, strict=True):
         row = Measured(
             variant,
             seed,
@@ -531,17 +530,11 @@ def _bodies(study: Study, run: Run, **options: Any) -> dict[str, Any]:
     nothing where none were written.
     """
     replies: dict[str, list[WrittenReply]] = {}
-    personas: dict[str, dict[str, Persona]] = {}
     for variant in study.resolved(run.space):
         if _writes(study, variant):
             seeded = [_seeded(variant, seed) for seed in range(study.seeds)]
             replies[variant.name] = [reply for v in seeded for reply in replies_of(run, v)]
-            readings = [readings_of(run, v) for v in seeded]
-            if all(readings):
-                personas[variant.name] = {
-                    pair_id: z for reading in readings for pair_id, z in reading.items()
-                }
-    figures = compare(run.corpus, run.speakers, replies, personas, **options) if replies else {}
+    figures = compare(run.corpus, run.speakers, replies, **options) if replies else {}
     return {
         name: figure.model_dump(mode="json", exclude_unset=True) for name, figure in figures.items()
     }

@@ -17,7 +17,6 @@ from typing import Any
 from vvae.core.dialogue import BURST, Pair
 from vvae.core.text import words
 from vvae.latent.encoded import EncodedCorpus
-from vvae.latent.persona import Persona
 from vvae.latent.readers.lexical import read_nickname
 from vvae.metrics.association import benjamini_hochberg
 from vvae.metrics.bootstrap import Hit, Interval, bootstrap, interval, jackknifed, rate, tabulate
@@ -135,7 +134,7 @@ def _messages(reply: WrittenReply) -> list[str]:
 # --- figures of a body of replies -----------------------------------------------------------------
 
 
-def _opener(reply: WrittenReply, _: Mapping[str, Persona]) -> list[str]:
+def _opener(reply: WrittenReply) -> list[str]:
     return [begin] if (begin := opener(reply.text)) else []
 
 
@@ -145,7 +144,7 @@ def openers(parts: Sequence[str], _: None) -> float:
     return simpson_diversity(Counter(parts).values())
 
 
-def _bigrams(reply: WrittenReply, _: Mapping[str, Persona]) -> list[tuple[str, str]]:
+def _bigrams(reply: WrittenReply) -> list[tuple[str, str]]:
     return bigrams(reply.text)
 
 
@@ -165,8 +164,8 @@ def distinct_2(parts: Sequence[tuple[str, str]], among: int) -> float:
 def _label_distance(dimension: str, usual: Counter[str]) -> Metric:
     """Return the metric of how far the labels read in replies are from those of other people's."""
 
-    def part(reply: WrittenReply, z: Mapping[str, Persona]) -> list[str]:
-        value = z[reply.pair.pair_id].value(dimension) if reply.pair.pair_id in z else None
+    def part(reply: WrittenReply) -> list[str]:
+        value = reply.z.value(dimension) if reply.z else None
         return [] if value is None else [value]
 
     return Metric(
@@ -187,7 +186,6 @@ def compare(
     corpus: EncodedCorpus,
     speakers: Sequence[str],
     written: Mapping[str, Sequence[WrittenReply]],
-    read: Mapping[str, Mapping[str, Persona]],
     *,
     resamples: int,
     seed: int,
@@ -196,14 +194,14 @@ def compare(
 
     Args:
         speakers: who can be taken for one another.
-        written: variant -> its replies under the own profile.
-        read: variant -> pair id -> z read from its replies; none where they were not read.
+        written: variant -> its replies under the own profile. How far labels are from people's is
+            told where the replies of every variant were read.
     """
     yardstick = Yardstick(corpus.pairs, speakers)
     benched = {reply.pair.pair_id for replies in written.values() for reply in replies}
     judged = {reply.pair.speaker for replies in written.values() for reply in replies}
     people = [
-        WrittenReply(pair, pair.speaker, pair.response)
+        WrittenReply(pair, pair.speaker, pair.response, corpus.posteriors.get(pair.pair_id))
         for pair in corpus.pairs
         if pair.split == "heldout" and pair.speaker in judged
     ]
@@ -215,14 +213,11 @@ def compare(
     for name, replies in written.items():
         sounds.variants[name].together = _together(yardstick, replies)
     metrics = metrics_of("body")
-    if written.keys() == read.keys():
+    if all(any(reply.z is not None for reply in replies) for replies in written.values()):
         others = [reply for reply in people if reply.pair.pair_id not in benched]
         metrics += _label_distances(corpus, others)
     bodies = {"human": same, **written}
-    of_bodies = {
-        metric.name: _body_figure(metric, bodies, {"human": corpus.posteriors, **read})
-        for metric in metrics
-    }
+    of_bodies = {metric.name: _body_figure(metric, bodies) for metric in metrics}
     _adjust([one for figure in of_bodies.values() for one in figure.variants.values()])
     return figures | of_bodies
 
@@ -280,18 +275,13 @@ def _label_distances(corpus: EncodedCorpus, others: Sequence[WrittenReply]) -> l
     metrics = []
     for dimension in corpus.space.dimensions:
         if dimension.labels:
-            personas = (corpus.posteriors.get(reply.pair.pair_id, Persona()) for reply in others)
-            labels = (z.value(dimension.name) for z in personas)
+            labels = (reply.z.value(dimension.name) for reply in others if reply.z)
             usual = Counter(label for label in labels if label is not None)
             metrics.append(_label_distance(dimension.name, usual))
     return metrics
 
 
-def _body_figure(
-    metric: Metric,
-    bodies: Mapping[str, Sequence[WrittenReply]],
-    z: Mapping[str, Mapping[str, Persona]],
-) -> FigureResult:
+def _body_figure(metric: Metric, bodies: Mapping[str, Sequence[WrittenReply]]) -> FigureResult:
     """Return a figure of people's replies, and of each variant's with its difference from it."""
     assert metric.part is not None
     assert metric.statistic is not None
@@ -300,7 +290,7 @@ def _body_figure(
     for name, replies in bodies.items():
         own = parts.setdefault(name, defaultdict(list))
         for reply in replies:
-            own[reply.pair.speaker] += part(reply, z.get(name, z["human"]))
+            own[reply.pair.speaker] += part(reply)
     prepared = None
     if metric.prepare:
         whole = [[x for some in own.values() for x in some] for own in parts.values()]

@@ -14,7 +14,7 @@ has an example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -59,6 +59,8 @@ class WrittenReply(NamedTuple):
     pair: Pair
     profile: str
     text: str
+    z: Persona | None = None
+    """What was read in it; None where it was not read."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Metric:
     """Of a value: the reader whose dimension is scored."""
     measure: Callable[[WrittenReply, Yardstick], Measured] | None = None
     """Of a reply: its figure."""
-    part: Callable[[WrittenReply, Mapping[str, Persona]], Sequence[Any]] | None = None
-    """Of a body: what a reply, with the z read in replies by pair id, adds to it."""
+    part: Callable[[WrittenReply], Sequence[Any]] | None = None
+    """Of a body: what a reply adds to it."""
     statistic: Callable[[Sequence[Any], Any], float] | None = None
     """Of a body: the figure of all parts; the second argument is what `prepare` returned."""
     prepare: Callable[[Sequence[Sequence[Any]]], Any] | None = None
@@ -128,7 +130,7 @@ def body_metric(
     *,
     title: str,
     unit: Unit,
-    part: Callable[[WrittenReply, Mapping[str, Persona]], Sequence[Any]],
+    part: Callable[[WrittenReply], Sequence[Any]],
     prepare: Callable[[Sequence[Sequence[Any]]], Any] | None = None,
 ) -> Callable[[Callable[[Sequence[Any], Any], float]], Metric]:
     """Register the decorated statistic as a metric of bodies of replies."""

@@ -178,15 +178,17 @@ def bigrams(reply: str) -> list[tuple[str, str]]:
 
 
 def distinct(grams: Sequence[object], among: int) -> float:
-    """Return distinct-n (Li et al., arXiv 1510.03055): different n-grams of the first `among`, as a
+    """Return distinct-n (Li et al., arXiv 1510.03055): different n-grams of `among` of them, as a
     share.
 
-    It shrinks with the amount of text, so compare equal numbers.
+    It shrinks with the amount of text, so compare equal numbers. Those taken are spread over all:
+    the first ones would be those of the first speakers alone.
 
     >>> distinct(["so far", "far so", "so far"], 3)
     0.6666666666666666
     """
-    some = grams[:among]
+    taken = min(among, len(grams))
+    some = [grams[place * len(grams) // taken] for place in range(taken)]
     return len(set(some)) / len(some) if some else float("nan")
 
 

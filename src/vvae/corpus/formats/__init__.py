@@ -24,6 +24,7 @@ from vvae.corpus.formats.files import File, files_of
 from vvae.corpus.formats.others import app_of
 
 __all__ = [
+    "HAVE_DIALOGUES",
     "Dates",
     "Hints",
     "Imported",

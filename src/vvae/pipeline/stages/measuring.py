@@ -20,7 +20,6 @@ from vvae.encoders.in_the_loop import Judge, Task, write_accepted
 from vvae.inference.endpoint.client import Prompt, completions
 from vvae.inference.engine import Completion, Engine, GenerationConfig, Request
 from vvae.inference.prompts import PROMPT_VERSION, chat_messages
-from vvae.latent.persona import Persona
 from vvae.latent.space import Dimension
 from vvae.latent.steering import Demand
 from vvae.latent.tables import read_encodings, write_encodings
@@ -34,7 +33,7 @@ from vvae.pipeline.run import Run
 from vvae.pipeline.stage import Stage
 from vvae.pipeline.stages.corpus import READ, encoder_settings
 
-__all__ = ["likelihoods_of", "readings_of", "replies_of", "stages"]
+__all__ = ["likelihoods_of", "replies_of", "stages"]
 
 DRAWS = 4
 """Draws of the nulls beside z read from a reply, for a tighter bound."""
@@ -342,17 +341,16 @@ def read_variant_replies(run: Run, variant: Variant) -> None:
 
 
 def replies_of(run: Run, variant: Variant) -> list[WrittenReply]:
-    """Return a variant's replies under the own profile."""
-    replies = read_replies(run.path(f"replies/{variant.name}.parquet"))
-    with_pairs = (WrittenReply(run.corpus.by_id[r.pair_id], r.profile, r.reply) for r in replies)
-    return [reply for reply in with_pairs if reply.profile == reply.pair.speaker]
-
-
-def readings_of(run: Run, variant: Variant) -> dict[str, Persona]:
-    """Return pair id -> z read in a variant's replies; empty where they were not read."""
+    """Return a variant's replies under the own profile, with what was read in them."""
     path = run.path(f"readings/{variant.name}.parquet")
     encodings = read_encodings(path) if path.exists() else []
-    return {e.pair_id: e.persona for e in encodings if e.status == "ok"}
+    read = {e.pair_id: e.persona for e in encodings if e.status == "ok"}
+    replies = read_replies(run.path(f"replies/{variant.name}.parquet"))
+    with_pairs = (
+        WrittenReply(run.corpus.by_id[r.pair_id], r.profile, r.reply, read.get(r.pair_id))
+        for r in replies
+    )
+    return [reply for reply in with_pairs if reply.profile == reply.pair.speaker]
 
 
 # --- likelihoods ----------------------------------------------------------------------------------
@@ -427,12 +425,13 @@ def measure_phrases(run: Run, variant: Variant) -> None:
     assert dimension is not None
     decoder, conditions = run.with_adapter(variant), run.conditions(variant)
     written, blank = [], []
-    for pair, whose, text in replies_of(run, variant):
-        phrase = run.profiles[whose].persona().value(dimension.name)
+    for reply in replies_of(run, variant):
+        pair, text = reply.pair, reply.text
+        phrase = run.profiles[reply.profile].persona().value(dimension.name)
         if phrase is not None and not text.strip():
             blank.append(pair.pair_id)
         elif phrase is not None:
-            line = conditions.test_line(pair, whose)
+            line = conditions.test_line(pair, reply.profile)
             written.append((replace(pair, response=text), line, phrase))
     with run.reporter.task(f"catchphrases in its replies: {variant.name}") as tick:
         found = teacher_forcing.said_in_own(decoder, run.dialogues, written, progress=tick)
@@ -488,7 +487,6 @@ def score_replies(run: Run) -> None:
             run.corpus,
             run.speakers,
             {v.name: replies_of(run, v) for v in run.variants},
-            {v.name: z for v in run.variants if (z := readings_of(run, v))},
             resamples=bench.resamples,
             seed=run.config.seed,
         )
