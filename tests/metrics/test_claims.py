@@ -97,6 +97,37 @@ def test_what_was_not_measured_is_undecided_and_says_why() -> None:
     assert found[3]["estimate"] > 20, "the figure is shown all the same"
 
 
+def one_person(rate: float, *, conversations: int, seed: int) -> Counts:
+    rng = np.random.default_rng(seed)
+    return tabulate(
+        Hit("ana", f"d{i % conversations}", float(rng.random() < rate)) for i in range(400)
+    )
+
+
+def test_of_one_person_the_conversations_are_what_varies() -> None:
+    asked = [Claim(claim="x", measure="CP", how="deviation", of="m", expect="above")]
+    for conversations, verdict in ((40, "holds"), (6, "cannot be decided here")):
+        people = one_person(0.1, conversations=conversations, seed=1)
+        much = one_person(0.4, conversations=conversations, seed=2)
+        (row,) = judge(asked, {"CP": {HUMAN: people, "m": much}})
+        assert row["verdict"] == verdict
+        assert row["low"] < row["estimate"] < row["high"], "not known for certain"
+    assert row["why"] == "6 conversations of one speaker are too few, 10 are needed"
+    people, same = (one_person(0.1, conversations=40, seed=seed) for seed in (1, 3))
+    (row,) = judge(asked, {"CP": {HUMAN: people, "m": same}})
+    assert row["verdict"] == "undecided"
+
+
+def test_few_speakers_decide_nothing() -> None:
+    people, much = habit(0.1, speakers=9, seed=1), habit(0.6, speakers=9, seed=2)
+    asked = [Claim(claim="x", measure="CP", how="deviation", of="m", expect="above")]
+    (row,) = judge(asked, {"CP": {HUMAN: people, "m": much}}, resamples=500)
+    assert (row["verdict"], row["why"]) == (
+        "cannot be decided here",
+        "9 speakers are too few, 10 are needed",
+    )
+
+
 def test_many_claims_need_more_evidence_each() -> None:
     rng = np.random.default_rng(0)
     tables = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NotRequired, Required, TypedDict
+from typing import NamedTuple, NotRequired, Required, TypedDict
 
 from vvae.config import RunConfig
 from vvae.core.random import shuffled
@@ -34,6 +34,7 @@ from vvae.metrics.claims import (
     level_of,
     out_of_reach,
     standard_error,
+    too_few,
     too_rare,
 )
 from vvae.metrics.habits import Yardstick
@@ -86,7 +87,7 @@ def plan_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter
     worth = profile_worth(run.corpus, run.speakers)
     people = heldout_replies(run)
     told = per_token(worth, [reply.text for reply in people])
-    wanted = config.bench.replies * study.seeds
+    wanted = len(run.benchmarked(config.bench.replies)) * study.seeds
     pilot = run.path(f"studies/{Path(name).stem}/rows.parquet")
     rows = MEASURED.read(pilot) if pilot.is_file() else []
     with reporter.task("planning"):
@@ -111,8 +112,17 @@ def plan_study(name: str, study: Study, config: RunConfig, *, reporter: Reporter
 
 PEOPLE = "people's own replies, as if seeds did not vary"
 
-Known = tuple[float, str, int, str]
-"""(standard error, unit, n, basis) of a claim."""
+
+class Known(NamedTuple):
+    """What is known of a claim beforehand."""
+
+    error: float
+    """Standard error, in the unit."""
+    unit: str
+    n: int
+    basis: str
+    why_not: str | None
+    """Why nothing of so few could be known."""
 
 
 def _planned(
@@ -125,16 +135,15 @@ def _planned(
         basis = "not from people's replies: run it once, with one seed, and plan again"
         row = PlannedClaim(claim=claim.claim, basis=basis)
         return row
-    error, unit, n, basis = known
     row = PlannedClaim(
         claim=claim.claim,
-        unit=unit,
-        n=n,
-        error=round(error, 4),
-        detectable=round(detectable(error, level), 4),
-        basis=basis,
+        unit=known.unit,
+        n=known.n,
+        error=round(known.error, 4),
+        detectable=round(detectable(known.error, level), 4),
+        basis=known.basis,
     )
-    why = out_of_reach(claim, error) or too_rare(claim, people)
+    why = known.why_not or out_of_reach(claim, known.error) or too_rare(claim, people)
     return row | {"why_not": why} if why else row
 
 
@@ -142,14 +151,19 @@ def _from_rows(claims: Sequence[Claim], rows: Sequence[Measured]) -> dict[str, K
     """What an earlier run of the study says. Where its seeds vary, so few of them make the smallest
     effect that is told a lower bound.
     """
-    found = judge(claims, tables_of(rows), by_seed=tables_by_seed(rows))
-    return _known(found, "measured before")
+    tables = tables_of(rows)
+    found = judge(claims, tables, by_seed=tables_by_seed(rows))
+    return _known(claims, found, tables, "measured before")
 
 
-def _known(found: Sequence[JudgedClaim], basis: str) -> dict[str, Known]:
+def _known(
+    claims: Sequence[Claim], found: Sequence[JudgedClaim], tables: Tables, basis: str
+) -> dict[str, Known]:
     return {
-        row["claim"]: (standard_error(row), row["unit"], row["n"], basis)
-        for row in found
+        row["claim"]: Known(
+            standard_error(row), row["unit"], row["n"], basis, too_few(claim, tables)
+        )
+        for claim, row in zip(claims, found, strict=True)
         if "low" in row
     }
 
@@ -178,7 +192,8 @@ def _from_people(
                 break
         rows += habit_rows(variant.name, 0, run, yardstick, taken)
     asked = [_as_deviation(claim) for claim in claims if claim.than != "predicted"]
-    return _known(judge(asked, tables_of(rows)), PEOPLE)
+    tables = tables_of(rows)
+    return _known(asked, judge(asked, tables), tables, PEOPLE)
 
 
 def _as_deviation(claim: Claim) -> Claim:

@@ -21,6 +21,7 @@ __all__ = [
     "Slope",
     "bootstrap",
     "calibration_slope",
+    "drawn_from",
     "interval",
     "jackknifed",
     "rate",
@@ -105,7 +106,8 @@ def bootstrap(
 
     A speaker's own replies are not drawn anew: how they vary is in how speakers vary, and drawing
     them too would count it twice (Davison and Hinkley 1997, section 3.8), which makes intervals of
-    rare rates a third too wide.
+    rare rates a third too wide. Where there is one speaker alone, conversations are drawn in their
+    place, each kept whole, and the rate is pooled.
 
     Speakers are drawn once for all tables, so differences between tables are paired. A speaker
     missing from a table is left out of that table's mean.
@@ -116,6 +118,12 @@ def bootstrap(
     speakers = sorted({speaker for counts in tables.values() for speaker in counts})
     if not speakers:
         return {name: np.full(resamples, np.nan) for name in tables}
+    if len(speakers) == 1:
+        tables = {
+            name: {d: {d: hits} for of_speaker in counts.values() for d, hits in of_speaker.items()}
+            for name, counts in tables.items()
+        }
+        speakers, pooled = sorted({d for counts in tables.values() for d in counts}), tables.keys()
     chosen = resampled(len(speakers), resamples, "speakers", seed)
     result: dict[str, Vector] = {}
     for name, counts in tables.items():
@@ -129,6 +137,15 @@ def bootstrap(
                 else (weights @ (hits / replies)) / weights.sum(1)
             )
     return result
+
+
+def drawn_from(counts: Counts) -> int:
+    """Return how many things a bootstrap draws: speakers, or the conversations of one alone.
+
+    >>> drawn_from({"a": {"d": (1, 2), "e": (1, 3)}}), drawn_from({"a": {}, "b": {}})
+    (2, 2)
+    """
+    return sum(map(len, counts.values())) if len(counts) == 1 else len(counts)
 
 
 def resampled(n: int, resamples: int, *key: str | int) -> npt.NDArray[np.int64]:
