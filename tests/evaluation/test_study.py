@@ -250,6 +250,9 @@ def test_dimensions_grow_in_order_of_usefulness(
     made.parent.mkdir(parents=True)
     made.write_text(json.dumps({"measures": {"loss_posterior_z": losses}}))
     assert usefulness(run) == (space.names[::-1], "the loss without each")
+    del losses["without-hobby"]  # as of a space that had none
+    made.write_text(json.dumps({"measures": {"loss_posterior_z": losses}}))
+    assert usefulness(run) == (order, by)
 
 
 @pytest.mark.parametrize("name", studies())

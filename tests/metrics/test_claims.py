@@ -118,6 +118,18 @@ def test_of_one_person_the_conversations_are_what_varies() -> None:
     assert row["verdict"] == "undecided"
 
 
+@pytest.mark.parametrize("measure", ["CP", "nickname"])
+def test_what_people_hardly_ever_show_decides_nothing(measure: str) -> None:
+    people, much = habit(0.02, seed=1), habit(0.2, seed=2)
+    asked = [Claim(claim="x", measure=measure, how="deviation", of="m", expect="above")]
+    (row,) = judge(asked, {measure: {HUMAN: people, "m": much}}, resamples=500)
+    assert row["verdict"] == "cannot be decided here"
+    assert row["why"].startswith(f"{measure}: ")
+    asked[0] = asked[0].model_copy(update={"measure": "length"})
+    (row,) = judge(asked, {"length": {HUMAN: people, "m": much}}, resamples=500)
+    assert row["verdict"] == "holds", "a mean of words has no rare event"
+
+
 def test_few_speakers_decide_nothing() -> None:
     people, much = habit(0.1, speakers=9, seed=1), habit(0.6, speakers=9, seed=2)
     asked = [Claim(claim="x", measure="CP", how="deviation", of="m", expect="above")]

@@ -334,6 +334,26 @@ def test_missingness_by_topic_by_hand() -> None:
     assert found["by_topic"] == {"games": 0.0, "food": 0.5}
 
 
+def test_what_one_conversation_alone_shows_tells_nothing_of_nulls() -> None:
+    """Whichever half it falls into: where all is null there is no AUC, and no p of one."""
+    pairs = [
+        Pair(f"d{d}#{i}", f"d{d}", i, 0, "a", ("b",), "train", "so it is " * (1 + i % 3))
+        for d in range(20)
+        for i in range(1, 31)
+    ]
+    turns = (Turn(0, "b", (Message("hi"),)), Turn(30, "a", (Message("so"),)))
+    dialogues = {f"d{d}": Dialogue(f"d{d}", turns) for d in range(20)}
+    for d in range(4):
+        personas = {
+            p.pair_id: Persona(
+                {"tone": Slot("sad", "observed")} if p.dialogue == f"d{d}" and p.turn % 2 else {}
+            )
+            for p in pairs
+        }
+        found = missingness(pairs, personas, dialogues, "tone", permutations=9)
+        assert (found["auc"], found["p"]) == (None, None)
+
+
 def test_what_is_permuted_within_contexts_does_not_mistake_contexts_for_control() -> None:
     """Every label is set in every context, and what is read is the context's mood alone."""
     rng = np.random.default_rng(0)

@@ -85,6 +85,9 @@ def study(
         control_training(config)
         return
     if plan:
+        if endpoint or engine == "ray":
+            fix = "leave out --endpoint and --engine"
+            raise ConfigError("a plan asks nobody and trains nothing", fix=fix)
         plan_claims(name, config)
         return
     called = endpoint_of(endpoint, model, key_env, max_cost, price)

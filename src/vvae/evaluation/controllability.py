@@ -40,7 +40,7 @@ from vvae.metrics.association import association, benjamini_hochberg, shift
 from vvae.metrics.bootstrap import Hit, bootstrap, interval, rate, tabulate
 from vvae.metrics.metric import metric_of, shows
 from vvae.metrics.tables import Reply, read_replies, write_replies
-from vvae.pipeline.keys import sampling_key, test_z_key, variant_key
+from vvae.pipeline.keys import contexts_key, sampling_key, test_z_key, variant_key
 from vvae.pipeline.run import Run
 from vvae.pipeline.runner import is_made, make, run_stages
 from vvae.pipeline.stage import Stage
@@ -189,6 +189,7 @@ def control(
         "values": VALUES,
         "labels": LABELS,
         **({"way": way._asdict()} if way != TRAINED else {}),
+        **contexts_key(run.config.bench, run.config.pairs),
         **test_z_key(variant, run.config.bench),
     }
     able = [d for d in run.space.dimensions if len(values_set(run, d)) > 1]
@@ -290,7 +291,9 @@ def _summary(
         name = dimension.name
         replies = read_replies(folder / f"{name}.parquet")
         readings = {
-            e.pair_id: e.persona for e in read_encodings(folder / f"{name}.readings.parquet")
+            e.pair_id: e.persona
+            for e in read_encodings(folder / f"{name}.readings.parquet")
+            if e.status == "ok"
         }
         observations = [
             (r, readings[r.pair_id])
@@ -332,7 +335,7 @@ def _summary(
     return {
         "variant": variant.name,
         "model": run.config.decoder.model,
-        "contexts": contexts,
+        "contexts": len(run.benchmarked(contexts)),
         "strength": way.strength,
         "candidates": way.candidates,
         "written": round(sum(written) / len(written), 3) if written else 1.0,

@@ -27,7 +27,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from vvae.core.dialogue import Dialogue, Message, Pair, Turn
-from vvae.core.files import write_json, write_text
+from vvae.core.files import digest, write_json, write_text
 from vvae.core.random import index_below, shuffled
 from vvae.core.text import words
 from vvae.corpus.pairs import learned_pairs
@@ -38,7 +38,7 @@ from vvae.metrics.association import auc
 from vvae.metrics.bootstrap import interval, resampled
 from vvae.metrics.teacher_forcing import reply_losses
 from vvae.metrics.text import longest_overlaps
-from vvae.pipeline.keys import test_z_key
+from vvae.pipeline.keys import decoder_key, sampling_key, test_z_key, train_key, variant_key
 from vvae.pipeline.run import Run
 from vvae.pipeline.stages.measuring import replies_of
 from vvae.report.pages import build_memorisation
@@ -306,8 +306,20 @@ def _canaries(
         "planned": len(plus),
         **test_z_key(variant, run.config.bench),
     }
-    if _other_recipe(adapter, description):
+    recipe = {
+        **description,
+        "variant": variant_key(variant, whole=True),
+        "train": train_key(settings),
+        "decoder": decoder_key(run.config.decoder),
+        "sampling": sampling_key(run.config.sampling),
+        "seed": seed,
+        "z": digest(run.path("encodings.parquet")),
+    }
+    # Beside the adapter, and there before it: what a killed training left is of a recipe, too.
+    noted = folder / "with-canaries.json"
+    if adapter.exists() and _read_json(noted) != json.loads(json.dumps(recipe)):
         shutil.rmtree(adapter)
+    write_json(noted, recipe)
     if not (adapter / "vvae.json").is_file():
         with run.reporter.task(f"training {variant.name} with {number} canaries") as tick:
             train(
@@ -332,12 +344,12 @@ def _canaries(
     return results
 
 
-def _other_recipe(adapter: Path, description: dict[str, Any]) -> bool:
+def _read_json(path: Path) -> Any:
+    """What a file holds; None where it is missing or damaged."""
     try:
-        recipe = json.loads((adapter / "vvae.json").read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
-        return False
-    return any(recipe.get(key) != value for key, value in description.items())
+        return None
 
 
 def _dialogue(number: int, speaker: str, seed: int) -> Dialogue:

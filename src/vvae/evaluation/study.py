@@ -129,7 +129,7 @@ class Study(BaseModel):
             dimensions = tuple(d.name for d in space.dimensions if group not in (d.axis, d.name))
             yield (
                 f"Without {group}",
-                Variant(name=f"without-{'-'.join(group.split())}", dimensions=dimensions),
+                Variant(name=_without(group), dimensions=dimensions),
             )
 
     def _grown(self, space: LatentSpace) -> Iterator[tuple[str, Variant]]:
@@ -137,6 +137,11 @@ class Study(BaseModel):
         for n in range(1, len(order)) if self.grow else ():
             what = f"With {'only ' if n == 1 else ''}{', '.join(order[:n])}"
             yield what, Variant(name=f"first-{n}", dimensions=order[:n])
+
+
+def _without(group: str) -> str:
+    """The name of the variant without an axis or a dimension."""
+    return f"without-{'-'.join(group.split())}"
 
 
 def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
@@ -147,9 +152,11 @@ def usefulness(run: Run) -> tuple[tuple[str, ...], str]:
     Before that: by the bits that a reply tells on average, r times the entropy of the prior.
     """
     path = run.path("studies/ablation-dimensions/claims.json")
-    if path.is_file():
-        losses = json.loads(path.read_text("utf-8"))["measures"]["loss_posterior_z"]
-        worth = {name: losses[f"without-{name}"]["estimate"] for name in run.space.names}
+    measures = json.loads(path.read_text("utf-8"))["measures"] if path.is_file() else {}
+    losses = measures.get("loss_posterior_z", {})
+    left_out = {name: _without(name) for name in run.space.names}
+    if losses.keys() >= set(left_out.values()):  # not of another space
+        worth = {name: losses[variant]["estimate"] for name, variant in left_out.items()}
         measured_by = "the loss without each"
     else:
         bits = {name: describe_prior(run.prior[name]) for name in run.space.names}

@@ -1,6 +1,7 @@
 """A study's variants and seeds as Ray tasks: none needs another.
 
-All share the run folder, on a file system that every worker sees. What they need in common is made
+All share the run folder, on a file system that every worker sees, and the folder that the study is
+run from. What they need in common is made
 before: chats, encodings, prior, profiles. A task trains one variant with one seed, lets it write
 and measures it, as a process alone would; one whose worker dies is started again and goes on from
 its last checkpoint. A task takes a GPU where the cluster has any, else a core.
@@ -8,6 +9,7 @@ its last checkpoint. A task takes a GPU where the cluster has any, else a core.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -47,9 +49,9 @@ def make_on_ray(
     with on_cluster() as ray:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         remote = ray.remote(num_gpus=gpus, num_cpus=1, max_retries=RETRIES)(_made)
-        settings = _anywhere(config).model_dump_json()
+        settings, here = config.model_dump_json(), str(Path.cwd())
         waiting = [
-            remote.remote(settings, variant.model_dump_json(), sorted(silent))
+            remote.remote(settings, variant.model_dump_json(), sorted(silent), here)
             for variant in variants
         ]
         failed: list[str] = []
@@ -67,26 +69,16 @@ def make_on_ray(
             raise UserError(failed[0], where=f"{len(failed)} of {len(variants)} tasks", fix=fix)
 
 
-def _anywhere(config: RunConfig) -> RunConfig:
-    """The config for a process that works in another folder."""
+def _made(config: str, variant: str, silent: Sequence[str], folder: str) -> str:
+    """Makes one variant's files; returns what went wrong, since Ray keeps no exception whole.
 
-    def anywhere(name: str) -> str:
-        return str(Path(name).absolute()) if Path(name).exists() else name
-
-    consent = config.data.consent
-    data = {"path": anywhere(config.data.path), "consent": consent and anywhere(consent)}
-    return config.model_copy(
-        update={
-            "run": str(Path(config.run).absolute()),
-            "space": anywhere(config.space),
-            "data": config.data.model_copy(update=data),
-            "decoder": config.decoder.model_copy(update={"model": anywhere(config.decoder.model)}),
-        }
-    )
-
-
-def _made(config: str, variant: str, silent: Sequence[str]) -> str:
-    """Makes one variant's files; returns what went wrong, since Ray keeps no exception whole."""
+    It works in the folder of who asked, so that names of files mean the same, and are the same in
+    the keys of what is made.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        return f"a worker does not see {folder}: {error.strerror}"
     settings = RunConfig.model_validate_json(config)
     own = settings.model_copy(update={"variants": (Variant.model_validate_json(variant),)})
     try:

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vvae.core.random import bits64
 from vvae.metrics.association import benjamini_hochberg, holm
 from vvae.metrics.bootstrap import Counts, bootstrap, drawn_from, interval, rate, weight_of
-from vvae.metrics.metric import MEASURABLE, metrics_of
+from vvae.metrics.metric import MEASURABLE, get, metrics_of
 
 __all__ = [
     "ALPHA",
@@ -385,7 +385,8 @@ def too_few(claim: Claim, tables: Tables) -> str | None:
 
 def too_rare(claim: Claim, tables: Tables) -> str | None:
     """Return why people's replies are too few for a claim's rates; None where they are not."""
-    counted = {metric.name for metric in metrics_of("value")}
+    counted = {metric.name for metric in (*metrics_of("value"), *metrics_of("reply"))}
+    counted = {name for name in counted if get(name).unit == "%"}
     for measure in counted.intersection(claim.measures):
         people = tables.get(measure, {}).get(HUMAN)
         shown = sum(h for d in people.values() for h, _ in d.values()) if people else None

@@ -116,6 +116,7 @@ def score(
     config: BenchConfig,
     *,
     seed: int,
+    learned: Collection[str] | None = None,
 ) -> Results:
     """Return the benchmark's results: people, variants and the primary comparison.
 
@@ -123,6 +124,7 @@ def score(
         speakers: who is benchmarked.
         conditions: variant -> what it is shown, in the order of the report.
         replies: of all variants, under own and swapped profiles.
+        learned: whose replies a variant is trained on; everybody's where None.
     """
     by_id = corpus.by_id
     own: dict[str, list[Reply]] = {name: [] for name in conditions}
@@ -180,7 +182,7 @@ def score(
                 n=weight_of(tables[variant]),
                 predicted=expected.marginal if expected else None,
                 predicted_own=expected.own if expected else None,
-                in_training=_in_training(condition, metric, dimension.name),
+                in_training=_in_training(condition, metric, dimension.name, learned),
                 slope=slope and slope.value,
                 slope_low=slope and slope.low,
                 slope_high=slope and slope.high,
@@ -378,7 +380,9 @@ def predicted(conditions: Conditions, dimension: str, speakers: Sequence[str]) -
     return Predicted(round(found.marginal, 4), finite(found.own))
 
 
-def _in_training(conditions: Conditions, metric: Metric, dimension: str) -> float | None:
+def _in_training(
+    conditions: Conditions, metric: Metric, dimension: str, learned: Collection[str] | None
+) -> float | None:
     """Return the share of training replies with a z in which the reply shows it.
 
     This is what the decoder is taught. It exceeds the prediction by the replies that happen to
@@ -386,7 +390,11 @@ def _in_training(conditions: Conditions, metric: Metric, dimension: str) -> floa
     """
     if not _taught(conditions, dimension) or conditions.variant.error:
         return None
-    train = [pair for pair in conditions.corpus.pairs if pair.split == "train"]
+    train = [
+        pair
+        for pair in conditions.corpus.pairs
+        if pair.split == "train" and (learned is None or pair.speaker in learned)
+    ]
     total = hits = 0
     for pair in train[:: -(-len(train) // TRAINING_SAMPLE)]:
         z = conditions.training_persona(pair, 0, only=(dimension,))

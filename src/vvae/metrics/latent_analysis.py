@@ -283,7 +283,8 @@ def missingness(
         "coefficients": None,
     }
     fitted = np.asarray([bits64("half", seed, pair.dialogue) & 1 for pair in pairs], dtype=bool)
-    if min(null.sum(), len(null) - null.sum()) < FEW or fitted.all() or not fitted.any():
+    some = min(null.sum(), len(null) - null.sum()) >= FEW
+    if not some or any(len(np.unique(half)) < 2 for half in (null[fitted], null[~fitted])):
         return result
     beta = logistic(x[fitted], null[fitted])
     value = auc(x[~fitted] @ beta[1:], null[~fitted])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vvae.corpus.pairs import PairsConfig
 from vvae.decoder.conditions import told_at_test
 from vvae.decoder.model import DecoderConfig
 from vvae.decoder.train import CPU_TOKENS, TrainConfig
@@ -15,7 +16,15 @@ from vvae.decoder.variants import Variant
 from vvae.latent.sampling import SamplingConfig
 from vvae.metrics.human_chat import BenchConfig
 
-__all__ = ["bench_key", "decoder_key", "sampling_key", "test_z_key", "train_key", "variant_key"]
+__all__ = [
+    "bench_key",
+    "contexts_key",
+    "decoder_key",
+    "sampling_key",
+    "test_z_key",
+    "train_key",
+    "variant_key",
+]
 
 _OLD_SCOPES = {"turn": "pair", "pair": "people"}
 
@@ -50,6 +59,18 @@ def bench_key(bench: BenchConfig) -> dict[str, Any]:
         "dialogbench": None,
         "dialogbench_items": None,
         "read_replies": read_replies,
+    }
+
+
+def contexts_key(bench: BenchConfig, pairs: PairsConfig) -> dict[str, Any]:
+    """Return what chooses the held-out replies that are asked, where it is not as it was when keys
+    were made without it.
+    """
+    return {
+        **bench.model_dump(include={"per_speaker", "known"}, exclude_defaults=True),
+        **pairs.model_dump(
+            include={"min_train_dialogues", "min_heldout_replies"}, exclude_defaults=True
+        ),
     }
 
 

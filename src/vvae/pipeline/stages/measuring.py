@@ -481,7 +481,13 @@ def score_replies(run: Run) -> None:
     with run.reporter.task("scoring"):
         conditions = {v.name: run.conditions(v) for v in run.variants}
         results = human_chat.score(
-            run.corpus, run.speakers, conditions, replies, bench, seed=run.config.seed
+            run.corpus,
+            run.speakers,
+            conditions,
+            replies,
+            bench,
+            seed=run.config.seed,
+            learned=run.learned_profiles,
         )
         results.habits = habits.compare(
             run.corpus,
