@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -100,6 +101,41 @@ def test_chats_forget_a_person_by_either_name_and_for_good(tmp_path: Path) -> No
     bring_in(find(path), chats, Intake())  # the export still has him
     assert len({turn.speaker for d in read_dialogues(chats / DIALOGUES) for turn in d.turns}) == 2
     assert "forgotten" in json.loads((chats / "import.json").read_text())["left_out"]
+    assert "Dan" not in mapping_path(chats).read_text()
+
+
+@pytest.mark.parametrize("mapping_is_there", [True, False])
+def test_who_comes_after_somebody_who_was_forgotten_is_not_taken_for_them(
+    tmp_path: Path, mapping_is_there: bool
+) -> None:
+    def lines(*people: str) -> list[Line]:
+        return [
+            Line(people[i % len(people)], 1_579_996_800 + i, f"so {people[(i + 1) % 3]} {i}")
+            for i in range(12)
+        ]
+
+    chats = tmp_path / "chats"
+    bring_in(find(table(tmp_path, lines("Ana", "Ben", "Cy"))), chats, Intake(learn=("Ana",)))
+    forget("Ben", chats)
+    if not mapping_is_there:
+        mapping_path(chats).unlink()
+        bring_in(find(table(tmp_path, lines("Ana", "Ben", "Cy"))), chats, Intake(learn=("Ana",)))
+        assert json.loads((chats / "import.json").read_text())["left_out"] == {"forgotten": 4}
+        return
+    later = [*lines("Ana", "Ben", "Cy"), *lines("Dee", "Ana", "Dee")]
+    bring_in(find(table(tmp_path, later)), chats, Intake(learn=("Ana",)))
+    summary = json.loads((chats / "import.json").read_text())
+    assert summary["left_out"]["forgotten"] == 4
+    counted = Counter(
+        turn.speaker
+        for d in read_dialogues(chats / DIALOGUES)
+        for turn in d.turns
+        for _ in turn.messages
+    )
+    assert counted["Ana"] == 8
+    names = json.loads(mapping_path(chats).read_text())
+    assert names.keys() == {"Cy", "Dee"}
+    assert counted[names["Dee"]] == 8
 
 
 # --- consent --------------------------------------------------------------------------------------

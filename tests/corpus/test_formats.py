@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from dataclasses import asdict
 from datetime import datetime
@@ -91,6 +92,112 @@ def said(path: Path) -> list[tuple[str, str]]:
         elif isinstance(record, Dialogue):
             found += [(turn.speaker, m.text) for turn in record.turns for m in turn.messages]
     return found
+
+
+def written(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return folder
+
+
+def spoken(path: Path) -> list[tuple[str, str]]:
+    return [(r.person.name, r.message.text) for _, r in read(find(path)) if isinstance(r, Sent)]
+
+
+def test_a_name_of_line_does_not_grow_by_what_somebody_often_begins_with(tmp_path: Path) -> None:
+    """Computers write it without tabs: only the whole file tells where a name ends."""
+    said = [
+        ("Ana", "haha yes I know"),
+        ("Ben", "really?"),
+        ("Ana", "haha no way man"),
+        ("Ben", "I think so too"),
+        ("Ben", "I think not"),
+        ("Ana", "what do we do now"),
+        ("Ana", "ok"),
+    ]
+    clocked = "".join(f"10:{n:02} {who} {text}\n" for n, (who, text) in enumerate(said, 30))
+    chat = {"[LINE] Ben.txt": f"2024.05.03 Friday\n{clocked}"}
+    assert spoken(written(tmp_path / "two", chat)) == said
+    said = [
+        (who, f"{text} {n}")
+        for n, text in enumerate(("hi there", "no way", "ok"))
+        for who in ("Ana Maria", "Ana Lopez", "王芳")
+    ]
+    clocked = "".join(f"10:{n:02} {who} {text}\n" for n, (who, text) in enumerate(said, 30))
+    chat = {"[LINE] 同学.txt": f"2024.05.03 Friday\n{clocked}"}
+    assert spoken(written(tmp_path / "group", chat)) == said
+
+
+def test_a_message_that_is_marked_all_over_is_still_said(tmp_path: Path) -> None:
+    pieces = [
+        [{"type": "bold", "text": "come here now"}],
+        [{"type": "mention", "text": "@ana"}, {"type": "bold", "text": " hi"}],
+        ["see ", {"type": "link", "text": "example.com"}],
+    ]
+    messages = [
+        {
+            "id": n,
+            "type": "message",
+            "date": f"2024-01-01T10:0{n}:00",
+            "date_unixtime": str(1_704_103_200 + 60 * n),
+            "from": "Ben",
+            "from_id": "user1",
+            "text": text,
+        }
+        for n, text in enumerate(pieces)
+    ]
+    chat = {"name": "Ben", "type": "personal_chat", "id": 1, "messages": messages}
+    folder = written(tmp_path, {"result.json": json.dumps(chat)})
+    assert [text for _, text in spoken(folder)] == ["come here now", "@ana hi", "see example.com"]
+
+
+def test_one_chat_of_telegram_written_in_both_formats_comes_once(tmp_path: Path) -> None:
+    made = [Line(("Ana", "Ben")[n % 2], 1_600_000_000 + 60 * n, f"hello {n}") for n in range(6)]
+    page = next(CHATS.glob("telegram_html/**/messages.html"))
+    shutil.copy(page, tmp_path)
+    pages = spoken(tmp_path)
+    assert pages
+    EXPORTERS["telegram"][1](tmp_path, made)
+    assert [text for _, text in spoken(tmp_path)] == [line.text for line in made]
+    shutil.copytree(page.parent, tmp_path / "another chat")
+    assert len(spoken(tmp_path)) == len(made) + len(pages), "in a folder of its own"
+
+
+def test_a_number_dialled_in_another_way_is_the_same_chat(tmp_path: Path) -> None:
+    rows = [
+        ("1", "+15551234567", "hi", 0),
+        ("2", "(555) 123-4567", "hey", 1),
+        ("1", "+15551234567", "how are you", 2),
+        ("2", "5551234567", "fine", 3),
+        ("1", "+15550000000", "who is it", 4),
+    ]
+    sms = "".join(
+        f'<sms address="{number}" date="{1_600_000_000_000 + at}" type="{kind}" body="{text}" '
+        f'contact_name="{"Ben" if "4567" in number else "Cy"}" />'
+        for kind, number, text, at in rows
+    )
+    path = written(tmp_path, {"sms.xml": f"<?xml version='1.0'?><smses>{sms}</smses>"})
+    sent = [record for _, record in read(find(path)) if isinstance(record, Sent)]
+    assert len({record.chat for record in sent}) == 2
+    assert [r.person.name for r in sent] == ["Ben", "Me", "Ben", "Me", "Cy"]
+
+
+def test_of_two_exports_of_a_chat_only_what_both_hold_is_left_out(tmp_path: Path) -> None:
+    """The app writes so many messages at the most: a later export begins later."""
+
+    def chat(*days: int) -> str:
+        return "".join(
+            f"{day:02}/03/2023, 10:00 - {('Ana', 'Ben')[day % 2]}: day {day}\n" for day in days
+        )
+
+    files = {
+        "WhatsApp Chat with Ben.txt": chat(13, 14, 15, 16),
+        "WhatsApp Chat with Ben (1).txt": chat(16, 17, 18),
+    }
+    said = sorted(text for _, text in spoken(written(tmp_path, files)))
+    assert said == [f"day {day}" for day in range(13, 19)]
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

@@ -127,6 +127,34 @@ def test_names_and_their_parts_are_replaced_at_word_boundaries() -> None:
     assert replace("Mr Smith") == ("Mr Smith", 0)  # also the name of somebody who stays
 
 
+def test_a_name_beside_chinese_is_a_name() -> None:
+    replace = name_replacer({"Kevin": "Robin", "Ana": "Quinn"})
+    assert replace("今天和Kevin吃饭，kevin老师")[0] == "今天和Robin吃饭，Robin老师"
+    assert replace("问问Ana吧")[0] == "问问Quinn吧"
+    assert replace("Kevina aKevin kevin2") == ("Kevina aKevin kevin2", 0)
+
+
+@pytest.mark.parametrize("name", [".", "~", "🌸", "A", "安", "Deleted Account"])
+def test_a_name_that_is_hardly_one_leaves_texts_as_they_are(name: str) -> None:
+    replace = name_replacer({name: "Robin"})
+    text = "i deleted my account 🌸. A bit of 安全~ and a day..."
+    assert replace(text) == (text, 0)
+    if name != "Deleted Account":
+        assert replace(f"hi @{name}")[0] == "hi @Robin"
+
+
+def test_what_is_added_to_a_contact_is_no_name_in_small_letters() -> None:
+    replace = name_replacer(
+        {"Tom Football": "Sasha", "Anna Uni": "Robin", "Ben (New Number)": "Kai"}
+    )
+    text = "football at uni, what's the new number of tom and anna and ben"
+    assert replace(text)[0] == "football at uni, what's the new number of Sasha and Robin and Kai"
+
+
+def test_a_telephone_number_is_a_name() -> None:
+    assert name_replacer({"+15551234567": "Robin"})("call +15551234567 now")[0] == "call Robin now"
+
+
 names = st.lists(
     st.text(st.characters(categories=("Lu", "Ll", "Lo")), min_size=3, max_size=8),
     min_size=1,

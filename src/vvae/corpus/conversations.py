@@ -103,6 +103,7 @@ class Identities:
         key = f"{format}:{person.id}"
         known_name = self._names.get(key)
         if known_name is not None:
+            self.called[known_name].add(person.name)  # who goes by another name elsewhere
             return known_name
         name = next(
             (self._joined[form] for form in (key, person.id, person.name) if form in self._joined),

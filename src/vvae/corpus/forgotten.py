@@ -37,8 +37,8 @@ class Forgotten:
                 fix = "restore it: it keeps people from coming back"
                 raise DataError("damaged", where=str(self._path), fix=fix) from None
 
-    def __contains__(self, name: str) -> bool:
-        return self._hash(name) in self._hashes
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._hash(name) in self._hashes
 
     def __bool__(self) -> bool:
         return bool(self._hashes)

@@ -217,16 +217,16 @@ def bring_in(
     """
     counted = counted or survey(files, options)
     _check_learn(options.learn, counted)
-    people = _People(
-        counted, options, Pseudonyms.read(mapping_path(folder)) if options.private else {}
-    )
-    work = _Work(counted, people, options, Forgotten(folder))
+    mapping = Pseudonyms.read(mapping_path(folder)) if options.private else {}
+    forgotten = Forgotten(folder)
+    people = _People(counted, options, mapping, forgotten)
+    work = _Work(counted, people, options)
     folder.mkdir(0o700, parents=True, exist_ok=True)
     stream = in_order(_watched(files, options.hints, tick), counted.disordered())
     write_dialogues(folder / DIALOGUES, work.dialogues(stream))
     summary = work.summary(files)
     if options.private:
-        people.pseudonyms.save(mapping_path(folder))
+        people.pseudonyms.save(mapping_path(folder), without=forgotten)
     write_json(folder / SUMMARY, summary)
     return summary
 
@@ -251,12 +251,15 @@ def _check_learn(learn: Sequence[str], counted: Survey) -> None:
 class _People:
     """What people are called in the dialogues, and in the texts of others."""
 
-    def __init__(self, counted: Survey, options: Intake, mapping: Mapping[str, str]) -> None:
+    def __init__(
+        self, counted: Survey, options: Intake, mapping: Mapping[str, str], forgotten: Forgotten
+    ) -> None:
+        self._mapping, self._forgotten = mapping, forgotten
         kept = set(options.learn) | SYMBOLS
         self._private, self._kept = options.private, kept
         called = counted.identities.called
         everybody = {form for forms in called.values() for form in forms}
-        self.pseudonyms = Pseudonyms(mapping, taken=everybody)
+        self.pseudonyms = Pseudonyms(mapping, everybody, never=forgotten if mapping else ())
         if options.private:
             for name, _ in counted.messages.most_common():
                 self.of(name)
@@ -275,19 +278,20 @@ class _People:
         """What somebody is called in the dialogues."""
         return name if not self._private or name in self._kept else self.pseudonyms.of(name)
 
+    def is_forgotten(self, name: str) -> bool:
+        """Whether somebody shall not come in again: by name, or by the pseudonym that they had.
+        Without a mapping that is the one that they get, as names are given in the same order.
+        """
+        called = self._mapping.get(name, "") if self._mapping else self.of(name)
+        return name in self._forgotten or called in self._forgotten
+
 
 class _Work:
     """The second pass, with its accounts."""
 
-    def __init__(
-        self, counted: Survey, people: _People, options: Intake, forgotten: Forgotten
-    ) -> None:
+    def __init__(self, counted: Survey, people: _People, options: Intake) -> None:
         self._counted, self._people, self._options = counted, people, options
-        self._forgotten = {
-            name
-            for name in counted.identities.names
-            if name in forgotten or people.of(name) in forgotten
-        }
+        self._forgotten = set(filter(people.is_forgotten, counted.identities.names))
         self._builder = Builder(
             counted, people.of, None if options.gap is None else options.gap * 60
         )

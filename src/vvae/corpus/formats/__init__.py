@@ -193,7 +193,20 @@ def look(path: Path, format: str = "auto") -> list[RecognisedFile]:
         raise DataError("no files", where=str(path), fix="give the export as the app wrote it")
     if format != "auto":
         return [RecognisedFile(file, format, "asked for") for file in files]
-    return [_recognised(file, modules) for file in files]
+    return _once([_recognised(file, modules) for file in files])
+
+
+def _once(files: Sequence[RecognisedFile]) -> list[RecognisedFile]:
+    """The same files without the pages of a chat of Telegram that lies beside them as JSON: the app
+    writes both where it is asked to.
+    """
+    folders = {Path(f.file.name).parent for f in files if f.format == "telegram"}
+    return [
+        file._replace(format=None, why="the same chat as in result.json")
+        if file.format == "telegram_html" and Path(file.file.name).parent in folders
+        else file
+        for file in files
+    ]
 
 
 def some_chat(path: Path, files: Sequence[RecognisedFile]) -> None:

@@ -8,8 +8,8 @@ Chinese, Korean and Thai. Replies and reactions are not exported.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
@@ -39,6 +39,8 @@ CALL = re.compile(r"☎.*")
 LASTED = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
 BRACKETED = re.compile(r"\[([^\[\]]{1,20})\](?:\s.*)?", re.DOTALL)
 MOST_NAMES = 10_000
+OFTEN = 3
+"""Lines of somebody who shares a first name with others."""
 
 
 def recognise(file: File) -> str | None:
@@ -85,19 +87,43 @@ def _facts(file: File, hints: Hints) -> _Facts:
             words = match["rest"].split(" ")[:4]
             if len(starts) < MOST_NAMES:
                 starts.update(" ".join(words[:n]) for n in range(1, len(words)))
-    common = [name for name, n in starts.items() if n > 1]
-    # A name is followed by many words, and no longer one is as common.
-    names = [
-        n
-        for n in common
-        if not any(m.startswith(f"{n} ") and starts[m] == starts[n] for m in common)
-    ]
+    title = _title(file)
+    names = {*_names(starts, title), *({title} & starts.keys())}
     order = (
         dating.order()
         if dating is not None
         else Dating(dotted=True, option="auto", where="").order()
     )
     return _Facts(tabs > 0, tuple(sorted(names, key=len, reverse=True)[:500]), Clock(order))
+
+
+def _title(file: File) -> str:
+    """What the chat is called: in one of two people, the other."""
+    return file.chat.replace("[LINE] ", "").replace("[LINE]", "")
+
+
+def _names(starts: Mapping[str, int], title: str) -> Iterator[str]:
+    """Who writes, by how often lines begin with the same words: a name is longer by a word where
+    all of its lines have that word, or one of several that come again and again (Ana Maria, Ana
+    Lopez).
+    """
+    longer: dict[str, list[str]] = defaultdict(list)
+    for words, times in starts.items():
+        if times > 1:
+            longer[words.rpartition(" ")[0]].append(words)
+
+    def grown(words: str) -> Iterator[str]:
+        further = longer[words]
+        all_have_it = sum(starts[more] for more in further) == starts[words]
+        apart = len(further) == 1 or all(starts[more] >= OFTEN for more in further)
+        if words != title and further and all_have_it and apart:
+            for more in further:
+                yield from grown(more)
+        else:
+            yield words
+
+    for first in list(longer[""]):
+        yield from grown(first)
 
 
 def _date(text: str) -> re.Match[str] | None:
@@ -114,7 +140,7 @@ def _numbers(match: re.Match[str]) -> tuple[str, str, str]:
 class _Chat:
     def __init__(self, file: File, facts: _Facts) -> None:
         self._file, self._facts = file, facts
-        self.name = file.chat.replace("[LINE] ", "").replace("[LINE]", "")
+        self.name = _title(file)
         self._day: tuple[str, str, str] | None = None
         self._at = 0.0
 

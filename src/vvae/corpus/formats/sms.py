@@ -28,6 +28,8 @@ HALF = re.compile(
 )
 """Entities that stand for no character: a single half, or a control character."""
 LONGEST_ENTITY = 16
+NATIONAL = 9
+"""Last digits by which telephone numbers are the same, with and without their country's."""
 RECEIVED, SENT = "1", "2"
 SENDER = "137"
 """Of the addresses of an MMS: who sent it (PduHeaders.FROM)."""
@@ -44,13 +46,16 @@ def recognise(file: File) -> str | None:
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     """Yield the messages of each file; whom one writes with is a chat."""
+    spelling: dict[str, str] = {}
     for file in files:
-        yield from _Parser(file).records()
+        yield from _Parser(file, spelling).records()
 
 
 class _Parser:
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, spelling: dict[str, str]) -> None:
         self._file = file
+        self._spelling = spelling
+        """The end of a number -> how it was first written: sent messages hold it as dialled."""
         self._found: list[Record] = []
         self._mms: dict[str, str] | None = None
         self._texts: list[str] = []
@@ -120,7 +125,9 @@ class _Parser:
     def _add(
         self, row: Mapping[str, str], text: str, *, own: bool, kind: str, sender: str = ""
     ) -> None:
-        date, address = row.get("date", ""), row.get("address", "")
+        date = row.get("date", "")
+        address = "~".join(map(self._as_first_written, row.get("address", "").split("~")))
+        sender = self._as_first_written(sender)
         if not re.fullmatch(r"[0-9]{9,14}", date):
             self._found.append(Malformed(self._file.where, "a message without time"))
             return
@@ -141,6 +148,11 @@ class _Parser:
         chat = storable(address or known)
         person = Person(storable(who), storable(name))
         self._found.append(Sent(chat, person, body, at, group=group))
+
+    def _as_first_written(self, address: str) -> str:
+        digits = re.sub(r"[\s().\-]", "", address).removeprefix("+")
+        is_number = digits.isdecimal() and len(digits) >= NATIONAL
+        return self._spelling.setdefault(digits[-NATIONAL:], address) if is_number else address
 
 
 def _known(text: str) -> str:

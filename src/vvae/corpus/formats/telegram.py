@@ -76,15 +76,14 @@ def _record(message: dict[str, Any], chat: dict[str, str], where: str) -> Record
     where = f"{where}: message {number if isinstance(number, int) else '?'}"
     if message.get("type") == "service":
         return _service(message, name)
-    text = plain_text(message.get("text"))
+    pieces = message.get("text")
+    if isinstance(pieces, list):  # of which each may be marked: bold, a link, somebody's name
+        marked = [piece.get("text", "") if isinstance(piece, dict) else piece for piece in pieces]
+        text = plain_text("".join(piece for piece in marked if isinstance(piece, str)))
+    else:
+        text = plain_text(pieces)
     if text is None:
-        pieces = message.get("text")
-        if not isinstance(pieces, list):
-            return Malformed(where, "a message whose text cannot be read")
-        text = "".join(
-            piece if isinstance(piece, str) else plain_text([piece]) or ""
-            for piece in _texts(pieces)
-        )
+        return Malformed(where, "a message whose text cannot be read")
     who = message.get("from_id") or message.get("actor_id")
     display_name = message.get("from") or message.get("actor")
     if not isinstance(who, str) and not isinstance(display_name, str):
@@ -118,13 +117,6 @@ def _record(message: dict[str, Any], chat: dict[str, str], where: str) -> Record
         or (kinds == "bot_chat" and display_name == chat.get("name")),
         forwarded="forwarded_from" in message,
     )
-
-
-def _texts(pieces: list[Any]) -> list[Any]:
-    """Pieces as (string or object with a text): any kind of marking is still something said."""
-    return [
-        {"text": piece.get("text", "")} if isinstance(piece, dict) else piece for piece in pieces
-    ]
 
 
 def _service(message: dict[str, Any], chat: str) -> Record:

@@ -13,7 +13,6 @@ seen (U+200E).
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -129,17 +128,20 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     if len(files) == 1:
         yield from _read(files[0], hints)
         return
-    until: dict[str, float] = {}
+    read_before: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for file in files:
-        last: dict[str, float] = {}
+        spans: dict[str, tuple[float, float]] = {}
         for record in _read(file, hints):
             if isinstance(record, Sent) and record.at is not None:
-                if record.at <= until.get(record.chat, -math.inf):
+                at = record.at
+                first, last = spans.get(record.chat, (at, at))
+                spans[record.chat] = min(first, at), max(last, at)
+                if any(begin <= at <= end for begin, end in read_before[record.chat]):
                     yield Skipped("in another export of the same chat")
                     continue
-                last[record.chat] = max(record.at, last.get(record.chat, record.at))
             yield record
-        until |= last
+        for chat, span in spans.items():
+            read_before[chat].append(span)
 
 
 def _style_of(line: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -24,8 +24,12 @@ from vvae.core.random import shuffled
 __all__ = ["Pseudonyms", "name_replacer"]
 
 HAN = regex.compile(r"\p{Han}")
+WORD = r"[[\p{L}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]"
+"""What a name may not stand beside: a letter or digit of a script that has spaces."""
 PART = regex.compile(r"[\p{L}\p{M}'’\-]+")
 FEWEST_LETTERS = 3
+FEWEST_DIGITS = 5
+"""Of a name without letters, a telephone number."""
 
 
 class Pseudonyms:
@@ -34,16 +38,24 @@ class Pseudonyms:
     Args:
         known: what a mapping says already.
         taken: names that stand in the chats, which no pseudonym may be.
+        never: pseudonyms that are given to nobody any more.
     """
 
-    def __init__(self, known: Mapping[str, str] | None = None, taken: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        known: Mapping[str, str] | None = None,
+        taken: Iterable[str] = (),
+        never: Container[str] = (),
+    ) -> None:
         self.known = dict(known or {})
         parts = {part.casefold() for name in taken for part in PART.findall(name)}
         used = {*parts, *(name.casefold() for name in self.known.values())}
         lists = _lists()
         self._left = {
             script: [
-                name for name in shuffled(lists[script], "pseudonym") if name.casefold() not in used
+                name
+                for name in shuffled(lists[script], "pseudonym")
+                if name.casefold() not in used and name not in never
             ]
             for script in ("latin", "han")
         }
@@ -57,14 +69,19 @@ class Pseudonyms:
             self.known[name] = free_names.pop(0) if free_names else f"Person {self._numbered}"
         return self.known[name]
 
-    def save(self, path: Path) -> None:
-        """Write the mapping, whole, for its owner's eyes alone."""
+    def save(self, path: Path, *, without: Container[str] = ()) -> None:
+        """Write the mapping, whole, for its owner's eyes alone.
+
+        Args:
+            without: names that shall stand nowhere.
+        """
+        kept = {name: pseudonym for name, pseudonym in self.known.items() if name not in without}
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-                json.dump(self.known, out, ensure_ascii=False, indent=1)
+                json.dump(kept, out, ensure_ascii=False, indent=1)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -101,7 +118,8 @@ def name_replacer(
 
     Whole names and their parts are replaced, at word boundaries, in any case; parts that are words
     as well only where they are written with a capital letter; of a Chinese name also the given
-    name.
+    name. A name that is a sign, an emoji or a single letter is looked for behind @ alone, and what
+    an app writes in place of a name nowhere.
 
     Args:
         people: every way somebody is called -> pseudonym.
@@ -112,6 +130,7 @@ def name_replacer(
     """
     lists = _lists()
     words, never = set(lists["words"]), set(lists["particles"])
+    people = {n: new for n, new in people.items() if n.casefold() not in lists["placeholders"]}
     stay = {form.casefold() for name in kept for form in [name, *PART.findall(name)]}
     forms: dict[str, str] = {}
     for name, pseudonym in people.items():
@@ -122,7 +141,7 @@ def name_replacer(
         return lambda text: (text, 0)
     capital = {form for form in forms if form in words}
     ordered = sorted(forms, key=lambda form: (-len(form), form))
-    pattern = regex.compile("|".join(map(_bounded, ordered)), regex.IGNORECASE)
+    pattern = regex.compile("|".join(map(_bounded, ordered)), regex.IGNORECASE | regex.VERSION1)
     n = 0
 
     def swap(match: regex.Match[str]) -> str:
@@ -151,6 +170,8 @@ def _parts(name: str) -> list[str]:
 
 
 def _bounded(form: str) -> str:
-    left = "" if HAN.match(form[0]) or not form[0].isalnum() else r"(?<![\p{L}\p{N}])"
-    right = "" if HAN.match(form[-1]) or not form[-1].isalnum() else r"(?![\p{L}\p{N}])"
-    return left + regex.escape(form) + right
+    left = "" if HAN.match(form[0]) or not form[0].isalnum() else rf"(?<!{WORD})"
+    right = "" if HAN.match(form[-1]) or not form[-1].isalnum() else rf"(?!{WORD})"
+    letters, digits = sum(map(str.isalpha, form)), sum(map(str.isdigit, form))
+    called = "" if letters > 1 or digits >= FEWEST_DIGITS else "(?<=@)"
+    return called + left + regex.escape(form) + right
