@@ -22,6 +22,9 @@ from vvae.core.text import emoji_spans, estimated_tokens, find_phrase, words
         ("好的[微笑]哈哈😂😂", ["[微笑]", "😂", "😂"]),
         ("[link] [1] [see here]", []),
         ("🏳️‍🌈 👨‍👩‍👧‍👦", ["🏳️‍🌈", "👨‍👩‍👧‍👦"]),
+        ("it’s 8x (faster), 8s left, size XS, XP", []),
+        ("it’s xD XDD 8-) :’) :'(", ["xD", "XDD", "8-)", ":’)", ":'("]),
+        ("[图片] [Photo] [视频]", []),
     ],
 )
 def test_faces_of_all_kinds_are_found_whole(text: str, found: list[str]) -> None:
@@ -48,6 +51,8 @@ def test_spans_are_ordered_and_apart(text: str) -> None:
         (":)", "ok:)", True),
         ("c", "c++", True),
         ("é", "café", False),
+        ("ok", "好ok的", True),
+        ("ok", "book", False),
     ],
 )
 def test_phrases_stand_at_word_boundaries_or_anywhere_without(

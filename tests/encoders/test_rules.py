@@ -14,6 +14,7 @@ from vvae.encoders.rules.catchphrase import (
 )
 from vvae.encoders.rules.encoder import RulesConfig, RulesEncoder
 from vvae.encoders.rules.heads import load_head
+from vvae.latent.readers import reader
 from vvae.latent.readers.lexical import (
     read_catchphrase,
     read_cue,
@@ -92,6 +93,24 @@ def test_candidates_are_set_phrases_and_no_content() -> None:
     assert {"oh my gosh", "fair enough", "to be honest"} <= found
     assert not any("pizza" in phrase or "cold" in phrase for phrase in found)
     assert {"真的假的", "哈哈"} <= candidates("真的假的？今天哈哈哈去吃火锅了")
+
+
+@pytest.mark.parametrize(
+    ("phrase", "said", "not_said"),
+    [
+        ("中", "中啊，明天见", "我中午在公司吃"),
+        ("害", "害，别提了", "我害怕打针"),
+        ("我去", "我去！真的假的", "我去年买的"),
+        ("冲", "冲冲冲😂", "冲突了"),
+        ("666", "6666666", "666路公交"),
+        ("牛", "牛啊", "牛奶喝完了"),
+    ],
+)
+def test_a_short_chinese_phrase_is_no_part_of_a_word(phrase: str, said: str, not_said: str) -> None:
+    for reply, there in ((said, True), (not_said, False)):
+        assert (phrase in candidates(reply)) is there
+        assert (read_catchphrase(reply, [phrase]) is not None) is there
+        assert reader("catchphrase").shows(phrase, reply) is there
 
 
 def test_log_odds_is_monroes_worked_out_by_hand() -> None:

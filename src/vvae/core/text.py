@@ -34,7 +34,8 @@ _UNSPACED_CHARACTER = regex.compile(rf"[{UNSPACED}]")
 _EMOTICON = regex.compile(
     r"""(?<!\p{N})[:;=]['-]?[)(]+(?![\p{L}\p{N}/])   # yes:) also right after a word
     | (?<![\p{L}\p{N}])(?:
-      [<>}]?[:;=8xX][\-'o^*]?[)\](\[dDpPoO3/\\|@$*sSxXcC><]{1,4}   # :-) ;D =( XD :'( >:(
+      [<>}]?[:;=][\-'’o^*]?[)\](\[dDpPoO3/\\|@$*sSxXcC><]{1,4}   # :-) ;D =( :'( >:(
+    | [8xX][\-'’^*][)\](\[dDpPoO3/\\|@$*<>]{1,4} | [8xX][)\](\[@$*<>]{1,4} | [xX]D+   # 8-) XD
     | [)\](\[dD/\\|>][\-'o^]?[:;=](?![\p{L}\p{N}/])               # (: D: reversed
     | <3+ | </3 | >[._]<
     | [\^\-><TtQqoOuUvV;=]_+[\^\-><TtQqoOuUvV;=.]                  # ^_^ -_- T_T o_O
@@ -50,7 +51,8 @@ _FACE_PART = regex.compile(r"[\^´｀`ω∀дД≧≦▽°□ツ╯╰•ᴥ﹏�
 _IN_A_FACE_NEVER = regex.compile(r"[a-zA-Z]{2}|\p{Han}{2}|\d|[.,!?，。！？]\s")
 # WeChat and QQ write stickers as a bracketed name: [捂脸] [Facepalm] [doge].
 _STICKER = regex.compile(
-    r"\[(?:\p{Han}{1,4}|[A-Z][a-z]{2,11}|doge|emm)\]|/:[:\w\-!@#$%^&*()<>]{1,10}(?=\s|$)"
+    r"\[(?!(?:图片|照片|相册|视频|语音|文件|链接|位置|名片|红包|转账|聊天记录|Photo|Image|Picture|Video"
+    r"|Voice|Audio|File|Link|Location|Contact|Document)\])(?:\p{Han}{1,4}|[A-Z][a-z]{2,11}|doge|emm)\]|/:[:\w\-!@#$%^&*()<>]{1,10}(?=\s|$)"
 )
 
 
@@ -99,17 +101,13 @@ def normal_form(phrase: str) -> str:
 @lru_cache(maxsize=65536)
 def _phrase_pattern(phrase: str) -> regex.Pattern[str]:
     body = r"\s+".join(regex.escape(word).replace("'", "['’]") for word in phrase.split())
-    left = (
-        ""
-        if _UNSPACED_CHARACTER.match(phrase[0]) or not phrase[0].isalnum()
-        else r"(?<![\p{L}\p{N}])"
+    # A word may stand beside a script without spaces: ok的.
+    spaced = rf"[[\p{{L}}\p{{N}}]--[{UNSPACED}]]"
+    left, right = (
+        "" if _UNSPACED_CHARACTER.match(end) or not end.isalnum() else beside
+        for end, beside in ((phrase[0], rf"(?<!{spaced})"), (phrase[-1], rf"(?!{spaced})"))
     )
-    right = (
-        ""
-        if _UNSPACED_CHARACTER.match(phrase[-1]) or not phrase[-1].isalnum()
-        else r"(?![\p{L}\p{N}])"
-    )
-    return regex.compile(left + body + right, regex.IGNORECASE)
+    return regex.compile(left + body + right, regex.IGNORECASE | regex.VERSION1)
 
 
 def find_phrase(phrase: str, text: str) -> Span | None:

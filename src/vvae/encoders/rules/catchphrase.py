@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vvae.core.dialogue import Pair
 from vvae.core.text import UNSPACED, normal_form
+from vvae.latent.readers.lexical import find_habit
 from vvae.latent.readers.lexicon import Lexicon, default_lexicon, is_torn
 
 __all__ = [
@@ -101,8 +102,9 @@ def candidates(reply: str, *, max_words: int = 4, lexicon: Lexicon | None = None
     lexicon = lexicon or default_lexicon()
     phrases: set[str] = set()
     for clause in _CLAUSE.findall(reply):
+        there = (marker for marker in lexicon.chinese_markers if marker in clause)
+        phrases |= {marker for marker in there if find_habit(marker, clause)}
         if _HAS_UNSPACED.search(clause):
-            phrases |= {marker for marker in lexicon.chinese_markers if marker in clause}
             if _UNSPACED_CLAUSE.fullmatch(clause.strip()):
                 phrases.add(clause.strip())
             continue

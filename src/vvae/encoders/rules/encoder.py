@@ -43,7 +43,7 @@ __all__ = ["RulesConfig", "RulesEncoder"]
 
 TICK = 256
 """Replies between two words on how far it is."""
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Raised whenever the same reply would be read differently."""
 
 

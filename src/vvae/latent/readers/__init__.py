@@ -16,6 +16,7 @@ from vvae.core.errors import ConfigError, choose_from
 from vvae.core.text import Span, emoji_spans, find_phrase, normal_form
 from vvae.latent.readers.form import FORMS, read_form
 from vvae.latent.readers.lexical import (
+    find_habit,
     find_hobby,
     find_nickname,
     hobby_aliases,
@@ -78,7 +79,7 @@ def _in_reply(span: Span | None) -> Span | str:
 
 def _habit(value: str, reply: str, phrases: Sequence[str]) -> Span | str:
     """Accept only the speaker's own phrases: r is the rate that a trained decoder shows one at."""
-    if find_phrase(value, reply) is None:
+    if find_habit(value, reply) is None:
         return "not in the reply"
     own = [
         phrase
@@ -91,6 +92,10 @@ def _habit(value: str, reply: str, phrases: Sequence[str]) -> Span | str:
 
 def _emoji_in(value: str, reply: str, _: Sequence[str]) -> Span | str:
     return _in_reply(next((span for span in emoji_spans(reply) if span.value in value), None))
+
+
+def _shows_habit(value: str, reply: str) -> bool:
+    return find_habit(value, reply) is not None
 
 
 def _shows_emoji(value: str, reply: str) -> bool:
@@ -130,7 +135,9 @@ VERBATIM = "copied from the reply, letter by letter"
 _REGISTRY: dict[str, Reader] = {
     entry.name: entry
     for entry in (
-        Reader("catchphrase", read_catchphrase, _habit, VERBATIM, owner="writer"),
+        Reader(
+            "catchphrase", read_catchphrase, _habit, VERBATIM, owner="writer", shows=_shows_habit
+        ),
         Reader(
             "emoji", lambda reply, _: read_emoji(reply), _emoji_in, VERBATIM, shows=_shows_emoji
         ),

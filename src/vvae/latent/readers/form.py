@@ -20,25 +20,35 @@ LENGTHS = ((3, "a word or two"), (8, "short"), (16, "medium"), (32, "long"))
 CHARACTERS_A_WORD = 1.6
 """Of Chinese and other scripts without spaces: a rough mean of running text."""
 
-_SHOUTED = regex.compile(r"\b\p{Lu}{4,}\b|\b\p{Lu}{2,}(?:\W+\p{Lu}{2,})+\b")
+_SHOUTED = regex.compile(r"\b\p{Lu}{2,}(?:\W+\p{Lu}{2,})+\b")
+FEWEST_SHOUTED = 4
+"""Capital letters of a shouted reply that has no two such words in a row."""
 _SENTENCE = regex.compile(r"(?:^|[.!?]\s+|\n)\W*(\p{L})")
 _STRETCHED = regex.compile(r"(\p{L})\1{2,}|[!?！？]{2,}|([~～])\2+", regex.IGNORECASE)
 _LAUGHTER = {
     "haha": (
-        r"\b(?:b?w?a?(?:ha){2,}h?|(?:he){2,}h?|a?haha+\w*|hihi+|hh+)\b|[哈嘿呵嘻]{2,}|ww+\b|[ㅋㅎ]{2,}"
+        r"(?<![a-z])(?:(?:b|m|mu)?w?a?(?:ha[ -]?){2,}h?|(?:he[ -]?){2,}h?|a?haha+[a-z]*|hihi+|hh+"
+        r"|(?:ja){2,}j?)(?![a-z])|[哈嘿呵嘻]{2,}|[ㅋㅎ]{2,}"
+        r"|(?<=[\p{Han}\p{Hiragana}\p{Katakana}])w+(?![a-z])|^w{2,}$"
     ),
-    "lol": r"\b(?:lo+l+|lmf?ao+|rofl|lolz|xd+)\b|笑死|xswl|233+|😂|🤣",
+    "lol": (
+        r"(?<![a-z])(?:(?:lo)+l+|lo+l+|lmf?ao+|rofl|lolz|xd+)(?![a-z])|笑死|xswl|(?<!\d)233+(?!\d)"
+        r"|😂|🤣|😆"
+    ),
 }
 _LAUGHS = [(name, regex.compile(pattern, regex.IGNORECASE)) for name, pattern in _LAUGHTER.items()]
 _SHORTHAND = regex.compile(
-    r"\b(?:u|ur|r|y|n|k|kk|pls|plz|thx|ty|np|idk|idc|ikr|imo|imho|tbh|btw|omg|omfg|wtf|wth|ffs|fyi"
-    r"|brb|gtg|g2g|ttyl|rn|nvm|smh|ngl|bc|cuz|coz|cause|tho|thru|gonna|wanna|gotta|kinda|sorta"
+    r"(?<![a-z0-9'’])(?:(?<![&.\-])[urynk](?![&.\-'’][a-z])|ur|kk|pls|plz|thx|ty|np|idk|idc|ikr|imo|imho|tbh|btw|omg|omfg|wtf|wth|ffs|fyi"
+    r"|brb|gtg|g2g|ttyl|rn|nvm|smh|ngl|bc|cuz|coz|tho|thru|gonna|wanna|gotta|kinda|sorta"
     r"|lemme|gimme|dunno|ya|yea|yeh|nah|dont|didnt|doesnt|cant|wont|wasnt|isnt|arent|couldnt|im"
-    r"|ive|thats|whats|youre|theyre|2day|2moro|tmrw|l8r|gr8|b4)\b"
-    r"|yyds|xswl|nsdd|awsl|zqsg|u1s1|dbq|plmm|\bemo\b",
+    r"|ive|thats|whats|youre|theyre|2day|2moro|tmrw|l8r|gr8|b4|emo"
+    r"|(?<!(?:the|a|no|any|good|great|root|main|worthy) )cause(?! (?:of|for)\b))(?![a-z0-9'’])"
+    r"|yyds|xswl|nsdd|awsl|zqsg|u1s1|dbq|plmm",
     regex.IGNORECASE,
 )
-_QUESTION = regex.compile(r"[?？]|[吗呢么嘛](?:[。.!！~～\s]*$|\n)")
+_QUESTION = regex.compile(r"[?？]|[吗呢么嘛](?:[。.!！~～\s]*$|\n)|吗[，,]")
+_LAUGHED = regex.compile(r"[哈嘿呵嘻]{2,}|(?<![a-z])(?:lo+l+|xd+)(?![a-z])", regex.IGNORECASE)
+"""What may stand behind a question without making it none."""
 
 
 def _length(reply: str) -> str:
@@ -54,7 +64,8 @@ def _case(reply: str) -> str:
     letters = [letter for letter in reply if letter.isupper() or letter.islower()]
     if not letters:
         return "no letters"
-    if _SHOUTED.search(reply):
+    capital = sum(letter.isupper() for letter in letters)
+    if _SHOUTED.search(reply) or (capital >= FEWEST_SHOUTED and 3 * capital > 2 * len(letters)):
         return "shouted"
     begins = [letter for letter in _SENTENCE.findall(reply) if letter.isupper() or letter.islower()]
     return "lower" if begins and not any(letter.isupper() for letter in begins) else "usual"
@@ -87,7 +98,10 @@ def _shorthand(reply: str) -> str:
 
 
 def _question(reply: str) -> str:
-    return "asks" if _QUESTION.search(reply) else "does not ask"
+    said = reply
+    for span in reversed(emoji_spans(reply)):
+        said = said[: span.start] + said[span.end :]
+    return "asks" if _QUESTION.search(_LAUGHED.sub("", said)) else "does not ask"
 
 
 FORMS: dict[str, Callable[[str], str]] = {

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vvae.latent.space import Dimension
 
 __all__ = [
+    "find_habit",
     "find_hobby",
     "find_nickname",
     "hobby_aliases",
@@ -100,9 +101,30 @@ def _cues(
     ), label_of
 
 
+def find_habit(phrase: str, reply: str) -> Span | None:
+    """Return where a set phrase stands in a reply; some short Chinese ones are parts of other
+    words, too, and count as a clause of their own alone.
+
+    >>> find_habit("中", "我中午在公司吃") is None, find_habit("中", "中啊，明天见")
+    (True, Span(value='中', start=0, end=1))
+    """
+    if phrase not in default_lexicon().chinese_alone:
+        return find_phrase(phrase, reply)
+    match = _alone(phrase).search(reply)
+    return None if match is None else Span(phrase, match.start(), match.start() + len(phrase))
+
+
+@lru_cache(maxsize=64)
+def _alone(phrase: str) -> regex.Pattern[str]:
+    again = f"{phrase[-1]}*"  # 冲冲冲
+    return regex.compile(
+        rf"(?<![\p{{L}}\p{{N}}]){phrase}{again}[啊呀哦吧呢嘛啦了呗哈]{{0,2}}(?![\p{{L}}\p{{N}}])"
+    )
+
+
 def read_catchphrase(reply: str, own: Sequence[str]) -> Span | None:
     """Return the first phrase of the speaker's own list that stands in the reply."""
-    return next((span for phrase in own if (span := find_phrase(phrase, reply))), None)
+    return next((span for phrase in own if (span := find_habit(phrase, reply))), None)
 
 
 # --- nickname -------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ class Lexicon:
     not_last: frozenset[str]
     whole_after_all: frozenset[str]
     chinese_markers: tuple[str, ...]
+    chinese_alone: frozenset[str]
     address_terms: tuple[str, ...]
     chinese_address_terms: tuple[str, ...]
     greetings: frozenset[str]
@@ -48,6 +49,7 @@ def default_lexicon() -> Lexicon:
         not_last=frozenset(listed("not_last")),
         whole_after_all=frozenset(data["whole_after_all"]),
         chinese_markers=tuple(listed("chinese_markers")),
+        chinese_alone=frozenset(listed("chinese_alone")),
         address_terms=tuple(dict.fromkeys(listed("address_terms"))),
         chinese_address_terms=tuple(listed("chinese_address_terms")),
         greetings=frozenset(listed("greetings")),
