@@ -34,6 +34,23 @@ def test_an_attempt_is_on_record_before_it_is_sent_and_after_it_ended(tmp_path: 
     assert (tmp_path / "ledger.sqlite").stat().st_mode & 0o077 == 0
 
 
+def test_answers_are_forgotten_and_what_they_cost_is_not(tmp_path: Path) -> None:
+    said = Answer('{"hobby": "deep-sea diving"}', "stop", 10, 2)
+
+    async def ask(ledger: Ledger) -> None:
+        await ledger.end(await ledger.begin("a", "account"), "a", "ok", said)
+
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        asyncio.run(ask(ledger))
+        held = [path.read_bytes() for path in tmp_path.iterdir()]
+        assert any(b"deep-sea diving" in content for content in held)
+        ledger.forget_answers()
+        assert ledger.answer("a") is None
+        assert ledger.spent("account") == (1, 10, 2)
+        held = [path.read_bytes() for path in tmp_path.iterdir()]
+        assert not any(b"deep-sea diving" in content for content in held)
+
+
 def test_another_file_is_no_ledger(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("no database at all, but rather a long text" * 100)
     with pytest.raises(DataError, match="no ledger"):

@@ -174,6 +174,9 @@ def test_a_word_that_no_candidate_says_is_put_where_it_fits(server: Served) -> N
         assert [c.message.content for c in again.choices] == [
             c.message.content for c in found.choices
         ]
+    short = reply(server, max_tokens=1, extra_body={"persona": asked})
+    assert short.vvae["candidates"][0]["put"] == [], "it has no room"
+    assert short.usage.completion_tokens <= short.vvae["candidates"][0]["written"]
     rarely = {"emoji": {"value": "😂", "rate": 0.25}, "candidates": 4}
     texts = [
         reply(
@@ -200,8 +203,9 @@ def test_a_strength_pushes_a_reply_and_is_echoed(server: Served) -> None:
     assert strong.vvae["z"]["length"]["strength"] == 8
     assert "strength" not in none.vvae["z"]["length"]
     two = {"length": {"value": "short", "strength": 1}, "case": {"value": "lower", "strength": 1}}
-    with pytest.raises(openai.BadRequestError, match="take 3 places, and there are 2"):
-        reply(server, extra_body={"persona": two})
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError, match="take 3 places, and there are 2"):
+            reply(server, stream=stream, extra_body={"persona": two})
 
 
 def test_a_strength_that_an_engine_cannot_give_is_refused(

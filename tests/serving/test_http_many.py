@@ -150,12 +150,31 @@ def test_a_request_ends_in_time(served_run: Path, tiny_model: Path) -> None:
             assert served.figures["vvae_outstanding"] == 0
 
 
+def test_where_time_ends_the_candidates_that_are_there_are_enough(
+    served_run: Path, tiny_model: Path
+) -> None:
+    """One place, a second each: of four that are written at once no more than two end in time."""
+    with parrot(AutoTokenizer.from_pretrained(str(tiny_model))) as (bird, url):
+        bird.pieces, bird.pause = 10, 0.1
+        options = ("--engine", "proxy", "--endpoint", url, "--variant", "SP+FT", "--timeout", "3")
+        with serving(served_run, *options, "--slots", "1") as served:
+            persona = {"emoji": {"value": "🦩", "rate": 1}, "candidates": 4}
+            hi = [{"role": "user", "content": "hi"}]
+            answer = served.post({"model": "SP+FT", "messages": hi, "persona": persona})
+            assert answer.status_code == 200
+            assert 1 <= answer.json()["vvae"]["candidates"][0]["written"] < 4
+            assert answer.json()["choices"][0]["message"]["content"]
+            assert served.figures["vvae_outstanding"] == 0
+
+
 def test_a_server_behind_that_is_gone_is_503(served_run: Path) -> None:
     options = ("--engine", "proxy", "--endpoint", "http://127.0.0.1:9/v1", "--variant", "SP+FT")
     with serving(served_run, *options) as served:
         answer = served.post({"model": "SP+FT", "messages": [{"role": "user", "content": "hi"}]})
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "engine_failed"
+        hi = [{"role": "user", "content": "hi"}]
+        assert served.post({"model": "SP+FT", "messages": hi, "stream": True}).status_code == 503
 
 
 def test_no_request_that_the_schema_describes_or_forbids_breaks_the_server(

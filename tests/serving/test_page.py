@@ -247,6 +247,13 @@ def test_a_server_that_goes_and_comes_is_waited_for(served_run: Path) -> None:
         expect(page.locator("#state")).to_contain_text("The server does not answer; trying again")
         page.click("#stop")
         expect(page.locator(".turn:last-child .note")).to_have_text("stopped")
+        expect(page.locator("#state")).to_have_text("")
+        page.fill("#text", "nobody hears this")
+        page.press("#text", "Enter")
+        expect(page.locator("#state")).to_contain_text("The server does not answer; trying again")
+        page.reload()
+        expect(page.locator(".turn:last-child .bubble")).to_have_text("nobody hears this")
+        page.locator(".turn:last-child").get_by_role("button", name="Delete").click()
         page.unroute("**/v1/chat/completions")
         page.keyboard.press("Alt+r")
         expect(page.locator(".turn:last-child .z .all")).to_be_visible()
@@ -338,6 +345,66 @@ def test_a_persona_is_kept_chosen_and_deleted(server: Served, served_run: Path) 
         assert page.input_value("#choose-tone") == "=tender"
         page.click("#delete")
         expect(page.locator("#state")).to_have_text("Tender Ana is deleted")
+
+
+def test_a_kept_persona_takes_its_knobs_along(server: Served, served_run: Path) -> None:
+    from playwright.sync_api import expect
+
+    sent: list[dict[str, Any]] = []
+    with opened_page(viewport={"width": 1200, "height": 800}) as page:
+        page.on(
+            "request",
+            lambda r: sent.append(json.loads(r.post_data)) if r.url.endswith("completions") else 0,
+        )
+        opened(page, server.url)
+        page.locator("#panel summary").click()
+        page.select_option("#speaker", "ana")
+        page.select_option("#choose-topic", "auto")
+        page.fill("#seed", "5")
+        page.fill("#name", "Hearing Ana")
+        page.click("#save")
+        expect(page.locator("#state")).to_contain_text("Hearing Ana is kept")
+        page.select_option("#choose-topic", "own")
+        say(page, "did you see that new movie?")
+        assert sent[-1]["persona"]["topic"]["mode"] in ("fixed", "sample"), "not what was kept"
+        page.select_option("#speaker", "ben")
+        expect(page.locator("#whom")).to_have_text("ben")
+        expect(page.locator("#seed")).to_have_value("")
+        assert page.input_value("#choose-topic") == "own"
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.select_option("#speaker", "Hearing Ana")
+        expect(page.locator("#seed")).to_have_value("5")
+        assert page.input_value("#choose-topic") == "auto"
+        page.click("#delete")
+        expect(page.locator("#state")).to_have_text("Hearing Ana is deleted")
+
+
+def test_a_verdict_stays_with_the_reply_that_it_is_of(server: Served) -> None:
+    """The answer comes when the next reply is on the page."""
+    from playwright.sync_api import expect
+
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route) if route.request.method == "POST" else route.continue_()
+
+    with opened_page(viewport={"width": 1000, "height": 800}) as page:
+        opened(page, server.url)
+        page.click("#tab-review")
+        expect(page.locator(".value.now")).to_have_count(1)
+        page.click("#next")
+        place = int(page.locator("#place").inner_text().split()[0])
+        page.route("**/vvae/review*", hold)
+        page.keyboard.press("a")
+        page.keyboard.press("a")  # nobody accepts and takes it back in one moment
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#place")).to_contain_text(f"{place + 1} of ")
+        assert len(held) == 1
+        held[0].continue_()
+        expect(page.locator("#counts")).to_contain_text("accepted")
+        expect(page.locator(".value .said").filter(has_text="accepted")).to_have_count(0)
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator(".value .said").first).to_contain_text("accepted")
 
 
 def test_values_are_reviewed_with_their_evidence(server: Served, served_run: Path) -> None:

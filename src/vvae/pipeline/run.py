@@ -265,14 +265,25 @@ class Run(Artifacts):
         """
         return self._encoder(self.config.encoder.for_shard(1))
 
-    def _encoder(self, settings: EncoderSettings) -> Encoder:
+    def passing_encoder(self, ledger: Path) -> Encoder:
+        """Return the same encoder for conversations of which nothing shall stay in the run.
+
+        Args:
+            ledger: where its calls to endpoints stand, for the caller to delete.
+
+        Raises:
+            DataError: as `encoder` does.
+        """
+        return self._encoder(self.config.encoder.for_shard(1), ledger)
+
+    def _encoder(self, settings: EncoderSettings, ledger: Path | None = None) -> Encoder:
         path = self.path("encoder.json")
         try:
             state = path.read_text("utf-8")
         except OSError:
             fix = "make it with 'vvae encode CONFIG'"
             raise DataError("the run has no such file", where=str(path), fix=fix) from None
-        return settings.load(state, ledger=self.ledger, where=str(path))
+        return settings.load(state, ledger=ledger or self.ledger, where=str(path))
 
     @cached_property
     def decoder(self) -> Decoder:

@@ -187,7 +187,8 @@ class Endpoint:
 
     def _most(self, size: int) -> float:
         """The most a call can cost: no text has more tokens than bytes."""
-        limits = (self.config.max_tokens, self.config.parameters.get("max_completion_tokens") or 0)
+        sent = self.config.body([], {})
+        limits = [sent.get(name) or 0 for name in ("max_tokens", "max_completion_tokens")]
         return self.config.price.of(size, max(limits)) if self.config.price else 0.0
 
     async def _afford(self, most: float) -> None:

@@ -151,6 +151,12 @@ class Ledger:
 
         await self._write(write)
 
+    def forget_answers(self) -> None:
+        """Delete every answer, from the file too; what was spent stays."""
+        self._writer.execute("PRAGMA secure_delete = ON")
+        self._writer.execute("DELETE FROM answers")
+        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _write(self, write: _Write) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()

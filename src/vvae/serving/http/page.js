@@ -199,12 +199,17 @@ function tries(number) { // how many replies may be looked at
 
 let worn = null; // the knobs of a chat that was opened, until they are put on
 
+let wore = false; // whether the knobs are those of a kept persona
+
 async function profile() {
   const speaker = $("speaker").value;
   const found = await (await ask(`vvae/personas/${encodeURIComponent(speaker)}`)).json();
+  if ($("speaker").value !== speaker) return; // another one was chosen meanwhile
   const is = space.adapters.find((one) => one.name === $("adapter").value), reach = is?.reach || {};
   const kept = space.personas.includes(speaker);
-  if (kept) tries(found.candidates);
+  const bare = wore && !kept; // what was kept with the former persona does not stay on the next one
+  wore = kept;
+  if (kept || bare) tries(found.candidates);
   $("candidates").kept = kept && found.candidates > 1; // what is off here may be on there
   for (const [name, row] of rows()) {
     const one = found.knobs[name] || {};
@@ -213,11 +218,12 @@ async function profile() {
     row.own.textContent = untold ? "not told to this adapter" : found.values[name] ? `${found.values[name]} (own habit)` : free;
     row.keptPush = kept && one.strength; // what is off here may be on there
     row.keptRate = kept && (one.rate ?? null) !== null;
-    if (kept) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
-    pushes(row, kept ? one.strength : Number(row.push.value));
-    rates(row, reach[name], kept ? one.rate : rateOf(row));
+    row.keptKnob = kept && one.mode && (found.values[name] ? { mode: "fixed", value: found.values[name] } : { mode: "sample" });
+    if (kept || bare) set(row, one.mode, one.value ?? null); // what is kept with it goes onto the knobs
+    pushes(row, kept || bare ? one.strength : Number(row.push.value));
+    rates(row, reach[name], kept || bare ? one.rate : rateOf(row));
   }
-  if (kept) $("seed").value = found.seed ?? "";
+  if (kept || bare) $("seed").value = found.seed ?? "";
   if (worn) {
     tries(worn.candidates);
     for (const [name, row] of rows()) {
@@ -239,7 +245,7 @@ async function profile() {
   $("about").textContent = !trained ? `Nothing was trained for this: a small general model is told what ${called(speaker)} is like and shown a few messages. It plays the part, and not well; what training does is for you to compare.` : replies ? `A voice learnt from ${replies.toLocaleString("en")} replies. A language model writes in it; nobody said what it says.` : "A persona that was put together by hand. A language model writes as it; nobody said what it says.";
 }
 
-function persona() {
+function persona(whole = false) { // `whole`: nothing stands behind it, as where it is kept under a name
   const asked = { speaker: $("speaker").value };
   if ($("candidates").value || $("candidates").kept) asked.candidates = Number($("candidates").value) || 1;
   if ($("seed").value.trim()) asked.seed = Number($("seed").value);
@@ -249,6 +255,7 @@ function persona() {
     if (value) Object.assign(one, { mode: "fixed", value });
     else if (chosen === "none") Object.assign(one, { mode: "fixed", value: null });
     else if (chosen === "auto" || chosen === "sample") one.mode = chosen;
+    else if (row.keptKnob && !whole) Object.assign(one, row.keptKnob);
     if (row.often.value) one.rate = Number(row.often.value);
     else if (row.keptRate) one.rate = null;
     if (!row.push.hidden && (row.push.value || row.keptPush)) one.strength = Number(row.push.value);
@@ -335,8 +342,8 @@ async function reply(parent, changed = {}, former = {}) { // `former`: z of whic
   if (writing === mine) {
     writing = null;
     busy(false);
-    tell("");
   }
+  if (!writing) tell(""); // also after Stop, where it was tried again
   const said = turn.answers[turn.kept];
   if (said.text) $("heard").textContent = `${called(said.z?.speaker || $("speaker").value)}: ${said.text}`;
   draw();
@@ -407,6 +414,7 @@ function write(text) {
   if (writing || !settings()) return;
   const turn = { you: text, next: [], shown: 0 };
   beside(turn, path().at(-1) || root);
+  keep(); // it is there after a reload, whether it was answered or not
   reply(turn);
 }
 
@@ -515,7 +523,7 @@ function menu(chip, name, slot, answer, turn) { // one knob, the others stay as 
       const others = Object.entries(answer.z.z).filter(([other]) => other !== name);
       const kept = others.map(([other, one]) => [other, { mode: "fixed", value: one.value, rate: one.rate?.shown ? 1 : undefined, strength: one.strength ?? (one.rate?.shown ? 0 : undefined) }]);
       const rated = slot.rate || row.often.value;
-      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value, rate: rated ? 1 : undefined, strength: slot.strength ?? (Number(row.push.value) || (rated ? 0 : undefined)) } }, Object.fromEntries(others));
+      reply(parentOf(turn), { ...Object.fromEntries(kept), [name]: { mode: "fixed", value, rate: rated ? 1 : undefined, strength: slot.strength ?? ((!row.push.hidden && Number(row.push.value)) || (rated ? 0 : undefined)) } }, Object.fromEntries(others));
     },
     keydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } },
   } }, make("p", { class: "dim" }, why(name, slot, answer)), make("label", {}, name, field), other, make("button", {}, "Write again"), act("Close", close));
@@ -531,10 +539,11 @@ function edit(turn, parent, node) {
     submit: (event) => {
       event.preventDefault();
       const changed = text.value.trim();
-      if (!changed || (turn.you !== undefined && writing)) return;
+      if (!changed || (turn.you !== undefined && (writing || !settings()))) return;
       if (turn.you !== undefined) {
         const mine = { you: changed, next: [], shown: 0 };
         beside(mine, parent);
+        keep();
         reply(mine);
       } else {
         beside({ answers: [{ ...turn.answers[turn.kept], node: null, text: changed }], kept: 0, next: [], shown: 0 }, parent);
@@ -747,7 +756,7 @@ async function anew(chosen) { // after a persona was kept or deleted: the knobs 
 $("save").addEventListener("click", async () => {
   const name = $("name").value.trim();
   if (!name) { tell("give the persona a name", true); return $("name").focus(); }
-  const { speaker, ...asked } = persona();
+  const { speaker, ...asked } = persona(true);
   try {
     const kept = await (await ask(`vvae/personas/${encodeURIComponent(name)}`, { method: "PUT", body: JSON.stringify({ speaker, persona: asked }) })).json();
     root.same = { ...root.same, [kept.name]: origin(speaker) };
@@ -844,16 +853,23 @@ function correct(name, node) {
   input.focus();
 }
 
+let saying = false; // a second press of a key waits for the answer to the first
 async function say(name, verdict, value = null) {
-  const same = judged.said[name]?.verdict === verdict && verdict !== "corrected";
+  if (saying) return;
+  saying = true;
+  const mine = judged; // which another reply may have taken the place of when the answer comes
+  const same = mine.said[name]?.verdict === verdict && verdict !== "corrected";
   try {
-    const body = { pair: judged.pair, dimension: name, verdict: same ? null : verdict, value };
+    const body = { pair: mine.pair, dimension: name, verdict: same ? null : verdict, value };
     counted((await (await ask("vvae/review", { method: "POST", body: JSON.stringify(body) })).json()).counts);
-    if (same) delete judged.said[name]; else judged.said[name] = { verdict, value };
-    chosen = Math.min(Object.keys(judged.values).indexOf(name) + 1, Object.keys(judged.values).length - 1);
+    if (same) delete mine.said[name]; else mine.said[name] = { verdict, value };
     tell("");
-    judge();
+    if (judged === mine) {
+      chosen = Math.min(Object.keys(mine.values).indexOf(name) + 1, Object.keys(mine.values).length - 1);
+      judge();
+    }
   } catch (error) { tell(error.message, true); }
+  saying = false;
 }
 
 const step = (by) => { if (place + by >= 0 && place + by < total) { place += by; review(); } };

@@ -189,15 +189,18 @@ class Answer:
         async def met(texts: Sequence[str]) -> list[frozenset[str]]:
             return await self.reader.met(spec.turns, spec.speaker, demands, texts)
 
+        deadline = started + self.seconds * IN_TIME
         for numbers in rounds(spec.steered.candidates, FIRST_ROUND):
             spent = time.monotonic() - started
-            ends = spent * (1 + len(numbers) / len(replies)) if replies else 0.0
-            if ends > self.seconds * IN_TIME:
+            ends = started + spent * (1 + len(numbers) / len(replies)) if replies else 0.0
+            if ends > deadline:
                 break
-            written: list[list[Chunk]] = [[] for _ in numbers]
-            await gathered(
-                write(number, chunks) for number, chunks in zip(numbers, written, strict=True)
+            chunks_of: list[list[Chunk]] = [[] for _ in numbers]
+            in_time = await until(
+                deadline,
+                [write(number, chunks) for number, chunks in zip(numbers, chunks_of, strict=True)],
             )
+            written = [chunks for chunks, ended in zip(chunks_of, in_time, strict=True) if ended]
             if not replies:
                 queue.put_nowait(Chunk(index))  # the prompt was read
             replies += written
@@ -206,7 +209,7 @@ class Answer:
             round_took = time.monotonic() - started - spent
             while found := chosen.placement:
                 # It takes about as long as a round: to be placed, written and read.
-                if time.monotonic() - started + round_took > self.seconds * IN_TIME:
+                if time.monotonic() + round_took > deadline:
                     break
                 texts = [_text_of(replies[n]) for n in found.candidates]
                 opened: list[Chunk] = []
@@ -219,7 +222,7 @@ class Answer:
                 await write(0, opened, put)
                 replies.append(opened)
                 chosen.add_placed(found, *await met([_text_of(opened)]))
-            if chosen.complete:
+            if chosen.complete or not all(in_time):
                 break
         number, shown = chosen.best
         self.candidates[index] = {
@@ -321,11 +324,24 @@ class Answer:
             await chunks.aclose()
 
 
-async def gathered(work: Iterable[Awaitable[None]]) -> None:
-    """Wait for all of some work; where one part fails, or nobody waits any more, end the rest."""
+async def until(deadline: float, work: Iterable[Awaitable[None]]) -> list[bool]:
+    """Wait for all of some work, past a deadline for the first that ends alone; return which of it
+    has ended. Where one part fails, or nobody waits any more, the rest is ended.
+
+    Args:
+        deadline: as `time.monotonic` counts.
+    """
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
-        await asyncio.gather(*tasks)
+        left = max(0.0, deadline - time.monotonic())
+        await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
+        if not any(task.done() for task in tasks):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        ended = [task.done() for task in tasks]
+        for task in tasks:
+            if task.done():
+                task.result()
+        return ended
     finally:
         for task in tasks:
             task.cancel()

@@ -164,23 +164,28 @@ class Worker(Child):
                     f"{self._engine.context}"
                 )
                 raise DataError(what, where="messages", fix="send less")
-            self.say(id=name, prompt=len(request.prompt))
             if put := message.get("put"):
                 found = Placement(put["dimension"], put["value"], (), put["attempt"])
                 adapter, seed = message["adapter"], message["seed"]
                 request = await self._engine.opened(
                     request, adapter, found, put["texts"], seed=seed
                 )
-                if len(request.opening) + SHORTEST_REPLY > room:
-                    raise DataError("no room for what is put in", where="messages", fix="send less")
             limit = min(message["max_tokens"], room)
+            if len(request.opening) >= limit:  # the value has no room: nothing is written
+                self.say(id=name, prompt=len(request.prompt))
+                self.say(id=name, done="length", tokens=0)
+                return
             config = GenerationConfig(
                 temperature=message["temperature"], top_p=message["top_p"], max_new_tokens=limit
             )
             async with aclosing(
                 self._engine.stream(request, message["adapter"], config, seed=message["seed"])
             ) as pieces:
+                begun = False
                 async for piece in pieces:
+                    if not begun:  # what the engine refuses was not begun
+                        self.say(id=name, prompt=len(request.prompt))
+                        begun = True
                     if piece.text:
                         self.say(id=name, text=piece.text)
                     if piece.finish_reason:
