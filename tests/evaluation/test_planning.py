@@ -69,7 +69,7 @@ def test_people_say_what_can_be_decided_and_nothing_is_trained(
     assert rows["near"]["detectable"] == pytest.approx(
         detectable(rows["near"]["error"], 0.04), rel=1e-3
     )
-    assert "must be known" in rows["within half a point"]["why_not"]
+    assert rows["within half a point"]["why_not"] == "3 speakers are too few, 10 are needed"
     assert rows["longer"]["unit"] == "words"
     assert "error" not in rows["reads z"], "people's replies tell no loss"
     run = Run(config)

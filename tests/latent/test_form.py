@@ -74,6 +74,12 @@ def form(reply: str) -> dict[str, str]:
         ("睡了吗，我刚下班", {"question": "asks"}),
         ("在干嘛呢哈哈", {"question": "asks"}),
         ("没什么，就是累", {"question": "does not ask"}),
+        ("你在干什么呢宝", {"question": "asks"}),
+        ("怎么了", {"question": "asks"}),
+        ("要不要一起吃饭", {"question": "asks"}),
+        ("我什么都没说", {"question": "does not ask"}),
+        ("怎么可能", {"question": "does not ask"}),
+        ("还有什么都可以", {"question": "does not ask"}),
         ("yes :’)", {"ending": "emoji"}),
     ],
 )

@@ -97,6 +97,14 @@ def test_what_was_not_measured_is_undecided_and_says_why() -> None:
     assert found[3]["estimate"] > 20, "the figure is shown all the same"
 
 
+def test_a_margin_that_could_not_be_shown_is_not_called_undecided() -> None:
+    fields = {"measure": "CP", "how": "deviation", "of": "human-like", "expect": "equal"}
+    asked = [Claim.model_validate({"claim": "x", **fields, "margin": 0.5})]
+    (row,) = judge(asked, TABLES, resamples=500)
+    assert row["verdict"] == "cannot be decided here"
+    assert row["why"].startswith("to find it within 0.5 it must be known to ")
+
+
 def one_person(rate: float, *, conversations: int, seed: int) -> Counts:
     rng = np.random.default_rng(seed)
     return tabulate(

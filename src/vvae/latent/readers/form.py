@@ -47,6 +47,15 @@ _SHORTHAND = regex.compile(
     regex.IGNORECASE,
 )
 _QUESTION = regex.compile(r"[?？]|[吗呢么嘛](?:[。.!！~～\s]*$|\n)|吗[，,]")
+# Chinese asks without a mark, too: what, who, how; or "is or is not". Not "whatever ... all", nor
+# "there is still what".
+_ASKING_WORD = regex.compile(
+    r"(?<!不(?:知道|晓得|清楚|明白|记得)[^，。,.!！?？\s]{0,6})(?:(?<!没|没有|不管|不论|无论|管他|管你|随便|还有|不|点|个)(?:为什么|为啥|干什么|干啥|什么|啥"
+    r"|怎么(?!可能|能|会|也|都)|咋|谁(?!知道|都)|哪(?!都|怕|有(?!什么))|几点|几个|几岁|多少|多大|多久"
+    r"|多长|多远|干嘛|干吗)(?![^，。,.!！?？\s]{0,6}[都也])"
+    r"|(?<!管|论)(?:(?<!不)是不是(?!的)|有没有|能不能|要不要|好不好|行不行|对不对|可不可以|会不会"
+    r"|知不知道|认不认识|想不想|去不去|吃不吃|来不来))"
+)
 _LAUGHED = regex.compile(r"[哈嘿呵嘻]{2,}|(?<![a-z])(?:lo+l+|xd+)(?![a-z])", regex.IGNORECASE)
 """What may stand behind a question without making it none."""
 
@@ -101,7 +110,9 @@ def _question(reply: str) -> str:
     said = reply
     for span in reversed(emoji_spans(reply)):
         said = said[: span.start] + said[span.end :]
-    return "asks" if _QUESTION.search(_LAUGHED.sub("", said)) else "does not ask"
+    said = _LAUGHED.sub("", said)
+    asks = _QUESTION.search(said) or _ASKING_WORD.search(said)
+    return "asks" if asks else "does not ask"
 
 
 FORMS: dict[str, Callable[[str], str]] = {
