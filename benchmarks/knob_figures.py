@@ -2,8 +2,8 @@
 
 Draws docs/figures/knobs.json and knobs-loop.json, an adapter of more and one of less training:
 knobs-control.svg, knobs-strength.svg (dose and response), knobs-read.svg (values set against values
-read) and knobs-rates.svg. What `vvae control` and `python -m benchmarks.knobs` measured is put into
-one of the two files, beside what is there, by
+read) and knobs-rates.svg (of the second). What `vvae control` and `python -m benchmarks.knobs`
+measured is put into one of the two files, beside what is there, by
 
     python -m benchmarks.knob_figures docs/figures --into knobs-loop.json \\
         --control RUN/control/SP+FT/*.json RUN/control/SP+FT/*/control.json --rates CELLS.jsonl
@@ -26,6 +26,7 @@ WAYS = {
     "strength-1": ("strength 1", COLOURS["predicted"], "^"),
     "strength-2": ("strength 2", COLOURS["model"], "s"),
     "candidates-16": ("up to 16 candidates", COLOURS["human"], "D"),
+    "strength-2-candidates-16": ("both", COLOURS["ink"], "P"),
 }
 DOSES = {"": 0.0, "strength-1": 1.0, "strength-2": 2.0, "strength-3": 3.0}
 LEVEL = 0.05
@@ -87,14 +88,21 @@ def draw_control(more: Found, less: Found, path: Path) -> None:
                     facecolors=colour if filled else "white",
                     marker=marker,
                     s=42,
-                    label=label if filled else None,
+                    label=label,
                     zorder=3,
                 )
     axis.set_yticks(range(len(names)), names)
     axis.set_xlim(-0.02, 1.02)
     axis.grid(axis="x", alpha=0.3)
     axis.set_xlabel("Cramér's V between the value set and the value read")
-    axis.legend(frameon=False, loc="lower right")
+    handles, labels = axis.get_legend_handles_labels()
+    once = dict(zip(reversed(labels), reversed(handles), strict=True))  # filled where there is one
+    axis.legend(
+        [once[label] for label, *_ in WAYS.values() if label in once],
+        [label for label, *_ in WAYS.values() if label in once],
+        frameon=False,
+        loc="lower right",
+    )
     _save(figure, path)
 
 
@@ -245,7 +253,7 @@ def main() -> None:
     draw_control(more["control"], less["control"], args.target / "knobs-control.svg")
     draw_doses(more["control"], args.target / "knobs-strength.svg")
     draw_read(less["control"]["candidates-16"], args.target / "knobs-read.svg")
-    draw_rates(more["rates"], args.target / "knobs-rates.svg")
+    draw_rates(less["rates"], args.target / "knobs-rates.svg")
 
 
 if __name__ == "__main__":

@@ -104,6 +104,19 @@ def test_chats_forget_a_person_by_either_name_and_for_good(tmp_path: Path) -> No
     assert "Dan" not in mapping_path(chats).read_text()
 
 
+def test_who_comes_into_a_chat_of_two_is_not_taken_for_who_was_forgotten(tmp_path: Path) -> None:
+    """Nobody else has a pseudonym: the mapping is there, and empty."""
+    both = [Line(("Ana", "Ben")[i % 2], 1_579_996_800 + i, f"so {i}") for i in range(8)]
+    later = [Line(("Dee", "Ana")[i % 2], 1_579_998_800 + i, f"well {i}") for i in range(20)]
+    chats = tmp_path / "chats"
+    bring_in(find(table(tmp_path, both)), chats, Intake(learn=("Ana",)))
+    forget("Ben", chats)
+    bring_in(find(table(tmp_path, [*both, *later])), chats, Intake(learn=("Ana",)))
+    (dee,) = json.loads(mapping_path(chats).read_text()).values()
+    spoken = [turn.speaker for d in read_dialogues(chats / DIALOGUES) for turn in d.turns]
+    assert spoken.count(dee) == 10
+
+
 @pytest.mark.parametrize("mapping_is_there", [True, False])
 def test_who_comes_after_somebody_who_was_forgotten_is_not_taken_for_them(
     tmp_path: Path, mapping_is_there: bool

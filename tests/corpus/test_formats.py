@@ -128,6 +128,9 @@ def test_a_name_of_line_does_not_grow_by_what_somebody_often_begins_with(tmp_pat
     clocked = "".join(f"10:{n:02} {who} {text}\n" for n, (who, text) in enumerate(said, 30))
     chat = {"[LINE] 同学.txt": f"2024.05.03 Friday\n{clocked}"}
     assert spoken(written(tmp_path / "group", chat)) == said
+    clocked += "10:59 Ana Ruiz hello everybody\n"
+    chat = {"[LINE] 同学.txt": f"2024.05.03 Friday\n{clocked}"}
+    assert spoken(written(tmp_path / "namesake", chat))[:-1] == said
 
 
 def test_a_message_that_is_marked_all_over_is_still_said(tmp_path: Path) -> None:
@@ -155,14 +158,23 @@ def test_a_message_that_is_marked_all_over_is_still_said(tmp_path: Path) -> None
 
 def test_one_chat_of_telegram_written_in_both_formats_comes_once(tmp_path: Path) -> None:
     made = [Line(("Ana", "Ben")[n % 2], 1_600_000_000 + 60 * n, f"hello {n}") for n in range(6)]
-    page = next(CHATS.glob("telegram_html/**/messages.html"))
-    shutil.copy(page, tmp_path)
-    pages = spoken(tmp_path)
-    assert pages
-    EXPORTERS["telegram"][1](tmp_path, made)
-    assert [text for _, text in spoken(tmp_path)] == [line.text for line in made]
-    shutil.copytree(page.parent, tmp_path / "another chat")
-    assert len(spoken(tmp_path)) == len(made) + len(pages), "in a folder of its own"
+    texts = [line.text for line in made]
+    (tmp_path / "pages").mkdir()
+    path = EXPORTERS["telegram pages"][1](tmp_path / "pages", made)
+    page = path if path.is_file() else next(path.rglob("messages.html"))
+    title = re.search(r'<div class="text bold">\s*([^<]+?)\s*</div>', page.read_text("utf-8"))
+    assert title
+    chat = json.loads(EXPORTERS["telegram"][1](tmp_path, made).read_text("utf-8"))
+    one, other, all_of_it = (tmp_path / name for name in ("one", "other", "all"))
+    for folder, name in ((one, title[1]), (other, "Somebody else")):
+        shutil.copytree(page.parent, folder)
+        (folder / "result.json").write_text(json.dumps(chat | {"name": name}), "utf-8")
+    assert [text for _, text in spoken(one)] == texts
+    assert [text for _, text in spoken(other)] == [*texts, *texts], "two chats in one folder"
+    shutil.copytree(page.parent, all_of_it / "chats/chat_001")
+    account = json.dumps({"about": "", "chats": {"list": [chat]}})
+    (all_of_it / "result.json").write_text(account, "utf-8")
+    assert [text for _, text in spoken(all_of_it)] == texts
 
 
 def test_a_number_dialled_in_another_way_is_the_same_chat(tmp_path: Path) -> None:
@@ -172,16 +184,19 @@ def test_a_number_dialled_in_another_way_is_the_same_chat(tmp_path: Path) -> Non
         ("1", "+15551234567", "how are you", 2),
         ("2", "5551234567", "fine", 3),
         ("1", "+15550000000", "who is it", 4),
+        ("1", "+8613912345678", "你好", 5),
+        ("1", "+8615912345678", "在吗", 6),
     ]
+    names = {"4567": "Ben", "0000": "Cy", "8613912345678": "Li", "8615912345678": "Wang"}
     sms = "".join(
         f'<sms address="{number}" date="{1_600_000_000_000 + at}" type="{kind}" body="{text}" '
-        f'contact_name="{"Ben" if "4567" in number else "Cy"}" />'
+        f'contact_name="{next(n for end, n in names.items() if number.endswith(end))}" />'
         for kind, number, text, at in rows
     )
     path = written(tmp_path, {"sms.xml": f"<?xml version='1.0'?><smses>{sms}</smses>"})
     sent = [record for _, record in read(find(path)) if isinstance(record, Sent)]
-    assert len({record.chat for record in sent}) == 2
-    assert [r.person.name for r in sent] == ["Ben", "Me", "Ben", "Me", "Cy"]
+    assert len({record.chat for record in sent}) == 4
+    assert [r.person.name for r in sent] == ["Ben", "Me", "Ben", "Me", "Cy", "Li", "Wang"]
 
 
 def test_of_two_exports_of_a_chat_only_what_both_hold_is_left_out(tmp_path: Path) -> None:

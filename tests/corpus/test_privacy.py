@@ -151,6 +151,13 @@ def test_what_is_added_to_a_contact_is_no_name_in_small_letters() -> None:
     assert replace(text)[0] == "football at uni, what's the new number of Sasha and Robin and Kai"
 
 
+def test_names_of_other_scripts_are_no_parts_of_words() -> None:
+    replace = name_replacer({"ゆい": "Robin", "Straße": "Kai"})
+    assert replace("ゆいいつの人") == ("ゆいいつの人", 0)
+    assert replace("ゆい、元気？")[0] == "Robin、元気？"
+    assert replace("STRASSE straße Straße")[0] == "Kai Kai Kai"
+
+
 def test_a_telephone_number_is_a_name() -> None:
     assert name_replacer({"+15551234567": "Robin"})("call +15551234567 now")[0] == "call Robin now"
 

@@ -34,7 +34,7 @@ def test_an_attempt_is_on_record_before_it_is_sent_and_after_it_ended(tmp_path: 
     assert (tmp_path / "ledger.sqlite").stat().st_mode & 0o077 == 0
 
 
-def test_answers_are_forgotten_and_what_they_cost_is_not(tmp_path: Path) -> None:
+def test_an_answer_is_forgotten_and_what_it_cost_is_not(tmp_path: Path) -> None:
     said = Answer('{"hobby": "deep-sea diving"}', "stop", 10, 2)
 
     async def ask(ledger: Ledger) -> None:
@@ -44,7 +44,7 @@ def test_answers_are_forgotten_and_what_they_cost_is_not(tmp_path: Path) -> None
         asyncio.run(ask(ledger))
         held = [path.read_bytes() for path in tmp_path.iterdir()]
         assert any(b"deep-sea diving" in content for content in held)
-        ledger.forget_answers()
+        ledger.forget("a")
         assert ledger.answer("a") is None
         assert ledger.spent("account") == (1, 10, 2)
         held = [path.read_bytes() for path in tmp_path.iterdir()]

@@ -25,6 +25,9 @@ __all__ = [
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 """Scripts that write no spaces between words."""
+WORD_BEGINS = rf"(?:(?<![\p{{L}}\p{{N}}])|(?<=[{UNSPACED}]))"
+WORD_ENDS = rf"(?:(?![\p{{L}}\p{{N}}])|(?=[{UNSPACED}]))"
+"""Where a word of a script with spaces begins and ends; it may stand beside one without: ok的."""
 
 _WORD = regex.compile(rf"[{UNSPACED}]|[\p{{L}}\p{{N}}](?:[\p{{L}}\p{{M}}\p{{N}}]|['’](?=\p{{L}}))*")
 _UNSPACED_CHARACTER = regex.compile(rf"[{UNSPACED}]")
@@ -101,13 +104,11 @@ def normal_form(phrase: str) -> str:
 @lru_cache(maxsize=65536)
 def _phrase_pattern(phrase: str) -> regex.Pattern[str]:
     body = r"\s+".join(regex.escape(word).replace("'", "['’]") for word in phrase.split())
-    # A word may stand beside a script without spaces: ok的.
-    spaced = rf"[[\p{{L}}\p{{N}}]--[{UNSPACED}]]"
     left, right = (
         "" if _UNSPACED_CHARACTER.match(end) or not end.isalnum() else beside
-        for end, beside in ((phrase[0], rf"(?<!{spaced})"), (phrase[-1], rf"(?!{spaced})"))
+        for end, beside in ((phrase[0], WORD_BEGINS), (phrase[-1], WORD_ENDS))
     )
-    return regex.compile(left + body + right, regex.IGNORECASE | regex.VERSION1)
+    return regex.compile(left + body + right, regex.IGNORECASE)
 
 
 def find_phrase(phrase: str, text: str) -> Span | None:

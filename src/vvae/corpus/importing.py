@@ -217,8 +217,8 @@ def bring_in(
     """
     counted = counted or survey(files, options)
     _check_learn(options.learn, counted)
-    mapping = Pseudonyms.read(mapping_path(folder)) if options.private else {}
-    forgotten = Forgotten(folder)
+    path, forgotten = mapping_path(folder), Forgotten(folder)
+    mapping = Pseudonyms.read(path) if options.private and path.exists() else None
     people = _People(counted, options, mapping, forgotten)
     work = _Work(counted, people, options)
     folder.mkdir(0o700, parents=True, exist_ok=True)
@@ -252,14 +252,18 @@ class _People:
     """What people are called in the dialogues, and in the texts of others."""
 
     def __init__(
-        self, counted: Survey, options: Intake, mapping: Mapping[str, str], forgotten: Forgotten
+        self,
+        counted: Survey,
+        options: Intake,
+        mapping: Mapping[str, str] | None,
+        forgotten: Forgotten,
     ) -> None:
         self._mapping, self._forgotten = mapping, forgotten
         kept = set(options.learn) | SYMBOLS
         self._private, self._kept = options.private, kept
         called = counted.identities.called
         everybody = {form for forms in called.values() for form in forms}
-        self.pseudonyms = Pseudonyms(mapping, everybody, never=forgotten if mapping else ())
+        self.pseudonyms = Pseudonyms(mapping, everybody, never=() if mapping is None else forgotten)
         if options.private:
             for name, _ in counted.messages.most_common():
                 self.of(name)
@@ -282,7 +286,7 @@ class _People:
         """Whether somebody shall not come in again: by name, or by the pseudonym that they had.
         Without a mapping that is the one that they get, as names are given in the same order.
         """
-        called = self._mapping.get(name, "") if self._mapping else self.of(name)
+        called = self.of(name) if self._mapping is None else self._mapping.get(name, "")
         return name in self._forgotten or called in self._forgotten
 
 

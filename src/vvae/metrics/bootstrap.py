@@ -21,7 +21,6 @@ __all__ = [
     "Slope",
     "bootstrap",
     "calibration_slope",
-    "drawn_from",
     "interval",
     "jackknifed",
     "rate",
@@ -137,15 +136,6 @@ def bootstrap(
                 else (weights @ (hits / replies)) / weights.sum(1)
             )
     return result
-
-
-def drawn_from(counts: Counts) -> int:
-    """Return how many things a bootstrap draws: speakers, or the conversations of one alone.
-
-    >>> drawn_from({"a": {"d": (1, 2), "e": (1, 3)}}), drawn_from({"a": {}, "b": {}})
-    (2, 2)
-    """
-    return sum(map(len, counts.values())) if len(counts) == 1 else len(counts)
 
 
 def resampled(n: int, resamples: int, *key: str | int) -> npt.NDArray[np.int64]:

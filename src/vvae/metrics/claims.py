@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vvae.core.random import bits64
 from vvae.metrics.association import benjamini_hochberg, holm
-from vvae.metrics.bootstrap import Counts, bootstrap, drawn_from, interval, rate, weight_of
+from vvae.metrics.bootstrap import Counts, bootstrap, interval, rate, weight_of
 from vvae.metrics.metric import MEASURABLE, get, metrics_of
 
 __all__ = [
@@ -376,11 +376,14 @@ def too_few(claim: Claim, tables: Tables) -> str | None:
     are not.
     """
     counted = [tables[measure][variant] for measure, variant in claim.looked_at]
-    fewest = min(counted, key=drawn_from)
-    if (drawn := drawn_from(fewest)) >= LEAST_DRAWN:
+    everybody = {s for variants in tables.values() for counts in variants.values() for s in counts}
+    # Of one speaker alone, conversations are drawn (`bootstrap`).
+    drawn = min(sum(map(len, c.values())) if len(everybody) == 1 else len(c) for c in counted)
+    if drawn >= LEAST_DRAWN:
         return None
-    what = "speakers" if len(fewest) > 1 else "conversations of one speaker"
-    return f"{drawn} {what} are too few, {LEAST_DRAWN} are needed"
+    what = "conversations of one speaker are" if len(everybody) == 1 else "speakers are"
+    what = "speaker is" if drawn == 1 and len(everybody) > 1 else what
+    return f"{drawn} {what} too few, {LEAST_DRAWN} are needed"
 
 
 def too_rare(claim: Claim, tables: Tables) -> str | None:

@@ -139,7 +139,7 @@ def _opener(reply: WrittenReply) -> list[str]:
 
 
 @body_metric("openers", title="two replies begin differently", unit="%", part=_opener)
-def openers(parts: Sequence[str], _: None) -> float:
+def openers(parts: Sequence[str]) -> float:
     """Return the probability that two replies begin with different words."""
     return simpson_diversity(Counter(parts).values())
 
@@ -148,17 +148,12 @@ def _bigrams(reply: WrittenReply) -> list[tuple[str, str]]:
     return bigrams(reply.text)
 
 
-def _common_number(bodies: Sequence[Sequence[object]]) -> int:
-    """Return nine tenths of what the most silent said, so that a speaker can be left out."""
-    return int(0.9 * min(map(len, bodies)))
-
-
 @body_metric(
-    "distinct_2", title="different word pairs", unit="%", part=_bigrams, prepare=_common_number
+    "distinct_2", title="different word pairs", unit="%", part=_bigrams, of_equal_size=True
 )
-def distinct_2(parts: Sequence[tuple[str, str]], among: int) -> float:
+def distinct_2(parts: Sequence[tuple[str, str]]) -> float:
     """Return the share of different word pairs among the same number of them."""
-    return distinct(parts, among)
+    return distinct(parts)
 
 
 def _label_distance(dimension: str, usual: Counter[str]) -> Metric:
@@ -174,7 +169,7 @@ def _label_distance(dimension: str, usual: Counter[str]) -> Metric:
         "",
         "body",
         part=part,
-        statistic=lambda labels, _: excess_divergence(Counter(labels), usual),
+        statistic=lambda labels: excess_divergence(Counter(labels), usual),
         by_chance=lambda labels: as_far_by_chance(Counter(labels), usual),
     )
 
@@ -291,14 +286,15 @@ def _body_figure(metric: Metric, bodies: Mapping[str, Sequence[WrittenReply]]) -
         own = parts.setdefault(name, defaultdict(list))
         for reply in replies:
             own[reply.pair.speaker] += part(reply)
-    prepared = None
-    if metric.prepare:
-        whole = [[x for some in own.values() for x in some] for own in parts.values()]
-        prepared = metric.prepare(whole)
+    if metric.of_equal_size:
+        total = {name: sum(map(len, own.values())) for name, own in parts.items()}
+        for name, own in parts.items():
+            share = min(total.values()) / max(1, total[name])
+            own |= {speaker: some[: round(share * len(some))] for speaker, some in own.items()}
 
     def of(name: str, speakers: Collection[str]) -> float:
         held = [x for speaker in speakers for x in parts[name].get(speaker, ())]
-        return statistic(held, prepared)
+        return statistic(held)
 
     def counted(name: str) -> dict[str, Any]:
         all_parts = [x for some in parts[name].values() for x in some]

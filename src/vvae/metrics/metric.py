@@ -79,10 +79,12 @@ class Metric:
     """Of a reply: its figure."""
     part: Callable[[WrittenReply], Sequence[Any]] | None = None
     """Of a body: what a reply adds to it."""
-    statistic: Callable[[Sequence[Any], Any], float] | None = None
-    """Of a body: the figure of all parts; the second argument is what `prepare` returned."""
-    prepare: Callable[[Sequence[Sequence[Any]]], Any] | None = None
-    """Of a body: called once with the parts of all bodies that are compared."""
+    statistic: Callable[[Sequence[Any]], float] | None = None
+    """Of a body: the figure of all parts."""
+    of_equal_size: bool = False
+    """Of a body: whether it depends on the number of parts, so that of each body as many are taken,
+    of each speaker in proportion.
+    """
     by_chance: Callable[[Sequence[Any]], float] | None = None
     """Of a body: how likely a figure as great is of people's own replies."""
 
@@ -131,11 +133,13 @@ def body_metric(
     title: str,
     unit: Unit,
     part: Callable[[WrittenReply], Sequence[Any]],
-    prepare: Callable[[Sequence[Sequence[Any]]], Any] | None = None,
-) -> Callable[[Callable[[Sequence[Any], Any], float]], Metric]:
+    of_equal_size: bool = False,
+) -> Callable[[Callable[[Sequence[Any]], float]], Metric]:
     """Register the decorated statistic as a metric of bodies of replies."""
     return lambda statistic: register(
-        Metric(name, title, unit, "body", part=part, statistic=statistic, prepare=prepare)
+        Metric(
+            name, title, unit, "body", part=part, statistic=statistic, of_equal_size=of_equal_size
+        )
     )
 
 

@@ -177,19 +177,15 @@ def bigrams(reply: str) -> list[tuple[str, str]]:
     return list(pairwise(words(reply)))
 
 
-def distinct(grams: Sequence[object], among: int) -> float:
-    """Return distinct-n (Li et al., arXiv 1510.03055): different n-grams of `among` of them, as a
-    share.
+def distinct(grams: Sequence[object]) -> float:
+    """Return distinct-n (Li et al., arXiv 1510.03055): different n-grams as a share of all.
 
-    It shrinks with the amount of text, so compare equal numbers. Those taken are spread over all:
-    the first ones would be those of the first speakers alone.
+    It shrinks with the amount of text, so compare equal numbers.
 
-    >>> distinct(["so far", "far so", "so far"], 3)
+    >>> distinct(["so far", "far so", "so far"])
     0.6666666666666666
     """
-    taken = min(among, len(grams))
-    some = [grams[place * len(grams) // taken] for place in range(taken)]
-    return len(set(some)) / len(some) if some else float("nan")
+    return len(set(grams)) / len(grams) if grams else float("nan")
 
 
 def excess_divergence(p: Mapping[str, int], q: Mapping[str, int], *, draws: int = 200) -> float:

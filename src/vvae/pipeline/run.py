@@ -265,25 +265,29 @@ class Run(Artifacts):
         """
         return self._encoder(self.config.encoder.for_shard(1))
 
-    def passing_encoder(self, ledger: Path) -> Encoder:
-        """Return the same encoder for conversations of which nothing shall stay in the run.
-
-        Args:
-            ledger: where its calls to endpoints stand, for the caller to delete.
+    @property
+    def passing_encoder(self) -> Encoder:
+        """Return the same encoder for conversations of which nothing shall stay in the run: a
+        model's answers, which quote them, are deleted when they are read; what they cost is not.
 
         Raises:
             DataError: as `encoder` does.
         """
-        return self._encoder(self.config.encoder.for_shard(1), ledger)
+        from vvae.encoders.llm.encoder import LLMEncoder
 
-    def _encoder(self, settings: EncoderSettings, ledger: Path | None = None) -> Encoder:
+        encoder = self.single_encoder
+        if isinstance(encoder, LLMEncoder):
+            encoder.keeps_answers = False
+        return encoder
+
+    def _encoder(self, settings: EncoderSettings) -> Encoder:
         path = self.path("encoder.json")
         try:
             state = path.read_text("utf-8")
         except OSError:
             fix = "make it with 'vvae encode CONFIG'"
             raise DataError("the run has no such file", where=str(path), fix=fix) from None
-        return settings.load(state, ledger=ledger or self.ledger, where=str(path))
+        return settings.load(state, ledger=self.ledger, where=str(path))
 
     @cached_property
     def decoder(self) -> Decoder:

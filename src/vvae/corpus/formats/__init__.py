@@ -9,10 +9,13 @@ the format, in their order: a `Sent` for each message, a `Presence` where somebo
 
 from __future__ import annotations
 
+import json
 import pkgutil
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
+from html import unescape
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
@@ -197,16 +200,33 @@ def look(path: Path, format: str = "auto") -> list[RecognisedFile]:
 
 
 def _once(files: Sequence[RecognisedFile]) -> list[RecognisedFile]:
-    """The same files without the pages of a chat of Telegram that lies beside them as JSON: the app
-    writes both where it is asked to.
+    """The same files without the pages of a chat of Telegram that is there as JSON, too: the app
+    writes both where it is asked to, beside each other, those of a whole account in a folder.
     """
-    folders = {Path(f.file.name).parent for f in files if f.format == "telegram"}
+    whole = [file.file for file in files if file.format == "telegram"]
+
+    def is_there(page: File) -> bool:
+        folder, title = Path(page.name).parent, TELEGRAM_TITLE.search(page.head)
+        for file in whole:
+            beside = Path(file.name).parent
+            if '"chats"' in file.head and (beside == folder or beside in folder.parents):
+                return True
+            name = TELEGRAM_NAME.search(file.head)
+            if beside == folder and title and name:
+                return bool(unescape(title[1]) == json.loads(f'"{name[1]}"', strict=False))
+        return False
+
     return [
         file._replace(format=None, why="the same chat as in result.json")
-        if file.format == "telegram_html" and Path(file.file.name).parent in folders
+        if file.format == "telegram_html" and is_there(file.file)
         else file
         for file in files
     ]
+
+
+TELEGRAM_NAME = re.compile(r'"name":\s*"((?:[^"\\]|\\.)*)"')
+TELEGRAM_TITLE = re.compile(r'<div class="text bold">\s*([^<]+?)\s*</div>')
+"""What a chat is called, in result.json and on its pages."""
 
 
 def some_chat(path: Path, files: Sequence[RecognisedFile]) -> None:

@@ -39,6 +39,7 @@ CALL = re.compile(r"☎.*")
 LASTED = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
 BRACKETED = re.compile(r"\[([^\[\]]{1,20})\](?:\s.*)?", re.DOTALL)
 MOST_NAMES = 10_000
+MOSTLY = 0.8
 OFTEN = 3
 """Lines of somebody who shares a first name with others."""
 
@@ -75,7 +76,7 @@ def _facts(file: File, hints: Hints) -> _Facts:
     """What only the whole file tells: how fields are separated, the order of dates, who writes."""
     dating: Dating | None = None
     tabs = 0
-    starts: Counter[str] = Counter()
+    starts, alone = Counter[str](), Counter[str]()
     for _, text in file.lines():
         if match := _date(text):
             dating = dating or Dating(
@@ -84,11 +85,12 @@ def _facts(file: File, hints: Hints) -> _Facts:
             dating.see(_numbers(match))
         elif match := LINE.match(text):
             tabs += match["gap"] == "\t"
-            words = match["rest"].split(" ")[:4]
+            words = match["rest"].split(" ")
             if len(starts) < MOST_NAMES:
-                starts.update(" ".join(words[:n]) for n in range(1, len(words)))
+                starts.update(" ".join(words[:n]) for n in range(1, min(4, len(words))))
+                alone[" ".join(words[:-1])] += 1
     title = _title(file)
-    names = {*_names(starts, title), *({title} & starts.keys())}
+    names = {*_names(starts, alone, title), *({title} & starts.keys())}
     order = (
         dating.order()
         if dating is not None
@@ -102,10 +104,13 @@ def _title(file: File) -> str:
     return file.chat.replace("[LINE] ", "").replace("[LINE]", "")
 
 
-def _names(starts: Mapping[str, int], title: str) -> Iterator[str]:
-    """Who writes, by how often lines begin with the same words: a name is longer by a word where
-    all of its lines have that word, or one of several that come again and again (Ana Maria, Ana
-    Lopez).
+def _names(starts: Mapping[str, int], alone: Mapping[str, int], title: str) -> Iterator[str]:
+    """Who writes, by how often lines begin with the same words. A name is longer by a word where
+    nearly all of its lines have that word, or one of several that come again and again (Ana Maria,
+    Ana Lopez), and none is of one word more: that would be a message of one word.
+
+    Args:
+        alone: how often words stand before a last one.
     """
     longer: dict[str, list[str]] = defaultdict(list)
     for words, times in starts.items():
@@ -113,10 +118,9 @@ def _names(starts: Mapping[str, int], title: str) -> Iterator[str]:
             longer[words.rpartition(" ")[0]].append(words)
 
     def grown(words: str) -> Iterator[str]:
-        further = longer[words]
-        all_have_it = sum(starts[more] for more in further) == starts[words]
-        apart = len(further) == 1 or all(starts[more] >= OFTEN for more in further)
-        if words != title and further and all_have_it and apart:
+        further = [more for more in longer[words] if starts[more] >= OFTEN] or longer[words]
+        have_it = sum(starts[more] for more in further)
+        if words != title and not alone.get(words) and have_it >= MOSTLY * starts[words] > 0:
             for more in further:
                 yield from grown(more)
         else:

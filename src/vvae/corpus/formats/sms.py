@@ -28,8 +28,8 @@ HALF = re.compile(
 )
 """Entities that stand for no character: a single half, or a control character."""
 LONGEST_ENTITY = 16
-NATIONAL = 9
-"""Last digits by which telephone numbers are the same, with and without their country's."""
+FEWEST_DIGITS = 7
+"""Of a number that may stand without its country's and its area's."""
 RECEIVED, SENT = "1", "2"
 SENDER = "137"
 """Of the addresses of an MMS: who sent it (PduHeaders.FROM)."""
@@ -46,16 +46,34 @@ def recognise(file: File) -> str | None:
 
 def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     """Yield the messages of each file; whom one writes with is a chat."""
-    spelling: dict[str, str] = {}
+    numbers = _Numbers()
     for file in files:
-        yield from _Parser(file, spelling).records()
+        yield from _Parser(file, numbers).records()
+
+
+class _Numbers:
+    """Telephone numbers as they were first written: sent messages hold them as they were dialled,
+    with or without the country's.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+        self._known: dict[str, str] = {}
+
+    def first(self, address: str) -> str:
+        """The first spelling of a number; what is none stays as it is."""
+        if address not in self._known:
+            digits = re.sub(r"[\s().\-]", "", address).removeprefix("+").lstrip("0")
+            is_number = digits.isdecimal() and len(digits) >= FEWEST_DIGITS
+            same = (n for n in self._first if n.endswith(digits) or digits.endswith(n))
+            number = next(same, digits) if is_number else ""
+            self._known[address] = self._first.setdefault(number, address) if is_number else address
+        return self._known[address]
 
 
 class _Parser:
-    def __init__(self, file: File, spelling: dict[str, str]) -> None:
-        self._file = file
-        self._spelling = spelling
-        """The end of a number -> how it was first written: sent messages hold it as dialled."""
+    def __init__(self, file: File, numbers: _Numbers) -> None:
+        self._file, self._numbers = file, numbers
         self._found: list[Record] = []
         self._mms: dict[str, str] | None = None
         self._texts: list[str] = []
@@ -126,8 +144,8 @@ class _Parser:
         self, row: Mapping[str, str], text: str, *, own: bool, kind: str, sender: str = ""
     ) -> None:
         date = row.get("date", "")
-        address = "~".join(map(self._as_first_written, row.get("address", "").split("~")))
-        sender = self._as_first_written(sender)
+        address = "~".join(map(self._numbers.first, row.get("address", "").split("~")))
+        sender = self._numbers.first(sender)
         if not re.fullmatch(r"[0-9]{9,14}", date):
             self._found.append(Malformed(self._file.where, "a message without time"))
             return
@@ -148,11 +166,6 @@ class _Parser:
         chat = storable(address or known)
         person = Person(storable(who), storable(name))
         self._found.append(Sent(chat, person, body, at, group=group))
-
-    def _as_first_written(self, address: str) -> str:
-        digits = re.sub(r"[\s().\-]", "", address).removeprefix("+")
-        is_number = digits.isdecimal() and len(digits) >= NATIONAL
-        return self._spelling.setdefault(digits[-NATIONAL:], address) if is_number else address
 
 
 def _known(text: str) -> str:

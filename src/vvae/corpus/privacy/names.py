@@ -20,12 +20,11 @@ import yaml
 
 from vvae.core.errors import DataError
 from vvae.core.random import shuffled
+from vvae.core.text import WORD_BEGINS, WORD_ENDS, is_unspaced
 
 __all__ = ["Pseudonyms", "name_replacer"]
 
 HAN = regex.compile(r"\p{Han}")
-WORD = r"[[\p{L}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]"
-"""What a name may not stand beside: a letter or digit of a script that has spaces."""
 PART = regex.compile(r"[\p{L}\p{M}'’\-]+")
 FEWEST_LETTERS = 3
 FEWEST_DIGITS = 5
@@ -137,11 +136,12 @@ def name_replacer(
         for form in [name, *_parts(name)]:
             if form.casefold() not in stay and form.casefold() not in never:
                 forms.setdefault(form.casefold(), pseudonym)
+                forms.setdefault(form.lower(), pseudonym)  # ß is no ss in a text
     if not forms:
         return lambda text: (text, 0)
     capital = {form for form in forms if form in words}
     ordered = sorted(forms, key=lambda form: (-len(form), form))
-    pattern = regex.compile("|".join(map(_bounded, ordered)), regex.IGNORECASE | regex.VERSION1)
+    pattern = regex.compile("|".join(map(_bounded, ordered)), regex.IGNORECASE)
     n = 0
 
     def swap(match: regex.Match[str]) -> str:
@@ -150,7 +150,7 @@ def name_replacer(
         if word.casefold() in capital and not word[0].isupper():
             return word
         n += 1
-        return forms.get(word.casefold()) or word
+        return forms.get(word.casefold()) or forms.get(word.lower()) or word
 
     def replace(text: str) -> tuple[str, int]:
         nonlocal n
@@ -170,8 +170,11 @@ def _parts(name: str) -> list[str]:
 
 
 def _bounded(form: str) -> str:
-    left = "" if HAN.match(form[0]) or not form[0].isalnum() else rf"(?<!{WORD})"
-    right = "" if HAN.match(form[-1]) or not form[-1].isalnum() else rf"(?!{WORD})"
+    begins, ends = WORD_BEGINS, WORD_ENDS
+    if is_unspaced(form):  # ゆい is no part of ゆいいつ; Han has no such words
+        begins, ends = r"(?<![\p{L}\p{N}])", r"(?![\p{L}\p{N}])"
+    left = "" if HAN.match(form[0]) or not form[0].isalnum() else begins
+    right = "" if HAN.match(form[-1]) or not form[-1].isalnum() else ends
     letters, digits = sum(map(str.isalpha, form)), sum(map(str.isdigit, form))
     called = "" if letters > 1 or digits >= FEWEST_DIGITS else "(?<=@)"
     return called + left + regex.escape(form) + right

@@ -202,6 +202,8 @@ class LLMEncoder:
         self._around = _around(space, structure, config)
         digest = blake2b(self.state().encode(), digest_size=6).hexdigest()
         self.id = f"llm-v{QUESTION_VERSION}-{config.model}-{digest}"
+        self.keeps_answers = True
+        """Whether the ledger keeps what the model answered, so that nothing is asked twice."""
         self.rejected: Counter[str] = Counter()
         """Values that were not accepted, by dimension and reason, in what was read last."""
 
@@ -325,7 +327,11 @@ class LLMEncoder:
         self.rejected.clear()
         with Ledger(self.ledger) as ledger:
             for pair, data in self._calls(pairs, dialogues):
-                yield self._read(pair, key(self.config.address(pair.dialogue), data), ledger)
+                name = key(self.config.address(pair.dialogue), data)
+                encoding = self._read(pair, name, ledger)
+                if not self.keeps_answers:
+                    ledger.forget(name)
+                yield encoding
 
     def _read(self, pair: Pair, name: str, ledger: Ledger) -> Encoding:
         answer = ledger.answer(name)

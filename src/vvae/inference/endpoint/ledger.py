@@ -151,10 +151,10 @@ class Ledger:
 
         await self._write(write)
 
-    def forget_answers(self) -> None:
-        """Delete every answer, from the file too; what was spent stays."""
+    def forget(self, key: str) -> None:
+        """Delete an answer, from the file too; what it cost stays."""
         self._writer.execute("PRAGMA secure_delete = ON")
-        self._writer.execute("DELETE FROM answers")
+        self._writer.execute("DELETE FROM answers WHERE key = ?", (key,))
         self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _write(self, write: _Write) -> asyncio.Future[Any]:

@@ -29,7 +29,7 @@ _LAUGHTER = {
     "haha": (
         r"(?<![a-z])(?:(?:b|m|mu)?w?a?(?:ha[ -]?){2,}h?|(?:he[ -]?){2,}h?|a?haha+[a-z]*|hihi+|hh+"
         r"|(?:ja){2,}j?)(?![a-z])|[哈嘿呵嘻]{2,}|[ㅋㅎ]{2,}"
-        r"|(?<=[\p{Han}\p{Hiragana}\p{Katakana}])w+(?![a-z])|^w{2,}$"
+        r"|(?<=[\p{Han}\p{Hiragana}\p{Katakana}])(?-i:w+)(?![a-z])|(?m:^w{2,}$)"
     ),
     "lol": (
         r"(?<![a-z])(?:(?:lo)+l+|lo+l+|lmf?ao+|rofl|lolz|xd+)(?![a-z])|笑死|xswl|(?<!\d)233+(?!\d)"
@@ -38,21 +38,22 @@ _LAUGHTER = {
 }
 _LAUGHS = [(name, regex.compile(pattern, regex.IGNORECASE)) for name, pattern in _LAUGHTER.items()]
 _SHORTHAND = regex.compile(
-    r"(?<![a-z0-9'’])(?:(?<![&.\-])[urynk](?![&.\-'’][a-z])|ur|kk|pls|plz|thx|ty|np|idk|idc|ikr|imo|imho|tbh|btw|omg|omfg|wtf|wth|ffs|fyi"
-    r"|brb|gtg|g2g|ttyl|rn|nvm|smh|ngl|bc|cuz|coz|tho|thru|gonna|wanna|gotta|kinda|sorta"
+    r"(?<![a-z0-9]|[a-z]['’])(?:(?<![&.\-])[urynk](?![&.\-'’][a-z])|ur|kk|pls|plz|thx|ty|np|idk"
+    r"|idc|ikr|imo|imho|tbh|btw|omg|omfg|wtf|wth|ffs|fyi|brb|gtg|g2g|ttyl|rn|nvm|smh|ngl|bc|cuz|coz|tho|thru|gonna|wanna|gotta|kinda|sorta"
     r"|lemme|gimme|dunno|ya|yea|yeh|nah|dont|didnt|doesnt|cant|wont|wasnt|isnt|arent|couldnt|im"
     r"|ive|thats|whats|youre|theyre|2day|2moro|tmrw|l8r|gr8|b4|emo"
     r"|(?<!(?:the|a|no|any|good|great|root|main|worthy) )cause(?! (?:of|for)\b))(?![a-z0-9'’])"
     r"|yyds|xswl|nsdd|awsl|zqsg|u1s1|dbq|plmm",
     regex.IGNORECASE,
 )
-_QUESTION = regex.compile(r"[?？]|[吗呢么嘛](?:[。.!！~～\s]*$|\n)|吗[，,]")
+_QUESTION = regex.compile(r"[?？]|(?:[吗呢嘛]|(?<![什怎这那多要])么)(?:[。.!！~～\s]*$|\n)|吗[，,]")
 # Chinese asks without a mark, too: what, who, how; or "is or is not". Not "whatever ... all", nor
 # "there is still what".
 _ASKING_WORD = regex.compile(
-    r"(?<!不(?:知道|晓得|清楚|明白|记得)[^，。,.!！?？\s]{0,6})(?:(?<!没|没有|不管|不论|无论|管他|管你|随便|还有|不|点|个)(?:为什么|为啥|干什么|干啥|什么|啥"
-    r"|怎么(?!可能|能|会|也|都)|咋|谁(?!知道|都)|哪(?!都|怕|有(?!什么))|几点|几个|几岁|多少|多大|多久"
-    r"|多长|多远|干嘛|干吗)(?![^，。,.!！?？\s]{0,6}[都也])"
+    r"(?<!不(?:知道|晓得|清楚|明白|记得)[^，。,.!！?？\s]{0,6})"
+    r"(?:(?<!没|没有|不管|不论|无论|管他|管你|随便|还有|不|个|好|十|这|那|前)"
+    r"(?:为什么|为啥|干什么|干啥|什么|啥|怎么(?!可能|能|会|也|都)|咋|谁(?!知道|都)"
+    r"|哪(?!都|怕|有(?!什么))|几点|几个|几岁|多少(?!有|会|还)|多大|多久|多长|多远|干嘛|干吗)(?![^，。,.!！?？\s]{0,4}[都也])"
     r"|(?<!管|论)(?:(?<!不)是不是(?!的)|有没有|能不能|要不要|好不好|行不行|对不对|可不可以|会不会"
     r"|知不知道|认不认识|想不想|去不去|吃不吃|来不来))"
 )
@@ -74,7 +75,8 @@ def _case(reply: str) -> str:
     if not letters:
         return "no letters"
     capital = sum(letter.isupper() for letter in letters)
-    if _SHOUTED.search(reply) or (capital >= FEWEST_SHOUTED and 3 * capital > 2 * len(letters)):
+    every = sum(map(str.isalpha, reply))  # Chinese ones, too: 我在IKEA does not shout
+    if _SHOUTED.search(reply) or (capital >= FEWEST_SHOUTED and 3 * capital > 2 * every):
         return "shouted"
     begins = [letter for letter in _SENTENCE.findall(reply) if letter.isupper() or letter.islower()]
     return "lower" if begins and not any(letter.isupper() for letter in begins) else "usual"

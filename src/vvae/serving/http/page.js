@@ -853,11 +853,11 @@ function correct(name, node) {
   input.focus();
 }
 
-let saying = false; // a second press of a key waits for the answer to the first
+const saying = new Set(); // of one value one verdict at a time: a key pressed twice takes nothing back
 async function say(name, verdict, value = null) {
-  if (saying) return;
-  saying = true;
-  const mine = judged; // which another reply may have taken the place of when the answer comes
+  const mine = judged, one = `${mine.pair} ${name}`; // another reply may have taken its place when the answer comes
+  if (saying.has(one)) return;
+  saying.add(one);
   const same = mine.said[name]?.verdict === verdict && verdict !== "corrected";
   try {
     const body = { pair: mine.pair, dimension: name, verdict: same ? null : verdict, value };
@@ -869,7 +869,7 @@ async function say(name, verdict, value = null) {
       judge();
     }
   } catch (error) { tell(error.message, true); }
-  saying = false;
+  saying.delete(one);
 }
 
 const step = (by) => { if (place + by >= 0 && place + by < total) { place += by; review(); } };

@@ -18,14 +18,11 @@ import asyncio
 import sys
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from vvae.core.errors import UserError, VVAEError
 from vvae.encoders.base import Encoder
 from vvae.encoders.in_the_loop import Judge
-from vvae.inference.endpoint.ledger import Ledger
 from vvae.latent.steering import Demand
 from vvae.pipeline.run import Run
 from vvae.serving.cards.card import card_from
@@ -42,12 +39,10 @@ class ReaderWorker(Child):
     def __init__(self, run: Run, out: Any) -> None:
         super().__init__(out)
         self._run, self._one = run, asyncio.Lock()
-        self._folder = TemporaryDirectory(prefix="vvae-")
-        self._ledger = Path(self._folder.name) / "ledger.sqlite"
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return self._run.passing_encoder(self._ledger)
+        return self._run.passing_encoder
 
     @cached_property
     def _reader(self) -> ConversationReader:
@@ -67,19 +62,11 @@ class ReaderWorker(Child):
             return {"met": list(map(sorted, judge.met(candidates, {dialogue.id: dialogue})))}
         return {name: slot.value for name, slot in self._reader.read(turns, message["speaker"])}
 
-    def _read(self, message: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return self._slots(message)
-        finally:
-            if self._ledger.exists():  # a model's answers quote the conversation
-                with Ledger(self._ledger) as ledger:
-                    ledger.forget_answers()
-
     async def answer(self, message: dict[str, Any]) -> None:
         """Read a conversation or a card."""
         async with self._one:
             try:
-                slots = await asyncio.to_thread(self._read, message)
+                slots = await asyncio.to_thread(self._slots, message)
             except UserError as error:  # a model's server; where it is, is not the client's to know
                 print(f"vvae: the reader: {error.what}", file=sys.stderr, flush=True)  # noqa: T201
                 what = "it cannot be read: the encoder does not answer"
