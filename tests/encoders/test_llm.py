@@ -57,6 +57,21 @@ def test_replies_are_read_grounded_and_never_asked_twice(
     assert script.asked.total() == asked == len(pairs) + 1  # and the probe
 
 
+def test_of_a_conversation_that_passes_no_answer_stays(
+    tmp_path: Path, script: Scripted, url: str
+) -> None:
+    dialogues = conversations(10)
+    encoder, pairs = encoder_at(url, tmp_path, dialogues)
+    by_id, twice = {d.id: d for d in dialogues}, [*pairs, pairs[-1]]
+    encoder.keeps_answers = False
+    encodings = list(encoder.encode(twice, by_id))
+    assert {e.status for e in encodings} == {"ok"}
+    assert encodings[-1] == encodings[-2]
+    assert encoder.plan(pairs, by_id).known == 0
+    assert encoder.accounts()["prompt_tokens"] > 0
+    assert encoder.accounts()["attempts"]["ok"] >= len(pairs)
+
+
 def test_one_worker_asks_for_a_window_in_its_order(
     tmp_path: Path, script: Scripted, url: str
 ) -> None:

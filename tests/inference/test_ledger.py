@@ -44,7 +44,7 @@ def test_an_answer_is_forgotten_and_what_it_cost_is_not(tmp_path: Path) -> None:
         asyncio.run(ask(ledger))
         held = [path.read_bytes() for path in tmp_path.iterdir()]
         assert any(b"deep-sea diving" in content for content in held)
-        ledger.forget("a")
+        ledger.forget(["a", "not there"])
         assert ledger.answer("a") is None
         assert ledger.spent("account") == (1, 10, 2)
         held = [path.read_bytes() for path in tmp_path.iterdir()]

@@ -325,13 +325,15 @@ class LLMEncoder:
         self, pairs: Sequence[Pair], dialogues: Mapping[str, Dialogue]
     ) -> Iterator[Encoding]:
         self.rejected.clear()
+        names = set[str]()  # a question that two pairs ask is answered once
         with Ledger(self.ledger) as ledger:
-            for pair, data in self._calls(pairs, dialogues):
-                name = key(self.config.address(pair.dialogue), data)
-                encoding = self._read(pair, name, ledger)
+            try:
+                for pair, data in self._calls(pairs, dialogues):
+                    names.add(name := key(self.config.address(pair.dialogue), data))
+                    yield self._read(pair, name, ledger)
+            finally:
                 if not self.keeps_answers:
-                    ledger.forget(name)
-                yield encoding
+                    ledger.forget(names)
 
     def _read(self, pair: Pair, name: str, ledger: Ledger) -> Encoding:
         answer = ledger.answer(name)

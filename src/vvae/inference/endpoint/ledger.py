@@ -15,7 +15,7 @@ import asyncio
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -151,10 +151,10 @@ class Ledger:
 
         await self._write(write)
 
-    def forget(self, key: str) -> None:
-        """Delete an answer, from the file too; what it cost stays."""
+    def forget(self, keys: Iterable[str]) -> None:
+        """Delete answers, from the file too; what they cost stays."""
         self._writer.execute("PRAGMA secure_delete = ON")
-        self._writer.execute("DELETE FROM answers WHERE key = ?", (key,))
+        self._writer.executemany("DELETE FROM answers WHERE key = ?", [(key,) for key in keys])
         self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _write(self, write: _Write) -> asyncio.Future[Any]:
