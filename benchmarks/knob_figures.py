@@ -170,21 +170,16 @@ def draw_rates(cells: list[dict[str, Any]], path: Path) -> None:
     """The rate delivered by the rate asked for."""
     import matplotlib.pyplot as plt
 
-    names = list(dict.fromkeys(cell["dimension"] for cell in cells))
+    labels = list(dict.fromkeys(map(_label, cells)))
     ways = sorted({cell["candidates"] for cell in cells})
     size = (4.2 * len(ways), 3.8)
     figure, axes = plt.subplots(1, len(ways), figsize=size, sharey=True, squeeze=False)
     for axis, candidates in zip(axes[0], ways, strict=True):
         axis.plot([0, 50], [0, 50], color=COLOURS["soft"], lw=0.8, ls=":")
-        for name, colour in zip(names, SHOWN, strict=False):
-            own = [
-                cell
-                for cell in cells
-                if cell["dimension"] == name and cell["candidates"] == candidates
-            ]
+        for label, colour in zip(labels, (*SHOWN, COLOURS["soft"]), strict=False):
+            own = [c for c in cells if _label(c) == label and c["candidates"] == candidates]
             if not own:
                 continue
-            value = f": {own[0]['value']}" if own[0]["value"] else ""
             axis.errorbar(
                 [100 * cell["asked"] for cell in own],
                 [100 * cell["delivered"] for cell in own],
@@ -193,7 +188,7 @@ def draw_rates(cells: list[dict[str, Any]], path: Path) -> None:
                 marker="o",
                 ms=4,
                 lw=1.2,
-                label=name + value,
+                label=label,
             )
         title = "training alone" if candidates == 1 else f"up to {candidates} candidates"
         title += ", words put in" if candidates == 4 else ""
@@ -228,8 +223,14 @@ def put_into(path: Path, control: Sequence[Path], rates: Sequence[Path]) -> None
     path.write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-def _cell(row: dict[str, Any]) -> tuple[str, int, float]:
-    return row["dimension"], row["candidates"], row["asked"]
+def _cell(row: dict[str, Any]) -> tuple[str, int, float, float]:
+    return row["dimension"], row["candidates"], row["strength"], row["asked"]
+
+
+def _label(row: dict[str, Any]) -> str:
+    value = f": {row['value']}" if row["value"] else ""
+    pushed = row["candidates"] > 1 and row["strength"]
+    return str(row["dimension"]) + value + (f", strength {row['strength']:g}" if pushed else "")
 
 
 def main() -> None:
