@@ -158,7 +158,8 @@ def test_where_time_ends_the_candidates_that_are_there_are_enough(
         options = ("--engine", "proxy", "--endpoint", url, "--variant", "SP+FT", "--timeout", "4")
         with serving(served_run, *options, "--slots", "1") as served:
             persona = {"emoji": {"value": "🦩", "rate": 1}, "candidates": 4}
-            asked = {"model": "SP+FT", "messages": [{"role": "user", "content": "hi"}]}
+            asked: dict[str, Any] = {"model": "SP+FT"}
+            asked["messages"] = [{"role": "user", "content": "hi"}]
             asked["persona"] = persona
             for _ in range(20):  # who reads them has to start first
                 if served.post(asked).status_code == 200:
