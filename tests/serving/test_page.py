@@ -48,6 +48,16 @@ def done(page: Any, turns: int) -> None:
     expect(page.locator(".turn:last-child .z .all").first).to_be_visible()
 
 
+def completions_asked(page: Any) -> list[dict[str, Any]]:
+    """The bodies of the requests for a reply, as they come."""
+    sent: list[dict[str, Any]] = []
+    page.on(
+        "request",
+        lambda r: sent.append(json.loads(r.post_data)) if r.url.endswith("completions") else 0,
+    )
+    return sent
+
+
 def chips(page: Any) -> dict[str, str]:
     """The whole z of the last reply, as its chips say it."""
     last = page.locator(".turn:last-child")
@@ -203,12 +213,8 @@ def test_a_card_is_opened_and_can_be_talked_to(server: Served, served_run: Path)
 def test_what_is_wrong_is_shown_at_its_field_and_not_sent(server: Served) -> None:
     from playwright.sync_api import expect
 
-    sent: list[dict[str, Any]] = []
     with opened_page(viewport={"width": 1200, "height": 800}) as page:
-        page.on(
-            "request",
-            lambda r: sent.append(json.loads(r.post_data)) if r.url.endswith("completions") else 0,
-        )
+        sent = completions_asked(page)
         opened(page, server.url)
         page.locator("#panel summary").click()
         page.fill("#seed", "abc")
@@ -350,12 +356,8 @@ def test_a_persona_is_kept_chosen_and_deleted(server: Served, served_run: Path) 
 def test_a_kept_persona_takes_its_knobs_along(server: Served, served_run: Path) -> None:
     from playwright.sync_api import expect
 
-    sent: list[dict[str, Any]] = []
     with opened_page(viewport={"width": 1200, "height": 800}) as page:
-        page.on(
-            "request",
-            lambda r: sent.append(json.loads(r.post_data)) if r.url.endswith("completions") else 0,
-        )
+        sent = completions_asked(page)
         opened(page, server.url)
         page.locator("#panel summary").click()
         page.select_option("#speaker", "ana")

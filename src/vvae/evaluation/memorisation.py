@@ -36,6 +36,7 @@ from vvae.decoder.train import Step, plan, planned, train
 from vvae.decoder.variants import Variant
 from vvae.metrics.association import auc
 from vvae.metrics.bootstrap import interval, resampled
+from vvae.metrics.claims import LEAST_DRAWN
 from vvae.metrics.teacher_forcing import reply_losses
 from vvae.metrics.text import longest_overlaps
 from vvae.pipeline.keys import decoder_key, sampling_key, test_z_key, train_key, variant_key
@@ -49,8 +50,6 @@ LONG_RUN = 8
 """Words in a row that are no coincidence."""
 MEMBERS = 100
 RESAMPLES = 500
-FEW_SPEAKERS = 10
-"""Fewer cannot be resampled: one alone would always be the same."""
 SECRETS = 128
 TIMES = (1, 2, 4, 8)
 """How often a canary stands in the training data; canaries take turns."""
@@ -239,7 +238,7 @@ def _membership(run: Run, variant: Variant, trained: Sequence[Pair]) -> Membersh
     gains = np.array([losses["base"][p.pair_id] - losses["adapter"][p.pair_id] for p in pairs])
     member = np.array([1.0] * len(sides[0]) + [0.0] * len(sides[1]))
     names, speaker = np.unique([pair.speaker for pair in pairs], return_inverse=True)
-    if len(names) < FEW_SPEAKERS:
+    if len(names) < LEAST_DRAWN:  # one alone would always be the same
         names = speaker = np.arange(len(pairs))
     drawn = [
         np.repeat(np.arange(len(pairs)), times[speaker])

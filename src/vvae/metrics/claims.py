@@ -36,6 +36,7 @@ __all__ = [
     "ALPHA",
     "DRAWS",
     "HUMAN",
+    "LEAST_DRAWN",
     "PRIMARY_SHARE",
     "Adjust",
     "Claim",

@@ -28,6 +28,7 @@ from vvae.corpus.formats.others import app_of
 
 __all__ = [
     "HAVE_DIALOGUES",
+    "TELEGRAM_TITLE",
     "Dates",
     "Hints",
     "Imported",

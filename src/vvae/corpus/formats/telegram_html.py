@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vvae.core.dialogue import Message, Reaction
-from vvae.corpus.formats import Hints, Malformed, Person, Record, Sent, Skipped
+from vvae.corpus.formats import TELEGRAM_TITLE, Hints, Malformed, Person, Record, Sent, Skipped
 from vvae.corpus.formats.dates import iso_seconds
 from vvae.corpus.formats.files import File
 from vvae.corpus.formats.html_text import Element, elements
@@ -56,7 +56,7 @@ def read(files: Sequence[File], hints: Hints) -> Iterator[Record]:
     people: dict[str, set[str]] = {}
     for file in files:
         folder = file.name.rpartition("/")[0]
-        if title := re.search(r'<div class="text bold">\s*([^<]+?)\s*</div>', file.head):
+        if title := TELEGRAM_TITLE.search(file.head):
             names.setdefault(folder, title[1])
     for file in sorted(files, key=_page):
         folder = file.name.rpartition("/")[0]
